@@ -1,0 +1,31 @@
+//! How a process ended, and who says so.
+
+/// The status of a task that had no exit before the guard killed its sandbox: 128 + SIGKILL. (The real shim
+/// on its own reports 128, its internal error: gVisor pkg/shim/v1/proc/utils.go.)
+pub const KILLED: u32 = 137;
+/// What the real shim reports for a process whose sandbox died under it.
+pub const REAL_SHIM_LOST_IT: u32 = 128;
+
+/// The end of a task or an exec'd process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The process id that was reported at Create or Start.
+    pub pid: u32,
+    /// Exit status as containerd knows it (128 + signal for a killed process).
+    pub status: u32,
+    /// When, in nanoseconds since the epoch.
+    pub at_ns: u64,
+}
+
+impl Exit {
+    /// The exit that the guard itself establishes after it has killed `pid`.
+    pub const fn killed(pid: u32, at_ns: u64) -> Self {
+        Self { pid, status: KILLED, at_ns }
+    }
+
+    /// The same exit as it must be told once the guard has killed the sandbox: the real shim's 128 means
+    /// "I lost it", and it lost it to our SIGKILL.
+    pub const fn told_after_kill(self) -> Self {
+        if self.status == REAL_SHIM_LOST_IT { Self { status: KILLED, ..self } } else { self }
+    }
+}

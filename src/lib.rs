@@ -1,0 +1,71 @@
+//! Decides when a runsc sandbox must be ended and how, without touching the world.
+//!
+//! # Contract
+//!
+//! [`Guard::handle`](guard::Guard::handle) takes one [`Input`](io::Input) and the present;
+//! [`Guard::poll_output`](guard::Guard::poll_output) is drained until it has nothing more;
+//! [`Guard::poll_timeout`](guard::Guard::poll_timeout) says when a [`Tick`](io::Input::Tick) is due unless
+//! another input comes first. A tick too early or repeated does no harm. There is no clock, file,
+//! environment or thread in here (`no_std`), so that every interleaving of replies, exits, crashes and
+//! deadlines can be tried in simulated time.
+//!
+//! ```
+//! use runsc_guard::guard::Guard;
+//! use runsc_guard::io::{About, Input, Op, Outcome, Output, ProcessId, RequestId, Rung, Told};
+//! use runsc_guard::policy::Policy;
+//! use runsc_guard::time::Time;
+//!
+//! let mut guard = Guard::new(Policy::default(), "box".into(), "box".into());
+//! let request = |id, op| Input::Request { id: RequestId(id), op, caller: None };
+//! // The whole driver: hand one input in, do what comes out.
+//! let step = |guard: &mut Guard, millis, input| {
+//!     guard.handle(Time::from_millis(millis), input);
+//!     std::iter::from_fn(|| guard.poll_output()).collect::<Vec<_>>()
+//! };
+//!
+//! // A container is created and started; the real shim answers at once.
+//! let begin = [Op::Create("box".into(), About::default()), Op::Start(ProcessId::init("box"))];
+//! for (id, op) in begin.into_iter().enumerate() {
+//!     let outputs = step(&mut guard, 0, request(id as u64, op));
+//!     let Output::Forward { call, .. } = outputs[0] else { panic!() };
+//!     step(&mut guard, 1, Input::Returned(call, Outcome::Done(Told::Pid(7))));
+//! }
+//! assert_eq!(guard.poll_timeout(), None);
+//!
+//! // SIGKILL is forwarded, and nothing comes back: ten seconds later the ladder begins.
+//! let kill = Op::Kill { process: ProcessId::init("box"), signal: 9, all: false };
+//! step(&mut guard, 1_000, request(2, kill));
+//! let due = guard.poll_timeout();
+//! assert_eq!(due, Some(Time::from_millis(11_000)));
+//! let outputs = step(&mut guard, 11_000, Input::Tick);
+//! assert!(outputs.iter().any(|output| matches!(output, Output::Rung(Rung::Evidence, _))));
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod admit;
+mod call;
+mod clocks;
+mod closing;
+mod create;
+pub mod exit;
+mod exits;
+pub mod guard;
+pub mod io;
+mod ladder;
+pub mod policy;
+mod probe;
+mod question;
+pub mod refusal;
+mod returned;
+mod signal;
+pub mod status;
+mod task;
+#[cfg(test)]
+mod tests;
+pub mod time;
+mod unkillable;

@@ -1,0 +1,154 @@
+//! The table: which method may take how long. What follows when a time passes stands in `guard`.
+//!
+//! Two clocks run per request. The *answer* is due at the configured time, or a margin before the caller's
+//! own timeout where that is sooner. The *escalation* is due at the configured deadline, counted from the
+//! first unanswered request of its kind for that process; neither retries nor a caller's short timeout move
+//! it. The limits of containerd and CRI that the defaults must stay under are constants here, and a test
+//! holds the arithmetic.
+
+use core::time::Duration;
+
+/// How far before the caller's own timeout the guard answers, so that the answer still finds a listener.
+pub const ANSWER_MARGIN: Duration = Duration::from_millis(200);
+/// A wake-up this much after its time means that the guard itself was stopped or starved (rule 7).
+pub const LATENESS: Duration = Duration::from_millis(500);
+/// How long a State or Stats that missed its time lets later ones be answered without asking the real shim
+/// again; also how soon a change made behind the shim's back shows (rule 2 allows 5 s).
+pub const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long the real shim's word that a task runs is taken as certain, so that State need not ask it again
+/// (each time it runs a `runsc state`). A change made behind its back must show within 5 s (rule 2).
+pub const CERTAIN_FOR: Duration = Duration::from_secs(4);
+/// Times that a bounded `runsc state` must fail before a sentry counts as not answering.
+pub const PROBES: u32 = 3;
+/// How long one such probe may take, at most; less where the deadline leaves less.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the guard waits before it tries again to free what it cannot kill; each time twice as long ...
+pub const FREE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// ... up to this.
+pub const FREE_AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(60);
+/// How long a forward lives that nobody waits for any more (a pending signal).
+pub const PENDING_SIGNAL: Duration = Duration::from_secs(30);
+
+/// What containerd 2.4 and its CRI plugin allow, upstream places in their comments.
+pub mod limits {
+    use core::time::Duration;
+
+    /// `io.containerd.timeout.task.state`.
+    pub const STATE: Duration = Duration::from_secs(2);
+    /// `io.containerd.timeout.metrics.shimstats`.
+    pub const STATS: Duration = Duration::from_secs(2);
+    /// `io.containerd.timeout.shim.shutdown`.
+    pub const SHUTDOWN: Duration = Duration::from_secs(3);
+    /// `io.containerd.timeout.shim.cleanup`: after it the `delete` binary is killed.
+    pub const CLEANUP: Duration = Duration::from_secs(5);
+    /// CRI's `handleEventTimeout`: one exit, from State to the `delete` binary.
+    pub const EXIT_HANDLING: Duration = Duration::from_secs(10);
+}
+
+/// The budgets of the ladder's rungs 1 to 5: at most two seconds in all.
+pub mod rungs {
+    use core::time::Duration;
+
+    /// Rung 1, evidence.
+    pub const EVIDENCE: Duration = Duration::from_millis(300);
+    /// Rung 2, the sandbox killed and the real shim's own words awaited.
+    pub const KILL_SANDBOX: Duration = Duration::from_millis(700);
+    /// Rung 3, the real shim and every descendant killed.
+    pub const KILL_ALL: Duration = Duration::from_millis(400);
+    /// Rung 4, mounts, cgroups, files and sockets released.
+    pub const RELEASE: Duration = Duration::from_millis(400);
+    /// Rung 5, nothing left, or the rest named.
+    pub const PROVE: Duration = Duration::from_millis(200);
+    /// When the last process must be dead, counted from the first rung.
+    pub const BEFORE_RELEASE: Duration = Duration::from_millis(300 + 700 + 400);
+    /// What rung 3 may take beyond that on a node so busy that dying takes long; who can wait, waits for it.
+    pub const OVERLOAD: Duration = Duration::from_secs(3);
+    /// Rung 6, one attempt to free what cannot be killed; nobody waits for it.
+    pub const FREE: Duration = Duration::from_secs(2);
+    /// Rungs 1 to 5.
+    pub const TOTAL: Duration = Duration::from_millis(300 + 700 + 400 + 400 + 200);
+}
+
+/// The time the `delete` binary has when no guard lives.
+pub const DELETE_BINARY: Duration = Duration::from_secs(4);
+/// The time the `delete` binary needs where a living guard has released everything.
+pub const DELETE_BINARY_CLEAN: Duration = Duration::from_millis(1500);
+
+/// The configured deadlines, one field for each key of the `[guard]` table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Create: tear down what it began, and only that.
+    pub create_deadline: Duration,
+    /// Start of a task: DEADLINE_EXCEEDED.
+    pub start_deadline: Duration,
+    /// Exec, Start of an exec, Update, Pause, Resume, ResizePty, CloseIO: DEADLINE_EXCEEDED.
+    pub exec_deadline: Duration,
+    /// State and Pids: answered from the record.
+    pub query_deadline: Duration,
+    /// Stats: DEADLINE_EXCEEDED.
+    pub stats_deadline: Duration,
+    /// Signals other than SIGKILL: success, the signal is pending.
+    pub signal_deadline: Duration,
+    /// SIGKILL to the exit: escalate.
+    pub kill_deadline: Duration,
+    /// One container of a pod whose sandbox answers: escalate after all; `None` is never.
+    pub hard_limit: Option<Duration>,
+    /// Delete: escalate.
+    pub delete_deadline: Duration,
+    /// Shutdown: answered by then.
+    pub shutdown_deadline: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            create_deadline: Duration::from_secs(90),
+            start_deadline: Duration::from_secs(110),
+            exec_deadline: Duration::from_secs(30),
+            query_deadline: Duration::from_secs(1),
+            stats_deadline: Duration::from_millis(1500),
+            signal_deadline: Duration::from_secs(2),
+            kill_deadline: Duration::from_secs(10),
+            hard_limit: Some(Duration::from_secs(30)),
+            delete_deadline: Duration::from_millis(2500),
+            shutdown_deadline: Duration::from_secs(2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CRI has ten seconds for State, Stats, Connect, Kill, State, Delete, Shutdown and the `delete`
+    /// binary. After an exit the guard answers all but the last three at once.
+    #[test]
+    fn an_exit_is_handled_within_cris_budget() {
+        let policy = Policy::default();
+        let at_once = Duration::ZERO;
+        let state_stats_connect_kill_state = at_once;
+        let all = state_stats_connect_kill_state
+            + policy.delete_deadline
+            + rungs::TOTAL
+            + policy.shutdown_deadline
+            + DELETE_BINARY_CLEAN;
+        assert!(all <= limits::EXIT_HANDLING - Duration::from_secs(1), "{all:?}");
+    }
+
+    #[test]
+    fn the_ladder_takes_two_seconds_at_most() {
+        let sum = rungs::EVIDENCE + rungs::KILL_SANDBOX + rungs::KILL_ALL + rungs::RELEASE + rungs::PROVE;
+        assert_eq!(sum, rungs::TOTAL);
+        assert_eq!(sum, rungs::BEFORE_RELEASE + rungs::RELEASE + rungs::PROVE);
+        assert!(sum <= Duration::from_secs(2));
+    }
+
+    #[test]
+    fn answers_come_before_containerd_gives_up() {
+        let policy = Policy::default();
+        assert!(policy.query_deadline < limits::STATE);
+        assert!(policy.stats_deadline < limits::STATS);
+        assert!(policy.shutdown_deadline < limits::SHUTDOWN);
+        assert!(DELETE_BINARY < limits::CLEANUP);
+    }
+}

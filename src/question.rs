@@ -1,0 +1,160 @@
+//! State, Pids and Stats: one call in flight for all who ask, and none at all for a while after one was
+//! late. Days of polling a wedged sandbox must cost neither the callers time nor the real shim memory.
+
+use core::time::Duration;
+
+use crate::call::{Call, Kind};
+use crate::guard::{Guard, Phase, WIRE_SLACK};
+use crate::io::{Answer, CallId, Lane, Outcome, ProcessId, RequestId, Sentry, Status, Told};
+use crate::policy::ASK_AGAIN_AFTER;
+use crate::task::{Ask, Life};
+use crate::time::Time;
+
+/// How long callers wait for a question whose last answer was late.
+const SUSPECT_PATIENCE: Duration = Duration::from_millis(20);
+
+impl Guard {
+    pub(crate) fn state(
+        &mut self,
+        id: RequestId,
+        process: ProcessId,
+        sentry: Sentry,
+        caller: Option<Duration>,
+    ) {
+        // While something cannot be killed, nobody is told that it has ended.
+        let dead = sentry == Sentry::Dead && !matches!(self.phase, Phase::Unkillable(..));
+        let now = self.now;
+        let open = matches!(self.phase, Phase::Open);
+        let settled = self.tasks.get_mut(&process).is_some_and(|known| {
+            known.sentry_dead = dead;
+            // Of an exec the real shim knows the state without a runsc.
+            let certain = open && process.is_init() && known.is_certain(now);
+            known.exit.is_some() || certain
+        });
+        if (settled || sentry == Sentry::Stopped)
+            && let Some(answer) = self.state_from_record(&process)
+        {
+            return self.answer_at_once(id, answer);
+        }
+        self.question(id, Kind::State, process, caller);
+    }
+
+    /// A question that callers share; answered from the record where the real shim is late.
+    pub(crate) fn question(
+        &mut self,
+        id: RequestId,
+        kind: Kind,
+        process: ProcessId,
+        caller: Option<Duration>,
+    ) {
+        let limit = match kind {
+            Kind::Stats => self.policy.stats_deadline,
+            _ => self.policy.query_deadline,
+        };
+        let now = self.now;
+        let open = matches!(self.phase, Phase::Open);
+        let Some(ask) = self.ask(kind, &process) else {
+            return self.plain(id, kind, process, limit, caller);
+        };
+        let (call, sent, late) = (ask.call, ask.sent, ask.is_late(now, limit));
+        if !open || (late && (call.is_some() || now < sent + ASK_AGAIN_AFTER)) {
+            let answer = self.late_answer(kind, &process, sent);
+            return self.answer_at_once(id, answer);
+        }
+        let patience = if late { SUSPECT_PATIENCE.min(limit) } else { limit };
+        let due = self.answer_due(patience, caller);
+        self.wait_for_answer(id, kind, process.clone(), Some(due));
+        if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
+            return call.requests.push(id);
+        }
+        let call = self.forward(id, kind, process.clone(), limit + WIRE_SLACK, Lane::Control);
+        if let Some(ask) = self.ask(kind, &process) {
+            ask.call = Some(call);
+            ask.sent = now;
+        }
+    }
+
+    fn ask(&mut self, kind: Kind, process: &ProcessId) -> Option<&mut Ask> {
+        match kind {
+            Kind::State => self.tasks.get_mut(process).map(|known| &mut known.state),
+            Kind::Pids => self.tasks.0.get_mut(&process.container).map(|task| &mut task.pids),
+            _ => self.tasks.0.get_mut(&process.container).map(|task| &mut task.stats),
+        }
+    }
+
+    pub(crate) fn question_returned(&mut self, id: CallId, call: Call, outcome: Outcome) {
+        let missed = self.gave_up(&call, &outcome) || outcome == Outcome::Lost;
+        if let Some(ask) = self.ask(call.kind, &call.process)
+            && ask.call == Some(id)
+        {
+            ask.call = None;
+            ask.missed = missed;
+        }
+        if let Outcome::Done(Told::State { status, pid }) = outcome {
+            self.learn_state(&call.process, status, pid, call.sent);
+        }
+        // An error that the ladder caused says nothing about the process.
+        let open = matches!(self.phase, Phase::Open);
+        let caused = !open && matches!(outcome, Outcome::Failed { .. });
+        if !missed && !caused {
+            return self.relay(call.requests, &outcome);
+        }
+        for request in call.requests {
+            let since = self.waiting.get(&request).map_or(self.now, |waiting| waiting.since);
+            let answer = self.late_answer(call.kind, &call.process, since);
+            self.reply(request, answer);
+        }
+    }
+
+    fn learn_state(&mut self, id: &ProcessId, status: Status, pid: u32, asked: Time) {
+        let root = self.is_root(id);
+        let now = self.now;
+        let Some(process) = self.tasks.get_mut(id) else { return };
+        if pid != 0 && process.pid == 0 {
+            process.pid = pid;
+        }
+        match status {
+            Status::Running => {
+                process.runs(asked, now);
+                process.lingers = None;
+            }
+            Status::Paused | Status::Pausing => {
+                process.status = status;
+                process.may_change(now);
+                process.lingers = None;
+            }
+            Status::Stopped if root && process.exit.is_none() && process.life == Life::Started => {
+                process.lingers.get_or_insert(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The state of a process as the record has it.
+    pub(crate) fn state_from_record(&self, id: &ProcessId) -> Option<Answer> {
+        let process = self.tasks.get(id)?;
+        let mut about = process.about.clone();
+        if !id.is_init() {
+            about.bundle = self.tasks.0.get(&id.container)?.init.about.bundle.clone();
+        }
+        Some(Answer::State {
+            process: id.clone(),
+            about,
+            status: process.status(),
+            pid: process.pid,
+            exit: process.exit,
+        })
+    }
+
+    /// The pids of a container as the record has them: the sentry's, as long as it is not known to be gone.
+    pub(crate) fn pids_from_record(&self, container: &str) -> Option<Answer> {
+        let init = &self.tasks.0.get(container)?.init;
+        let gone = init.exit.is_some() || init.pid == 0;
+        Some(Answer::Pids(if gone { Default::default() } else { [init.pid].into() }))
+    }
+
+    pub(crate) fn connect(&mut self, id: RequestId, container: &str) {
+        let pid = self.tasks.0.get(container).map_or(0, |task| task.init.pid);
+        self.answer_at_once(id, Answer::Connect(pid));
+    }
+}

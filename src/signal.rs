@@ -1,0 +1,180 @@
+//! Kill: SIGKILL starts a clock that only the exit stops; any other signal is delivered once, however late,
+//! unless it has become moot.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::admit::name;
+use crate::call::{Call, Kind};
+use crate::guard::{Guard, Phase};
+use crate::io::{Answer, CallId, Lane, Outcome, OwnCall, ProcessId, RequestId};
+use crate::policy::{PENDING_SIGNAL, rungs};
+use crate::refusal::Refusal;
+use crate::task::{Clock, Life, Pending, SIGKILL};
+
+/// How long the real shim may think about a signal to what has ended: it need not ask runsc.
+const ENDED_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Guard {
+    pub(crate) fn kill(
+        &mut self,
+        id: RequestId,
+        process: ProcessId,
+        signal: u32,
+        all: bool,
+        caller: Option<Duration>,
+    ) {
+        let fatal = signal == SIGKILL;
+        let Some(known) = self.tasks.get(&process) else {
+            return self.plain(id, Kind::Plain("Kill"), process, self.policy.signal_deadline, caller);
+        };
+        let ended = known.exit.is_some();
+        match &self.phase {
+            Phase::Open if ended => {
+                let limit = ENDED_PATIENCE.min(self.policy.signal_deadline);
+                return self.plain(id, Kind::KillEnded, process, limit, caller);
+            }
+            Phase::Open => {}
+            Phase::Unkillable(_, stuck) => {
+                let left = stuck.left.clone();
+                return self.refuse(id, Refusal::Unkillable { method: "Kill", id: name(&process), left });
+            }
+            _ if ended => return self.refuse(id, Refusal::Finished(name(&process))),
+            _ if !fatal => return self.answer_at_once(id, Answer::Done),
+            _ => {
+                let due = self.answer_due(rungs::TOTAL + rungs::OVERLOAD, caller);
+                return self.wait_for_answer(id, Kind::Signal(signal), process, Some(due));
+            }
+        }
+        let limit = match (fatal, known.kill) {
+            (false, _) => self.policy.signal_deadline,
+            (true, Some(clock)) if clock.spared => self.policy.kill_deadline,
+            // Its clock answers at the deadline, or the ladder that follows.
+            (true, _) => self.policy.kill_deadline + rungs::TOTAL + rungs::OVERLOAD,
+        };
+        let due = self.answer_due(limit, caller);
+        self.wait_for_answer(id, Kind::Signal(signal), process.clone(), Some(due));
+        if fatal {
+            self.start_kill_clock(&process);
+        }
+        if let Some(call) = self.signal_to_share(&process, signal, all) {
+            return call.requests.push(id);
+        }
+        let now = self.now;
+        if let Some(known) = self.tasks.get_mut(&process) {
+            known.may_change(now);
+        }
+        let call = self.forward(id, Kind::Signal(signal), process.clone(), PENDING_SIGNAL, Lane::Own);
+        self.remember_signal(&process, Pending { signal, all, call });
+    }
+
+    /// The same signal on its way already: one SIGKILL is as good as two, and a signal that is pending is
+    /// not made so twice.
+    fn signal_to_share(&mut self, process: &ProcessId, signal: u32, all: bool) -> Option<&mut Call> {
+        let same = |pending: &&Pending| {
+            pending.signal == signal
+                && pending.all == all
+                && (signal == SIGKILL || self.is_pending(pending.call))
+        };
+        let call = self.tasks.get(process)?.signals.iter().find(same)?.call;
+        self.calls.get_mut(&call)
+    }
+
+    fn remember_signal(&mut self, process: &ProcessId, pending: Pending) {
+        if let Some(known) = self.tasks.get_mut(process) {
+            known.signals.push(pending);
+        }
+    }
+
+    /// SIGKILL on behalf of `delete`.
+    pub(crate) fn kill_for_end(&mut self, process: &ProcessId) {
+        self.start_kill_clock(process);
+        let (signal, all) = (SIGKILL, true);
+        if self.signal_to_share(process, signal, all).is_none() {
+            let own = OwnCall::Signal { process: process.clone(), signal, all };
+            let call = self.call(Kind::Signal(signal), process.clone(), own, PENDING_SIGNAL);
+            self.remember_signal(process, Pending { signal, all, call });
+        }
+    }
+
+    /// SIGKILL's clock, from the first one on; the signals before it are moot.
+    fn start_kill_clock(&mut self, process: &ProcessId) {
+        let now = self.now;
+        if let Some(known) = self.tasks.get_mut(process) {
+            known.kill.get_or_insert(Clock::starting(now));
+        }
+        self.drop_pending(process);
+    }
+
+    /// Whether nobody waits for a signal's call.
+    fn is_pending(&self, call: CallId) -> bool {
+        self.calls.get(&call).is_none_or(|call| call.requests.is_empty())
+    }
+
+    /// Gives up the signals that are pending: an exit, a SIGKILL or a Delete has made them moot.
+    pub(crate) fn drop_pending(&mut self, process: &ProcessId) {
+        let Some(known) = self.tasks.get(process) else { return };
+        let moot = |pending: &&Pending| pending.signal != SIGKILL && self.is_pending(pending.call);
+        let moot: Vec<CallId> = known.signals.iter().filter(moot).map(|pending| pending.call).collect();
+        self.drop_signals(process, &moot);
+    }
+
+    /// Gives up every signal on its way to a process that is deleted; who waits for one has what it wanted.
+    pub(crate) fn drop_all_signals(&mut self, process: &ProcessId) {
+        let Some(known) = self.tasks.get(process) else { return };
+        let all: Vec<CallId> = known.signals.iter().map(|pending| pending.call).collect();
+        for call in &all {
+            let requests = self.calls.get_mut(call).map(|call| core::mem::take(&mut call.requests));
+            for request in requests.into_iter().flatten() {
+                self.reply(request, Answer::Done);
+            }
+        }
+        self.drop_signals(process, &all);
+    }
+
+    fn drop_signals(&mut self, process: &ProcessId, calls: &[CallId]) {
+        if let Some(known) = self.tasks.get_mut(process) {
+            known.signals.retain(|pending| !calls.contains(&pending.call));
+        }
+        for call in calls {
+            self.cancel(*call);
+        }
+    }
+
+    pub(crate) fn signal_returned(&mut self, id: CallId, call: Call, signal: u32, outcome: Outcome) {
+        let gave_up = self.gave_up(&call, &outcome);
+        let open = matches!(self.phase, Phase::Open);
+        let known = self.tasks.get_mut(&call.process);
+        let Some((process, at)) = known.and_then(|process| {
+            let at = process.signals.iter().position(|pending| pending.call == id)?;
+            Some((process, at))
+        }) else {
+            return self.relay(call.requests, &outcome);
+        };
+        let Pending { all, .. } = process.signals.swap_remove(at);
+        let answered = outcome != Outcome::Lost && !gave_up;
+        if signal == SIGKILL && answered {
+            process.kill = match process.kill {
+                // An exec that never started has no exit to wait for. A container has none either, but gVisor
+                // has destroyed it, and who waits for its exit does so in vain: its clock sees to that.
+                Some(_) if process.life == Life::Added && !call.process.is_init() => None,
+                Some(clock) => Some(Clock { acknowledged: true, ..clock }),
+                None => None,
+            };
+        }
+        if open && gave_up && process.exit.is_none() {
+            // Still owed: sent again until it is acknowledged once.
+            let own = OwnCall::Signal { process: call.process.clone(), signal, all };
+            let again = self.call(call.kind, call.process.clone(), own, PENDING_SIGNAL);
+            if let Some(sent) = self.calls.get_mut(&again) {
+                sent.requests = call.requests;
+            }
+            return self.remember_signal(&call.process, Pending { signal, all, call: again });
+        }
+        if !open && matches!(outcome, Outcome::Failed { .. }) {
+            // The ladder has cut it short; it answers, too.
+            return;
+        }
+        self.relay(call.requests, &outcome);
+    }
+}

@@ -1,0 +1,291 @@
+//! The fake real shim: scripted, in simulated time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::string::String;
+use std::time::Duration;
+use std::vec::Vec;
+
+use crate::exit::Exit;
+use crate::io::{CallId, Event, Input, Op, Outcome, ProcessId, Status, Told};
+use crate::task::SIGKILL;
+use crate::tests::kernel::Step;
+use crate::tests::ledger::Sent;
+use crate::time::Time;
+
+/// What a process of the fake sandbox does next: inputs to come, after these times.
+pub(crate) type Soon = Vec<(Duration, Input)>;
+
+/// How the fake real shim treats a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Does {
+    /// Answers after this time, with its effect then.
+    Work(Duration),
+    /// Answers after this time, without any effect.
+    Nothing(Duration),
+    /// Fails after this time.
+    Fail(Duration),
+    /// Says NOT_FOUND after this time.
+    NotFound(Duration),
+    /// Waits for runsc: fails when the call's own time is up, or when runsc is killed.
+    Hang,
+    /// Never returns, whatever the call's timeout.
+    Never,
+    /// The connection ends after this time.
+    Lose(Duration),
+}
+
+/// A process in the fake sandbox.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fake {
+    pid: u32,
+    started: bool,
+    exit: Option<Exit>,
+}
+
+pub(crate) struct Fakes {
+    /// By method name; anything else works within a millisecond.
+    pub(crate) script: BTreeMap<&'static str, Does>,
+    pub(crate) rungs: BTreeMap<&'static str, Step>,
+    /// What SIGKILL does not end; emptied by the test.
+    pub(crate) unkillable: Vec<String>,
+    /// Whether the next Free lets it die.
+    pub(crate) free_works: bool,
+    /// What Release cannot remove.
+    pub(crate) residue: Vec<String>,
+    /// How long a probe takes that is answered; `None` where the sentry does not answer.
+    pub(crate) probe: Option<Duration>,
+    /// Whether the real shim reports the exits of a killed sandbox.
+    pub(crate) reports: bool,
+    pub(crate) processes: BTreeMap<ProcessId, Fake>,
+    next_pid: u32,
+    /// Wall clock of the last exit.
+    pub(crate) epoch_ns: u64,
+    waits: BTreeMap<CallId, ProcessId>,
+    pub(crate) hanging: BTreeSet<CallId>,
+    /// A Create holds the one lock.
+    lock: Option<CallId>,
+    behind: Vec<(CallId, Sent)>,
+    pub(crate) shim_dead: bool,
+    /// It went with the root container.
+    sentry_gone: bool,
+}
+
+impl Fakes {
+    pub(crate) fn new() -> Self {
+        Self {
+            script: BTreeMap::new(),
+            rungs: BTreeMap::new(),
+            unkillable: Vec::new(),
+            free_works: false,
+            residue: Vec::new(),
+            probe: Some(ms(20)),
+            reports: true,
+            processes: BTreeMap::new(),
+            next_pid: 100,
+            epoch_ns: 1_000,
+            waits: BTreeMap::new(),
+            hanging: BTreeSet::new(),
+            lock: None,
+            behind: Vec::new(),
+            shim_dead: false,
+            sentry_gone: false,
+        }
+    }
+
+    /// A call reaches the real shim.
+    pub(crate) fn call(&mut self, call: CallId, sent: &Sent) -> Soon {
+        if self.shim_dead {
+            return Vec::from([(ms(1), Input::Returned(call, Outcome::Lost))]);
+        }
+        if self.lock.is_some() && !matches!(sent.op, Op::Wait(_)) {
+            self.behind.push((call, sent.clone()));
+            return Vec::new();
+        }
+        if let Op::Wait(process) = &sent.op {
+            return self.wait(call, process);
+        }
+        if matches!(sent.op, Op::Create(..)) {
+            self.lock = Some(call);
+        }
+        let fails = |not_found| Input::Returned(call, Outcome::Failed { not_found });
+        match self.script.get(method(&sent.op)).copied().unwrap_or(Does::Work(ms(1))) {
+            Does::Work(after) => self.work(call, &sent.op, after),
+            Does::Nothing(after) => Vec::from([(after, Input::Returned(call, Outcome::Done(Told::Nothing)))]),
+            Does::Fail(after) => Vec::from([(after, fails(false))]),
+            Does::NotFound(after) => Vec::from([(after, fails(true))]),
+            Does::Lose(after) => Vec::from([(after, Input::Returned(call, Outcome::Lost))]),
+            Does::Hang => {
+                self.hanging.insert(call);
+                Vec::from([(sent.timeout, fails(false))])
+            }
+            Does::Never => Vec::new(),
+        }
+    }
+
+    fn work(&mut self, call: CallId, op: &Op, after: Duration) -> Soon {
+        let mut soon = Soon::new();
+        let told = match op {
+            Op::Create(id, _) if self.processes.contains_key(&ProcessId::init(id)) => {
+                return fail(call, after);
+            }
+            Op::Create(..) | Op::Exec(..) | Op::Start(_) if self.sentry_gone => return fail(call, after),
+            Op::Exec(id, _) if !self.processes.contains_key(&ProcessId::init(&id.container)) => {
+                return not_found(call, after);
+            }
+            Op::Exec(id, _) if self.processes.contains_key(id) => return fail(call, after),
+            Op::Create(id, _) => Told::Pid(self.add(ProcessId::init(id))),
+            Op::Exec(id, _) => {
+                self.add(id.clone());
+                Told::Nothing
+            }
+            Op::Start(id) => {
+                let Some(fake) = self.processes.get_mut(id) else { return not_found(call, after) };
+                fake.started = true;
+                let pid = fake.pid;
+                soon.push((after, Input::Event(Event::Alive(id.clone()))));
+                Told::Pid(pid)
+            }
+            Op::State(id, _) => {
+                let Some(fake) = self.processes.get(id) else { return not_found(call, after) };
+                let status = match fake {
+                    Fake { exit: Some(_), .. } => Status::Stopped,
+                    Fake { started: true, .. } => Status::Running,
+                    _ => Status::Created,
+                };
+                Told::State { status, pid: fake.pid }
+            }
+            Op::Kill { process, signal, .. } => {
+                match self.processes.get(process) {
+                    None | Some(Fake { exit: Some(_), .. }) => return not_found(call, after),
+                    Some(_) => {}
+                }
+                if *signal == SIGKILL {
+                    soon.extend(self.exit(process, 137, after + ms(1)));
+                }
+                Told::Nothing
+            }
+            Op::Delete(id) => match self.processes.get(id).map(|fake| fake.exit) {
+                Some(Some(exit)) => {
+                    self.processes.remove(id);
+                    Told::Exit(exit)
+                }
+                Some(None) if !self.processes[id].started => {
+                    let fake = self.processes.remove(id).unwrap_or_default();
+                    Told::Exit(Exit { pid: fake.pid, status: 0, at_ns: self.epoch_ns })
+                }
+                Some(None) => return fail(call, after),
+                None => return not_found(call, after),
+            },
+            Op::Shutdown => {
+                self.shim_dead = true;
+                soon.push((after + ms(2), Input::RealShimExited));
+                Told::Nothing
+            }
+            _ => Told::Nothing,
+        };
+        soon.push((after, Input::Returned(call, Outcome::Done(told))));
+        soon
+    }
+
+    fn add(&mut self, id: ProcessId) -> u32 {
+        self.next_pid += 1;
+        self.processes.insert(id, Fake { pid: self.next_pid, ..Fake::default() });
+        self.next_pid
+    }
+
+    fn wait(&mut self, call: CallId, id: &ProcessId) -> Soon {
+        match self.processes.get(id) {
+            None => not_found(call, ms(1)),
+            Some(Fake { exit: Some(exit), .. }) => waited(call, *exit, ms(1)),
+            Some(_) => {
+                self.waits.insert(call, id.clone());
+                Vec::new()
+            }
+        }
+    }
+
+    /// A process ends; with the root all others do, since it takes the sentry along.
+    pub(crate) fn exit(&mut self, id: &ProcessId, status: u32, after: Duration) -> Soon {
+        let mut soon = self.end(id, status, after);
+        if !soon.is_empty() && *id == ProcessId::init("root") {
+            self.sentry_gone = true;
+            let others: Vec<ProcessId> = self.processes.keys().cloned().collect();
+            soon.extend(others.iter().flat_map(|other| self.end(other, 128, after + ms(1))));
+        }
+        soon
+    }
+
+    /// A process ends: its event and the answers to its Waits.
+    fn end(&mut self, id: &ProcessId, status: u32, after: Duration) -> Soon {
+        let Some(fake) = self.processes.get_mut(id) else { return Vec::new() };
+        if fake.exit.is_some() || !fake.started {
+            return Vec::new();
+        }
+        self.epoch_ns += 1;
+        let exit = Exit { pid: fake.pid, status, at_ns: self.epoch_ns };
+        fake.exit = Some(exit);
+        let calls: Vec<CallId> =
+            self.waits.iter().filter(|(_, of)| *of == id).map(|(call, _)| *call).collect();
+        self.waits.retain(|_, of| of != id);
+        let mut soon = Vec::from([(after, Input::Event(Event::Exit(id.clone(), exit)))]);
+        soon.extend(calls.into_iter().flat_map(|call| waited(call, exit, after)));
+        soon
+    }
+
+    /// A call is over: what waited behind a Create goes on.
+    pub(crate) fn returned(&mut self, call: CallId) -> Vec<(CallId, Sent)> {
+        self.hanging.remove(&call);
+        if self.lock != Some(call) {
+            return Vec::new();
+        }
+        self.lock = None;
+        core::mem::take(&mut self.behind)
+    }
+}
+
+fn not_found(call: CallId, after: Duration) -> Soon {
+    Vec::from([(after, Input::Returned(call, Outcome::Failed { not_found: true }))])
+}
+
+pub(crate) fn fail(call: CallId, after: Duration) -> Soon {
+    Vec::from([(after, Input::Returned(call, Outcome::Failed { not_found: false }))])
+}
+
+fn waited(call: CallId, exit: Exit, after: Duration) -> Soon {
+    Vec::from([(after, Input::Returned(call, Outcome::Done(Told::Exit(exit))))])
+}
+
+pub(crate) fn method(op: &Op) -> &'static str {
+    match op {
+        Op::Create(..) => "Create",
+        Op::Start(_) => "Start",
+        Op::Exec(..) => "Exec",
+        Op::State(..) => "State",
+        Op::Pids(_) => "Pids",
+        Op::Connect(_) => "Connect",
+        Op::Stats(_) => "Stats",
+        Op::Update(_) => "Update",
+        Op::Pause(_) => "Pause",
+        Op::Resume(_) => "Resume",
+        Op::Checkpoint(_) => "Checkpoint",
+        Op::ResizePty(_) => "ResizePty",
+        Op::CloseIo(_) => "CloseIO",
+        Op::Wait(_) => "Wait",
+        Op::Kill { signal, .. } if *signal == SIGKILL => "SIGKILL",
+        Op::Kill { .. } => "Kill",
+        Op::Delete(_) => "Delete",
+        Op::Shutdown => "Shutdown",
+        Op::Join(_) => "Join",
+        Op::End(_) => "End",
+        Op::Reap => "Reap",
+    }
+}
+
+pub(crate) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The moment `millis` after the start.
+pub(crate) const fn at(millis: u64) -> Time {
+    Time::from_millis(millis)
+}

@@ -1,0 +1,272 @@
+//! Random sequences: whatever comes in, in whatever order and however late, the ledger's invariants hold (rules 2, 3
+//! and 7), and in the end nothing is left.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::time::Duration;
+use std::vec::Vec;
+
+use crate::exit::Exit;
+use crate::io::{About, Event, Input, Op, Outcome, ProcessId, RequestId, Sentry, Told};
+use crate::policy::Policy;
+use crate::task::SIGKILL;
+use crate::tests::fake::{Does, ms};
+use crate::tests::kernel::Step;
+use crate::tests::world::{World, create};
+
+const CASES: u32 = 1_000;
+const METHODS: [&str; 13] = [
+    "Create", "Start", "Exec", "State", "Pids", "Stats", "Kill", "SIGKILL", "Delete", "Shutdown", "Pause",
+    "Wait", "CloseIO",
+];
+const RUNGS: [&str; 6] = ["Evidence", "KillSandbox", "KillAll", "KillCreate", "Release", "Free"];
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Happens {
+    Ask(Op, Option<Duration>),
+    Abandon(usize),
+    Passes(Duration),
+    Script(&'static str, Does),
+    RungStep(&'static str, Step),
+    Probe(Option<Duration>),
+    Exits(ProcessId, u32),
+    /// An event without a cause: a duplicate, or a contradiction.
+    Stray(Event),
+    /// A call in flight comes back out of turn.
+    Returns(usize, Outcome),
+    Unkillable(bool),
+    FreeWorks(bool),
+    Reports(bool),
+    ShimDies,
+    GuardSleeps(Duration),
+    Tick,
+}
+
+fn processes() -> impl Strategy<Value = ProcessId> {
+    let containers = prop_oneof![3 => Just("root"), 3 => Just("app"), 1 => Just("sidecar")];
+    let execs = prop_oneof![3 => Just(""), 1 => Just("e"), 1 => Just("f")];
+    (containers, execs)
+        .prop_map(|(container, exec)| ProcessId { container: container.into(), exec: exec.into() })
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    (0..19_u32, processes(), any::<bool>()).prop_map(|(which, process, flag)| {
+        let container = process.container.clone();
+        match which {
+            0 | 1 => create(&container),
+            2 => Op::Start(process),
+            3 => Op::Exec(ProcessId { exec: "e".into(), ..process }, About::default()),
+            4 => Op::State(process, if flag { Sentry::Runs } else { Sentry::Dead }),
+            5 => Op::Pids(container),
+            6 => Op::Connect(container),
+            7 => Op::Stats(container),
+            8 => Op::Pause(container),
+            9 => Op::CloseIo(process),
+            10 | 11 => Op::Wait(process),
+            12 => Op::Kill { process, signal: 15, all: flag },
+            13 | 14 => Op::Kill { process, signal: SIGKILL, all: flag },
+            15 | 16 => Op::Delete(process),
+            17 => Op::Shutdown,
+            _ if flag => Op::Join(container),
+            _ => Op::End(container),
+        }
+    })
+}
+
+fn spans() -> impl Strategy<Value = Duration> {
+    prop_oneof![Just(0), 1..50_u64, 50..3_000_u64, 3_000..40_000_u64].prop_map(ms)
+}
+
+fn does() -> impl Strategy<Value = Does> {
+    let after = || prop_oneof![3 => 0..20_u64, 1 => 20..5_000_u64].prop_map(ms);
+    prop_oneof![
+        4 => after().prop_map(Does::Work),
+        1 => after().prop_map(Does::Nothing),
+        1 => after().prop_map(Does::Fail),
+        1 => after().prop_map(Does::NotFound),
+        1 => after().prop_map(Does::Lose),
+        2 => Just(Does::Hang),
+        1 => Just(Does::Never),
+    ]
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    (processes(), 0..3_u32).prop_map(|(process, which)| match which {
+        0 => Event::Alive(process),
+        1 => Event::Exit(process, Exit { pid: 1, status: 128, at_ns: 1 }),
+        _ => Event::Other,
+    })
+}
+
+fn outcomes() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Lost),
+        any::<bool>().prop_map(|not_found| Outcome::Failed { not_found }),
+        Just(Outcome::Done(Told::Nothing)),
+    ]
+}
+
+fn asked() -> impl Strategy<Value = Happens> {
+    let callers = prop_oneof![2 => Just(None), 1 => (10..20_000_u64).prop_map(|millis| Some(ms(millis)))];
+    (ops(), callers).prop_map(|(op, caller)| Happens::Ask(op, caller))
+}
+
+/// What may happen around a healthy sandbox. (`delete`'s private End is no request of containerd's.)
+fn healthy() -> impl Strategy<Value = Happens> {
+    let asked = asked().prop_map(|what| match what {
+        Happens::Ask(Op::End(container), caller) => Happens::Ask(Op::Stats(container), caller),
+        other => other,
+    });
+    prop_oneof![
+        30 => asked,
+        15 => spans().prop_map(Happens::Passes),
+        2 => (0..40_usize).prop_map(Happens::Abandon),
+        3 => (processes(), 0..3_u32).prop_map(|(process, status)| Happens::Exits(process, status)),
+        1 => spans().prop_map(Happens::GuardSleeps),
+        2 => Just(Happens::Tick),
+    ]
+}
+
+fn happenings() -> impl Strategy<Value = Happens> {
+    let step =
+        prop_oneof![4 => (1..600_u64).prop_map(|millis| Step::Takes(ms(millis))), 1 => Just(Step::Never)];
+    let stuck =
+        prop_oneof![any::<bool>().prop_map(Happens::Unkillable), any::<bool>().prop_map(Happens::FreeWorks)];
+    prop_oneof![
+        30 => asked(),
+        20 => healthy(),
+        5 => ((0..METHODS.len()).prop_map(|n| METHODS[n]), does()).prop_map(|(m, d)| Happens::Script(m, d)),
+        2 => ((0..RUNGS.len()).prop_map(|n| RUNGS[n]), step).prop_map(|(r, s)| Happens::RungStep(r, s)),
+        2 => prop::option::of((1..900_u64).prop_map(ms)).prop_map(Happens::Probe),
+        2 => events().prop_map(Happens::Stray),
+        2 => (0..40_usize, outcomes()).prop_map(|(n, outcome)| Happens::Returns(n, outcome)),
+        1 => stuck,
+        1 => any::<bool>().prop_map(Happens::Reports),
+        1 => Just(Happens::ShimDies),
+    ]
+}
+
+/// A pod with traffic: most sequences from nothing would say little.
+fn world(pod: bool) -> World {
+    if pod { World::pod() } else { World::new(Policy::default()) }
+}
+
+fn happen(world: &mut World, what: Happens) {
+    match what {
+        Happens::Ask(op, caller) => {
+            let adds = match &op {
+                Op::Create(container, _) => Some(ProcessId::init(container)),
+                Op::Exec(process, _) => Some(process.clone()),
+                _ => None,
+            };
+            let used = |id: &ProcessId| world.ledger.started.contains(id) || world.ledger.exits(id) > 0;
+            let reused = adds.is_some_and(|id| used(&id));
+            // One exit per process is counted by name.
+            if !reused && !world.ledger.quit {
+                world.ask_within(op, caller);
+            }
+        }
+        Happens::Abandon(n) => {
+            let open: Vec<RequestId> = world.ledger.open.iter().copied().collect();
+            if let Some(id) = open.get(n) {
+                world.abandon(*id);
+            }
+        }
+        Happens::Passes(span) => world.run(span),
+        Happens::Script(method, does) => world.does(method, does),
+        Happens::RungStep("KillAll" | "KillCreate", Step::Never) => {}
+        Happens::RungStep(rung, step) => world.step(rung, step),
+        Happens::Probe(probe) => world.fakes.probe = probe,
+        Happens::Exits(process, status) => world.exits(&process, status),
+        Happens::Stray(event) => world.event(event),
+        Happens::Returns(n, outcome) => {
+            let call = world.ledger.in_flight.iter().nth(n).copied();
+            if let Some(call) = call {
+                world.ledger.in_flight.remove(&call);
+                world.handle(Input::Returned(call, outcome));
+            }
+        }
+        Happens::Unkillable(yes) if yes => world.fakes.unkillable = ["pid 7, state D".into()].into(),
+        Happens::Unkillable(_) => world.remnants_die(),
+        Happens::FreeWorks(yes) => world.fakes.free_works = yes,
+        Happens::Reports(yes) => world.fakes.reports = yes,
+        Happens::ShimDies if !world.fakes.shim_dead => world.shim_dies(),
+        Happens::ShimDies => {}
+        Happens::GuardSleeps(span) => world.stop_guard(span),
+        Happens::Tick => {
+            // A tick too many, but not before the answers that have arrived.
+            world.run(ms(0));
+            world.handle(Input::Tick);
+        }
+    }
+}
+
+/// Ends whatever is left, as containerd would, and checks that nothing is.
+fn wind_up(world: &mut World) {
+    world.run(ms(300_000));
+    world.remnants_die();
+    world.run(ms(10_000));
+    let quiet = world.ledger.open.iter().all(|id| matches!(world.ledger.asked[id].op, Op::Wait(_)));
+    assert!(quiet, "{:?}", world.guard);
+    world.fakes.script.clear();
+    world.fakes.rungs.clear();
+    for container in ["root", "app", "sidecar"] {
+        if !world.ledger.quit {
+            world.ask(Op::End(container.into()));
+        }
+    }
+    world.run(ms(600_000));
+    assert!(world.ledger.quit, "the guard stays: {:#?}", world.guard);
+    assert!(world.ledger.open.is_empty(), "{:?}", world.ledger.open);
+    let ends = world.guard.open_ends();
+    assert_eq!((ends.waiting, ends.calls, ends.owed, ends.processes), (0, 0, 0, 0));
+    assert_eq!(world.guard.poll_timeout(), None);
+    for process in &world.ledger.started {
+        assert_eq!(world.ledger.exits(process), 1, "exits of {process:?}");
+    }
+}
+
+fn check(
+    cases: u32,
+    strategy: impl Strategy<Value = (bool, Vec<Happens>)>,
+    test: impl Fn(bool, Vec<Happens>),
+) {
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[9; 32]);
+    let outcome = TestRunner::new_with_rng(config, rng).run(&strategy, |(pod, sequence)| {
+        test(pod, sequence);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn whatever_happens_the_ledger_balances() {
+    let sequences = (any::<bool>(), prop::collection::vec(happenings(), 1..80));
+    check(CASES, sequences, |pod, sequence| {
+        let mut world = world(pod);
+        for what in sequence {
+            happen(&mut world, what);
+        }
+        wind_up(&mut world);
+    });
+}
+
+/// While everything is answered in time nothing is done to a sandbox.
+#[test]
+fn a_sandbox_that_answers_in_time_is_never_touched() {
+    check(CASES, (Just(true), prop::collection::vec(healthy(), 1..80)), |pod, sequence| {
+        let mut world = world(pod);
+        for what in sequence {
+            happen(&mut world, what);
+        }
+        world.run(ms(300_000));
+        assert!(world.wedge().is_none(), "{:?}", world.ledger.notes);
+        if world.ledger.listening {
+            world.untouched();
+        }
+    });
+}

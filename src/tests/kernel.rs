@@ -1,0 +1,83 @@
+//! The fake kernel: what the rungs of the ladder do to the fake sandbox.
+
+use std::string::ToString;
+use std::time::Duration;
+use std::vec::Vec;
+
+use crate::exit::REAL_SHIM_LOST_IT;
+use crate::io::{Input, ProcessId, Rung, RungDone};
+use crate::tests::fake::{Fakes, Soon, fail, ms};
+
+/// How the fake kernel treats a rung.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    /// Done after this time.
+    Takes(Duration),
+    /// Never comes back.
+    Never,
+}
+
+impl Fakes {
+    /// runsc is killed under the real shim: what hung fails.
+    fn runsc_killed(&mut self) -> Soon {
+        let hanging = core::mem::take(&mut self.hanging);
+        hanging.into_iter().flat_map(|call| fail(call, ms(1))).collect()
+    }
+
+    pub(crate) fn rung(&mut self, rung: &Rung) -> Soon {
+        let Step::Takes(takes) = self.rungs.get(rung_name(rung)).copied().unwrap_or(Step::Takes(ms(50)))
+        else {
+            return Vec::new();
+        };
+        let mut soon = Soon::new();
+        let done = match rung {
+            Rung::Evidence => RungDone::Evidence,
+            Rung::KillSandbox => {
+                soon.extend(self.runsc_killed());
+                let ids: Vec<ProcessId> = self.processes.keys().cloned().collect();
+                if self.reports && self.unkillable.is_empty() {
+                    soon.extend(ids.iter().flat_map(|id| self.exit(id, REAL_SHIM_LOST_IT, takes + ms(5))));
+                }
+                RungDone::SandboxKilled { left: self.unkillable.clone() }
+            }
+            Rung::KillAll => {
+                if !core::mem::replace(&mut self.shim_dead, true) {
+                    soon.push((takes, Input::RealShimExited));
+                }
+                let at_ns = self.epoch_ns + 100;
+                RungDone::AllKilled { left: self.unkillable.clone(), at_ns }
+            }
+            Rung::KillCreate(container) => {
+                soon.extend(self.runsc_killed());
+                RungDone::CreateKilled { container: container.clone(), stuck: "pipe_read".to_string() }
+            }
+            Rung::Release => RungDone::Released { left: self.residue.clone() },
+            Rung::Free => {
+                if self.free_works && !self.unkillable.is_empty() {
+                    self.unkillable.clear();
+                    soon.push((takes + ms(5), Input::RemnantsDied));
+                }
+                RungDone::Freed { left: self.unkillable.clone() }
+            }
+        };
+        soon.push((takes, Input::Rung(done)));
+        soon
+    }
+
+    pub(crate) fn probe(&self, timeout: Duration) -> Soon {
+        let answered = self.probe.is_some_and(|takes| takes < timeout);
+        let takes = self.probe.unwrap_or(timeout).min(timeout);
+        Vec::from([(takes, Input::Probed(answered))])
+    }
+}
+
+pub(crate) fn rung_name(rung: &Rung) -> &'static str {
+    match rung {
+        Rung::Evidence => "Evidence",
+        Rung::KillSandbox => "KillSandbox",
+        Rung::KillAll => "KillAll",
+        Rung::KillCreate(_) => "KillCreate",
+        Rung::Release => "Release",
+        Rung::Free => "Free",
+    }
+}

@@ -1,0 +1,234 @@
+//! The way out: Shutdown, Join, and the private End of `delete`.
+
+use crate::io::{Answer, Op, Status};
+use crate::policy::Policy;
+use crate::refusal::Code;
+use crate::tests::fake::{Does, ms};
+use crate::tests::kernel::Step;
+use crate::tests::world::{World, create, delete, init, sigkill, state};
+
+fn emptied() -> World {
+    let mut world = World::alone();
+    world.relayed(sigkill("root"));
+    world.relayed(delete("root"));
+    world
+}
+
+#[test]
+fn shutdown_is_not_passed_on_while_containers_remain() {
+    let mut world = World::pod();
+    world.relayed(sigkill("app"));
+    world.relayed(delete("app"));
+    let id = world.ask(Op::Shutdown);
+    assert_eq!(world.answer(id), Some(Answer::Done));
+    world.run(ms(60_000));
+    assert_eq!(world.ledger.count(|op| matches!(op, Op::Shutdown)), 0);
+    assert!(world.ledger.listening);
+}
+
+#[test]
+fn a_reserved_place_keeps_the_guard() {
+    let mut world = World::alone();
+    let join = world.ask(Op::Join("app".into()));
+    assert_eq!(world.answer(join), Some(Answer::Done));
+    world.relayed(sigkill("root"));
+    world.relayed(delete("root"));
+    let id = world.ask(Op::Shutdown);
+    assert_eq!(world.answer(id), Some(Answer::Done));
+    world.run(ms(60_000));
+    assert!(!world.ledger.quit);
+    world.relayed(create("app"));
+    world.relayed(sigkill("app"));
+    // A container whose `start` came to nothing gives its place back through `delete`.
+    world.ask(Op::Join("other".into()));
+    let end = world.ask(Op::End("other".into()));
+    assert_eq!(world.code(end), Code::NotFound);
+    assert!(!world.ledger.quit);
+}
+
+#[test]
+fn nobody_joins_a_guard_that_is_closing() {
+    let mut world = emptied();
+    world.does("Shutdown", Does::Hang);
+    world.ask(Op::Shutdown);
+    assert!(!world.ledger.listening);
+    for op in [Op::Join("app".into()), create("app")] {
+        let id = world.ask(op);
+        assert_eq!(world.code(id), Code::FailedPrecondition);
+    }
+    let state = world.ask(state("app"));
+    assert_eq!(world.code(state), Code::NotFound);
+    world.run(ms(2_000));
+    assert!(world.ledger.quit);
+}
+
+#[test]
+fn a_real_shim_that_does_not_go_is_killed_within_the_time() {
+    for does in [Does::Hang, Does::Never, Does::Nothing(ms(5)), Does::Fail(ms(5)), Does::Lose(ms(5))] {
+        let mut world = emptied();
+        world.does("Shutdown", does);
+        world.step("KillAll", Step::Takes(ms(390)));
+        world.step("Release", Step::Never);
+        let id = world.ask(Op::Shutdown);
+        world.run(ms(2_000));
+        assert_eq!(world.answer(id), Some(Answer::Done), "{does:?}");
+        world.run(ms(3_000));
+        assert!(world.ledger.quit);
+    }
+}
+
+#[test]
+fn shutdown_after_a_forced_end_is_immediate() {
+    let mut world = World::alone();
+    world.shim_dies();
+    world.run(ms(200));
+    world.ask(delete("root"));
+    let id = world.ask(Op::Shutdown);
+    assert_eq!(world.took(id), ms(0));
+    assert!(world.ledger.quit);
+}
+
+#[test]
+fn a_remnant_at_the_end_refuses_shutdown_until_it_dies() {
+    let mut world = emptied();
+    world.fakes.unkillable = ["pid 9, state D".into()].into();
+    let first = world.ask(Op::Shutdown);
+    world.run(ms(2_000));
+    assert_eq!(world.code(first), Code::FailedPrecondition);
+    let second = world.ask(Op::Shutdown);
+    assert_eq!(world.code(second), Code::FailedPrecondition);
+    world.run(ms(3_600_000));
+    assert!(!world.ledger.quit);
+    world.remnants_die();
+    world.run(ms(2_000));
+    assert!(world.ledger.quit);
+}
+
+#[test]
+fn end_ends_one_container_and_the_last_one_takes_the_guard_along() {
+    let mut world = World::pod();
+    let app = world.ask(Op::End("app".into()));
+    world.run(ms(100));
+    assert_eq!(world.exit_of(app).status, 137);
+    assert_eq!(world.published(&init("app")), [137]);
+    let again = world.ask(Op::End("app".into()));
+    assert_eq!(world.exit_of(again).status, 137);
+    let unknown = world.ask(Op::End("nobody".into()));
+    assert_eq!(world.code(unknown), Code::NotFound);
+    world.untouched();
+    let root = world.ask(Op::End("root".into()));
+    world.run(ms(1_000));
+    assert_eq!(world.exit_of(root).status, 137);
+    assert!(world.ledger.quit);
+}
+
+#[test]
+fn end_of_a_container_that_has_ended_deletes_it() {
+    let mut world = World::alone();
+    world.exits(&init("root"), 4);
+    world.run(ms(1));
+    let id = world.ask(Op::End("root".into()));
+    world.run(ms(1_000));
+    assert_eq!(world.exit_of(id).status, 4);
+    assert!(world.ledger.quit);
+}
+
+#[test]
+fn end_goes_on_after_its_caller_has_left() {
+    let mut world = World::alone();
+    world.stop_sentry();
+    let id = world.ask_within(Op::End("root".into()), Some(ms(4_000)));
+    world.run(ms(5_000));
+    assert_eq!(world.code(id), Code::DeadlineExceeded);
+    assert_eq!(world.took(id), ms(3_800));
+    world.run(ms(10_000));
+    assert!(world.ledger.quit);
+    assert_eq!(world.published(&init("root")), [137]);
+}
+
+#[test]
+fn end_of_what_never_came_to_be_lets_the_guard_go() {
+    let mut world = World::new(Policy::default());
+    world.does("Create", Does::Fail(ms(1_000)));
+    let create = world.ask(create("root"));
+    let end = world.ask(Op::End("root".into()));
+    world.run(ms(5_000));
+    assert_eq!(world.answer(create), Some(Answer::Relay));
+    assert_eq!(world.code(end), Code::NotFound);
+    assert!(world.ledger.quit);
+}
+
+#[test]
+fn end_of_the_only_reservation_lets_the_guard_go() {
+    let mut world = World::new(Policy::default());
+    let end = world.ask(Op::End("root".into()));
+    world.run(ms(5_000));
+    assert_eq!(world.code(end), Code::NotFound);
+    assert!(world.ledger.quit);
+}
+
+#[test]
+fn what_still_waits_when_the_guard_ends_is_answered() {
+    let mut world = emptied();
+    world.does("Stats", Does::Never);
+    world.does("Shutdown", Does::Never);
+    world.ask(Op::Stats("stranger".into()));
+    world.ask(Op::Wait(init("stranger")));
+    world.ask(Op::Shutdown);
+    world.run(ms(10_000));
+    assert!(world.ledger.quit);
+    assert!(world.ledger.open.is_empty());
+}
+
+/// containerd was restarted while a Delete was under way, and its clients ask once more.
+#[test]
+fn an_exit_that_nobody_heard_of_waits_for_the_next_delete() {
+    let mut world = World::pod();
+    world.exits(&init("app"), 3);
+    world.run(ms(1));
+    world.does("Delete", Does::Work(ms(500)));
+    let lost = world.ask(delete("app"));
+    world.run(ms(100));
+    world.abandon(lost);
+    world.run(ms(1_000));
+    let state = world.ask(state("app"));
+    assert_eq!(world.status_of(state), (Status::Stopped, Some(3)));
+    let again = world.ask(delete("app"));
+    assert_eq!(world.exit_of(again).status, 3);
+    world.does("Delete", Does::NotFound(ms(1)));
+    let late = world.ask(delete("app"));
+    world.run(ms(5));
+    assert_eq!(world.answer(late), Some(Answer::Relay));
+    assert_eq!(world.published(&init("app")), [3]);
+    assert!(!world.guard.knows(&init("app"), None));
+    world.untouched();
+}
+
+#[test]
+fn a_container_that_was_deleted_unheard_can_be_created_anew() {
+    let mut world = World::pod();
+    world.exits(&init("app"), 3);
+    world.run(ms(1));
+    let lost = world.ask(delete("app"));
+    world.abandon(lost);
+    world.run(ms(10));
+    world.started("app");
+    let state = world.ask(state("app"));
+    world.run(ms(5));
+    assert_eq!(world.status_of(state), (Status::Running, None));
+    world.untouched();
+}
+
+/// On a node that is so busy that release takes long, nobody waits for it, and it is not cut short.
+#[test]
+fn a_slow_release_is_waited_for_by_nobody_but_the_guard() {
+    let mut world = emptied();
+    world.step("Release", Step::Takes(ms(2_000)));
+    let shutdown = world.ask(Op::Shutdown);
+    world.run(ms(1_500));
+    assert_eq!(world.answer(shutdown), Some(Answer::Done));
+    assert!(world.took(shutdown) <= ms(700), "{:?}", world.took(shutdown));
+    assert!(!world.ledger.quit, "what releases works in the guard's process");
+    world.run(ms(1_000));
+    assert!(world.ledger.quit);
+}

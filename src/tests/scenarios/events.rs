@@ -1,0 +1,199 @@
+//! Events: in order, each exit once (rule 3), nothing that contradicts what was published.
+
+use crate::exit::Exit;
+use crate::io::{Answer, Event, Op, ProcessId};
+use crate::tests::fake::{Does, ms};
+use crate::tests::world::{World, delete, init, sigkill};
+
+#[test]
+fn events_pass_in_order() {
+    let mut world = World::alone();
+    world.ledger.published.clear();
+    let exec = ProcessId { container: "root".into(), exec: "e".into() };
+    world.exec("root", "e");
+    world.event(Event::Other);
+    world.exits(&exec, 1);
+    world.run(ms(1));
+    let seen: std::vec::Vec<Event> = world.ledger.published.iter().map(|(_, event)| event.clone()).collect();
+    assert!(
+        matches!(&seen[..], [Event::Alive(a), Event::Other, Event::Exit(b, _)] if *a == exec && *b == exec)
+    );
+}
+
+#[test]
+fn duplicates_are_dropped_also_after_the_delete() {
+    let mut world = World::alone();
+    let exec = world.exec("root", "e");
+    world.exits(&exec, 1);
+    world.run(ms(1));
+    let exit = Exit { pid: 102, status: 1, at_ns: 1_001 };
+    world.event(Event::Exit(exec.clone(), exit));
+    world.event(Event::Alive(exec.clone()));
+    world.relayed(Op::Delete(exec.clone()));
+    world.event(Event::Exit(exec.clone(), exit));
+    assert_eq!(world.published(&exec), [1]);
+    assert_eq!(world.ledger.published.len(), 3);
+}
+
+#[test]
+fn an_exit_that_was_told_is_published_as_it_was_told() {
+    let mut world = World::pod();
+    // The exits are established before the real shim speaks.
+    world.fakes.reports = false;
+    world.stop_sentry();
+    world.ask(delete("root"));
+    world.run(ms(4_500));
+    assert_eq!(world.published(&init("app")), [137]);
+    world.event(Event::Exit(init("app"), Exit { pid: 102, status: 128, at_ns: 5 }));
+    world.event(Event::Alive(init("app")));
+    assert_eq!(world.published(&init("app")), [137]);
+    let wait = world.ask(Op::Wait(init("app")));
+    assert_eq!(world.exit_of(wait).status, 137);
+}
+
+#[test]
+fn the_exit_of_a_process_deleted_before_its_event_is_owed() {
+    let mut world = World::alone();
+    let exec = world.exec("root", "e");
+    let soon = world.fakes.exit(&exec, 5, ms(1_000));
+    world.expect(soon);
+    world.relayed(Op::Delete(exec.clone()));
+    assert!(world.published(&exec).is_empty());
+    world.run(ms(1_000));
+    assert_eq!(world.published(&exec), [5]);
+    assert_eq!(world.guard.open_ends().owed, 0);
+}
+
+#[test]
+fn what_is_owed_when_the_sandbox_ends_is_published_by_the_guard() {
+    for shim_dies in [true, false] {
+        let mut world = World::alone();
+        let exec = world.exec("root", "e");
+        drop(world.fakes.exit(&exec, 5, ms(0)));
+        world.relayed(Op::Delete(exec.clone()));
+        if shim_dies {
+            world.shim_dies();
+        } else {
+            world.relayed(sigkill("root"));
+            world.relayed(delete("root"));
+            world.ask(Op::Shutdown);
+        }
+        world.run(ms(2_000));
+        assert_eq!(world.published(&exec), [5]);
+        assert_eq!(world.published(&init("root")), [137]);
+    }
+}
+
+#[test]
+fn exits_that_the_real_shim_never_publishes_do_not_pile_up() {
+    let mut world = World::alone();
+    for n in 0..1_000 {
+        let exec = world.exec("root", &std::format!("e{n}"));
+        drop(world.fakes.exit(&exec, 5, ms(0)));
+        world.relayed(Op::Delete(exec));
+    }
+    assert_eq!(world.guard.open_ends().owed, 64);
+    assert_eq!(world.guard.open_ends().calls, 0);
+    assert_eq!(world.guard.open_ends().processes, 1);
+}
+
+#[test]
+fn an_exec_that_outlasts_its_container_by_a_moment_is_reported_by_the_real_shim() {
+    let mut world = World::pod();
+    let exec = world.exec("app", "e");
+    let wait = world.ask(Op::Wait(exec.clone()));
+    let again = world.ask(Op::Wait(exec.clone()));
+    world.relayed(sigkill("app"));
+    world.relayed(delete("app"));
+    assert_eq!(world.answer(wait), None);
+    world.exits(&exec, 129);
+    world.run(ms(5));
+    assert_eq!(world.published(&exec), [129]);
+    assert_eq!(world.exit_of(wait).status, 129);
+    assert_eq!(world.exit_of(again).status, 129);
+}
+
+#[test]
+fn an_exec_that_outlasts_its_container_for_good_ends_with_the_sandbox() {
+    let mut world = World::pod();
+    let exec = world.exec("app", "e");
+    let wait = world.ask(Op::Wait(exec.clone()));
+    world.relayed(sigkill("app"));
+    world.relayed(delete("app"));
+    world.shim_dies();
+    world.run(ms(2_000));
+    assert_eq!(world.published(&exec), [137]);
+    assert_eq!(world.exit_of(wait).status, 137);
+}
+
+#[test]
+fn waits_share_a_call_and_end_with_whichever_knows_first() {
+    let mut world = World::alone();
+    let first = world.ask(Op::Wait(init("root")));
+    let second = world.ask(Op::Wait(init("root")));
+    assert_eq!(world.ledger.count(|op| matches!(op, Op::Wait(_))), 1);
+    world.event(Event::Exit(init("root"), Exit { pid: 101, status: 9, at_ns: 77 }));
+    assert_eq!(world.exit_of(first).at_ns, 77);
+    assert_eq!(world.exit_of(second).status, 9);
+    let third = world.ask(Op::Wait(init("root")));
+    assert_eq!(world.exit_of(third).status, 9);
+}
+
+#[test]
+fn a_lost_wait_ends_with_the_event_and_a_failed_one_with_its_error() {
+    let mut world = World::alone();
+    let lost = world.ask(Op::Wait(init("root")));
+    let call = *world.ledger.in_flight.first().unwrap();
+    world.ledger.in_flight.remove(&call);
+    world.handle(crate::io::Input::Returned(call, crate::io::Outcome::Lost));
+    assert_eq!(world.answer(lost), None);
+    let failed = world.ask(Op::Wait(init("root")));
+    let call = *world.ledger.in_flight.first().unwrap();
+    world.ledger.in_flight.remove(&call);
+    world.handle(crate::io::Input::Returned(call, crate::io::Outcome::Failed { not_found: false }));
+    assert_eq!(world.answer(failed), Some(Answer::Relay));
+}
+
+#[test]
+fn lost_connections_lose_no_request() {
+    for method in ["State", "Stats", "Pids", "Exec", "Pause", "Kill", "SIGKILL", "Delete", "Start"] {
+        let mut world = World::pod();
+        world.does(method, Does::Lose(ms(1)));
+        let exec = ProcessId { container: "app".into(), exec: "e".into() };
+        for op in [
+            crate::tests::world::state("app"),
+            Op::Stats("app".into()),
+            Op::Pids("app".into()),
+            Op::Exec(exec, Default::default()),
+            Op::Pause("app".into()),
+            crate::tests::world::sigterm("app"),
+            sigkill("app"),
+            delete("app"),
+            Op::Start(init("app")),
+        ] {
+            world.ask(op);
+        }
+        // The ledger checks that each is answered in its time.
+        world.run(ms(200_000));
+        assert_eq!(world.guard.open_ends().waiting, 0, "{method}");
+    }
+}
+
+#[test]
+fn an_owed_exit_is_not_that_of_the_next_process_of_the_name() {
+    let mut world = World::alone();
+    let exec = world.exec("root", "e");
+    let soon = world.fakes.exit(&exec, 5, ms(100));
+    world.expect(soon);
+    world.relayed(Op::Delete(exec.clone()));
+    world.exec("root", "e");
+    world.run(ms(100));
+    assert_eq!(world.published(&exec), [5]);
+    assert_eq!(world.guard.open_ends().owed, 0);
+    world.ledger.published.clear();
+    let wait = world.ask(Op::Wait(exec.clone()));
+    assert_eq!(world.answer(wait), None);
+    world.exits(&exec, 6);
+    world.run(ms(5));
+    assert_eq!(world.published(&exec), [6]);
+}

@@ -1,0 +1,214 @@
+//! The rungs, what is answered during and after them, and what cannot be killed.
+
+use crate::io::{Answer, Note, Op, Status, Why};
+use crate::refusal::Code;
+use crate::tests::fake::{Does, ms};
+use crate::tests::kernel::Step;
+use crate::tests::world::{World, create, delete, init, sigkill, sigterm, state};
+
+fn wedged() -> World {
+    let mut world = World::alone();
+    world.stop_sentry();
+    world.ask(sigkill("root"));
+    world.run(ms(10_000));
+    world
+}
+
+#[test]
+fn every_rung_is_left_as_soon_as_its_effect_is_there() {
+    let mut world = wedged();
+    let began = world.now;
+    world.run(ms(2_000));
+    assert_eq!(world.rungs(), ["Evidence", "KillSandbox", "KillAll", "Release"]);
+    let ended = world.ledger.notes.iter().find(|(_, note)| matches!(note, Note::Ended { .. })).unwrap();
+    assert!(ended.0 - began < ms(300), "{:?}", ended.0 - began);
+}
+
+#[test]
+fn the_whole_ladder_takes_two_seconds_at_most() {
+    let mut world = World::alone();
+    world.stop_sentry();
+    world.fakes.reports = false;
+    for rung in ["Evidence", "KillSandbox", "Release"] {
+        world.step(rung, Step::Never);
+    }
+    world.step("KillAll", Step::Takes(ms(400)));
+    let kill = world.ask(sigkill("root"));
+    let wait = world.ask(Op::Wait(init("root")));
+    let delete = world.ask(delete("root"));
+    world.run(ms(4_500));
+    assert_eq!(world.answer(kill), Some(Answer::Done));
+    assert_eq!(world.exit_of(wait).status, 137);
+    assert_eq!(world.exit_of(delete).status, 137);
+    assert_eq!(world.took(delete), ms(4_500));
+    assert!(!world.guard.is_released());
+    let left = world
+        .ledger
+        .notes
+        .iter()
+        .any(|(_, note)| matches!(note, Note::Ended { left, .. } if left.len() == 1));
+    assert!(left);
+}
+
+#[test]
+fn a_release_that_comes_late_on_a_busy_node_still_tells_what_is_left() {
+    let mut world = World::alone();
+    world.stop_sentry();
+    world.step("Release", Step::Takes(ms(2_500)));
+    world.ask(sigkill("root"));
+    world.run(ms(12_100));
+    assert!(!world.guard.is_released());
+    world.run(ms(2_500));
+    assert!(world.guard.is_released());
+}
+
+#[test]
+fn the_real_shims_own_words_are_kept_but_for_the_128() {
+    let mut world = wedged();
+    world.run(ms(2_000));
+    // Reported by the real shim as 128, in rung 2.
+    assert_eq!(world.published(&init("root")), [137]);
+}
+
+#[test]
+fn a_task_that_has_exited_keeps_its_status() {
+    let mut world = World::pod();
+    let exec = world.exec("app", "e");
+    world.exits(&init("app"), 3);
+    world.run(ms(1));
+    world.stop_sentry();
+    world.ask(delete("root"));
+    world.run(ms(4_500));
+    let app = world.ask(Op::Wait(init("app")));
+    assert_eq!(world.exit_of(app).status, 3);
+    assert_eq!(world.published(&init("app")), [3]);
+    assert_eq!(world.published(&exec), [137]);
+}
+
+#[test]
+fn all_answers_after_a_forced_end_agree() {
+    let mut world = wedged();
+    world.run(ms(2_000));
+    let wait = world.ask(Op::Wait(init("root")));
+    let state = world.ask(state("root"));
+    let kill = world.ask(sigkill("root"));
+    let term = world.ask(sigterm("root"));
+    let stats = world.ask(Op::Stats("root".into()));
+    let pids = world.ask(Op::Pids("root".into()));
+    let again = world.ask(create("root"));
+    let exec = world.ask(Op::Pause("root".into()));
+    let join = world.ask(Op::Join("app".into()));
+    let exit = world.exit_of(wait);
+    assert_eq!((exit.status, exit.pid), (137, 101));
+    let Some(Answer::State { exit: of_state, status, .. }) = world.answer(state) else { panic!() };
+    assert_eq!((of_state, status), (Some(exit), Status::Stopped));
+    assert_eq!(world.code(kill), Code::NotFound);
+    assert_eq!(world.code(term), Code::NotFound);
+    assert_eq!(world.code(stats), Code::NotFound);
+    assert_eq!(world.answer(pids), Some(Answer::Pids([].into())));
+    assert_eq!(world.code(again), Code::FailedPrecondition);
+    assert_eq!(world.code(exec), Code::FailedPrecondition);
+    assert_eq!(world.code(join), Code::FailedPrecondition);
+    let delete_once = world.ask(delete("root"));
+    let delete_twice = world.ask(delete("root"));
+    assert_eq!(world.exit_of(delete_once), exit);
+    assert_eq!(world.code(delete_twice), Code::NotFound);
+    let shutdown = world.ask(Op::Shutdown);
+    assert_eq!(world.answer(shutdown), Some(Answer::Done));
+    assert!(world.ledger.quit);
+}
+
+#[test]
+fn everything_that_waits_when_the_ladder_begins_is_answered_by_its_end() {
+    let mut world = World::pod();
+    let exec = world.exec("app", "e");
+    world.stop_sentry();
+    for method in ["Stats", "Pause", "Exec", "State", "Pids"] {
+        world.does(method, Does::Never);
+    }
+    let wait = world.ask(Op::Wait(exec.clone()));
+    let pause = world.ask(Op::Pause("app".into()));
+    let resized = world.ask(Op::Exec(crate::io::ProcessId { exec: "f".into(), ..exec }, Default::default()));
+    world.ask(delete("root"));
+    world.run(ms(4_500));
+    assert_eq!(world.exit_of(wait).status, 137);
+    assert_eq!(world.code(pause), Code::FailedPrecondition);
+    assert_eq!(world.code(resized), Code::FailedPrecondition);
+    assert_eq!(world.guard.open_ends().waiting, 0);
+    assert_eq!(world.guard.open_ends().calls, 0);
+    assert_eq!(world.guard.poll_timeout(), None);
+}
+
+#[test]
+fn the_death_of_the_real_shim_ends_the_sandbox_at_once() {
+    let mut world = World::pod();
+    let wait = world.ask(Op::Wait(init("app")));
+    let stats = world.ask(Op::Stats("app".into()));
+    world.shim_dies();
+    world.run(ms(200));
+    assert_eq!(world.rungs(), ["KillAll", "Release"]);
+    assert_eq!(world.wedge().unwrap().1, Why::RealShimDied);
+    assert_eq!(world.exit_of(wait).status, 137);
+    assert!(world.ledger.answers.contains_key(&stats));
+    for id in ["root", "app"] {
+        assert_eq!(world.published(&init(id)), [137]);
+    }
+}
+
+#[test]
+fn the_death_of_the_real_shim_in_each_rung_changes_nothing_but_the_way() {
+    for (after, name) in [(10, "Evidence"), (60, "KillSandbox"), (120, "KillAll"), (170, "Release")] {
+        let mut world = wedged();
+        world.run(ms(after));
+        assert_eq!(*world.rungs().last().unwrap(), name);
+        world.shim_dies();
+        world.run(ms(2_000));
+        assert_eq!(world.published(&init("root")), [137], "{name}");
+        assert_eq!(world.rungs().iter().filter(|rung| **rung == "KillAll").count(), 1, "{name}");
+        assert!(world.guard.is_released());
+    }
+}
+
+#[test]
+fn a_root_that_has_ended_while_the_sentry_lingers_is_a_wedge() {
+    let mut world = World::alone();
+    // The real shim knows that the container has ended, but waits for the sentry.
+    let soon = world.fakes.exit(&init("root"), 0, ms(3_600_000));
+    drop(soon);
+    world.relayed(state("root"));
+    let began = world.now;
+    world.run(ms(9_000));
+    world.relayed(state("root"));
+    world.untouched();
+    world.run(ms(3_000));
+    let (when, why) = world.wedge().unwrap();
+    assert_eq!(why, Why::SentryLingers);
+    assert!(when - began <= ms(10_000));
+    assert_eq!(world.published(&init("root")), [137]);
+}
+
+#[test]
+fn a_root_that_only_seemed_to_have_ended_is_left_alone() {
+    let mut world = World::alone();
+    let soon = world.fakes.exit(&init("root"), 0, ms(5_000));
+    world.expect(soon);
+    world.relayed(state("root"));
+    world.run(ms(3_600_000));
+    world.untouched();
+    assert_eq!(world.published(&init("root")), [0]);
+}
+
+#[test]
+fn residue_is_named_and_the_next_shutdown_tries_again() {
+    let mut world = wedged();
+    world.fakes.residue = ["mount /x: busy".into()].into();
+    world.run(ms(2_000));
+    assert!(!world.guard.is_released());
+    let delete = world.ask(delete("root"));
+    assert_eq!(world.exit_of(delete).status, 137);
+    world.fakes.residue.clear();
+    let shutdown = world.ask(Op::Shutdown);
+    world.run(ms(500));
+    assert_eq!(world.answer(shutdown), Some(Answer::Done));
+    assert!(world.ledger.quit);
+}

@@ -1,0 +1,98 @@
+//! Rule 7: a guard that did not run itself must not blame the sandbox.
+
+use crate::io::{Answer, Note, Op};
+use crate::policy::Policy;
+use crate::tests::fake::{Does, ms};
+use crate::tests::world::{World, create, delete, init, sigkill, state};
+
+#[test]
+fn answers_that_came_meanwhile_are_read_before_any_deadline_is_judged() {
+    let mut world = World::pod();
+    let kill = world.ask(sigkill("app"));
+    let state = world.ask(state("root"));
+    let stats = world.ask(Op::Stats("root".into()));
+    world.stop_guard(ms(30_000));
+    world.run(ms(60_000));
+    for id in [kill, state, stats] {
+        assert_eq!(world.answer(id), Some(Answer::Relay));
+    }
+    world.untouched();
+}
+
+#[test]
+fn even_a_tick_that_comes_first_judges_nothing() {
+    let mut world = World::alone();
+    world.does("SIGKILL", Does::Work(ms(9_990)));
+    world.ask(sigkill("root"));
+    world.run(ms(9_989));
+    world.stop_guard(ms(30_000));
+    world.handle(crate::io::Input::Tick);
+    world.untouched();
+    world.run(ms(60_000));
+    world.untouched();
+    assert_eq!(world.published(&init("root")), [137]);
+}
+
+#[test]
+fn every_open_deadline_moves_by_the_lateness() {
+    let mut world = World::alone();
+    world.does("SIGKILL", Does::Nothing(ms(5)));
+    let began = world.now;
+    world.relayed(sigkill("root"));
+    world.run(ms(7_995));
+    world.stop_guard(ms(30_000));
+    world.run(ms(60_000));
+    let took = world.wedge().unwrap().0 - began;
+    assert!(took >= ms(38_000) && took <= ms(38_600), "{took:?}");
+    assert!(world.ledger.notes.iter().any(|(_, note)| matches!(note, Note::Late(_))));
+}
+
+#[test]
+fn a_sleep_with_nothing_open_costs_nothing() {
+    let mut world = World::alone();
+    world.stop_guard(ms(86_400_000));
+    world.does("SIGKILL", Does::Nothing(ms(5)));
+    let began = world.now;
+    world.relayed(sigkill("root"));
+    world.run(ms(12_000));
+    assert_eq!(world.wedge().unwrap().0 - began, ms(10_000));
+    assert!(!world.ledger.notes.iter().any(|(_, note)| matches!(note, Note::Late(_))));
+}
+
+#[test]
+fn an_error_read_late_is_taken_at_its_word() {
+    for sleep in [2_400, 2_900, 3_000, 3_100, 30_000] {
+        let mut world = World::pod();
+        let id = world.ask(delete("root"));
+        world.stop_guard(ms(sleep));
+        world.run(ms(60_000));
+        assert_eq!(world.answer(id), Some(Answer::Relay));
+        world.untouched();
+    }
+}
+
+#[test]
+fn a_create_is_not_torn_down_for_the_guards_own_sleep() {
+    let mut world = World::pod();
+    world.does("Create", Does::Work(ms(60_000)));
+    let id = world.ask(create("sidecar"));
+    world.run(ms(50_000));
+    world.stop_guard(ms(60_000));
+    world.run(ms(60_000));
+    assert_eq!(world.answer(id), Some(Answer::Relay));
+    world.untouched();
+}
+
+#[test]
+fn what_an_input_makes_due_at_once_is_no_lateness() {
+    // A member's Delete needs no probe while there is no root; when one comes, the probe is overdue.
+    let mut world = World::new(Policy::default());
+    world.does("Create", Does::Work(ms(2_400)));
+    world.ask(create("app"));
+    world.ask(delete("app"));
+    world.run(ms(1_500));
+    world.ask(create("root"));
+    world.run(ms(10));
+    assert!(!world.ledger.notes.iter().any(|(_, note)| matches!(note, Note::Late(_))));
+    assert_eq!(world.ledger.probes.len(), 1);
+}

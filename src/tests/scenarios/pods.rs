@@ -1,0 +1,251 @@
+//! One container of a pod: when its end costs the others their sandbox, and when not.
+
+use crate::io::{Answer, Op, Why};
+use crate::policy::Policy;
+use crate::refusal::{Code, Refusal};
+use crate::task::SIGKILL;
+use crate::tests::fake::{Does, ms};
+use crate::tests::world::{World, create, delete, init, sigkill};
+
+fn kill_without_effect(world: &mut World) {
+    world.does("SIGKILL", Does::Nothing(ms(5)));
+    world.relayed(sigkill("app"));
+}
+
+#[test]
+fn an_unacknowledged_kill_of_a_member_ends_the_sandbox_at_its_deadline() {
+    let mut world = World::pod();
+    world.does("SIGKILL", Does::Hang);
+    let began = world.now;
+    let id = world.ask(sigkill("app"));
+    world.run(ms(12_000));
+    assert_eq!(world.wedge().unwrap().0 - began, ms(10_000));
+    assert_eq!(world.answer(id), Some(Answer::Done));
+    assert_eq!(world.published(&init("app")), [137]);
+    assert_eq!(world.published(&init("root")), [137]);
+}
+
+#[test]
+fn three_probes_without_an_answer_end_the_sandbox_at_the_deadline() {
+    let mut world = World::pod();
+    kill_without_effect(&mut world);
+    world.fakes.probe = None;
+    let began = world.now;
+    world.run(ms(12_000));
+    let took = world.wedge().unwrap().0 - began;
+    assert!(took >= ms(9_990) && took <= ms(10_000), "{took:?}");
+    assert_eq!(world.ledger.probes.len(), 3);
+}
+
+#[test]
+fn a_sentry_that_answers_has_until_the_hard_limit() {
+    let mut world = World::pod();
+    kill_without_effect(&mut world);
+    let began = world.now - crate::time::Time(ms(5));
+    world.run(ms(29_000));
+    world.untouched();
+    world.run(ms(2_000));
+    let (when, why) = world.wedge().unwrap();
+    assert_eq!(when.0 - began, ms(30_000));
+    assert_eq!(why, Why::KillWithoutExit { process: init("app"), acknowledged: true });
+    assert_eq!(world.ledger.probes.len(), 1);
+}
+
+#[test]
+fn with_hard_limit_off_only_the_root_ends_a_sandbox_that_answers() {
+    let mut world = World::pod_with(Policy { hard_limit: None, ..Policy::default() });
+    kill_without_effect(&mut world);
+    world.run(ms(3_600_000));
+    world.untouched();
+    world.does("SIGKILL", Does::Hang);
+    let id = world.ask_within(sigkill("app"), Some(ms(2_000)));
+    world.run(ms(2_000));
+    assert!(matches!(world.refusal(id), Refusal::PendingForever { .. }));
+    let began = world.now;
+    world.ask(sigkill("root"));
+    world.run(ms(12_000));
+    assert_eq!(world.wedge().unwrap().0 - began, ms(10_000));
+}
+
+#[test]
+fn an_exec_is_like_a_container() {
+    let mut world = World::pod();
+    let exec = world.exec("root", "e");
+    world.does("SIGKILL", Does::Nothing(ms(5)));
+    let began = world.now;
+    world.relayed(Op::Kill { process: exec, signal: SIGKILL, all: false });
+    world.run(ms(40_000));
+    assert_eq!(world.wedge().unwrap().0 - began, ms(30_000));
+}
+
+#[test]
+fn when_the_root_is_being_ended_too_the_deadline_is_the_members_own() {
+    let mut world = World::pod();
+    kill_without_effect(&mut world);
+    let began = world.now - crate::time::Time(ms(5));
+    world.run(ms(5_000));
+    world.relayed(sigkill("root"));
+    world.run(ms(7_000));
+    assert_eq!(world.wedge().unwrap().0.0 - began, ms(10_000));
+}
+
+/// Its `runsc start` waits for a lock, and nobody will ever ask for this member's end: CRI has not seen it run.
+#[test]
+fn a_start_that_hangs_when_the_root_is_gone_does_not_outlast_the_kill_deadline() {
+    let mut world = World::pod();
+    world.relayed(create("sidecar"));
+    world.does("Start", Does::Hang);
+    let start = world.ask(Op::Start(init("sidecar")));
+    world.relayed(sigkill("app"));
+    world.relayed(sigkill("root"));
+    let began = world.now;
+    world.run(ms(13_000));
+    let took = world.wedge().unwrap().0 - began;
+    assert!(took <= ms(10_000), "{took:?}");
+    assert!(world.took(start) <= ms(12_000));
+}
+
+#[test]
+fn a_member_that_never_started_goes_with_its_root_quietly() {
+    let mut world = World::pod();
+    world.relayed(create("sidecar"));
+    world.relayed(sigkill("root"));
+    world.run(ms(120_000));
+    world.untouched();
+}
+
+#[test]
+fn delete_of_a_member_that_hangs_is_refused_in_its_time_until_the_hard_limit() {
+    let mut world = World::pod();
+    world.exits(&init("app"), 0);
+    world.run(ms(1));
+    world.does("Delete", Does::Hang);
+    let began = world.now;
+    let first = world.ask(delete("app"));
+    world.run(ms(10_000));
+    assert_eq!(world.code(first), Code::DeadlineExceeded);
+    assert_eq!(world.took(first), ms(2_500));
+    let Refusal::Pending { ends_in, .. } = world.refusal(first) else { panic!() };
+    assert_eq!(ends_in, ms(27_500));
+    let second = world.ask(delete("app"));
+    world.run(ms(10_000));
+    assert_eq!(world.took(second), ms(2_500));
+    world.untouched();
+    world.run(ms(12_000));
+    assert_eq!(world.wedge().unwrap().0 - began, ms(30_000));
+    let last = world.ask(delete("app"));
+    assert_eq!(world.exit_of(last).status, 0);
+}
+
+#[test]
+fn delete_of_a_member_whose_sentry_is_silent_ends_the_sandbox() {
+    let mut world = World::pod();
+    world.exits(&init("app"), 0);
+    world.run(ms(1));
+    world.stop_sentry();
+    let began = world.now;
+    let id = world.ask(delete("app"));
+    world.run(ms(5_000));
+    assert_eq!(world.wedge().unwrap().0 - began, ms(2_500));
+    assert_eq!(world.exit_of(id).status, 0);
+    assert!(world.took(id) <= ms(4_500));
+}
+
+#[test]
+fn an_exec_that_has_ended_is_deleted_from_the_record_at_its_deadline() {
+    let mut world = World::pod();
+    let exec = world.exec("app", "e");
+    world.exits(&exec, 7);
+    world.run(ms(1));
+    world.does("Delete", Does::Never);
+    let id = world.ask(Op::Delete(exec));
+    world.run(ms(60_000));
+    assert_eq!(world.exit_of(id).status, 7);
+    assert_eq!(world.took(id), ms(2_500));
+    world.untouched();
+}
+
+#[test]
+fn what_waits_behind_another_containers_create_costs_nobody_the_sandbox() {
+    let mut world = World::pod();
+    world.does("Create", Does::Work(ms(60_000)));
+    let sidecar = world.ask(create("sidecar"));
+    world.run(ms(100));
+    let kill = world.ask_within(sigkill("app"), Some(ms(2_000)));
+    let delete = world.ask(delete("app"));
+    let exec = world.ask(Op::Pause("app".into()));
+    world.run(ms(50_000));
+    world.untouched();
+    let Refusal::Pending { .. } = world.refusal(kill) else { panic!() };
+    assert_eq!(world.code(delete), Code::DeadlineExceeded);
+    assert_eq!(world.code(exec), Code::DeadlineExceeded);
+    world.run(ms(10_000));
+    assert_eq!(world.answer(sidecar), Some(Answer::Relay));
+    assert_eq!(world.published(&init("app")), [137]);
+    world.run(ms(600_000));
+    world.untouched();
+}
+
+#[test]
+fn time_behind_a_create_does_not_count_and_the_rest_does() {
+    let mut world = World::pod();
+    world.does("SIGKILL", Does::Nothing(ms(5)));
+    world.fakes.probe = Some(ms(10));
+    let began = world.now;
+    world.relayed(sigkill("app"));
+    world.run(ms(995));
+    world.does("Create", Does::Work(ms(60_000)));
+    world.ask(create("sidecar"));
+    world.run(ms(100_000));
+    // One second before the Create, 29 after it.
+    assert_eq!(world.wedge().unwrap().0 - began, ms(90_000));
+}
+
+#[test]
+fn behind_a_create_a_silent_sentry_is_a_wedge_all_the_same() {
+    let mut world = World::pod();
+    world.does("Create", Does::Work(ms(60_000)));
+    world.ask(create("sidecar"));
+    world.run(ms(100));
+    world.fakes.probe = None;
+    let began = world.now;
+    world.ask(sigkill("app"));
+    world.run(ms(12_000));
+    assert_eq!(world.wedge().unwrap().0 - began, ms(10_000));
+}
+
+#[test]
+fn what_the_probes_said_to_an_earlier_clock_is_out_of_date() {
+    let mut world = World::pod();
+    world.does("SIGKILL", Does::Nothing(ms(5)));
+    world.relayed(sigkill("app"));
+    world.run(ms(9_000));
+    assert_eq!(world.ledger.probes.len(), 1);
+    // The sentry answered one second before; from now on it does not.
+    world.fakes.probe = None;
+    let exec = world.exec("root", "e");
+    world.does("SIGKILL", Does::Nothing(ms(5)));
+    let began = world.now;
+    world.relayed(Op::Kill { process: exec, signal: SIGKILL, all: false });
+    world.run(ms(12_000));
+    let (when, why) = world.wedge().unwrap();
+    assert!(matches!(why, Why::KillWithoutExit { process, .. } if process.exec == "e"));
+    assert!(when - began <= ms(10_000));
+}
+
+#[test]
+fn a_member_may_come_and_go_while_the_pod_lives() {
+    let mut world = World::pod();
+    for round in 0..200 {
+        let shutdown = world.ask(Op::Shutdown);
+        assert_eq!(world.answer(shutdown), Some(Answer::Done));
+        world.relayed(sigkill("app"));
+        world.relayed(delete("app"));
+        let name = world.guard.record();
+        assert_eq!(name.len(), 1, "round {round}");
+        world.ledger.published.clear();
+        world.started("app");
+    }
+    world.untouched();
+    assert_eq!(world.ledger.count(|op| matches!(op, Op::Shutdown)), 0);
+}

@@ -1,0 +1,189 @@
+//! State, Pids and Stats: shared, answered from the record when late, cut off after that.
+
+use crate::io::{Answer, Op, Sentry, Status};
+use crate::refusal::Code;
+use crate::tests::fake::{Does, ms};
+use crate::tests::world::{World, init, sigterm, state};
+
+#[test]
+fn callers_share_one_question() {
+    let mut world = World::alone();
+    let before = world.ledger.calls.len();
+    world.does("State", Does::Work(ms(400)));
+    let first = world.ask(state("root"));
+    world.run(ms(100));
+    let second = world.ask(state("root"));
+    world.run(ms(300));
+    assert_eq!(world.answer(first), Some(Answer::Relay));
+    assert_eq!(world.answer(second), Some(Answer::Relay));
+    assert_eq!(world.ledger.calls.len() - before, 1);
+}
+
+#[test]
+fn a_late_state_comes_from_the_record() {
+    let mut world = World::alone();
+    world.does("State", Does::Hang);
+    let id = world.ask_within(state("root"), Some(ms(2_000)));
+    world.run(ms(2_000));
+    assert_eq!(world.took(id), ms(1_000));
+    assert_eq!(world.status_of(id), (Status::Running, None));
+    world.untouched();
+}
+
+#[test]
+fn a_stopped_sentry_is_not_even_asked() {
+    let mut world = World::alone();
+    let before = world.ledger.calls.len();
+    let id = world.ask(Op::State(init("root"), Sentry::Stopped));
+    assert_eq!(world.status_of(id), (Status::Running, None));
+    assert_eq!(world.ledger.calls.len(), before);
+}
+
+#[test]
+fn pids_of_a_live_container_are_never_empty() {
+    let mut world = World::alone();
+    world.does("Pids", Does::Never);
+    let id = world.ask(Op::Pids("root".into()));
+    world.run(ms(1_000));
+    assert_eq!(world.answer(id), Some(Answer::Pids([101].into())));
+    world.exits(&init("root"), 0);
+    world.run(ms(1));
+    let id = world.ask(Op::Pids("root".into()));
+    assert_eq!(world.answer(id), Some(Answer::Pids([].into())));
+}
+
+#[test]
+fn after_one_late_answer_later_ones_do_not_wait() {
+    let mut world = World::alone();
+    world.does("State", Does::Never);
+    world.does("Stats", Does::Never);
+    world.ask(state("root"));
+    world.ask(Op::Stats("root".into()));
+    world.run(ms(1_500));
+    let state = world.ask(state("root"));
+    let stats = world.ask(Op::Stats("root".into()));
+    assert_eq!(world.took(state), ms(0));
+    assert_eq!(world.status_of(state).0, Status::Running);
+    assert_eq!(world.took(stats), ms(0));
+    assert_eq!(world.code(stats), Code::DeadlineExceeded);
+}
+
+#[test]
+fn a_callers_short_patience_says_nothing_about_the_real_shim() {
+    let mut world = World::alone();
+    world.does("Stats", Does::Work(ms(500)));
+    let hasty = world.ask_within(Op::Stats("root".into()), Some(ms(100)));
+    world.run(ms(100));
+    assert_eq!(world.code(hasty), Code::DeadlineExceeded);
+    let patient = world.ask(Op::Stats("root".into()));
+    world.run(ms(500));
+    assert_eq!(world.answer(patient), Some(Answer::Relay));
+}
+
+#[test]
+fn days_of_polling_a_real_shim_that_never_returns_cost_one_call() {
+    let mut world = World::alone();
+    for method in ["State", "Pids", "Stats"] {
+        world.does(method, Does::Never);
+    }
+    let before = world.ledger.calls.len();
+    for _ in 0..2 * 24 * 360 {
+        for op in [state("root"), Op::Pids("root".into()), Op::Stats("root".into())] {
+            world.ask_within(op, Some(ms(2_000)));
+        }
+        world.run(ms(10_000));
+    }
+    assert_eq!(world.ledger.calls.len() - before, 3);
+    assert_eq!(world.guard.open_ends().calls, 3);
+    assert_eq!(world.guard.open_ends().waiting, 0);
+    world.untouched();
+}
+
+#[test]
+fn a_real_shim_that_gives_up_is_asked_again_now_and_then_until_it_answers() {
+    let mut world = World::alone();
+    world.does("State", Does::Hang);
+    let before = world.ledger.calls.len();
+    for _ in 0..100 {
+        let id = world.ask(state("root"));
+        world.run(ms(1_000));
+        assert!(matches!(world.answer(id), Some(Answer::State { .. })));
+    }
+    let asked = world.ledger.calls.len() - before;
+    assert!((15..=25).contains(&asked), "{asked}");
+    world.does("State", Does::Work(ms(10)));
+    world.run(ms(10_000));
+    world.relayed_within(state("root"), ms(15));
+    world.run(ms(4_000));
+    world.relayed_within(state("root"), ms(15));
+}
+
+#[test]
+fn an_exec_has_a_state_of_its_own() {
+    let mut world = World::alone();
+    let exec = world.exec("root", "e");
+    world.does("State", Does::Never);
+    let id = world.ask(Op::State(exec.clone(), Sentry::Runs));
+    let of_init = world.ask(state("root"));
+    world.run(ms(1_000));
+    let Some(Answer::State { process, about, pid, .. }) = world.answer(id) else { panic!() };
+    assert_eq!((process, about.bundle.as_str(), pid), (exec, "/bundles/root", 102));
+    assert_eq!(world.took(of_init), ms(1_000));
+}
+
+#[test]
+fn questions_about_strangers_are_the_real_shims_to_answer() {
+    let mut world = World::alone();
+    for op in [state("other"), Op::Stats("other".into()), Op::Wait(init("other")), Op::Delete(init("other"))]
+    {
+        world.relayed(op);
+    }
+    world.does("State", Does::Never);
+    let id = world.ask(state("other"));
+    world.run(ms(1_000));
+    assert_eq!(world.code(id), Code::DeadlineExceeded);
+}
+
+/// What containerd asks again and again on the way up costs the real shim one `runsc state`, not one each.
+#[test]
+fn what_the_real_shim_has_just_said_is_not_asked_again() {
+    let mut world = World::alone();
+    world.relayed(state("root"));
+    let before = world.ledger.calls.len();
+    for _ in 0..3 {
+        let id = world.ask(state("root"));
+        assert_eq!((world.took(id), world.status_of(id)), (ms(0), (Status::Running, None)));
+        world.run(ms(1_000));
+    }
+    assert_eq!(world.ledger.calls.len(), before);
+    // A change behind the shim's back shows within five seconds of it.
+    world.run(ms(1_000));
+    world.relayed(state("root"));
+    assert_eq!(world.ledger.calls.len(), before + 1);
+}
+
+#[test]
+fn what_may_have_changed_a_task_makes_its_state_the_real_shims_to_tell() {
+    for op in [Op::Pause("root".into()), Op::Resume("root".into()), sigterm("root")] {
+        let mut world = World::alone();
+        world.relayed(state("root"));
+        world.relayed(op);
+        let before = world.ledger.calls.len();
+        world.relayed(state("root"));
+        assert_eq!(world.ledger.calls.len(), before + 1);
+    }
+}
+
+/// An answer that was on its way while the task was paused says nothing about after.
+#[test]
+fn an_answer_older_than_a_pause_makes_nothing_certain() {
+    let mut world = World::alone();
+    world.does("State", Does::Work(ms(300)));
+    world.ask(state("root"));
+    world.run(ms(100));
+    world.relayed(Op::Pause("root".into()));
+    world.run(ms(400));
+    let before = world.ledger.calls.len();
+    world.ask(state("root"));
+    assert_eq!(world.ledger.calls.len(), before + 1);
+}

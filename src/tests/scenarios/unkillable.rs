@@ -1,0 +1,137 @@
+//! Rung 6: state D.
+
+use crate::io::{Answer, Op, Rung, Sentry, Status};
+use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST};
+use crate::refusal::Code;
+use crate::tests::fake::ms;
+use crate::tests::kernel::Step;
+use crate::tests::world::{World, delete, init, sigkill, sigterm};
+use crate::time::Time;
+use std::vec::Vec;
+
+/// A container that a SIGKILL does not end.
+fn stuck() -> World {
+    let mut world = World::alone();
+    world.stop_sentry();
+    world.fakes.unkillable = ["pid 7 state D".into()].into();
+    world.ask(sigkill("root"));
+    world.run(ms(12_000));
+    world
+}
+
+fn attempts(world: &World) -> Vec<Time> {
+    let frees = world.ledger.rungs.iter().filter(|(_, rung)| *rung == Rung::Free);
+    frees.map(|(time, _)| *time).collect()
+}
+
+#[test]
+fn what_cannot_be_killed_is_not_claimed_to_be_dead() {
+    let mut world = World::alone();
+    world.stop_sentry();
+    world.fakes.unkillable = ["pid 7, state D, in fuse_dev_do_read".into()].into();
+    let wait = world.ask(Op::Wait(init("root")));
+    let kill = world.ask(sigkill("root"));
+    world.run(ms(12_000));
+    assert_eq!(world.code(kill), Code::FailedPrecondition);
+    assert_eq!(world.answer(wait), None);
+    let state = world.ask(Op::State(init("root"), Sentry::Dead));
+    assert_eq!(world.status_of(state), (Status::Running, None));
+    for op in [sigkill("root"), sigterm("root"), delete("root"), Op::Shutdown] {
+        let id = world.ask(op.clone());
+        assert_eq!(world.code(id), Code::FailedPrecondition, "{op:?}");
+    }
+    assert!(world.published(&init("root")).is_empty());
+    world.run(ms(86_400_000));
+    world.remnants_die();
+    world.run(ms(2_000));
+    assert_eq!(world.exit_of(wait).status, 137);
+    assert_eq!(world.published(&init("root")), [137]);
+    let delete = world.ask(delete("root"));
+    assert_eq!(world.exit_of(delete).status, 137);
+}
+
+#[test]
+fn after_an_end_nobody_is_awaited_once_the_unkillable_is_dead() {
+    let mut world = World::alone();
+    world.fakes.unkillable = ["pid 7, state D".into()].into();
+    world.shim_dies();
+    world.run(ms(2_000));
+    let end = world.ask(Op::End("root".into()));
+    assert_eq!(world.code(end), Code::FailedPrecondition);
+    world.run(ms(60_000));
+    assert!(!world.ledger.quit);
+    world.remnants_die();
+    world.run(ms(2_000));
+    assert_eq!(world.published(&init("root")), [137]);
+    assert!(world.ledger.quit);
+}
+
+#[test]
+fn the_guard_tries_to_free_it_at_once_and_then_ever_more_rarely() {
+    let mut world = stuck();
+    assert_eq!(attempts(&world).len(), 1);
+    world.run(ms(3_600_000));
+    let attempts = attempts(&world);
+    let pauses: Vec<_> = attempts.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(pauses[0] >= FREE_AGAIN_AFTER && pauses[0] <= FREE_AGAIN_AFTER * 2, "{pauses:?}");
+    assert!(pauses.is_sorted(), "{pauses:?}");
+    let last = *pauses.last().unwrap();
+    assert!(last >= FREE_AGAIN_AFTER_AT_MOST && last <= FREE_AGAIN_AFTER_AT_MOST + ms(100), "{last:?}");
+    world.remnants_die();
+    world.run(ms(2_000));
+    let over = self::attempts(&world).len();
+    world.run(ms(3_600_000));
+    assert_eq!(self::attempts(&world).len(), over);
+    assert_eq!(world.guard.poll_timeout(), None);
+}
+
+#[test]
+fn what_is_freed_ends_by_itself() {
+    let mut world = stuck();
+    let wait = world.ask(Op::Wait(init("root")));
+    world.fakes.free_works = true;
+    world.run(FREE_AGAIN_AFTER + ms(2_000));
+    assert_eq!(world.exit_of(wait).status, 137);
+    assert_eq!(world.published(&init("root")), [137]);
+    assert_eq!(world.rungs()[3..], ["Free", "Free", "KillAll", "Release"]);
+}
+
+/// An attempt that hangs is not joined by a second one, and holds nothing up.
+#[test]
+fn an_attempt_that_hangs_is_the_last() {
+    let mut world = World::alone();
+    world.stop_sentry();
+    world.fakes.unkillable = ["pid 7 state D".into()].into();
+    world.step("Free", Step::Never);
+    world.ask(sigkill("root"));
+    world.run(ms(3_600_000));
+    assert_eq!(attempts(&world).len(), 1);
+    world.remnants_die();
+    world.run(ms(2_000));
+    assert_eq!(world.published(&init("root")), [137]);
+}
+
+#[test]
+fn refusals_name_what_the_last_attempt_saw() {
+    let mut world = stuck();
+    world.fakes.unkillable = ["pid 8 state D in elsewhere".into()].into();
+    world.run(FREE_AGAIN_AFTER + ms(100));
+    let id = world.ask(delete("root"));
+    let Some(Answer::Refused(refusal)) = world.answer(id) else { panic!() };
+    assert!(std::format!("{refusal}").contains("pid 8"), "{refusal}");
+}
+
+#[test]
+fn a_remnant_on_the_way_out_is_freed_too() {
+    let mut world = World::alone();
+    world.relayed(sigkill("root"));
+    world.relayed(delete("root"));
+    world.fakes.unkillable = ["pid 9 state D".into()].into();
+    let shutdown = world.ask(Op::Shutdown);
+    world.run(ms(2_000));
+    assert_eq!(world.code(shutdown), Code::FailedPrecondition);
+    assert_eq!(attempts(&world).len(), 1);
+    world.fakes.free_works = true;
+    world.run(FREE_AGAIN_AFTER + ms(2_000));
+    assert!(world.ledger.quit);
+}

@@ -1,0 +1,80 @@
+//! What was seen of the guard, in the words of the scenarios.
+
+use std::time::Duration;
+use std::vec::Vec;
+
+use crate::exit::Exit;
+use crate::io::{Answer, Event, Note, ProcessId, RequestId, Status, Why};
+use crate::refusal::{Code, Refusal};
+use crate::tests::kernel::rung_name;
+use crate::tests::world::World;
+use crate::time::Time;
+
+impl World {
+    pub(crate) fn answer(&self, id: RequestId) -> Option<Answer> {
+        self.ledger.answers.get(&id).map(|(_, answer)| answer.clone())
+    }
+
+    /// When a request was answered, from when it was sent.
+    #[track_caller]
+    pub(crate) fn took(&self, id: RequestId) -> Duration {
+        let (answered, _) = self.ledger.answers.get(&id).expect("it was answered");
+        *answered - self.ledger.asked[&id].at
+    }
+
+    #[track_caller]
+    pub(crate) fn refusal(&self, id: RequestId) -> Refusal {
+        match self.answer(id) {
+            Some(Answer::Refused(refusal)) => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn code(&self, id: RequestId) -> Code {
+        self.refusal(id).code()
+    }
+
+    #[track_caller]
+    pub(crate) fn exit_of(&self, id: RequestId) -> Exit {
+        match self.answer(id) {
+            Some(Answer::Waited(exit) | Answer::Deleted(exit)) => exit,
+            other => panic!("no exit: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn status_of(&self, id: RequestId) -> (Status, Option<u32>) {
+        match self.answer(id) {
+            Some(Answer::State { status, exit, .. }) => (status, exit.map(|exit| exit.status)),
+            other => panic!("no state: {other:?}"),
+        }
+    }
+
+    /// Names of the rungs that were taken.
+    pub(crate) fn rungs(&self) -> Vec<&'static str> {
+        self.ledger.rungs.iter().map(|(_, rung)| rung_name(rung)).collect()
+    }
+
+    /// When the ladder began and why.
+    pub(crate) fn wedge(&self) -> Option<(Time, Why)> {
+        self.ledger.notes.iter().find_map(|(time, note)| match note {
+            Note::Wedged { why, .. } => Some((*time, why.clone())),
+            _ => None,
+        })
+    }
+
+    /// Statuses that were published for a process.
+    pub(crate) fn published(&self, id: &ProcessId) -> Vec<u32> {
+        let exits = self.ledger.published.iter().filter_map(|(_, event)| match event {
+            Event::Exit(of, exit) if of == id => Some(exit.status),
+            _ => None,
+        });
+        exits.collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn untouched(&self) {
+        assert_eq!(self.ledger.kills(), 0, "{:?}", self.ledger.rungs);
+    }
+}

@@ -1,0 +1,291 @@
+//! The fake world: a clock that jumps to whatever is due next, the fakes behind the guard, containerd before
+//! it, and a ledger of everything that the guard said and did.
+
+use std::collections::BTreeMap;
+use std::string::ToString;
+use std::time::Duration;
+use std::vec::Vec;
+
+use crate::guard::Guard;
+use crate::io::{
+    About, Answer, Event, Input, Op, Outcome, Output, ProcessId, Publication, RequestId, Rung, Sentry,
+};
+use crate::policy::{CERTAIN_FOR, LATENESS, Policy};
+use crate::task::SIGKILL;
+use crate::tests::fake::{Does, Fakes, Soon, at, ms};
+use crate::tests::kernel::Step;
+use crate::tests::ledger::{Asked, Fresh, Ledger};
+use crate::time::Time;
+
+/// More wake-ups than this at one moment is a busy loop.
+const WAKE_UPS: usize = 2;
+
+pub(crate) struct World {
+    pub(crate) guard: Guard,
+    pub(crate) now: Time,
+    pub(crate) fakes: Fakes,
+    pub(crate) ledger: Ledger,
+    coming: BTreeMap<(Time, u64), Input>,
+    serial: u64,
+    next_request: u64,
+    /// How often the guard was woken at the present moment.
+    wake_ups: (Time, usize),
+}
+
+impl World {
+    /// A guard for the sandbox of `root`, nothing created.
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self {
+            ledger: Ledger::new(policy.clone()),
+            guard: Guard::new(policy, "root".into(), "root".into()),
+            now: at(0),
+            fakes: Fakes::new(),
+            coming: BTreeMap::new(),
+            serial: 0,
+            next_request: 0,
+            wake_ups: (at(0), 0),
+        }
+    }
+
+    /// A stand-alone container `root`, started so long ago that its record is no longer certain.
+    pub(crate) fn alone() -> Self {
+        let mut world = Self::new(Policy::default());
+        world.started("root");
+        world.run(CERTAIN_FOR);
+        world
+    }
+
+    /// A pod: root and a member `app`, both started.
+    pub(crate) fn pod() -> Self {
+        Self::pod_with(Policy::default())
+    }
+
+    pub(crate) fn pod_with(policy: Policy) -> Self {
+        let mut world = Self::new(policy);
+        world.started("root");
+        world.started("app");
+        world.run(CERTAIN_FOR);
+        world
+    }
+
+    /// Creates and starts a container.
+    pub(crate) fn started(&mut self, container: &str) {
+        self.relayed(create(container));
+        self.relayed(Op::Start(init(container)));
+    }
+
+    /// Adds and starts an exec.
+    pub(crate) fn exec(&mut self, container: &str, exec: &str) -> ProcessId {
+        let id = ProcessId { container: container.into(), exec: exec.into() };
+        self.relayed(Op::Exec(id.clone(), About::default()));
+        self.relayed(Op::Start(id.clone()));
+        id
+    }
+
+    /// A request that must be relayed within a few milliseconds.
+    #[track_caller]
+    pub(crate) fn relayed(&mut self, op: Op) {
+        self.relayed_within(op, ms(5));
+    }
+
+    #[track_caller]
+    pub(crate) fn relayed_within(&mut self, op: Op, time: Duration) {
+        let id = self.ask(op);
+        self.run(time);
+        assert_eq!(self.answer(id), Some(Answer::Relay));
+    }
+
+    pub(crate) fn does(&mut self, method: &'static str, does: Does) {
+        self.fakes.script.insert(method, does);
+    }
+
+    /// The sentry is stopped: whatever needs it hangs.
+    pub(crate) fn stop_sentry(&mut self) {
+        for method in ["State", "Stats", "Pids", "Kill", "SIGKILL", "Delete", "Exec", "Start", "Pause"] {
+            self.does(method, Does::Hang);
+        }
+        self.fakes.probe = None;
+    }
+
+    pub(crate) fn step(&mut self, rung: &'static str, step: Step) {
+        self.fakes.rungs.insert(rung, step);
+    }
+
+    pub(crate) fn ask(&mut self, op: Op) -> RequestId {
+        self.ask_within(op, None)
+    }
+
+    pub(crate) fn ask_within(&mut self, op: Op, caller: Option<Duration>) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.ledger.ask(id, Asked { op: op.clone(), caller, at: self.now });
+        self.handle(Input::Request { id, op, caller });
+        id
+    }
+
+    pub(crate) fn abandon(&mut self, id: RequestId) {
+        self.ledger.abandoned.insert(id);
+        self.ledger.open.remove(&id);
+        self.handle(Input::Abandoned(id));
+    }
+
+    /// A process ends by itself.
+    pub(crate) fn exits(&mut self, id: &ProcessId, status: u32) {
+        let soon = self.fakes.exit(id, status, ms(0));
+        self.expect(soon);
+    }
+
+    pub(crate) fn expect(&mut self, soon: Soon) {
+        for (after, input) in soon {
+            self.coming.insert((self.now + after, self.serial), input);
+            self.serial += 1;
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.handle(Input::Event(event));
+    }
+
+    pub(crate) fn shim_dies(&mut self) {
+        self.fakes.shim_dead = true;
+        self.handle(Input::RealShimExited);
+    }
+
+    pub(crate) fn remnants_die(&mut self) {
+        self.fakes.unkillable.clear();
+        self.handle(Input::RemnantsDied);
+    }
+
+    /// Hands one input to the guard and carries out what it wants.
+    pub(crate) fn handle(&mut self, input: Input) {
+        if self.ledger.quit {
+            return;
+        }
+        self.note_start(&input);
+        let fresh = match &input {
+            Input::Event(event) => Fresh::Event(event.clone()),
+            Input::Returned(call, Outcome::Done(_) | Outcome::Failed { .. }) => {
+                Fresh::Answer(self.ledger.calls[call].op.clone())
+            }
+            _ => Fresh::Nothing,
+        };
+        self.guard.handle(self.now, input);
+        while let Some(output) = self.guard.poll_output() {
+            self.check_unkillable(&output, &fresh);
+            let tasks = self.guard.record().len();
+            self.ledger.enter(self.now, &output, &fresh, tasks);
+            let soon = match &output {
+                Output::Forward { call, .. } | Output::Call { call, .. } => {
+                    let sent = self.ledger.calls[call].clone();
+                    self.fakes.call(*call, &sent)
+                }
+                Output::Rung(rung, _) => self.fakes.rung(rung),
+                Output::Probe(timeout) => self.fakes.probe(*timeout),
+                _ => Vec::new(),
+            };
+            self.expect(soon);
+        }
+    }
+
+    /// As long as something cannot be killed, the guard itself establishes no end. (One that was known before may
+    /// be told, and what the real shim says is so.)
+    fn check_unkillable(&self, output: &Output, fresh: &Fresh) {
+        let ended = |id: &RequestId| match &self.ledger.asked[id].op {
+            Op::End(container) => self.guard.deleted_exit(container).is_some(),
+            _ => false,
+        };
+        let establishes = match output {
+            Output::Publish(Publication::Exit(..)) => !matches!(fresh, Fresh::Event(_)),
+            Output::Rung(Rung::Release, _) | Output::Quit => true,
+            Output::Reply(id, Answer::Deleted(_)) => !ended(id),
+            _ => false,
+        };
+        assert!(!establishes || self.guard.stuck().is_none(), "{output:?} while {:?}", self.guard.stuck());
+    }
+
+    /// Lets time pass, jumping from one thing that is due to the next.
+    pub(crate) fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let coming = self.coming.keys().next().copied();
+            let timeout = self.guard.poll_timeout().filter(|_| !self.ledger.quit);
+            let first = coming.map(|(time, _)| time).into_iter().chain(timeout).min();
+            let Some(first) = first.filter(|first| *first <= end) else { break };
+            self.now = self.now.max(first);
+            match coming.filter(|(time, _)| *time <= self.now) {
+                Some(key) => self.deliver(key),
+                None => self.wake_up(),
+            }
+        }
+        self.now = end;
+        self.ledger.check_open(self.now);
+    }
+
+    fn deliver(&mut self, key: (Time, u64)) {
+        let Some(input) = self.coming.remove(&key) else { return };
+        if let Input::Returned(call, _) = &input {
+            for (call, sent) in self.fakes.returned(*call) {
+                let soon = self.fakes.call(call, &sent);
+                self.expect(soon);
+            }
+            if !self.ledger.in_flight.remove(call) {
+                return;
+            }
+        }
+        self.handle(input);
+    }
+
+    /// A process that is known to the guard has been started.
+    fn note_start(&mut self, input: &Input) {
+        let (process, call) = match input {
+            Input::Returned(call, Outcome::Done(_)) => match &self.ledger.calls[call].op {
+                Op::Start(process) => (process, Some(*call)),
+                _ => return,
+            },
+            Input::Event(Event::Alive(process)) => (process, None),
+            _ => return,
+        };
+        if self.guard.knows(process, call) {
+            self.ledger.started.insert(process.clone());
+        }
+    }
+
+    fn wake_up(&mut self) {
+        let (time, times) = self.wake_ups;
+        let times = if time == self.now { times + 1 } else { 1 };
+        self.wake_ups = (self.now, times);
+        assert!(times <= WAKE_UPS, "busy loop at {:?}: {:#?}", self.now, self.guard);
+        self.handle(Input::Tick);
+    }
+
+    /// The guard itself does not run for a while; what comes in meanwhile waits.
+    pub(crate) fn stop_guard(&mut self, span: Duration) {
+        self.now = self.now + span;
+        self.ledger.lateness += span + LATENESS;
+    }
+}
+
+pub(crate) fn init(container: &str) -> ProcessId {
+    ProcessId::init(container)
+}
+
+pub(crate) fn create(container: &str) -> Op {
+    let about = About { bundle: "/bundles/".to_string() + container, ..About::default() };
+    Op::Create(container.into(), about)
+}
+
+pub(crate) fn state(container: &str) -> Op {
+    Op::State(init(container), Sentry::Runs)
+}
+
+pub(crate) fn sigkill(container: &str) -> Op {
+    Op::Kill { process: init(container), signal: SIGKILL, all: false }
+}
+
+pub(crate) fn sigterm(container: &str) -> Op {
+    Op::Kill { process: init(container), signal: 15, all: false }
+}
+
+pub(crate) fn delete(container: &str) -> Op {
+    Op::Delete(init(container))
+}
