@@ -1,0 +1,152 @@
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+
+fn record(bundles: &[&Path]) -> Record {
+    let mut record = Record::new("k8s.io", "pod1");
+    record.guard = Some(Identity { pid: 10, start_time: 20 });
+    for (at, bundle) in bundles.iter().enumerate() {
+        let id = if at == 0 { "pod1".to_owned() } else { format!("c{at}") };
+        record.member_mut(&id, bundle).pid = 7;
+    }
+    record
+}
+
+#[test]
+fn it_lies_in_every_bundle_that_exists_and_comes_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two, gone) = (dir.path().join("pod1"), dir.path().join("c1"), dir.path().join("c2"));
+    fs::create_dir(&one).unwrap();
+    fs::create_dir(&two).unwrap();
+    let record = record(&[&one, &two, &gone]);
+    assert!(record.store().is_empty());
+    for bundle in [&one, &two] {
+        assert_eq!(Record::load(bundle).as_ref(), Some(&record));
+        let mode = fs::metadata(bundle.join(RECORD)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    assert!(!gone.exists());
+}
+
+#[test]
+fn a_bundle_that_cannot_be_written_is_an_error_for_the_log_only() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(RECORD)).unwrap();
+    assert_eq!(record(&[dir.path()]).store().len(), 1);
+    assert_eq!(Record::load(dir.path()), None);
+}
+
+#[test]
+fn missing_empty_truncated_and_foreign_records_say_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(Record::load(dir.path()), None);
+    let whole = serde_json::to_vec(&record(&[dir.path()])).unwrap();
+    for content in [&b""[..], &whole[..whole.len() / 2], b"null", b"\xff", b"{\"members\": 3}"] {
+        fs::write(dir.path().join(RECORD), content).unwrap();
+        assert_eq!(Record::load(dir.path()), None);
+    }
+}
+
+#[test]
+fn unknown_and_missing_fields_are_no_obstacle() {
+    let newer = br#"{"version": 9, "new": {"a": [1]}, "sandbox": "pod1",
+        "members": [{"id": "c1", "more": true, "exit": {"pid": 3, "exit_status": 1,
+        "exited_at_ns": 5, "by": "guard"}}, {"bundle": "/without/id"}]}"#;
+    let read = Record::parse(newer, "").unwrap();
+    assert_eq!(read.sandbox, "pod1");
+    assert_eq!(read.members.len(), 1);
+    let exit = read.member("c1").unwrap().exit.unwrap();
+    assert_eq!((exit.pid, exit.exit_status, exit.exited_at_ns), (3, 1, 5));
+    assert_eq!(Record::parse(b"{}", ""), Some(Record::default()));
+}
+
+#[test]
+fn pids_of_another_boot_are_dropped_and_the_rest_kept() {
+    let mut before = record(&[Path::new("/b")]);
+    before.boot_id = "another".into();
+    let read = Record::parse(&serde_json::to_vec(&before).unwrap(), &boot_id()).unwrap();
+    assert_eq!(read.guard, None);
+    assert_eq!(read.members, before.members);
+}
+
+#[test]
+fn the_root_comes_first_and_nobody_twice() {
+    let mut record = Record::new("k8s.io", "pod1");
+    record.member_mut("c1", Path::new("/c1"));
+    record.member_mut("pod1", Path::new("/pod1"));
+    record.member_mut("c1", Path::new("/other")).released = true;
+    let ids: Vec<_> = record.members.iter().map(|member| member.id.as_str()).collect();
+    assert_eq!(ids, ["pod1", "c1"]);
+    assert_eq!(record.member("c1").unwrap().bundle, Path::new("/c1"));
+    assert!(!record.is_released());
+    record.member_mut("pod1", Path::new("/")).released = true;
+    assert!(record.is_released());
+    assert!(!Record::default().is_released());
+    assert_eq!(record.scope().members.len(), 2);
+}
+
+fn kinship_of(config: &str) -> Result<Kinship, file::ReadError> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("config.json"), config).unwrap();
+    kinship(dir.path())
+}
+
+#[test]
+fn kinship_is_what_runsc_makes_of_it() {
+    let member = Kinship::MemberOf("pod1".into());
+    for (annotations, expected) in [
+        ("", Kinship::Root),
+        (
+            r#""io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": "pod1""#,
+            Kinship::Root,
+        ),
+        (r#""io.kubernetes.cri.sandbox-id": "pod1""#, Kinship::Root),
+        (r#""io.kubernetes.cri.container-type": "container""#, Kinship::Root),
+        (
+            r#""io.kubernetes.cri.container-type": "container", "x": "y", "io.kubernetes.cri.sandbox-id": "pod1""#,
+            member.clone(),
+        ),
+        (
+            r#""io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxID": "pod1""#,
+            member,
+        ),
+    ] {
+        let config = format!(r#"{{"ociVersion": "1.2.0", "annotations": {{{annotations}}}}}"#);
+        assert_eq!(kinship_of(&config).unwrap(), expected, "{annotations}");
+    }
+    assert_eq!(kinship_of("{}").unwrap(), Kinship::Root);
+    assert_eq!(kinship_of(r#"{"annotations": null}"#).unwrap(), Kinship::Root);
+    assert!(kinship_of("").is_err());
+    assert!(matches!(kinship(Path::new("/nowhere")), Err(file::ReadError::Absent)));
+}
+
+#[test]
+fn runscs_own_files_tell_who_belongs_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| fs::write(dir.path().join(name), content).unwrap();
+    write(
+        "pod1_sandbox:pod1.state",
+        r#"{"id":"pod1","bundleDir":"/b/pod1","sandbox":{"id":"pod1","pid":77}}"#,
+    );
+    write("c1_sandbox:pod1.state", r#"{"id":"c1","bundleDir":"/b"#);
+    write("c2_sandbox:pod2.state", "{}");
+    write("pod1_sandbox:pod1.lock", "");
+    assert_eq!(sandbox_of(dir.path(), "c1").as_deref(), Some("pod1"));
+    assert_eq!(sandbox_of(dir.path(), "c3"), None);
+    let mut found = sandbox_states(dir.path(), "pod1");
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    let ids: Vec<_> = found.iter().map(|member| member.id.as_str()).collect();
+    assert_eq!(ids, ["c1", "pod1"]);
+    assert_eq!((found[1].pid, found[1].bundle.as_path()), (77, Path::new("/b/pod1")));
+    assert!(sandbox_states(Path::new("/nowhere"), "pod1").is_empty());
+}
+
+#[test]
+fn the_real_shims_state_tells_its_root() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(state_root(dir.path()), None);
+    let path = dir.path().join("state.json");
+    fs::write(&path, r#"{"rootfs":"/b/rootfs","options":{"root":"/srv/runsc"}}"#).unwrap();
+    assert_eq!(state_root(dir.path()), Some("/srv/runsc".into()));
+    fs::write(&path, r#"{"rootfs":"/b/rootfs","options":{"root":""}}"#).unwrap();
+    assert_eq!(state_root(dir.path()), None);
+}

@@ -1,0 +1,302 @@
+//! The action `delete`: how did this container end, and is nothing of it left?
+//!
+//! containerd runs it after *every* delete, also for one container of a living pod, and for each container
+//! when a connection ended without one; it kills it after five seconds and takes no answer for an answer
+//! (`core/runtime/v2/binary.go`). So it answers always and in time, needs neither working directory nor
+//! bundle, and may run any number of times, at once or one after the other. A guard that lives does the work;
+//! when it is dead, the first `delete` that gets the pod's lock does, and the others find it written down.
+//!
+//! That work is done in a process apart. A thread that hangs in the kernel (a umount) would keep this process from
+//! ending and its pipes open, and containerd waits for both; and what is not done by then is still gone on with.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use runsc_guard::policy::DELETE_BINARY;
+use runsc_guard_proto::guard::{EndRequest, EndResponse};
+use runsc_guard_proto::protobuf::well_known_types::timestamp::Timestamp;
+use runsc_guard_proto::protobuf::{Message, MessageField};
+use runsc_guard_proto::task::DeleteResponse;
+use serde::{Deserialize, Serialize};
+
+use crate::ask;
+use crate::bundle::{self, Exit, Kinship, Record};
+use crate::cli::Target;
+use crate::config::Config;
+use crate::launch::ServeParams;
+use crate::lock::{Lock, LockError};
+use crate::orphan;
+use crate::place::{self, Base, Place};
+use crate::sandbox::{Member, holdings};
+use crate::sweep;
+
+mod apart;
+#[cfg(test)]
+mod tests;
+
+pub use apart::{answer, apart, told_deadline};
+
+/// How long a living guard may take to end one container.
+const END: Duration = Duration::from_secs(3);
+/// How long a guard that no longer serves may take to be gone: it is closing.
+const CLOSING: Duration = Duration::from_millis(1500);
+/// How often it is looked after meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+/// Kept back at the end, for writing the answer.
+const MARGIN: Duration = Duration::from_millis(100);
+/// `NOT_FOUND`: the guard never had it (proto/vendor/guard.proto).
+const NOT_FOUND: i32 = 5;
+
+/// The answer for containerd, and a line for its log if something is not as it should be.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// How it ended.
+    pub exit: Exit,
+    /// What a person should know.
+    pub note: Option<String>,
+}
+
+impl Answer {
+    /// The bytes for stdout.
+    pub fn encode(&self) -> Vec<u8> {
+        let exited_at = Timestamp {
+            seconds: i64::try_from(self.exit.exited_at_ns / 1_000_000_000).unwrap_or(i64::MAX),
+            nanos: i32::try_from(self.exit.exited_at_ns % 1_000_000_000).unwrap_or(0),
+            ..Timestamp::default()
+        };
+        let response = DeleteResponse {
+            pid: self.exit.pid,
+            exit_status: self.exit.exit_status,
+            exited_at: MessageField::some(exited_at),
+            ..DeleteResponse::default()
+        };
+        // Writing into memory fails for no message of this kind.
+        response.write_to_bytes().unwrap_or_default()
+    }
+}
+
+/// Ends what a dead guard has left, by a deadline: [`apart`], or [`finish`] itself.
+pub type Finish = fn(&Base, &Target, Instant) -> Answer;
+
+/// Answers in time, whatever the rest of this file does: a file system that hangs must not hold the answer.
+pub fn run(base: &Base, target: &Target, begun: Instant, finish: Finish) -> Answer {
+    let deadline = begun + DELETE_BINARY - MARGIN;
+    let (sender, receiver) = mpsc::channel();
+    let (base, wanted) = (base.clone(), target.clone());
+    thread::spawn(move || {
+        let answer = with_worker(&base, &wanted, deadline, |worker, place| {
+            worker.without_lock(place).unwrap_or_else(|| finish(&base, &wanted, deadline))
+        });
+        sender.send(answer)
+    });
+    let left = deadline.saturating_duration_since(Instant::now()) + MARGIN / 2;
+    receiver.recv_timeout(left).unwrap_or_else(|_| Answer {
+        exit: Exit::killed(0),
+        note: Some(format!(
+            "container {}: its end took too long and goes on, see runsc-guard show",
+            target.id
+        )),
+    })
+}
+
+/// The part that needs the pod's lock: asks the guard again, and buries the sandbox of a dead one.
+pub fn finish(base: &Base, target: &Target, deadline: Instant) -> Answer {
+    with_worker(base, target, deadline, Worker::with_lock)
+}
+
+/// When nobody waits any more: looks around for what nobody else will come back for.
+pub fn sweep(base: &Base, target: &Target) {
+    if let Ok(place) = place_of(base, target, &sandbox(target)) {
+        sweep::sweep(&place);
+    }
+}
+
+/// Finds out which sandbox is meant and where its things lie.
+fn with_worker(
+    base: &Base,
+    target: &Target,
+    deadline: Instant,
+    work: impl FnOnce(&Worker, &Place) -> Answer,
+) -> Answer {
+    let checked = place::check_name("id", &target.id).and_then(|()| {
+        let sandbox = sandbox(target);
+        Ok((place_of(base, target, &sandbox)?, sandbox))
+    });
+    match checked {
+        Ok((place, sandbox)) => work(&Worker { target: target.clone(), sandbox, deadline }, &place),
+        // containerd gives no such names; nothing can have been started under one.
+        Err(error) => Answer { exit: Exit::killed(0), note: Some(error.to_string()) },
+    }
+}
+
+/// The sandbox that the container was in, from the first that tells: containerd's own file, the record, the
+/// records beside it (a Create that failed may have lost the bundle already), runsc's files.
+fn sandbox(target: &Target) -> String {
+    let Target { namespace, id, bundle, .. } = target;
+    let own_word = || match bundle::kinship(bundle).ok()? {
+        Kinship::MemberOf(sandbox) => Some(sandbox),
+        Kinship::Root => Some(id.clone()),
+    };
+    let told = own_word()
+        .or_else(|| Record::load(bundle).map(|record| record.sandbox))
+        .or_else(|| bundle::recorded_beside(bundle, id))
+        .or_else(|| bundle::sandbox_of(&Config::default().runsc_root.join(namespace), id));
+    told.filter(|sandbox| place::check_name("id", sandbox).is_ok()).unwrap_or_else(|| id.clone())
+}
+
+/// Where the guard was told that its things lie, if that is the guard of this sandbox: containerd's own address may
+/// have changed since `start`.
+fn place_of(base: &Base, target: &Target, sandbox: &str) -> Result<Place, place::PlaceError> {
+    let place = Place::of(base, &target.address, &target.namespace, sandbox, None)?;
+    let recorded = Record::load(&target.bundle).map(|record| record.folder);
+    let recorded = recorded.filter(|folder| folder.parent() == Some(&base.runtime));
+    let told = [recorded, Some(place.folder.clone())].into_iter().flatten().find_map(|folder| {
+        let params = ServeParams::of(&Place { folder, ..place.clone() })?;
+        (params.namespace == target.namespace && params.sandbox == sandbox).then_some(params.place)
+    });
+    Ok(told.unwrap_or(place))
+}
+
+struct Worker {
+    target: Target,
+    sandbox: String,
+    deadline: Instant,
+}
+
+/// What a guard says, or what its silence means.
+enum Word {
+    /// It has ended the container.
+    Ended(Exit),
+    /// It knows no such container.
+    Unknown,
+    /// It could not, in its own words.
+    Could(String),
+    /// It is dead.
+    Dead,
+    /// It lives and does not serve.
+    Unreachable(String),
+}
+
+impl Worker {
+    fn bundle(&self) -> &Path {
+        &self.target.bundle
+    }
+
+    /// The answer, if there is nothing to be done or a guard that does it.
+    fn without_lock(&self, place: &Place) -> Option<Answer> {
+        // Who was killed amid the last steps has left its lock: whoever takes it next removes it.
+        let settled = || self.settled(place).filter(|_| !place.lock.exists());
+        // A guard on its way out removes its things itself.
+        settled().or_else(|| self.by_guard(place)).or_else(settled)
+    }
+
+    fn with_lock(&self, place: &Place) -> Answer {
+        match Lock::take(&place.lock, self.deadline - Duration::from_millis(500)) {
+            Ok(_lock) => self
+                .settled(place)
+                // A `start` may have replaced the dead guard meanwhile.
+                .or_else(|| self.by_guard(place))
+                .unwrap_or_else(|| self.by_own_hands(place)),
+            Err(error @ LockError::Held { .. }) => self.answer(Some(error.to_string())),
+            // Nowhere to lock, as on a full disk: what several may do at once must be done by one at least.
+            Err(LockError::Io { .. }) => self.by_own_hands(place),
+        }
+    }
+
+    /// What the guard says; nothing if there is none any more.
+    fn by_guard(&self, place: &Place) -> Option<Answer> {
+        match self.ask(place) {
+            Word::Ended(exit) => Some(self.swept(Answer { exit, note: None })),
+            Word::Unknown => Some(self.swept(self.answer(None))),
+            Word::Could(why) => Some(self.answer(Some(why))),
+            Word::Dead => None,
+            // containerd has given the whole pod up: it forgets it whatever is answered here.
+            Word::Unreachable(_) if self.target.id == self.sandbox => None,
+            Word::Unreachable(why) => Some(self.answer(Some(why))),
+        }
+    }
+
+    fn ask(&self, place: &Place) -> Word {
+        let request = EndRequest { id: self.target.id.clone(), ..EndRequest::default() };
+        let until = (Instant::now() + END).min(self.deadline - Duration::from_millis(900));
+        let answer: Result<EndResponse, ask::AskError> = ask::ask(&place.socket, "End", &request, until);
+        match answer {
+            Ok(end) => Word::Ended(Exit {
+                pid: end.pid,
+                exit_status: end.exit_status,
+                exited_at_ns: end.exited_at_ns,
+            }),
+            Err(ask::AskError::Status { code: NOT_FOUND, .. }) => Word::Unknown,
+            Err(error @ ask::AskError::Status { .. }) => Word::Could(self.say(&error)),
+            Err(error @ (ask::AskError::Silent(_) | ask::AskError::Malformed)) => {
+                Word::Unreachable(self.say(&error))
+            }
+            Err(error) => self.await_end(place, &error),
+        }
+    }
+
+    /// A guard that no longer serves ends in a moment. One that has gone but for the last events, which it keeps
+    /// for a containerd that comes back, is as good as dead.
+    fn await_end(&self, place: &Place, error: &ask::AskError) -> Word {
+        let Some(guard) = self.learn(place).guard.and_then(|guard| guard.open().ok()) else {
+            return Word::Dead;
+        };
+        let until = (Instant::now() + CLOSING).min(self.deadline - Duration::from_millis(900));
+        while !guard.wait(until.min(Instant::now() + LOOK)) {
+            if !place.is_left() {
+                return Word::Dead;
+            }
+            if Instant::now() >= until {
+                return Word::Unreachable(self.say(error));
+            }
+        }
+        Word::Dead
+    }
+
+    fn say(&self, error: &ask::AskError) -> String {
+        format!("container {}: the guard: {error}", self.target.id)
+    }
+
+    fn learn(&self, place: &Place) -> Record {
+        let Target { namespace, id, .. } = &self.target;
+        orphan::learn(place, namespace, &self.sandbox, id, self.bundle())
+    }
+
+    /// The guard is dead: end its sandbox here.
+    fn by_own_hands(&self, place: &Place) -> Answer {
+        let mut record = self.learn(place);
+        let left = orphan::bury(&mut record, place, self.deadline - MARGIN);
+        let exit = record.member(&self.target.id).and_then(|member| member.exit);
+        let note = (!left.is_empty())
+            .then(|| format!("container {}: left behind: {}", self.target.id, left.join("; ")));
+        Answer { exit: exit.unwrap_or_else(|| Exit::killed(0)), note }
+    }
+
+    /// The answer of a container of which nothing is left. That of the last one also needs that its guard has gone
+    /// and taken all with it.
+    fn settled(&self, place: &Place) -> Option<Answer> {
+        let record = Record::load(self.bundle())?;
+        let member = record.member(&self.target.id).filter(|member| member.released)?;
+        let exit = member.exit.unwrap_or_else(|| Exit::killed(member.pid));
+        let last = record.is_released() && place.is_left();
+        (!last).then(|| self.swept(Answer { exit, note: None }))
+    }
+
+    /// The answer of a container that is gone, as far as runsc knew.
+    fn swept(&self, answer: Answer) -> Answer {
+        let (id, bundle) = (self.target.id.clone(), self.bundle().to_owned());
+        holdings::sweep_cgroups(&Member { id, bundle });
+        answer
+    }
+
+    /// From what is written down, released or not.
+    fn answer(&self, note: Option<String>) -> Answer {
+        let record = Record::load(self.bundle());
+        let member = record.as_ref().and_then(|record| record.member(&self.target.id));
+        let pid = member.map_or(0, |member| member.pid);
+        let exit = member.and_then(|member| member.exit).unwrap_or_else(|| Exit::killed(pid));
+        Answer { exit, note }
+    }
+}

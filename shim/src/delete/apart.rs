@@ -1,0 +1,60 @@
+//! The part of `delete` that may hang, in a process apart: a thread that hangs in the kernel would keep `delete` from
+//! ending, and containerd waits for that and for its pipes.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use runsc_guard::policy::DELETE_BINARY;
+
+use super::{Answer, MARGIN};
+use crate::bundle::Exit;
+use crate::cli::Target;
+use crate::place::Base;
+
+/// [`finish`](super::finish) in a process of its own, which outlives this one if need be.
+pub fn apart(_: &Base, target: &Target, deadline: Instant) -> Answer {
+    let failed = |why: String| Answer {
+        exit: Exit::killed(0),
+        note: Some(format!("container {}: its sandbox could not be ended: {why}", target.id)),
+    };
+    spawn_apart(target, deadline).unwrap_or_else(|error| failed(error.to_string()))
+}
+
+fn spawn_apart(target: &Target, deadline: Instant) -> io::Result<Answer> {
+    let program = std::env::current_exe().ok().filter(|path| path.exists());
+    let mut child = Command::new(program.unwrap_or_else(|| "/proc/self/exe".into()))
+        .args(["-namespace", &target.namespace, "-address", &target.address, "-id", &target.id, "-bundle"])
+        .arg(&target.bundle)
+        .arg("finish")
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    if let Some(mut stdin) = child.stdin.take() {
+        write!(stdin, "{}", left.as_millis())?;
+    }
+    // Not until it ends: what hangs in it may keep it. It closes its end when it has answered.
+    let mut answer = Vec::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_end(&mut answer)?;
+    }
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+/// The other side: answers, and closes its end.
+pub fn answer(answer: &Answer) -> io::Result<()> {
+    io::stdout().write_all(&serde_json::to_vec(answer)?)?;
+    io::stdout().flush()?;
+    nix::unistd::dup2_stdout(File::open("/dev/null")?)?;
+    Ok(())
+}
+
+/// The deadline that [`apart`] has told, in milliseconds from now.
+pub fn told_deadline(begun: Instant, told: &[u8]) -> Instant {
+    let left = std::str::from_utf8(told).ok().and_then(|text| text.trim().parse().ok());
+    begun + left.map_or(DELETE_BINARY - MARGIN, Duration::from_millis)
+}

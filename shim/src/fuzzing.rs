@@ -1,0 +1,203 @@
+//! The door for the fuzz targets in `shim/fuzz`, compiled for them and for this crate's own tests only. One function
+//! for each kind of input that somebody else writes: it does with the bytes what the guard does, and fails where
+//! something does not hold that must hold for every input.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::time::Duration;
+
+use humantime::format_duration;
+use runsc_guard::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, limits, rungs};
+use runsc_guard_proto::bootstrap::BootstrapResult;
+use runsc_guard_proto::protobuf::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::bundle::neighbours::{Annotations, Kinship, root_in_state};
+use crate::bundle::{MemberRecord, Record};
+use crate::cli::{self, Reply, Target};
+use crate::config::{self, Config, ConfigError, Watchdog};
+use crate::launch::ServeParams;
+use crate::sandbox::identity::Identity;
+use crate::sandbox::procfs;
+
+pub use crate::sandbox::fuzzing::{proc, state_file};
+pub use crate::serve::fuzzing::{replies, requests};
+
+#[cfg(test)]
+mod tests;
+
+/// What `start` reads from stdin, and the command line (arguments that end with a NUL).
+pub fn bootstrap(data: &[u8]) {
+    const FROM_ENV: &str = "/run/env.ttrpc";
+    let told = |id: &str, stdin: &[u8]| {
+        let target = Target { namespace: "k8s.io".into(), id: id.into(), ..Target::default() };
+        cli::bootstrap(&target, Some(FROM_ENV.into()), stdin)
+    };
+    let (ours, strangers) = (told("c1", data), told("c2", data));
+    assert!(ours.reply == Reply::Plain || strangers.reply == Reply::Plain, "meant for two containers");
+    for one in [&ours, &strangers] {
+        assert!(!one.ttrpc_address.is_empty());
+        assert!([&one.socket_dir, &one.config_path].into_iter().flatten().all(|path| path != Path::new("")));
+        let result = BootstrapResult::parse_from_bytes(&one.reply.encode("unix:///run/c/s"));
+        let version = result.ok().filter(|result| result.address == "unix:///run/c/s").map(|one| one.version);
+        assert_eq!(version, (one.reply == Reply::Version3).then_some(3));
+    }
+    assert_eq!(told("c1", &with_unknown_field(data)), ours);
+
+    if let Err(error) = cli::parse(&procfs::arguments(data)) {
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+/// The TOML file that `ConfigPath` names. A configuration that is accepted keeps every bound and can be written as
+/// TOML and as JSON without a change; one that is not is refused in one line that names file and line.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let read = |text: &str| config::parse(Path::new("/c.toml"), text);
+    match read(text) {
+        Ok(config) => {
+            assert_bounds(&config);
+            assert_reads_back(&config);
+            let again = as_toml(&config);
+            assert_eq!(read(&again).ok(), Some(config), "{again}");
+        }
+        Err(error) => {
+            let (told, lines) = (error.to_string(), text.split('\n').count());
+            let line = match error {
+                ConfigError::Syntax { line, .. }
+                | ConfigError::Unknown { line, .. }
+                | ConfigError::Value { line, .. } => line,
+                other => panic!("not about the text: {other}"),
+            };
+            assert!((1..=lines).contains(&line), "line {line} of {lines}: {told}");
+            assert!(told.starts_with(&format!("/c.toml:{line}: ")), "{told}");
+            assert!(!told.contains(char::is_control) && told.len() < 1000, "{told}");
+        }
+    }
+}
+
+fn assert_bounds(config: &Config) {
+    let (hundred_ms, second) = (Duration::from_millis(100), Duration::from_secs(1));
+    let Policy { create_deadline, start_deadline, exec_deadline, signal_deadline, .. } = config.policy;
+    let Policy { query_deadline, stats_deadline, kill_deadline, hard_limit, .. } = config.policy;
+    let Policy { delete_deadline, shutdown_deadline, .. } = config.policy;
+    let hour = 3600 * second;
+    for (deadline, most) in [
+        (create_deadline, hour),
+        (start_deadline, hour),
+        (exec_deadline, hour),
+        (signal_deadline, hour),
+        (kill_deadline, hour),
+        (hard_limit.unwrap_or(kill_deadline), hour),
+        (query_deadline, limits::STATE - ANSWER_MARGIN),
+        (stats_deadline, limits::STATS - ANSWER_MARGIN),
+        (shutdown_deadline, limits::SHUTDOWN - ANSWER_MARGIN),
+        (delete_deadline, limits::EXIT_HANDLING),
+    ] {
+        assert!((hundred_ms..=most).contains(&deadline), "{deadline:?} in {config:?}");
+    }
+    let exit = delete_deadline + rungs::TOTAL + shutdown_deadline + DELETE_BINARY_CLEAN;
+    assert!(exit <= limits::EXIT_HANDLING - second, "{config:?}");
+    assert!(hard_limit.is_none_or(|limit| limit >= kill_deadline), "{config:?}");
+    assert!((second..=24 * hour).contains(&config.watchdog_after), "{config:?}");
+    assert!(config.report_dir.is_absolute() && !config.shim.is_empty(), "{config:?}");
+}
+
+fn as_toml(config: &Config) -> String {
+    let policy = &config.policy;
+    let durations = [
+        ("create_deadline", policy.create_deadline),
+        ("start_deadline", policy.start_deadline),
+        ("exec_deadline", policy.exec_deadline),
+        ("query_deadline", policy.query_deadline),
+        ("stats_deadline", policy.stats_deadline),
+        ("signal_deadline", policy.signal_deadline),
+        ("kill_deadline", policy.kill_deadline),
+        ("hard_limit", policy.hard_limit.unwrap_or_default()),
+        ("delete_deadline", policy.delete_deadline),
+        ("shutdown_deadline", policy.shutdown_deadline),
+        ("watchdog_after", config.watchdog_after),
+    ];
+    let watchdog = match config.watchdog {
+        Watchdog::Off => "off",
+        Watchdog::Report => "report",
+        Watchdog::Kill => "kill",
+    };
+    let mut text = format!(
+        "root = {}\nbinary_name = {}\n[guard]\nshim = {}\nreport_dir = {}\nwatchdog = \"{watchdog}\"\n\
+         release_network = {}\nabort_fuse = {}\nallow_annotations = {}\n",
+        quoted(&config.runsc_root.to_string_lossy()),
+        quoted(&config.runsc_binary),
+        quoted(&config.shim),
+        quoted(&config.report_dir.to_string_lossy()),
+        config.release_network,
+        config.abort_fuse,
+        config.allow_annotations,
+    );
+    for (key, duration) in durations {
+        text.push_str(&format!("{key} = \"{}\"\n", format_duration(duration)));
+    }
+    text
+}
+
+/// A TOML string, with every character by its number.
+fn quoted(text: &str) -> String {
+    let escaped: String = text.chars().map(|one| format!("\\U{:08X}", u32::from(one))).collect();
+    format!("\"{escaped}\"")
+}
+
+/// The guard's own files, which may be forged or damaged: the record in a bundle, and what the guard was told.
+/// What is understood is written and read back without a change, and pids of another boot are forgotten.
+pub fn record(data: &[u8]) {
+    for boot in ["this", ""] {
+        let Some(mut record) = Record::parse(data, boot) else { continue };
+        assert!(record.boot_id == boot || record.guard.is_none() && record.real_shim.is_none());
+        assert!(record.members.iter().all(|member| !member.id.is_empty()));
+        let written = serde_json::to_vec(&record).unwrap_or_default();
+        assert_eq!(Record::parse(&written, boot).as_ref(), Some(&record));
+        assert_eq!(record.scope().members.len(), record.members.len());
+        let released = record.is_released();
+        assert!(!released || record.members.iter().all(|member| member.released));
+        // A container that joins is there once, and what was known stays.
+        let count = record.members.len();
+        let known = record.member("joined").cloned();
+        let joined = record.member_mut("joined", Path::new("/b/joined")).clone();
+        assert_eq!(record.members.len(), count + usize::from(known.is_none()));
+        let new =
+            || MemberRecord { id: "joined".into(), bundle: "/b/joined".into(), ..MemberRecord::default() };
+        assert_eq!(joined, known.unwrap_or_else(new));
+    }
+    if let Ok(params) = serde_json::from_slice::<ServeParams>(data) {
+        assert_reads_back(&params);
+        assert_eq!(params.record().members.len(), 1);
+    }
+    if let Ok(identity) = serde_json::from_slice::<Identity>(data) {
+        assert_reads_back(&identity);
+    }
+}
+
+/// The files of containerd and the real shim in a bundle: `config.json` and `state.json`.
+pub fn spec(data: &[u8]) {
+    let annotations = || Annotations::in_config(data).ok();
+    if let Some(Kinship::MemberOf(sandbox)) = annotations().map(|mut all| all.kinship()) {
+        assert!(!sandbox.is_empty());
+    }
+    // It becomes part of a path.
+    let uid = annotations().and_then(|mut all| all.pod_uid());
+    assert!(uid.is_none_or(|uid| !uid.is_empty() && !uid.contains(['/', '.', '\0'])));
+    assert!(root_in_state(data).is_none_or(|root| root.is_absolute()));
+    crate::sandbox::fuzzing::configured(data);
+}
+
+fn assert_reads_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
+    let written = serde_json::to_vec(value).unwrap_or_default();
+    assert_eq!(serde_json::from_slice::<T>(&written).ok().as_ref(), Some(value));
+}
+
+/// A message with a field more, of a number that none of ours has: what a newer neighbour may send. In front, as
+/// the parser takes an inner message that is cut short for a whole one.
+pub(crate) fn with_unknown_field(message: &[u8]) -> Vec<u8> {
+    // Field 15000, a varint: 1.
+    [&[0xc0, 0xa9, 0x07, 0x01], message].concat()
+}

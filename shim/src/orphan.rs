@@ -1,0 +1,162 @@
+//! A sandbox whose guard is dead, or so far gone that it must be: finding out what it consisted of, and
+//! ending it. `delete` does this, and `start` before it replaces a dead guard.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::bundle::{self, Exit, Kinship, Record};
+use crate::config::Config;
+use crate::launch::{self, ServeParams};
+use crate::place::{self, Place};
+use crate::sandbox::Scope;
+use crate::sandbox::find::is_real_shim;
+use crate::sandbox::free::Freedoms;
+use crate::sandbox::fuse::Connections;
+use crate::sandbox::holdings::Holdings;
+use crate::sandbox::identity::Identity;
+use crate::sandbox::procfs;
+use crate::sandbox::prove::prove;
+use crate::sandbox::release::release;
+use crate::sandbox::remnant::Remnant;
+use crate::sandbox::residue::Residue;
+use crate::sandbox::teardown::kill_all;
+
+#[cfg(test)]
+mod tests;
+
+/// How long it kills before it looks for what holds up those that live on.
+const PLAINLY: Duration = Duration::from_millis(200);
+/// How long a killed guard may take to die.
+const GUARD_DIES: Duration = Duration::from_millis(300);
+
+/// All that can be found out: from the record in the container's own bundle or in the root's, from what the
+/// guard was told, and from runsc's state files. None of these needs to be there, and none is believed where it
+/// would lead to somebody else: a process is the guard's or the real shim's only by its own command line, a bundle
+/// lies only where containerd keeps them, and a container is a member only if its own `config.json` agrees.
+pub fn learn(place: &Place, namespace: &str, sandbox: &str, container: &str, bundle: &Path) -> Record {
+    let roots_bundle = sibling(bundle, sandbox);
+    let load = |bundle: &Path| {
+        Record::load(bundle).filter(|record| record.sandbox == sandbox && record.namespace == namespace)
+    };
+    let told = ServeParams::of(place).map(|params| params.record());
+    let mut record = load(bundle)
+        .or_else(|| load(&roots_bundle))
+        .or_else(|| told.clone())
+        .unwrap_or_else(|| Record::new(namespace, sandbox));
+    record.socket.clone_from(&place.socket);
+    record.folder.clone_from(&place.folder);
+    record.guard = launch::guard_of(place, record.guard);
+    record.real_shim = record.real_shim.filter(|shim| {
+        let argv = procfs::command_line(shim.pid).unwrap_or_default();
+        shim.is_alive() && is_real_shim(shim.pid, &argv, &place.folder)
+    });
+    if let Some(told) = told {
+        record.runsc_root = told.runsc_root;
+    } else if !record.runsc_root.is_absolute() {
+        let root = bundle::state_root(bundle).or_else(|| bundle::state_root(&roots_bundle));
+        record.runsc_root = root.unwrap_or_else(|| Config::default().runsc_root).join(namespace);
+    }
+    for found in bundle::sandbox_states(&record.runsc_root, sandbox) {
+        let member = record.member_mut(&found.id, &found.bundle);
+        if member.pid == 0 {
+            member.pid = found.pid;
+        }
+    }
+    record.member_mut(sandbox, &roots_bundle);
+    record.member_mut(container, bundle);
+    record.members.retain(|member| {
+        [sandbox, container].contains(&member.id.as_str()) || is_member(&member.id, sandbox, bundle)
+    });
+    for member in &mut record.members {
+        member.bundle = if member.id == container { bundle.to_owned() } else { sibling(bundle, &member.id) };
+    }
+    record
+}
+
+/// Whether a container that some file names as a member is one, or could be: its bundle may be gone.
+fn is_member(id: &str, sandbox: &str, beside: &Path) -> bool {
+    let own_word = || bundle::kinship(&sibling(beside, id));
+    place::check_name("id", id).is_ok()
+        && own_word().map_or(true, |kinship| kinship == Kinship::MemberOf(sandbox.to_owned()))
+}
+
+/// containerd keeps all bundles of a namespace in one folder, each named by its container's id.
+fn sibling(bundle: &Path, id: &str) -> PathBuf {
+    bundle.parent().map(|folder| folder.join(id)).unwrap_or_default()
+}
+
+/// Ends the sandbox, with its guard if that still lives, and writes down how. Returns what is left, in words;
+/// only if that is nothing are the members released and socket and folder removed. The caller holds the lock.
+pub fn bury(record: &mut Record, place: &Place, deadline: Instant) -> Vec<String> {
+    let mut scope = record.scope();
+    // Before anything is killed: a real shim that sees its sandbox die removes what tells.
+    let holdings = Holdings::of(&scope, &scope.members);
+    let mut connections = Connections::of(&scope);
+    let freedoms = ServeParams::of(place).map_or(Freedoms::NONE, |params| (&params.config).into());
+    let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+    if let Some(guard) = scope.guard.take_if(|guard| guard.is_alive()) {
+        // First with its help: whatever descends from it is proved by that alone.
+        scope.guard = Some(guard);
+        kill_all(&scope, half);
+        end_guard(guard);
+    }
+    scope.guard = None;
+    let mut remnants = kill_all(&scope, half.min(Instant::now() + PLAINLY));
+    if !remnants.is_empty() {
+        freedoms.abort_fuse(&scope, &mut connections, &remnants);
+        remnants = kill_all(&scope, half);
+        freedoms.release_network(&scope, &holdings, &remnants);
+        connections.name(&mut remnants);
+    }
+    // Nobody listens there any more. The folder goes last of all: by that the rest is found, should this be killed.
+    let _ = fs::remove_file(&place.socket);
+    let left = release_and_prove(&scope, holdings, remnants, deadline);
+    let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    for member in &mut record.members {
+        member.exit.get_or_insert_with(|| Exit::killed(member.pid));
+        member.released |= left.is_empty();
+    }
+    if left.is_empty()
+        && let Err(error) = place.remove()
+    {
+        left.push(format!("{}: {error}", place.folder.display()));
+    }
+    record.guard = None;
+    let _ = record.store();
+    left
+}
+
+/// Rule 1: through a pidfd whose identity is proved.
+fn end_guard(guard: Identity) {
+    if let Ok(process) = guard.open()
+        && process.send(Signal::SIGKILL).is_ok()
+    {
+        process.wait(Instant::now() + GUARD_DIES);
+    }
+}
+
+/// What is left in the end. A file that could not be released may lie where looking for it hangs, so `release`
+/// has the last word on those.
+fn release_and_prove(
+    scope: &Scope,
+    mut holdings: Holdings,
+    remnants: Vec<Remnant>,
+    deadline: Instant,
+) -> Vec<Residue> {
+    let mut left = release(scope, &mut holdings, deadline);
+    left.retain(|residue| matches!(residue, Residue::File(_)));
+    left.extend(remnants.into_iter().filter(|one| one.identity.is_alive()).map(Residue::Process));
+    for residue in prove(scope, &holdings) {
+        let known = |one: &Residue| match (one, &residue) {
+            (Residue::Process(one), Residue::Process(other)) => one.identity == other.identity,
+            (one, other) => one == other,
+        };
+        if !left.iter().any(known) {
+            left.push(residue);
+        }
+    }
+    left
+}

@@ -1,0 +1,149 @@
+//! Rungs 2 and 3: ending a sandbox's processes.
+//!
+//! SIGKILL goes out first and the freezer is thawed after: a frozen process then dies with the first
+//! instruction instead of running guest code for a moment. What is found is looked for again until there is
+//! nothing left to kill, because a shim that lives may start another `runsc` at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::find::{descendants, find};
+use super::identity::Identity;
+use super::process::{Process, Role};
+use super::remnant::Remnant;
+use super::{Member, Scope, cgroup};
+use crate::kernel::{PidFd, wait_all};
+
+/// How long one round waits before it looks (and thaws) again.
+const ROUND: Duration = Duration::from_millis(100);
+/// Descriptors kept to wait on. Stubs can be many; they die with their sentry, and the next round tells.
+const WAITED_FOR: usize = 128;
+
+/// Rung 2: ends the sandbox and every `runsc` command there is now, but neither the real shim nor its
+/// `runsc wait`, whose end tells the real shim how each container ended. Commands that the real shim starts
+/// afterwards, to clean up, are left to it.
+pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
+    let mut present: Option<BTreeSet<Identity>> = None;
+    hunt(scope, deadline, |found| {
+        let present = present.get_or_insert_with(|| found.iter().map(|process| process.identity).collect());
+        let dies = |process: &&Process| match &process.role {
+            Role::RealShim => false,
+            Role::Runsc(subcommand) if subcommand == "wait" => false,
+            Role::Sentry | Role::Gofer | Role::Stub | Role::Exec => true,
+            Role::Runsc(_) | Role::Other => present.contains(&process.identity),
+        };
+        found.iter().filter(dies).cloned().collect()
+    })
+}
+
+/// Rung 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
+pub fn kill_all(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
+    hunt(scope, deadline, |found| found.to_vec())
+}
+
+/// Ends what one container's Create began, and only that: its `runsc create`, its gofer, whatever names its
+/// bundle (the sentry if it is the root container), and what descends from these.
+pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<Remnant> {
+    let is_root = scope.sandbox_id() == Some(&member.id);
+    hunt(scope, deadline, |found| {
+        let began = |process: &&Process| {
+            let named = process.container().is_some_and(|id| id == member.id.as_str());
+            let bundle = process.bundle() == Some(&member.bundle);
+            match &process.role {
+                Role::Runsc(subcommand) => bundle || subcommand == "create" && named,
+                Role::Gofer => bundle || named,
+                Role::Sentry => is_root && (bundle || named),
+                Role::RealShim | Role::Exec | Role::Stub | Role::Other => false,
+            }
+        };
+        let mut doomed: BTreeSet<i32> =
+            found.iter().filter(began).map(|process| process.identity.pid).collect();
+        // Parents come before children, so one pass takes in every generation. The sentry of a pod may still be
+        // a child of the `runsc create` that began it; of any other it is not.
+        for process in found.iter().filter(|process| process.role != Role::Sentry || is_root) {
+            if doomed.contains(&process.parent) {
+                doomed.insert(process.identity.pid);
+            }
+        }
+        found.iter().filter(|process| doomed.contains(&process.identity.pid)).cloned().collect()
+    })
+}
+
+/// Ends one process that the caller started, and what descends from it.
+pub(super) fn kill_tree(root: Identity) {
+    let below = descendants(root);
+    for identity in [root].into_iter().chain(below.iter().map(|process| process.identity)) {
+        strike(identity);
+    }
+}
+
+/// A descriptor for each of these that becomes readable when the process has died after all.
+pub fn await_death(remnants: &[Remnant]) -> Vec<(Identity, PidFd)> {
+    remnants.iter().filter_map(|one| Some((one.identity, one.identity.open().ok()?))).collect()
+}
+
+/// Kills what `choose` picks from the sandbox's processes, round by round, until it picks nothing.
+fn hunt(
+    scope: &Scope,
+    deadline: Instant,
+    mut choose: impl FnMut(&[Process]) -> Vec<Process>,
+) -> Vec<Remnant> {
+    let own = own_cgroups(scope);
+    // A dying process loses its command line before its life, so those once proved are remembered.
+    let mut struck: BTreeMap<Identity, Process> = BTreeMap::new();
+    loop {
+        let found = find(scope);
+        struck.extend(choose(&found).into_iter().map(|process| (process.identity, process)));
+        struck.retain(|identity, _| identity.is_alive());
+        if struck.is_empty() {
+            return Vec::new();
+        }
+        let mut fds: Vec<PidFd> = Vec::new();
+        for fd in real_shim_first(&struck).filter_map(strike) {
+            if fds.len() < WAITED_FOR {
+                fds.push(fd);
+            }
+        }
+        cgroup::kill(&struck.keys().map(|identity| identity.pid).collect(), &own);
+        cgroup::thaw(&found, &own);
+        wait_all(&fds, deadline.min(Instant::now() + ROUND));
+        if Instant::now() >= deadline {
+            struck.retain(|identity, _| identity.is_alive());
+            return struck.values().map(Remnant::of).collect();
+        }
+    }
+}
+
+fn real_shim_first(struck: &BTreeMap<Identity, Process>) -> impl Iterator<Item = Identity> {
+    let rank = |role: &Role| match role {
+        Role::RealShim => 0,
+        Role::Sentry => 1,
+        _ => 2,
+    };
+    let mut order: Vec<(u8, Identity)> = struck.values().map(|one| (rank(&one.role), one.identity)).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, identity)| identity)
+}
+
+/// None if the process is gone, or cannot be opened: then the next round tries again.
+fn strike(identity: Identity) -> Option<PidFd> {
+    let fd = identity.open().ok()?;
+    match fd.send(Signal::SIGKILL) {
+        Ok(()) => Some(fd),
+        Err(error) => {
+            log::warn!("guard: pid {}: SIGKILL: {error}", identity.pid);
+            None
+        }
+    }
+}
+
+fn own_cgroups(scope: &Scope) -> BTreeSet<PathBuf> {
+    let states = scope.members.iter().filter_map(|member| scope.state_of(member));
+    states.flat_map(|state| [state.own_cgroups(), state.sandbox_cgroups()].concat()).collect()
+}
+
+#[cfg(test)]
+mod tests;

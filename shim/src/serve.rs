@@ -1,0 +1,153 @@
+//! The guard at work: one task owns the state machine, everything else sends it messages and performs what it
+//! puts out.
+//!
+//! ```text
+//! containerd --ttrpc--> inbound --Message--> driver (Guard) --Output--> upstream | publish | effects
+//!                          ^  response          ^  Message                  |
+//!                          +--------------------+---------------------------+
+//! ```
+
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use runsc_guard::io::{Input, Op, RequestId};
+use runsc_guard_proto::Envelope;
+use tokio::net::UnixListener;
+use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::oneshot;
+use ttrpc::{Request, Response};
+
+use crate::kernel::PidFd;
+use crate::launch::ServeParams;
+use crate::lock::Lock;
+use crate::sandbox::identity::Identity;
+use crate::sweep;
+
+mod arrivals;
+mod decode;
+mod driver;
+mod effects;
+mod encode;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod inbound;
+mod journal;
+mod note;
+mod publish;
+mod real_shim;
+mod record;
+pub mod report;
+mod status;
+mod upstream;
+
+use driver::Driver;
+use publish::Publisher;
+use real_shim::RealShim;
+use upstream::ConnectionId;
+
+/// More steps than an answer takes from the driver to the socket.
+const LAST_STEPS: usize = 64;
+/// How long the last events may take on their way to a containerd that listens.
+const LAST_EVENTS: Duration = Duration::from_millis(200);
+/// How long events that containerd has not taken are kept when nothing else is left: a restart takes seconds.
+const FAREWELL: Duration = Duration::from_secs(60);
+/// How long the guard waits for the pod's lock at its end.
+const LEAVING: Duration = Duration::from_millis(20);
+/// Threads that block (steps of the ladder, probes) live this long when idle: the pod's memory is not theirs.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(500);
+
+/// What the driver is told.
+pub(crate) enum Message {
+    /// A request came in.
+    Request { id: RequestId, op: Op, request: Request, answer: oneshot::Sender<Response> },
+    /// Its caller is gone.
+    Abandoned(RequestId),
+    /// The real shim answered.
+    Answered { connection: ConnectionId, stream: u32, response: Response },
+    /// A connection to the real shim ended.
+    Disconnected(ConnectionId),
+    /// The real shim published.
+    Event(Envelope),
+    /// Something for the state machine as it is.
+    Input(Input),
+    /// An operator looks.
+    Status(oneshot::Sender<Response>),
+    /// A signal that came to the guard itself.
+    Signal(SignalKind),
+    /// These were killed and live on.
+    AwaitDeath(Vec<(Identity, PidFd)>),
+}
+
+/// Serves the sandbox until its last container is deleted, and its last event delivered.
+pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
+    // Every process of the sandbox descends from the guard, also when the real shim is gone.
+    nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
+    let fifo = params.bundle.join("log");
+    journal::start(&fifo, &params.sandbox, &params.namespace, params.debug);
+    if let Some(why) = &params.oom_score_refused {
+        log::warn!("the OOM score stays as it is, guard and real shim may be killed before others: {why}");
+    }
+    if let Some(ignored) = &params.annotations_ignored {
+        log::warn!("{ignored}");
+    }
+    let real_shim = real_shim::start(&params).inspect_err(|error| log::error!("{error:#}"))?;
+    let place = params.place.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
+        .build()
+        .context("cannot start the runtime")?;
+    let address = params.ttrpc_address.clone();
+    let served = runtime.block_on(serve(params, listener, real_shim, fifo));
+    // Ends every connection. A step of the ladder that was abandoned must not keep the process.
+    runtime.shutdown_background();
+    // By what lies there `start` and `delete` find this guard. One of them that holds the lock waits for this
+    // guard's end, and then does it.
+    if let Ok(_lock) = Lock::take(&place.lock, Instant::now() + LEAVING) {
+        place.remove().with_context(|| format!("cannot remove {}", place.folder.display()))?;
+    }
+    sweep::sweep(&place);
+    deliver_rest(address, served?)
+}
+
+/// Nothing is left but to tell a containerd that comes back, or is busy, what it has not heard yet.
+fn deliver_rest(address: String, events: Vec<Envelope>) -> anyhow::Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(async {
+        let publisher = Publisher::start(address);
+        events.into_iter().for_each(|event| publisher.publish(event));
+        publisher.flush(FAREWELL).await;
+    });
+    Ok(())
+}
+
+async fn serve(
+    params: ServeParams,
+    listener: StdListener,
+    real_shim: RealShim,
+    fifo: PathBuf,
+) -> anyhow::Result<Vec<Envelope>> {
+    let (reports, messages) = unbounded_channel();
+    listener.set_nonblocking(true)?;
+    real_shim.events.set_nonblocking(true)?;
+    let _server = inbound::serve(UnixListener::from_std(listener)?, reports.clone()).await?;
+    let _events = publish::endpoint(UnixListener::from_std(real_shim.events)?, reports.clone()).await?;
+    journal::relay(real_shim.log, &fifo)?;
+    let publisher = Publisher::start(params.ttrpc_address.clone());
+    let driver = Driver::new(params, real_shim.identity, publisher.clone(), reports);
+    driver.run(messages).await?;
+    // The last answer is on its way through tasks that are ready to run; nobody is waited for. A connection
+    // that stays open would only collect requests, where its end tells containerd what it wants to know.
+    for _ in 0..LAST_STEPS {
+        tokio::task::yield_now().await;
+    }
+    publisher.flush(LAST_EVENTS).await;
+    Ok(publisher.rest())
+}

@@ -1,0 +1,316 @@
+//! The one task that owns the state machine: it takes messages one by one and performs what each puts out.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use runsc_guard::guard::Guard;
+use runsc_guard::io::{
+    Answer, CallId, Event, Input, Lane, Op, Outcome, Output, Publication, RequestId, Sentry, Told,
+};
+use runsc_guard::time::Time;
+use runsc_guard_proto::{Envelope, service};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+use ttrpc::{Request, Response};
+
+use super::publish::Publisher;
+use super::record::Keeper;
+use super::report::Report;
+use super::status::Memory;
+use super::upstream::Upstream;
+use super::{Message, decode, effects, encode, status};
+use crate::launch::ServeParams;
+use crate::sandbox::identity::Identity;
+use crate::sandbox::procfs;
+
+/// Signals that would end a process that does not expect them.
+const SIGNALS: [SignalKind; 5] = [
+    SignalKind::terminate(),
+    SignalKind::interrupt(),
+    SignalKind::hangup(),
+    SignalKind::user_defined1(),
+    SignalKind::user_defined2(),
+];
+
+/// A request that has come in and not been answered.
+struct Held {
+    /// Its bytes, until they are sent on.
+    request: Option<Request>,
+    answer: oneshot::Sender<Response>,
+    /// A private End, whose answer has a form of its own.
+    private: bool,
+}
+
+/// What has just come in, for the outputs that pass it on.
+enum Fresh {
+    Nothing,
+    Response(Response),
+    Event(Envelope),
+}
+
+pub(super) struct Driver {
+    guard: Guard,
+    start: Instant,
+    held: BTreeMap<RequestId, Held>,
+    upstream: Upstream,
+    publisher: Publisher,
+    ladder: effects::Ladder,
+    keeper: Keeper,
+    memory: Memory,
+    /// The sandbox's sentry, from the first Create that told a pid.
+    sentry: Option<Identity>,
+    real_shim: Identity,
+    reports: UnboundedSender<Message>,
+    params: ServeParams,
+}
+
+impl Driver {
+    /// The driver of the sandbox that `params` tell of.
+    pub(super) fn new(
+        params: ServeParams,
+        real_shim: Identity,
+        publisher: Publisher,
+        reports: UnboundedSender<Message>,
+    ) -> Self {
+        let mut record = params.record();
+        record.guard = Identity::me().ok();
+        record.real_shim = Some(real_shim);
+        let report = Report::new(&params.config.report_dir, &params.namespace, &params.sandbox);
+        Self {
+            guard: Guard::new(params.config.policy.clone(), params.sandbox.clone(), params.container.clone()),
+            start: Instant::now(),
+            held: BTreeMap::new(),
+            upstream: Upstream::new(params.place.real_shim_socket(), reports.clone()),
+            publisher,
+            ladder: effects::Ladder::new(report, (&params.config).into(), reports.clone()),
+            keeper: Keeper::new(record),
+            memory: Memory::default(),
+            sentry: None,
+            real_shim,
+            reports,
+            params,
+        }
+    }
+
+    /// Works until the state machine has nothing more to do, ever.
+    pub(super) async fn run(mut self, mut messages: UnboundedReceiver<Message>) -> anyhow::Result<()> {
+        let mut children = signal(SignalKind::child())?;
+        for kind in SIGNALS {
+            let mut stream = signal(kind)?;
+            let reports = self.reports.clone();
+            tokio::spawn(async move {
+                while stream.recv().await.is_some() {
+                    let _ = reports.send(Message::Signal(kind));
+                }
+            });
+        }
+        // A real shim that ended before anybody listened for it sends no second signal.
+        if !self.reap() {
+            return Ok(());
+        }
+        loop {
+            // What has arrived is read before any deadline is judged (rule 7): the clock is the last branch.
+            let more = tokio::select! {
+                biased;
+                _ = children.recv() => self.reap(),
+                Some(message) = messages.recv() => self.message(message),
+                () = sleep_until(self.start, self.guard.poll_timeout()) => self.input(Input::Tick, Fresh::Nothing),
+            };
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn message(&mut self, message: Message) -> bool {
+        match message {
+            Message::Request { id, op, request, answer } => self.request(id, op, request, answer),
+            Message::Abandoned(id) => {
+                self.held.remove(&id);
+                self.input(Input::Abandoned(id), Fresh::Nothing)
+            }
+            Message::Answered { connection, stream, response } => {
+                let Some((call, method)) = self.upstream.answered(connection, stream) else { return true };
+                let outcome = decode::outcome(&method, &response);
+                self.learn_sentry(&method, &outcome);
+                if matches!(outcome, Outcome::Done(_)) {
+                    self.memory.answered();
+                }
+                self.input(Input::Returned(call, outcome), Fresh::Response(response))
+            }
+            Message::Disconnected(connection) => {
+                let lost: Vec<CallId> = self.upstream.disconnected(connection);
+                lost.into_iter().all(|call| self.input(Input::Returned(call, Outcome::Lost), Fresh::Nothing))
+            }
+            Message::Event(envelope) => {
+                let event: Event = decode::event(&envelope);
+                self.memory.event(&envelope.topic, &event);
+                self.input(Input::Event(event), Fresh::Event(envelope))
+            }
+            Message::Input(input) => self.input(input, Fresh::Nothing),
+            Message::Status(answer) => {
+                let view = self.guard.status(Time(self.start.elapsed()));
+                let _ = answer.send(status::response(&self.params, view, &self.memory));
+                true
+            }
+            Message::Signal(kind) => {
+                self.signalled(kind);
+                true
+            }
+            Message::AwaitDeath(remnants) => {
+                effects::await_remnants(remnants, self.reports.clone());
+                true
+            }
+        }
+    }
+
+    fn request(
+        &mut self,
+        id: RequestId,
+        op: Op,
+        request: Request,
+        answer: oneshot::Sender<Response>,
+    ) -> bool {
+        let op = match op {
+            Op::State(process, _) => Op::State(process, self.look_at_sentry()),
+            other => other,
+        };
+        let caller = decode::caller_timeout(request.timeout_nano);
+        let private = request.service == service::GUARD;
+        self.held.insert(id, Held { request: Some(request), answer, private });
+        self.input(Input::Request { id, op, caller }, Fresh::Nothing)
+    }
+
+    /// Whether the sentry can answer at all, as far as /proc tells.
+    fn look_at_sentry(&self) -> Sentry {
+        let Some(known) = self.sentry else { return Sentry::Runs };
+        match procfs::Stat::of(known.pid) {
+            Ok(stat) if stat.identity != known || stat.is_dead() => Sentry::Dead,
+            Ok(stat) if matches!(stat.state, 'T' | 't') => Sentry::Stopped,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Sentry::Dead,
+            // That it cannot be looked at says nothing of it.
+            Ok(_) | Err(_) => Sentry::Runs,
+        }
+    }
+
+    fn learn_sentry(&mut self, method: &str, outcome: &Outcome) {
+        if let ("Create", None, Outcome::Done(Told::Pid(pid))) = (method, self.sentry, outcome) {
+            self.sentry = i32::try_from(*pid).ok().and_then(|pid| Identity::of(pid).ok());
+        }
+    }
+
+    /// One input, and everything that follows from it. False when there is nothing more to do, ever.
+    fn input(&mut self, input: Input, fresh: Fresh) -> bool {
+        self.guard.handle(Time(self.start.elapsed()), input);
+        let mut more = true;
+        while let Some(output) = self.guard.poll_output() {
+            more &= self.perform(output, &fresh);
+        }
+        more
+    }
+
+    fn perform(&mut self, output: Output, fresh: &Fresh) -> bool {
+        match output {
+            Output::Reply(id, answer) => self.reply(id, answer, fresh),
+            Output::Forward { call, request, timeout, lane } => {
+                let bytes = self.held.get_mut(&request).and_then(|held| held.request.take());
+                if let Some(mut request) = bytes {
+                    request.service = service::TASK_V2.to_owned();
+                    request.timeout_nano = encode::timeout_nano(timeout);
+                    self.upstream.send(call, request, lane);
+                }
+            }
+            Output::Call { call, own, timeout } => {
+                let mut request = encode::own_request(&own, &self.params.sandbox);
+                request.timeout_nano = encode::timeout_nano(timeout);
+                self.upstream.send(call, request, Lane::Own);
+            }
+            Output::Cancel(call) => self.upstream.cancel(call),
+            Output::Publish(publication) => self.publish(publication, fresh),
+            Output::Probe(timeout) => effects::probe_sentry(
+                self.params.config.runsc_binary.clone().into(),
+                self.params.runsc_root(),
+                self.params.sandbox.clone(),
+                timeout,
+                self.reports.clone(),
+            ),
+            Output::Rung(rung, budget) => self.ladder.step(rung, budget, self.keeper.scope()),
+            Output::StopListening => self.stop_listening(),
+            Output::Save => self.keeper.save(&self.guard),
+            Output::Note(note) => self.memory.note(&note),
+            Output::Quit => return false,
+        }
+        true
+    }
+
+    fn reply(&mut self, id: RequestId, answer: Answer, fresh: &Fresh) {
+        let Some(held) = self.held.remove(&id) else { return };
+        let response = match (answer, fresh) {
+            (Answer::Relay, Fresh::Response(response)) => response.clone(),
+            (Answer::Deleted(exit), _) if held.private => encode::ended(exit),
+            (answer, _) => encode::response(answer, std::process::id()),
+        };
+        // The caller may have gone this very moment.
+        let _ = held.answer.send(response);
+    }
+
+    fn publish(&self, publication: Publication, fresh: &Fresh) {
+        let envelope = match (publication, fresh) {
+            (Publication::AsReceived, Fresh::Event(envelope)) => envelope.clone(),
+            (Publication::AsReceived, _) => return,
+            (Publication::Exit(process, exit), _) => {
+                encode::exit_event(&self.params.namespace, &process, exit)
+            }
+        };
+        self.publisher.publish(envelope);
+    }
+
+    fn stop_listening(&self) {
+        let socket = &self.params.place.socket;
+        if let Err(error) = std::fs::remove_file(socket)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            log::warn!("cannot unlink {}: {error}", socket.display());
+        }
+    }
+
+    /// The guard lives as long as its sandbox: who wants it gone deletes the container. SIGUSR1 makes a shim of
+    /// containerd's Go runtime dump its goroutines into its log, and so it does here: the real shim's.
+    fn signalled(&self, kind: SignalKind) {
+        if kind != SignalKind::user_defined1() {
+            let number = kind.as_raw_value();
+            log::warn!("signal {number} is ignored: the guard ends with the last container of its sandbox");
+            return;
+        }
+        if let Err(error) = self.real_shim.open().and_then(|shim| shim.send(Signal::SIGUSR1)) {
+            log::warn!("cannot pass SIGUSR1 on to the real shim: {error}");
+        }
+    }
+
+    /// Takes leave of every child that has ended, the real shim's orphans among them.
+    fn reap(&mut self) -> bool {
+        let mut more = true;
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _))
+                    if pid.as_raw() == self.real_shim.pid =>
+                {
+                    more &= self.input(Input::RealShimExited, Fresh::Nothing);
+                }
+                Ok(WaitStatus::StillAlive) | Err(_) => return more,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// Until the state machine wants to be woken; for ever when it does not.
+async fn sleep_until(start: Instant, at: Option<Time>) {
+    match at {
+        Some(at) => tokio::time::sleep_until((start + at.0).into()).await,
+        None => std::future::pending().await,
+    }
+}

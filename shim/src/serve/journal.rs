@@ -1,0 +1,104 @@
+//! The guard's log: lines into the FIFO that containerd reads, and the real shim's lines on to the same.
+//!
+//! The FIFO is opened for reading too, so that it stays open while containerd is away, and never blocks:
+//! what does not fit is dropped.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+/// The most of the real shim's log that is held at a time.
+const CHUNK: usize = 4096;
+
+struct Journal {
+    fifo: File,
+    sandbox: String,
+    namespace: String,
+}
+
+impl Log for Journal {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Other crates' chatter would cost more than it tells.
+        metadata.level() <= Level::Warn || metadata.target().starts_with("shim")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let level = match record.level() {
+            Level::Error => "error",
+            Level::Warn => "warning",
+            Level::Info => "info",
+            Level::Debug | Level::Trace => "debug",
+        };
+        let text = record.args().to_string();
+        let line = format!(
+            "level={level} msg={text:?} sandbox={} namespace={} runtime=io.containerd.runsc-guard.v2\n",
+            self.sandbox, self.namespace
+        );
+        let _ = (&self.fifo).write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Opens containerd's FIFO, and nothing else that may stand in its place.
+fn open(fifo: &Path) -> std::io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(fifo)?;
+    if file.metadata()?.file_type().is_fifo() {
+        Ok(file)
+    } else {
+        Err(std::io::ErrorKind::InvalidInput.into())
+    }
+}
+
+/// Logs into the bundle's FIFO from now on. Without one (nobody listens) nothing is logged.
+pub(crate) fn start(fifo: &Path, sandbox: &str, namespace: &str, debug: bool) {
+    let Ok(fifo) = open(fifo) else { return };
+    let journal = Journal { fifo, sandbox: sandbox.to_owned(), namespace: namespace.to_owned() };
+    let level = if debug { LevelFilter::Debug } else { LevelFilter::Info };
+    if log::set_boxed_logger(Box::new(journal)).is_ok() {
+        log::set_max_level(level);
+    }
+}
+
+/// Passes the real shim's log on, as it is.
+pub(crate) fn relay(from: File, to: &Path) -> std::io::Result<()> {
+    let mut receiver = pipe::Receiver::from_file_unchecked(from)?;
+    let to = open(to).ok();
+    tokio::spawn(async move {
+        let mut chunk = vec![0; CHUNK];
+        while let Ok(count) = receiver.read(&mut chunk).await {
+            if let Some(mut to) = to.as_ref() {
+                let _ = to.write_all(&chunk[..count]);
+            }
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn only_a_fifo_is_logged_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, file, link) = (dir.path().join("fifo"), dir.path().join("file"), dir.path().join("link"));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::write(&file, "mine").unwrap();
+        std::os::unix::fs::symlink(&fifo, &link).unwrap();
+        assert!(open(&fifo).is_ok());
+        for other in [&file, &link, &dir.path().join("none")] {
+            assert!(open(other).is_err(), "{}", other.display());
+        }
+    }
+}
