@@ -1,0 +1,225 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const EXAMPLES: &str = "\
+Examples:
+  runsc-guard ls                        every gVisor sandbox on this node
+  runsc-guard ls -o wide --watch        the same with signs and processes, again every 2 s
+  runsc-guard show 3f2a                 all about the sandbox whose id begins with 3f2a
+  runsc-guard reap --wedged --dry-run   what would be done about everything that is stuck
+  runsc-guard reap --wedged --yes       do it, without asking
+  runsc-guard reports                   what was seen of sandboxes before they were ended";
+
+const LS_EXAMPLES: &str = "\
+States:
+  starting    its Create is under way
+  running     nothing speaks against it
+  paused      by `runsc pause`, or containerd's Pause
+  wedged      it cannot answer, or has not for long; SIGN tells why (`-o wide`, `show`)
+  ending      its guard is ending it, or it is being closed
+  ended       its processes are gone; containerd has not collected the exit yet
+  unkillable  SIGKILL was sent and the kernel keeps it alive
+  orphaned    whoever started it (real shim, guard) is dead
+  unproven    claims to be a sandbox; neither a shim nor runsc's files vouch for it
+
+Examples:
+  runsc-guard ls                        a table
+  runsc-guard ls -n k8s.io -o wide      pods only, with signs, processes and the last answer
+  runsc-guard ls -o json | jq '.[] | select(.state == \"wedged\") | .id'
+  runsc-guard ls --watch=5              again every 5 s";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  runsc-guard show 3f2a                 by any unique prefix of the sandbox's id, or of a container's in it
+  runsc-guard show 3f2a -o json         for a bug report or a script";
+
+const REAP_EXAMPLES: &str = "\
+What is done is what the guard does at a deadline: evidence into a report; SIGKILL, through
+pidfds, to sentry, gofers and hung runsc commands; then to the real shim where it does not go on
+by itself; then mounts, cgroups and files. Where a guard lives, it does this itself, so that
+containerd hears the exits (137) from it. `--wedged` takes only what is still wedged at a second
+look and does not answer three bounded `runsc state`.
+
+Exit status: 0 all is gone; 1 something is left, or was refused; 2 wrong usage.
+
+Examples:
+  runsc-guard reap 3f2a --dry-run       what would be done
+  runsc-guard reap 3f2a 77c1            end these two; asks first on a terminal
+  runsc-guard reap --wedged --yes       end all that is stuck, unasked
+  runsc-guard reap --orphaned -n k8s.io only what nobody manages any more, only in this namespace";
+
+const REPORTS_EXAMPLES: &str = "\
+Examples:
+  runsc-guard reports                   one line for each, the newest last
+  runsc-guard reports 3f2a              all that was seen of one sandbox
+  runsc-guard reports --follow          tell of each as it comes
+  runsc-guard reports -o json           as they were written, in an array";
+
+/// Sees gVisor's sandboxes on this node, guarded or not, and ends those that are stuck.
+#[derive(Debug, Parser)]
+#[command(name = "runsc-guard", version, after_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where to look.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Scope {
+    /// Only sandboxes of this containerd namespace (`k8s.io` for pods)
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Look for runsc's files here too (with the namespace, as runsc's `--root`); the folders that running
+    /// processes name and /run/containerd/runsc/* are always looked into
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) runsc_root: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the sandboxes
+    #[command(visible_alias = "list", after_help = LS_EXAMPLES)]
+    Ls(Ls),
+    /// Tell all about one sandbox
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(Show),
+    /// End sandboxes, whatever state they are in
+    #[command(after_help = REAP_EXAMPLES, group = ArgGroup::new("which").required(true)
+        .args(["ids", "wedged", "orphaned"]))]
+    Reap(Reap),
+    /// Read what was seen of sandboxes before they were ended
+    #[command(after_help = REPORTS_EXAMPLES)]
+    Reports(Reports),
+    /// Print the completions for a shell
+    #[command(hide = true)]
+    Completions { shell: Shell },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man { folder: PathBuf },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// What fits a terminal
+    Table,
+    /// Full ids, signs, processes
+    Wide,
+    /// An array of everything that is known
+    Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Ls {
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Output,
+    /// Again every so many seconds, until interrupted
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "2", value_parser = seconds)]
+    pub(crate) watch: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// For reading
+    Text,
+    /// One object
+    Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Show {
+    /// The sandbox's id or that of a container in it, or a prefix that no other has
+    pub(crate) id: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: Form,
+}
+
+#[derive(Debug, ClapArgs)]
+#[group(skip)]
+pub(crate) struct Reap {
+    /// Sandboxes, by id or by a prefix that no other has
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Everything that is wedged
+    #[arg(long)]
+    pub(crate) wedged: bool,
+    /// Everything whose shim or guard is dead
+    #[arg(long)]
+    pub(crate) orphaned: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Where reports go of sandboxes that have no guard
+    #[arg(long, value_name = "FOLDER", default_value = "/var/log/runsc-guard")]
+    pub(crate) report_dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Reports {
+    /// Only of this sandbox, in full: its id, or the beginning of it
+    pub(crate) id: Option<String>,
+    /// Go on and tell of new ones, until interrupted
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: Form,
+    /// Look into this folder only, instead of the default and those of living guards
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) report_dir: Option<PathBuf>,
+}
+
+/// At least a tenth of a second: less would only burn.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.1..=86_400.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("must be from 0.1 to 86400".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn reap_takes_ids_or_one_kind() {
+        let ok = |line: &str| Args::try_parse_from(line.split(' ')).is_ok();
+        assert!(ok("runsc-guard reap a b") && ok("runsc-guard reap --wedged -y -n x --dry-run"));
+        for wrong in
+            ["runsc-guard reap", "runsc-guard reap a --wedged", "runsc-guard reap --wedged --orphaned"]
+        {
+            assert!(!ok(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn watch_has_a_default_and_bounds() {
+        let watch = |line: &str| match Args::try_parse_from(line.split(' ')).ok()?.command {
+            Command::Ls(ls) => ls.watch,
+            _ => None,
+        };
+        assert_eq!(watch("runsc-guard ls --watch"), Some(Duration::from_secs(2)));
+        assert_eq!(watch("runsc-guard ls --watch=0.5"), Some(Duration::from_millis(500)));
+        assert_eq!(watch("runsc-guard ls --watch=0"), None);
+    }
+}

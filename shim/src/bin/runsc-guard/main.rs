@@ -1,0 +1,52 @@
+//! The operator's command: what sandboxes are on this node, how they are, and the end of those that are stuck.
+//!
+//! It works on nodes with the guard and without: what it tells comes from /proc, from runsc's files and from
+//! guards' memory, never from anything that can hang with a sandbox. containerd is not asked: every answer that
+//! it could give about a sandbox stands in those places too, and it is often the one that hangs.
+//!
+//! ```text
+//! survey (/proc, files, guards) --> judge (pure) --> list | show | reap
+//! reports (files) --> verdict (pure) --> reports
+//! ```
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+mod args;
+mod generate;
+mod judge;
+mod list;
+mod model;
+mod paint;
+mod reap;
+mod reports;
+mod show;
+mod survey;
+
+use args::{Args, Command};
+
+/// Something went wrong, or not everything is gone.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = run(args);
+    done.unwrap_or_else(|error| {
+        anstream::eprintln!("{}", paint::failure(&format!("runsc-guard: {error:#}")));
+        ExitCode::from(FAILED)
+    })
+}
+
+fn run(args: Args) -> Result<ExitCode> {
+    let scope = args.scope;
+    match args.command {
+        Command::Ls(ls) => list::run(&scope, &ls),
+        Command::Show(show) => show::run(&scope, &show),
+        Command::Reap(reap) => reap::run(&scope, &reap),
+        Command::Reports(reports) => reports::run(&scope, &reports),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man { folder } => generate::man(&folder),
+    }
+}

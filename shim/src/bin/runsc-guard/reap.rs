@@ -1,0 +1,167 @@
+//! `reap`: choose, confirm, plan, ask, end, report.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::args::{Reap, Scope};
+use crate::model::Sandbox;
+use crate::paint::{self, span};
+use crate::survey::survey;
+
+mod by_guard;
+mod by_hand;
+mod choose;
+mod confirm;
+mod plan;
+
+use choose::Chosen;
+use plan::{How, Plan};
+
+/// Sandboxes that are ended at the same time.
+const AT_ONCE: usize = 8;
+/// Wrong usage, as the command line's own errors.
+const USAGE: u8 = 2;
+
+/// Ends what was asked for; success when all of it is gone.
+pub(crate) fn run(scope: &Scope, args: &Reap) -> Result<ExitCode> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "reap must be run as root: it looks into and ends others' processes"
+    );
+    let sandboxes = survey(scope)?;
+    let Chosen { mut meant, refused } = choose::choose(&sandboxes, args);
+    for why in &refused {
+        anstream::eprintln!("{}", paint::failure(why));
+    }
+    if args.wedged || args.orphaned {
+        meant = confirm::confirm(scope, meant)?;
+    }
+    let plans: Vec<Plan> = meant.into_iter().map(Plan::of).collect();
+    anstream::print!("{}", plan::render(&plans));
+    let fine = refused.is_empty() && plans.iter().all(|plan| !matches!(plan.how, How::Refused(_)));
+    let plans: Vec<Plan> = plans.into_iter().filter(Plan::acts).collect();
+    if plans.is_empty() {
+        return Ok(code(fine));
+    }
+    if args.dry_run {
+        anstream::println!("{}", paint::faint("dry run: nothing was touched"));
+        return Ok(code(fine));
+    }
+    if !args.yes {
+        if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+            let what = "not on a terminal, so nobody can be asked: repeat with --yes, or with --dry-run to look first";
+            anstream::eprintln!("{}", paint::failure(what));
+            return Ok(ExitCode::from(USAGE));
+        }
+        if !agreed(plans.len())? {
+            anstream::println!("nothing was touched");
+            return Ok(code(false));
+        }
+    }
+    let gone = end_all(&plans, args);
+    Ok(code(fine && gone == plans.len()))
+}
+
+fn code(fine: bool) -> ExitCode {
+    if fine { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILED) }
+}
+
+fn agreed(count: usize) -> Result<bool> {
+    let what = if count == 1 { "this sandbox".to_owned() } else { format!("these {count} sandboxes") };
+    anstream::print!("End {what} and everything in it? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Ends them, a few at a time; how many are gone.
+fn end_all(plans: &[Plan], args: &Reap) -> usize {
+    let (next, gone) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+            gone.fetch_add(usize::from(end(plan, args)), Ordering::Relaxed);
+        }
+    };
+    thread::scope(|threads| {
+        for _ in 0..plans.len().min(AT_ONCE) {
+            threads.spawn(work);
+        }
+    });
+    gone.into_inner()
+}
+
+/// Ends one; true if it is gone.
+fn end(plan: &Plan, args: &Reap) -> bool {
+    let progress = Progress::new(&plan.sandbox);
+    let done = match &plan.how {
+        How::Guard => by_guard::end(&plan.sandbox, args, &progress),
+        _ => by_hand::end(&plan.sandbox, args, &progress),
+    };
+    match done {
+        Ok(End { left, note }) if left.is_empty() => {
+            progress.line(&paint::success("gone"), &note);
+            true
+        }
+        Ok(End { left, note }) => {
+            progress.line(&paint::failure("left behind"), &left.join("; "));
+            if !note.is_empty() {
+                progress.line("note", &note);
+            }
+            false
+        }
+        Err(error) => {
+            progress.line(&paint::failure("failed"), &format!("{error:#}"));
+            false
+        }
+    }
+}
+
+/// How one ended.
+#[derive(Debug, Default)]
+struct End {
+    /// What is left, in words.
+    left: Vec<String>,
+    /// What comes next, or who does the rest.
+    note: String,
+}
+
+/// A line per rung, with the time that it took.
+struct Progress {
+    name: String,
+    begun: Instant,
+}
+
+impl Progress {
+    fn new(sandbox: &Sandbox) -> Self {
+        let id = &sandbox.found.id;
+        Self { name: id.get(..13).unwrap_or(id).to_owned(), begun: Instant::now() }
+    }
+
+    fn line(&self, what: &str, more: &str) {
+        let at = span(self.begun.elapsed());
+        let more = if more.is_empty() { String::new() } else { format!(": {}", paint::plain(more)) };
+        anstream::println!("{}  {at:>6}  {what}{more}", self.name);
+    }
+}
+
+/// Looks until it is so, or `limit` has passed; tells which.
+fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    /// How often is looked.
+    const PAUSE: Duration = Duration::from_millis(20);
+    let deadline = Instant::now() + limit;
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(PAUSE);
+    }
+}

@@ -1,0 +1,99 @@
+//! The second look: what is ended unnamed must be as bad a second later, and a wedge that is only inferred must
+//! not answer either. A healthy sandbox that happened to look bad is so left alone.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use shim::sandbox::probe;
+
+use crate::args::Scope;
+use crate::judge;
+use crate::model::{Found, Sandbox, State};
+use crate::paint;
+use crate::survey::survey;
+
+/// Between the looks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// As often as the guard itself asks before a sentry counts as silent, and for as long.
+const PROBES: u32 = runsc_guard::policy::PROBES;
+const PROBE: Duration = runsc_guard::policy::PROBE_TIMEOUT;
+
+/// Those of them that are still as bad.
+pub(crate) fn confirm(scope: &Scope, first: Vec<Sandbox>) -> Result<Vec<Sandbox>> {
+    if first.is_empty() {
+        anstream::println!("{}", paint::faint("nothing of that kind on this node"));
+        return Ok(first);
+    }
+    thread::sleep(PAUSE);
+    let second = survey(scope)?;
+    let still: Vec<Sandbox> = first.iter().filter_map(|one| again(one, &second)).collect();
+    let verdicts: Vec<bool> = thread::scope(|threads| {
+        let asked: Vec<_> = still.iter().map(|one| threads.spawn(|| is_silent(one))).collect();
+        asked.into_iter().map(|one| one.join().unwrap_or(false)).collect()
+    });
+    let silent: Vec<Sandbox> =
+        still.into_iter().zip(verdicts).filter_map(|(one, silent)| silent.then_some(one)).collect();
+    for one in &first {
+        if !silent.iter().any(|other| other.found.id == one.found.id) {
+            anstream::println!(
+                "{}: {}",
+                one.found.id,
+                paint::faint("left alone, it has recovered or answers")
+            );
+        }
+    }
+    Ok(silent)
+}
+
+/// The same sandbox in the second look, if it is the same and as bad.
+fn again(one: &Sandbox, second: &[Sandbox]) -> Option<Sandbox> {
+    let sentry = |found: &Found| found.sentry.as_ref().map(|task| task.identity);
+    let same = |other: &&Sandbox| {
+        (&other.found.runsc_root, &other.found.id, sentry(&other.found), other.state)
+            == (&one.found.runsc_root, &one.found.id, sentry(&one.found), one.state)
+    };
+    second.iter().find(same).cloned()
+}
+
+/// What cannot run, or has no keeper, need not be asked; everything else is.
+fn is_silent(one: &Sandbox) -> bool {
+    if one.state == State::Orphaned || judge::is_held(&one.found) {
+        return true;
+    }
+    let Found { runsc_root, id, .. } = &one.found;
+    let binary = binary(&one.found);
+    // A probe that could not be run says nothing of the sentry.
+    (0..PROBES).all(|_| matches!(probe::probe(&binary, runsc_root, id, PROBE), Ok(None)))
+}
+
+/// The runsc that runs it: the sentry's own program, whatever is on PATH by now.
+fn binary(found: &Found) -> PathBuf {
+    let own = found.sentry.as_ref().map(|task| format!("/proc/{}/exe", task.identity.pid));
+    own.map_or_else(|| Path::new("runsc").to_owned(), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::sandbox;
+
+    #[test]
+    fn only_what_is_the_same_and_as_bad_is_ended() {
+        let wedged = sandbox("a", State::Wedged);
+        assert!(again(&wedged, &[sandbox("b", State::Wedged), wedged.clone()]).is_some());
+        assert!(again(&wedged, &[sandbox("a", State::Running)]).is_none());
+        let mut reborn = wedged.clone();
+        reborn.found.sentry.as_mut().unwrap().identity.start_time += 1;
+        assert!(again(&wedged, &[reborn]).is_none());
+        assert!(again(&wedged, &[]).is_none());
+    }
+
+    #[test]
+    fn what_cannot_run_is_not_asked() {
+        let mut stopped = sandbox("a", State::Wedged);
+        stopped.found.sentry.as_mut().unwrap().state = 'T';
+        assert!(is_silent(&stopped) && is_silent(&sandbox("b", State::Orphaned)));
+    }
+}
