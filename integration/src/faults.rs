@@ -1,0 +1,233 @@
+//! Ways to wedge a sandbox, all with real parts (`gvisor-contract.md`, section 8). Each looks only among the
+//! processes and files of its own host.
+
+use crate::{Ctr, Fuse, Host, eventually, process::Process, run};
+use anyhow::{Context as _, Result};
+use rustix::{
+    fd::OwnedFd,
+    fs::{FlockOperation, Mode, OFlags, flock, open},
+    process::Signal,
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+/// The processes around one sandbox.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// gVisor's kernel.
+    pub sentry: Process,
+    /// The real shim that serves it.
+    pub real_shim: Process,
+    /// The guard before that, where there is one.
+    pub guard: Option<Process>,
+}
+
+impl Sandbox {
+    /// The sandbox whose id is `id` (of a pod: the pod's).
+    pub fn of(host: &Host, id: &str) -> Result<Self> {
+        let all = host.processes();
+        let sentry = all
+            .iter()
+            .find(|p| {
+                p.args.first().is_some_and(|arg| arg == "runsc-sandbox")
+                    && p.args.last().is_some_and(|arg| arg == id)
+            })
+            .with_context(|| format!("no sentry of {id}"))?;
+        let ancestors = |name: &str| {
+            let mut at = sentry.parent;
+            loop {
+                let process = all.iter().find(|p| p.pid == at)?;
+                if program(process).is_some_and(|program| program.starts_with(name)) {
+                    return Some(process.clone());
+                }
+                at = process.parent;
+            }
+        };
+        Ok(Self {
+            sentry: sentry.clone(),
+            real_shim: ancestors("containerd-shim-runsc-v1")
+                .with_context(|| format!("no real shim of {id}"))?,
+            guard: ancestors("containerd-shim-runsc-guard-v2"),
+        })
+    }
+
+    /// Waits for it to be: Create takes a moment before the sentry runs.
+    pub fn await_of(host: &Host, id: &str) -> Result<Self> {
+        eventually(Duration::from_secs(20), "a sentry with its shim", || Self::of(host, id).ok())
+    }
+
+    /// The systrap stubs: the sentry's own children without arguments.
+    pub fn stubs(&self) -> Vec<Process> {
+        Process::all()
+            .into_iter()
+            .filter(|p| p.parent == self.sentry.pid && p.args.is_empty() && p.state != 'Z')
+            .collect()
+    }
+
+    /// The real shim and all that descends from it: everything but the guard.
+    pub fn all_but_guard(&self) -> Vec<Process> {
+        let shim = self.real_shim.pid;
+        Process::with_descendants(|p| p.pid == shim)
+    }
+
+    /// Recipe 1: the sentry stops answering, as in `Kernel.WaitExited`, and can be continued.
+    pub fn stop_sentry(&self) -> Result<()> {
+        stop(&self.sentry)
+    }
+
+    /// Recipe 5 and 1 at once: nothing of the sandbox moves any more.
+    pub fn stop_all_but_guard(&self) -> Result<()> {
+        for process in self.all_but_guard() {
+            if process.is_alive() {
+                stop(&process)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Recipe 2: the sandbox's own freezer cgroup (version 1), in which even SIGKILL waits.
+    pub fn freeze(&self) -> Result<()> {
+        let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", self.sentry.pid))?;
+        let group =
+            groups.lines().find_map(|line| line.split_once(":freezer:")).context("no freezer cgroup")?.1;
+        let file =
+            Path::new("/sys/fs/cgroup/freezer").join(group.trim_start_matches('/')).join("freezer.state");
+        std::fs::write(&file, "FROZEN").with_context(|| file.display().to_string())?;
+        eventually(Duration::from_secs(5), "frozen", || {
+            std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == "FROZEN").then_some(())
+        })
+    }
+}
+
+/// The guard of the sandbox `id`, whatever else of that is there (yet).
+pub fn guard(host: &Host, id: &str) -> Option<Process> {
+    host.processes().into_iter().find(|process| {
+        let serves = process.arg_after("-publish-binary").is_none() && process.arg_after("-id") == Some(id);
+        serves && program(process).is_some_and(|name| name.starts_with("containerd-shim-runsc-guard"))
+    })
+}
+
+/// What socket, folder and lock of a pod's guard are named by (shim/src/place.rs).
+pub fn guards_name(host: &Host, namespace: &str, sandbox: &str) -> String {
+    let whole = format!("{}/{namespace}/{sandbox}/guard", host.socket().display());
+    Sha256::digest(whole.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn program(process: &Process) -> Option<String> {
+    let first = process.args.first()?;
+    Some(Path::new(first).file_name()?.to_string_lossy().into_owned())
+}
+
+/// Stops a process and waits until it is.
+pub fn stop(process: &Process) -> Result<()> {
+    process.signal(Signal::STOP)?;
+    eventually(Duration::from_secs(5), "stopped", || {
+        Process::read(process.pid).is_none_or(|now| now.state == 'T').then_some(())
+    })
+}
+
+/// Recipe 9: `runsc pause` behind the shim's back. Kills are acknowledged and nothing exits.
+pub fn pause(host: &Host, ctr: &Ctr, id: &str) -> Result<()> {
+    let root = host.runsc_root(ctr.namespace());
+    run(
+        Command::new(&host.parts().runsc).arg(format!("--root={}", root.display())).args(["pause", id]),
+        b"",
+        Duration::from_secs(10),
+    )?
+    .ok()?;
+    Ok(())
+}
+
+/// Recipe 7: a runsc of which one subcommand never returns while `id` is among its arguments ("" for any).
+pub fn hanging_runsc(host: &Host, name: &str, subcommand: &str, id: &str) -> Result<PathBuf> {
+    let script = format!("*\" {subcommand} \"*\"{id}\"*) exec sleep 1000000;;");
+    wrapper(host, name, &script)
+}
+
+/// A runsc whose `create` takes `seconds` longer, once, when the file `trigger` exists: like a slow rootfs
+/// mount, it holds the real shim's one lock for all that time.
+pub fn slow_create(host: &Host, name: &str, trigger: &Path, seconds: u32) -> Result<PathBuf> {
+    let trigger = trigger.display();
+    wrapper(host, name, &format!("*\" create \"*) if rm {trigger} 2>/dev/null; then sleep {seconds}; fi;;"))
+}
+
+fn wrapper(host: &Host, name: &str, case: &str) -> Result<PathBuf> {
+    let path = host.path().join(name);
+    let runsc = host.parts().runsc.display();
+    // `exec`: a shell's child would keep the shim's pipe open after the shim has killed the shell.
+    std::fs::write(&path, format!("#!/bin/sh\ncase \"$*\" in\n{case}\nesac\nexec {runsc} \"$@\"\n"))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// Recipe 12: runsc's state lock of `id`, held by this process until the value is dropped. Every runsc command
+/// for `id` waits; the sentry is healthy.
+pub fn hold_lock(host: &Host, ctr: &Ctr, id: &str) -> Result<OwnedFd> {
+    let root = host.runsc_root(ctr.namespace());
+    let prefix = format!("{id}_sandbox:");
+    let lock = std::fs::read_dir(&root)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| {
+            path.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                name.starts_with(&prefix) && name.ends_with(".lock")
+            })
+        })
+        .with_context(|| format!("no lock of {id} in {}", root.display()))?;
+    let fd = open(&lock, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    flock(&fd, FlockOperation::LockExclusive)?;
+    Ok(fd)
+}
+
+/// Where a container finds the volume of [`fuse_volume`].
+pub const VOLUME: &str = "/mnt";
+
+/// What a container runs to look into its volume again and again.
+pub const READS_VOLUME: &[&str] = &["sh", "-c", "while :; do cat /mnt/file >/dev/null; done"];
+
+/// Recipe 6, first half: a FUSE volume with one file, mounted at `point` below the host's folder (for a pod:
+/// [`crate::Cri::volume`]). A container gets it by [`volume_flag`] or [`crate::Cri::create_container_with`].
+pub fn fuse_volume(host: &Host, point: &Path) -> Result<Arc<Fuse>> {
+    let source = host.path().join("volume");
+    std::fs::create_dir_all(&source)?;
+    std::fs::write(source.join("file"), "well\n")?;
+    host.fuse(&source, point)
+}
+
+/// What `ctr run` needs to mount `source` at [`VOLUME`].
+pub fn volume_flag(source: &Path) -> String {
+    format!("--mount=type=bind,src={},dst={VOLUME},options=rbind:ro", source.display())
+}
+
+/// Recipe 6, second half: the server stops answering, and somebody waits for it who cannot be killed. Released
+/// by [`Fuse::answer`] or [`Fuse::end`]. A container of the sandbox has to look into it, see [`READS_VOLUME`].
+pub fn hang_fuse(fuse: &Fuse) -> Result<()> {
+    fuse.hang();
+    eventually(Duration::from_secs(20), "somebody waits for the FUSE server", || {
+        (fuse.held() > 0).then_some(())
+    })
+}
+
+/// What a container runs to look into its rootfs again and again: names that nobody has cached.
+pub const READS_ROOTFS: &[&str] = &["sh", "-c", "i=0; while :; do i=$((i+1)); cat /etc/$i 2>/dev/null; done"];
+
+/// A rootfs on FUSE, for `ctr run --rootfs`; the handler needs runsc's `overlay2` to be "root:memory", since the
+/// file system is read-only.
+pub fn fuse_rootfs(host: &Host, point: &Path) -> Result<Arc<Fuse>> {
+    let source = host.path().join("rootfs-source");
+    for folder in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
+        std::fs::create_dir_all(source.join(folder))?;
+    }
+    std::fs::copy("/bin/busybox", source.join("bin/busybox"))?;
+    for applet in ["sh", "cat", "sleep", "echo"] {
+        std::os::unix::fs::symlink("busybox", source.join("bin").join(applet))?;
+    }
+    host.fuse(&source, point)
+}

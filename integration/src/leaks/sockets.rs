@@ -1,0 +1,86 @@
+//! Whose a socket is. Shims of all containerds on a machine share two folders, and their names are hashes:
+//! a socket is another host's if one of that host's processes listens on it, and ours or a dead one's if not.
+
+use super::{entries, files_below, processes};
+use crate::Host;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Where shims and guards have their sockets.
+const FOLDERS: &[&str] = &["/run/containerd/s", GUARDS];
+const GUARDS: &str = "/run/runsc-guard";
+
+/// Sockets and other files of this host's shims and guards. What nobody listens on any more is this host's if its
+/// containerd was ever led there.
+pub(super) fn of(host: &Host) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+    let listening = listening(host);
+    let log = host.log();
+    let led_there = |path: &Path| {
+        let hashes = path.iter().filter_map(|part| part.to_str()?.get(..64));
+        hashes.into_iter().any(|hash| log.contains(hash))
+    };
+    // The guard names socket, folder and lock of a pod by one hash, and keeps in the folder what it was told.
+    let foreign: BTreeSet<String> = listening
+        .iter()
+        .filter(|(_, own)| !**own)
+        .map(|(path, _)| path.clone())
+        .chain(guard_folders(host).into_iter().filter_map(|(path, own)| (!own).then_some(path)))
+        .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+        .filter(|name| name.len() == 64)
+        .collect();
+    let own: Vec<PathBuf> =
+        guard_folders(host).into_iter().filter_map(|(path, own)| own.then_some(path)).collect();
+    FOLDERS
+        .iter()
+        .flat_map(|folder| files_below(Path::new(folder)))
+        .filter(|path| {
+            let text = path.to_string_lossy();
+            let others =
+                listening.get(path) == Some(&false) || foreign.iter().any(|hash| text.contains(hash));
+            !others
+                && (listening.contains_key(path)
+                    || own.iter().any(|folder| path.starts_with(folder))
+                    || led_there(path))
+        })
+        .partition(|path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()))
+}
+
+/// Guards' folders, of this host (`true`) or of another (`false`).
+pub(super) fn guard_folders(host: &Host) -> Vec<(PathBuf, bool)> {
+    let mark = format!("{}/", host.path().display());
+    entries(Path::new(GUARDS))
+        .into_iter()
+        .filter_map(|folder| {
+            let told = std::fs::read_to_string(folder.join("params.json")).ok()?;
+            Some((folder, told.contains(&mark)))
+        })
+        .collect()
+}
+
+/// Sockets on which a process of this host listens.
+pub(super) fn own(host: &Host) -> Vec<PathBuf> {
+    listening(host).into_iter().filter_map(|(path, own)| own.then_some(path)).collect()
+}
+
+/// Sockets that somebody listens on: a process of this host (`true`) or another one (`false`).
+fn listening(host: &Host) -> BTreeMap<PathBuf, bool> {
+    let inodes: BTreeSet<_> = processes(host)
+        .iter()
+        .flat_map(|process| entries(Path::new(&format!("/proc/{}/fd", process.pid))))
+        .filter_map(|link| std::fs::read_link(link).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect();
+    let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    table
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (inode, path) = (words.get(6)?, Path::new(words.get(7)?));
+            let shared = FOLDERS.iter().any(|folder| path.starts_with(folder));
+            shared.then(|| (path.to_owned(), inodes.contains(&format!("socket:[{inode}]"))))
+        })
+        .collect()
+}

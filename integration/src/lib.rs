@@ -1,0 +1,49 @@
+//! Harness for scenarios on real parts: a private containerd ([`Host`]) with gVisor's shim under two handlers,
+//! unguarded and guarded, drivers for it ([`Ctr`], [`Cri`], [`TaskClient`]), real ways to wedge a sandbox
+//! ([`faults`]), and proof that nothing is left ([`leaks`]).
+//!
+//! Every healthy scenario runs on both handlers and the answers are compared; every wedge must first wedge the
+//! unguarded shim, or it proves nothing about the guard. Nothing here sleeps to wait for a fact:
+//! [`eventually`] looks again at short intervals, within a limit that `RUNSC_GUARD_PATIENCE` scales.
+
+mod cri;
+mod ctr;
+mod disk;
+mod events;
+mod fuse;
+mod handler;
+mod host;
+mod image;
+mod interrupt;
+mod neighbour;
+mod network;
+mod parts;
+mod patience;
+mod run;
+mod shared;
+mod task;
+mod transcript;
+
+pub mod binary;
+pub mod faults;
+pub mod kills;
+pub mod leaks;
+pub mod load;
+pub mod matrix;
+pub mod process;
+pub mod wire;
+
+pub use cri::{Cri, Pod, PodContainer, runtime_v1};
+pub use ctr::Ctr;
+pub use events::{Event, EventLog};
+pub use fuse::Fuse;
+pub use handler::Handler;
+pub use host::{Host, HostBuilder};
+pub use interrupt::Interrupt;
+pub use neighbour::Neighbour;
+pub use parts::Parts;
+pub use patience::{eventually, patience};
+pub use run::{Outcome, run};
+pub use shared::Shared;
+pub use task::{TaskClient, code};
+pub use transcript::Transcript;
