@@ -72,15 +72,19 @@ fn await_abort(fuse: &Fuse) -> Result<()> {
     eventually(Duration::from_secs(5), "the connection is aborted", || (!fuse.is_connected()).then_some(()))
 }
 
-/// Threads of the sentry that wait in state D, by where in the kernel.
+/// Threads of the sandbox that wait in state D, by where in the kernel. Of the sentry or of a stub: what a guest has
+/// mapped from a file is read by the stub itself, when it touches the page. (Wait channel 0 is only passing by.)
 fn stuck(sandbox: &Sandbox) -> Vec<String> {
-    let folder = format!("/proc/{}/task", sandbox.sentry.pid);
-    let threads = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let pids = sandbox.stubs().into_iter().map(|stub| stub.pid).chain([sandbox.sentry.pid]);
+    let threads = pids.flat_map(|pid| {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+        threads.into_iter().flatten().flatten()
+    });
     threads
         .filter_map(|thread| {
             let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
             stat.rsplit_once(") ")?.1.starts_with('D').then_some(())?;
-            std::fs::read_to_string(thread.path().join("wchan")).ok()
+            std::fs::read_to_string(thread.path().join("wchan")).ok().filter(|wchan| wchan != "0")
         })
         .collect()
 }
@@ -267,10 +271,12 @@ fn what_cannot_die_is_named_until_it_can() -> Result<()> {
     ensure!(!stuck(&sandbox).is_empty(), "the sentry is gone");
     fuse.end()?;
     eventually(SOON, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
+    // `delete` has asked for its end, too: the guard may be gone by itself, and containerd then publishes the same
+    // once more (rule 3).
     let exits = events.of_task("subject").into_iter().filter(|event| event.topic == "/tasks/exit");
-    let statuses: Vec<u64> = exits.map(|event| event.number("exit_status")).collect();
-    ensure!(statuses == [137], "exits {statuses:?}");
-    // `delete` has asked for its end, too: it may be gone by itself.
+    let exits: Vec<_> = exits.collect();
+    let same = exits.iter().all(|exit| exit.number("exit_status") == 137 && exit.body == exits[0].body);
+    ensure!(same && exits.len() <= 2, "{exits:?}");
     let deleted = ctr.delete_task("subject", SOON)?;
     println!("task delete: {deleted:?}");
     ctr.delete_container("subject")?;
