@@ -55,6 +55,7 @@ impl Guard {
         let creates = self.tasks.0.values().filter(|task| open && !task.torn_down);
         let creates = creates.filter_map(|task| task.creating).map(|at| at + self.policy.create_deadline);
         let phase = match &self.phase {
+            Phase::Open => self.watch_due(),
             Phase::Ending(ladder) => ladder.due(),
             Phase::Closing(closing) => closing.due(),
             Phase::Unkillable(_, stuck) => stuck.due(),
@@ -87,6 +88,7 @@ impl Guard {
     fn answer_late(&mut self, id: RequestId) {
         let Some(Waiting { kind, process, since, .. }) = self.waiting.get(&id) else { return };
         let (kind, process, since) = (*kind, process.clone(), *since);
+        self.suspect_if_late(kind, &process, since);
         let answer = self.late_answer(kind, &process, since);
         self.reply(id, answer);
         let over = |known: &Process| known.kill.is_some() || known.delete.is_some() || known.exit.is_some();
@@ -223,6 +225,7 @@ impl Guard {
         if matches!(self.phase, Phase::Open) {
             self.check_creates();
         }
+        self.watch_if_due();
     }
 
     /// A clock has run out.

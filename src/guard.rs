@@ -2,7 +2,8 @@
 //!
 //! What each request does stands in `admit`, and in `create`, `signal` and `question` where there is more to
 //! it; what an answer of the real shim does in `returned`; which deadline passed and what follows in `clocks`
-//! and `probe`; who learns of an exit in `exits`; the ladder in `ladder` and `unkillable`, the way out in `closing`.
+//! and `probe`; who learns of an exit in `exits`; the ladder in `ladder` and `unkillable`, the way out in `closing`;
+//! what is done about a sandbox that is silent unasked in `watchdog`.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -65,6 +66,7 @@ pub struct Guard {
     pub(crate) waiting: BTreeMap<RequestId, Waiting>,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) probing: crate::probe::Probing,
+    pub(crate) watch: crate::watchdog::Watch,
     /// Exits of started processes that were deleted before the real shim published them.
     pub(crate) owed: BTreeMap<ProcessId, Owed>,
     /// Exits that the real shim has reported of a sandbox that was killed and is not known to be dead.
@@ -109,6 +111,7 @@ impl Guard {
             waiting: BTreeMap::new(),
             calls: BTreeMap::new(),
             probing: Default::default(),
+            watch: crate::watchdog::Watch::Quiet(Time::default()),
             owed: BTreeMap::new(),
             withheld: Vec::new(),
             deleted: VecDeque::new(),
@@ -128,7 +131,7 @@ impl Guard {
             Input::Returned(call, outcome) => self.returned(call, outcome),
             Input::Event(event) => self.event(event),
             Input::RealShimExited => self.real_shim_exited(),
-            Input::Probed(answered) => self.probed(answered),
+            Input::Probed(heard) => self.probed(heard),
             Input::Rung(done) => self.rung_done(done),
             Input::RemnantsDied => self.remnants_died(),
             Input::Tick => self.tick(),

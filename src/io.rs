@@ -195,14 +195,25 @@ pub enum Input {
     Event(Event),
     /// The real shim's process ended.
     RealShimExited,
-    /// A probe (`runsc state` of the root container) ended: whether it was answered in its time.
-    Probed(bool),
+    /// A probe (`runsc state` of the root container) ended.
+    Probed(Heard),
     /// A step of the ladder ended.
     Rung(RungDone),
     /// The processes that could not be killed are dead at last.
     RemnantsDied,
     /// Time has passed; harmless when early or repeated.
     Tick,
+}
+
+/// What a probe was told in its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The sentry answers.
+    Answers,
+    /// It was paused on purpose: it answers, but whatever is sent to its tasks waits.
+    Paused,
+    /// Nothing.
+    Nothing,
 }
 
 /// How a step of the ladder ended. `left` are words for the operator.
@@ -239,6 +250,8 @@ pub enum RungDone {
         /// What lives on.
         left: Vec<String>,
     },
+    /// The watchdog has looked.
+    Watched,
 }
 
 /// Which connection to the real shim a call takes.
@@ -338,6 +351,8 @@ pub enum Rung {
     Release,
     /// 6: take from what cannot be killed what it holds for others, and free it where nobody else is harmed.
     Free,
+    /// No rung: look at a sandbox that is silent though nobody wants its end. As harmless as 1.
+    Watch,
 }
 
 /// The answer to a request.
@@ -402,6 +417,10 @@ pub enum Note {
         /// Where it hung.
         stuck: String,
     },
+    /// The sandbox has not answered for this long, and nobody wants its end.
+    Silent(Duration),
+    /// One that was called silent answers again, after this long.
+    Heard(Duration),
 }
 
 /// The sign by which a sandbox was found wedged.
@@ -424,4 +443,6 @@ pub enum Why {
     RealShimDied,
     /// An operator asked for its end.
     Reaped,
+    /// It did not answer for so long that the watchdog ends it.
+    Silent,
 }

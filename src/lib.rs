@@ -69,3 +69,4 @@ mod task;
 mod tests;
 pub mod time;
 mod unkillable;
+mod watchdog;

@@ -97,6 +97,21 @@ pub struct Policy {
     pub delete_deadline: Duration,
     /// Shutdown: answered by then.
     pub shutdown_deadline: Duration,
+    /// What is done about a sandbox that stops answering unasked.
+    pub watchdog: Watchdog,
+    /// How long it must have been silent.
+    pub watchdog_after: Duration,
+}
+
+/// See [`Policy::watchdog`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watchdog {
+    /// Nothing.
+    Off,
+    /// A report.
+    Report,
+    /// A report, and the sandbox ends.
+    Kill,
 }
 
 impl Default for Policy {
@@ -112,6 +127,8 @@ impl Default for Policy {
             hard_limit: Some(Duration::from_secs(30)),
             delete_deadline: Duration::from_millis(2500),
             shutdown_deadline: Duration::from_secs(2),
+            watchdog: Watchdog::Report,
+            watchdog_after: Duration::from_secs(60),
         }
     }
 }

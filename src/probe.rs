@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::clocks::Deadline;
 use crate::guard::{Guard, Phase};
-use crate::io::{Output, ProcessId};
+use crate::io::{Heard, Output, ProcessId};
 use crate::policy::{PROBE_TIMEOUT, PROBES};
 use crate::task::Clock;
 use crate::time::Time;
@@ -18,10 +18,8 @@ pub(crate) enum Probing {
     Idle,
     /// A probe runs; this many failed before it.
     Asking(u32),
-    /// It answered, at this time.
-    Answered(Time),
-    /// It had failed as often as counts, at this time.
-    Silent(Time),
+    /// It answered this, at this time; nothing only after it had failed as often as counts.
+    Told(Heard, Time),
 }
 
 /// What the probes say to one clock. What was known before it started is out of date.
@@ -36,11 +34,21 @@ pub(crate) enum Verdict {
 }
 
 impl Guard {
+    /// In a paused sandbox a SIGKILL stays without effect (gVisor pkg/sentry/kernel/task_exit.go): for whom that is
+    /// waited for, it does not answer.
     pub(crate) fn verdict(&self, clock: &Clock) -> Verdict {
+        match self.heard_since(clock.since) {
+            Some(Heard::Answers) => Verdict::Answers,
+            Some(Heard::Paused | Heard::Nothing) => Verdict::Silent,
+            None => Verdict::Out,
+        }
+    }
+
+    /// What was heard at `since` or later.
+    pub(crate) fn heard_since(&self, since: Time) -> Option<Heard> {
         match self.probing {
-            Probing::Answered(at) if at >= clock.since => Verdict::Answers,
-            Probing::Silent(at) if at >= clock.since => Verdict::Silent,
-            _ => Verdict::Out,
+            Probing::Told(heard, at) if at >= since => Some(heard),
+            _ => None,
         }
     }
 
@@ -74,18 +82,16 @@ impl Guard {
         PROBE_TIMEOUT.min(self.policy.kill_deadline.min(self.policy.delete_deadline) / 4)
     }
 
-    fn probe(&mut self, failed: u32) {
+    pub(crate) fn probe(&mut self, failed: u32) {
         self.probing = Probing::Asking(failed);
         self.output(Output::Probe(self.probe_timeout()));
     }
 
-    pub(crate) fn probed(&mut self, answered: bool) {
+    pub(crate) fn probed(&mut self, heard: Heard) {
         let Probing::Asking(failed) = self.probing else { return };
         let failed = failed + 1;
-        if answered {
-            self.probing = Probing::Answered(self.now);
-        } else if failed >= PROBES {
-            self.probing = Probing::Silent(self.now);
+        if heard != Heard::Nothing || failed >= PROBES {
+            self.probing = Probing::Told(heard, self.now);
         } else if matches!(self.phase, Phase::Open) {
             return self.probe(failed);
         } else {

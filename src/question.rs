@@ -24,6 +24,9 @@ impl Guard {
         // While something cannot be killed, nobody is told that it has ended.
         let dead = sentry == Sentry::Dead && !matches!(self.phase, Phase::Unkillable(..));
         let now = self.now;
+        if sentry == Sentry::Stopped {
+            self.suspect(now);
+        }
         let open = matches!(self.phase, Phase::Open);
         let settled = self.tasks.get_mut(&process).is_some_and(|known| {
             known.sentry_dead = dead;
@@ -57,6 +60,9 @@ impl Guard {
             return self.plain(id, kind, process, limit, caller);
         };
         let (call, sent, late) = (ask.call, ask.sent, ask.is_late(now, limit));
+        if late {
+            self.suspect(sent);
+        }
         if !open || (late && (call.is_some() || now < sent + ASK_AGAIN_AFTER)) {
             let answer = self.late_answer(kind, &process, sent);
             return self.answer_at_once(id, answer);
@@ -74,7 +80,7 @@ impl Guard {
         }
     }
 
-    fn ask(&mut self, kind: Kind, process: &ProcessId) -> Option<&mut Ask> {
+    pub(crate) fn ask(&mut self, kind: Kind, process: &ProcessId) -> Option<&mut Ask> {
         match kind {
             Kind::State => self.tasks.get_mut(process).map(|known| &mut known.state),
             Kind::Pids => self.tasks.0.get_mut(&process.container).map(|task| &mut task.pids),

@@ -19,6 +19,7 @@ impl Guard {
         if matches!((call.kind, &outcome), (Kind::Start | Kind::Exec, Outcome::Done(_))) {
             self.create_is_proven(&call.process.container);
         }
+        self.listen(&call, &outcome);
         match call.kind {
             Kind::Create => self.create_returned(call, outcome),
             Kind::Start => self.start_returned(call, outcome),

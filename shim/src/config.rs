@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use runsc_guard::policy::Policy;
+use runsc_guard::policy::{Policy, Watchdog};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -40,10 +40,6 @@ pub struct Config {
     pub release_network: bool,
     /// Rung 6: abort a hung FUSE connection that is this pod's alone.
     pub abort_fuse: bool,
-    /// What is done about a sandbox that stops answering unasked.
-    pub watchdog: Watchdog,
-    /// How long it must have been silent.
-    pub watchdog_after: Duration,
     /// May a pod shorten its own deadlines.
     pub allow_annotations: bool,
     /// gVisor's `root`, without the namespace.
@@ -60,25 +56,11 @@ impl Default for Config {
             report_dir: "/var/log/runsc-guard".into(),
             release_network: true,
             abort_fuse: true,
-            watchdog: Watchdog::Report,
-            watchdog_after: Duration::from_secs(60),
             allow_annotations: false,
             runsc_root: "/run/containerd/runsc".into(),
             runsc_binary: "runsc".into(),
         }
     }
-}
-
-/// See [`Config::watchdog`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Watchdog {
-    /// Nothing.
-    Off,
-    /// A report.
-    Report,
-    /// A report, and the sandbox ends.
-    Kill,
 }
 
 /// [`Policy`] knows nothing of serde: it belongs to a crate that has no I/O.
@@ -95,6 +77,17 @@ struct PolicyFields {
     hard_limit: Option<Duration>,
     delete_deadline: Duration,
     shutdown_deadline: Duration,
+    #[serde(with = "WatchdogWords")]
+    watchdog: Watchdog,
+    watchdog_after: Duration,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Watchdog", rename_all = "lowercase")]
+enum WatchdogWords {
+    Off,
+    Report,
+    Kill,
 }
 
 /// A configuration that cannot be used, in one line.

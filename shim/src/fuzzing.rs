@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use humantime::format_duration;
-use runsc_guard::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, limits, rungs};
+use runsc_guard::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, limits, rungs};
 use runsc_guard_proto::bootstrap::BootstrapResult;
 use runsc_guard_proto::protobuf::Message;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::bundle::neighbours::{Annotations, Kinship, root_in_state};
 use crate::bundle::{MemberRecord, Record};
 use crate::cli::{self, Reply, Target};
-use crate::config::{self, Config, ConfigError, Watchdog};
+use crate::config::{self, Config, ConfigError};
 use crate::launch::ServeParams;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::procfs;
@@ -81,7 +81,7 @@ fn assert_bounds(config: &Config) {
     let (hundred_ms, second) = (Duration::from_millis(100), Duration::from_secs(1));
     let Policy { create_deadline, start_deadline, exec_deadline, signal_deadline, .. } = config.policy;
     let Policy { query_deadline, stats_deadline, kill_deadline, hard_limit, .. } = config.policy;
-    let Policy { delete_deadline, shutdown_deadline, .. } = config.policy;
+    let Policy { delete_deadline, shutdown_deadline, watchdog_after, .. } = config.policy;
     let hour = 3600 * second;
     for (deadline, most) in [
         (create_deadline, hour),
@@ -100,7 +100,7 @@ fn assert_bounds(config: &Config) {
     let exit = delete_deadline + rungs::TOTAL + shutdown_deadline + DELETE_BINARY_CLEAN;
     assert!(exit <= limits::EXIT_HANDLING - second, "{config:?}");
     assert!(hard_limit.is_none_or(|limit| limit >= kill_deadline), "{config:?}");
-    assert!((second..=24 * hour).contains(&config.watchdog_after), "{config:?}");
+    assert!((second..=24 * hour).contains(&watchdog_after), "{config:?}");
     assert!(config.report_dir.is_absolute() && !config.shim.is_empty(), "{config:?}");
 }
 
@@ -117,9 +117,9 @@ fn as_toml(config: &Config) -> String {
         ("hard_limit", policy.hard_limit.unwrap_or_default()),
         ("delete_deadline", policy.delete_deadline),
         ("shutdown_deadline", policy.shutdown_deadline),
-        ("watchdog_after", config.watchdog_after),
+        ("watchdog_after", policy.watchdog_after),
     ];
-    let watchdog = match config.watchdog {
+    let watchdog = match policy.watchdog {
         Watchdog::Off => "off",
         Watchdog::Report => "report",
         Watchdog::Kill => "kill",

@@ -54,6 +54,8 @@ pub(crate) struct Fakes {
     pub(crate) residue: Vec<String>,
     /// How long a probe takes that is answered; `None` where the sentry does not answer.
     pub(crate) probe: Option<Duration>,
+    /// Whether it says that it was paused.
+    pub(crate) paused: bool,
     /// Whether the real shim reports the exits of a killed sandbox.
     pub(crate) reports: bool,
     pub(crate) processes: BTreeMap<ProcessId, Fake>,
@@ -79,6 +81,7 @@ impl Fakes {
             free_works: false,
             residue: Vec::new(),
             probe: Some(ms(20)),
+            paused: false,
             reports: true,
             processes: BTreeMap::new(),
             next_pid: 100,

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use crate::exit::Exit;
 use crate::io::{About, Event, Input, Op, Outcome, ProcessId, RequestId, Sentry, Told};
-use crate::policy::Policy;
+use crate::policy::{Policy, Watchdog};
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Step;
@@ -19,7 +19,7 @@ const METHODS: [&str; 13] = [
     "Create", "Start", "Exec", "State", "Pids", "Stats", "Kill", "SIGKILL", "Delete", "Shutdown", "Pause",
     "Wait", "CloseIO",
 ];
-const RUNGS: [&str; 6] = ["Evidence", "KillSandbox", "KillAll", "KillCreate", "Release", "Free"];
+const RUNGS: [&str; 7] = ["Evidence", "KillSandbox", "KillAll", "KillCreate", "Release", "Free", "Watch"];
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ fn processes() -> impl Strategy<Value = ProcessId> {
 }
 
 fn ops() -> impl Strategy<Value = Op> {
-    (0..19_u32, processes(), any::<bool>()).prop_map(|(which, process, flag)| {
+    (0..20_u32, processes(), any::<bool>()).prop_map(|(which, process, flag)| {
         let container = process.container.clone();
         match which {
             0 | 1 => create(&container),
@@ -68,6 +68,7 @@ fn ops() -> impl Strategy<Value = Op> {
             13 | 14 => Op::Kill { process, signal: SIGKILL, all: flag },
             15 | 16 => Op::Delete(process),
             17 => Op::Shutdown,
+            18 => Op::State(process, Sentry::Stopped),
             _ if flag => Op::Join(container),
             _ => Op::End(container),
         }
@@ -147,9 +148,10 @@ fn happenings() -> impl Strategy<Value = Happens> {
     ]
 }
 
-/// A pod with traffic: most sequences from nothing would say little.
+/// A pod with traffic: most sequences from nothing would say little. The watchdog bites, and soon.
 fn world(pod: bool) -> World {
-    if pod { World::pod() } else { World::new(Policy::default()) }
+    let policy = Policy { watchdog: Watchdog::Kill, watchdog_after: ms(5_000), ..Policy::default() };
+    if pod { World::pod_with(policy) } else { World::new(policy) }
 }
 
 fn happen(world: &mut World, what: Happens) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::REAL_SHIM_LOST_IT;
-use crate::io::{Input, ProcessId, Rung, RungDone};
+use crate::io::{Heard, Input, ProcessId, Rung, RungDone};
 use crate::tests::fake::{Fakes, Soon, fail, ms};
 
 /// How the fake kernel treats a rung.
@@ -51,6 +51,7 @@ impl Fakes {
                 soon.extend(self.runsc_killed());
                 RungDone::CreateKilled { container: container.clone(), stuck: "pipe_read".to_string() }
             }
+            Rung::Watch => RungDone::Watched,
             Rung::Release => RungDone::Released { left: self.residue.clone() },
             Rung::Free => {
                 if self.free_works && !self.unkillable.is_empty() {
@@ -66,8 +67,13 @@ impl Fakes {
 
     pub(crate) fn probe(&self, timeout: Duration) -> Soon {
         let answered = self.probe.is_some_and(|takes| takes < timeout);
+        let heard = match answered {
+            true if self.paused => Heard::Paused,
+            true => Heard::Answers,
+            false => Heard::Nothing,
+        };
         let takes = self.probe.unwrap_or(timeout).min(timeout);
-        Vec::from([(takes, Input::Probed(answered))])
+        Vec::from([(takes, Input::Probed(heard))])
     }
 }
 
@@ -79,5 +85,6 @@ pub(crate) fn rung_name(rung: &Rung) -> &'static str {
         Rung::KillCreate(_) => "KillCreate",
         Rung::Release => "Release",
         Rung::Free => "Free",
+        Rung::Watch => "Watch",
     }
 }

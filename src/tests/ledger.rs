@@ -143,7 +143,7 @@ impl Ledger {
 
     /// How often the sandbox was touched.
     pub(crate) fn kills(&self) -> usize {
-        self.rungs.iter().filter(|(_, rung)| !matches!(rung, Rung::Release)).count()
+        self.rungs.iter().filter(|(_, rung)| !matches!(rung, Rung::Release | Rung::Watch)).count()
     }
 
     /// How many calls for which `wanted` holds reached the real shim.

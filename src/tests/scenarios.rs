@@ -11,3 +11,4 @@ mod signals;
 mod status;
 mod table;
 mod unkillable;
+mod watchdog;

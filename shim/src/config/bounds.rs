@@ -4,10 +4,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use runsc_guard::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, limits, rungs};
+use runsc_guard::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, limits, rungs};
 use toml::de::DeValue;
 
-use super::{Config, Watchdog};
+use super::Config;
 
 /// All keys, as an operator may look them up in an error.
 pub(super) const KEYS: [&str; 17] = [
@@ -162,8 +162,8 @@ pub(super) fn set(config: &mut Config, key: &str, value: &DeValue<'_>) -> Result
         "release_network" => config.release_network = boolean(value)?,
         "abort_fuse" => config.abort_fuse = boolean(value)?,
         "report_dir" => config.report_dir = folder(value)?.into(),
-        "watchdog" => config.watchdog = watchdog(value)?,
-        "watchdog_after" => config.watchdog_after = duration(value, WATCHDOG)?,
+        "watchdog" => policy.watchdog = watchdog(value)?,
+        "watchdog_after" => policy.watchdog_after = duration(value, WATCHDOG)?,
         "allow_annotations" => config.allow_annotations = boolean(value)?,
         _ => return Err(Refused::Key),
     }

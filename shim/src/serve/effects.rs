@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use runsc_guard::io::{Input, Rung, RungDone};
+use runsc_guard::io::{Heard, Input, Rung, RungDone};
 use runsc_guard::policy::rungs;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -78,6 +78,11 @@ impl Ladder {
                 let seen = evidence(scope, true, deadline);
                 self.report.write(&seen);
                 RungDone::Evidence
+            }
+            Rung::Watch => {
+                // Nothing is learned for a ladder that may never begin, or begin with other containers.
+                self.report.write(&evidence(scope, true, deadline));
+                RungDone::Watched
             }
             Rung::KillSandbox => {
                 self.learn(scope);
@@ -222,17 +227,18 @@ pub(crate) fn probe_sentry(
     reports: UnboundedSender<Message>,
 ) {
     tokio::task::spawn_blocking(move || {
-        let answered = match probe::probe(&runsc, &root, &id, timeout) {
-            // runsc answers for a paused sandbox without asking it, and in a paused one a SIGKILL stays without
-            // effect (pkg/sentry/kernel/task_exit.go): for whom that is waited for, it does not answer.
-            Ok(status) => status.is_some_and(|status| status != "paused"),
+        let heard = match probe::probe(&runsc, &root, &id, timeout).as_ref().map(Option::as_deref) {
+            // runsc says so without asking the sandbox.
+            Ok(Some("paused")) => Heard::Paused,
+            Ok(Some(_)) => Heard::Answers,
+            Ok(None) => Heard::Nothing,
             // Nobody was asked, so nobody failed to answer: only `hard_limit` may judge then.
             Err(error) => {
                 log::warn!("the sandbox cannot be asked: {}: {error}", runsc.display());
-                true
+                Heard::Answers
             }
         };
-        let _ = reports.send(Message::Input(Input::Probed(answered)));
+        let _ = reports.send(Message::Input(Input::Probed(heard)));
     });
 }
 

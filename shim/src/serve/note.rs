@@ -32,6 +32,17 @@ pub(crate) fn line(note: &Note) -> (Level, String) {
             );
             (Level::Error, line)
         }
+        Note::Silent(waited) => {
+            let waited = rounded(*waited);
+            let line = format!(
+                "the sandbox has not answered for {waited:?} though nobody wants its end; see its report, or \
+                 runsc-guard show; the watchdog would end it if `watchdog` were \"kill\""
+            );
+            (Level::Error, line)
+        }
+        Note::Heard(silent) => {
+            (Level::Warn, format!("the sandbox answers again, after {:?}", rounded(*silent)))
+        }
         Note::CreateStuck { container, stuck } => {
             let line = format!("Create of {container} hung and was torn down; it was stuck in: {stuck}");
             (Level::Error, line)
@@ -56,6 +67,7 @@ pub(crate) fn words(why: &Why) -> String {
         Why::SentryLingers => "the root container has ended, its sentry has not".to_owned(),
         Why::RealShimDied => "the real shim is dead".to_owned(),
         Why::Reaped => "an operator asked for its end".to_owned(),
+        Why::Silent => "it does not answer, and the watchdog is set to end it then".to_owned(),
     }
 }
 
