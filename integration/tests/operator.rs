@@ -352,3 +352,22 @@ fn what_only_calls_itself_a_sandbox_is_left_alone() -> Result<()> {
     ensure!(outcome.stderr.contains("cannot be proved to be a gVisor sandbox"), "{outcome:?}");
     Ok(())
 }
+
+/// A guard of another version, whose folder says what this command cannot read, is a guard all the same.
+#[test]
+fn a_guard_that_cannot_be_read_makes_nobody_an_orphan() -> Result<()> {
+    let host = host(true)?;
+    let before = Holdings::of(&host);
+    start(&host, "subject")?;
+    let name = faults::guards_name(&host, host.ctr().namespace(), "subject");
+    let params = std::path::Path::new("/run/runsc-guard").join(name).join("params.json");
+    ensure!(params.is_file(), "{} is not there", params.display());
+    std::fs::write(&params, r#"{"version":"of another day"}"#)?;
+    expect(&host, &[("subject", "running")])?;
+    show(&host, "subject", &["cannot be read"])?;
+    let reaped = operator(&host, &["reap", "--orphaned", "--yes"])?;
+    ensure!(reaped.success() && reaped.stdout.contains("no sandbox is orphaned"), "{reaped:?}");
+    expect(&host, &[("subject", "running")])?;
+    host.ctr().remove("subject")?;
+    assert_nothing_left(&host, &before, SOON)
+}

@@ -26,8 +26,10 @@ pub use bounds::{Accepted, Bounds};
 /// The most that is read; a real one has a few hundred bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// All that the operator can set.
+/// All that the operator can set. A guard of another version may have written it: what it did not know has its
+/// default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Config {
     /// The deadlines.
     #[serde(with = "PolicyFields")]
@@ -77,9 +79,18 @@ struct PolicyFields {
     hard_limit: Option<Duration>,
     delete_deadline: Duration,
     shutdown_deadline: Duration,
-    #[serde(with = "WatchdogWords")]
+    #[serde(with = "WatchdogWords", default = "watchdog")]
     watchdog: Watchdog,
+    #[serde(default = "watchdog_after")]
     watchdog_after: Duration,
+}
+
+fn watchdog() -> Watchdog {
+    Policy::default().watchdog
+}
+
+fn watchdog_after() -> Duration {
+    Policy::default().watchdog_after
 }
 
 #[derive(Serialize, Deserialize)]

@@ -79,6 +79,10 @@ fn every_key() {
     assert_eq!(config, expected);
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), expected);
+    // As a guard of another version may have kept it.
+    let other = json.replace("\"watchdog\"", "\"unheard_of\"").replace("\"shim\"", "\"unheard_of_too\"");
+    let read: Config = serde_json::from_str(&other).unwrap();
+    assert_eq!((read.policy.watchdog, read.shim), (Watchdog::Report, Config::default().shim));
     for key in bounds::KEYS {
         assert!(text.contains(&format!("{key} = ")), "{key} is not tried");
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use shim::bundle::Record;
+use shim::launch;
 use shim::place::Place;
 use shim::sandbox::process::Role;
 use shim::sandbox::procfs;
@@ -81,11 +82,15 @@ fn guard(draft: &Draft, bundle: &Path, table: &Table, guards: &[Known]) -> (Guar
         let guard = task.map_or(Guard::Dead, |task| Guard::Silent(task, String::new()));
         return (guard, Some(known.params.place.clone()));
     }
-    // Its folder is gone, its record is not.
+    // What its folder says is gone or cannot be read, its record can.
     match Record::load(bundle).filter(|record| record.sandbox == draft.id && !record.is_released()) {
         Some(record) => {
             let lock = record.folder.with_extension("lock");
-            (Guard::Dead, Some(Place { socket: record.socket, folder: record.folder, lock }))
+            let place = Place { socket: record.socket, folder: record.folder, lock };
+            let process = launch::guard_of(&place, record.guard);
+            let task = process.and_then(|guard| table.task(guard.pid, Role::Other));
+            let why = "what it was told cannot be read; it may be of another version";
+            (task.map_or(Guard::Dead, |task| Guard::Silent(task, why.to_owned())), Some(place))
         }
         None => (Guard::None, None),
     }

@@ -93,16 +93,20 @@ pub(crate) fn ask(place: &Place) -> Result<Word, AskError> {
 
 /// Notes what a guard has said, or that it has not.
 pub(crate) fn tell(guard: &mut Guard, word: Option<&Result<Word, AskError>>) {
-    let Guard::Silent(task, _) = guard else { return };
+    let task = match guard {
+        Guard::Silent(task, why) if why.is_empty() => task.clone(),
+        // There is none to hear, or it is known why it cannot even be asked.
+        _ => return,
+    };
     *guard = match word {
-        Some(Ok(word)) => Guard::Says(task.clone(), Box::new(word.clone())),
+        Some(Ok(word)) => Guard::Says(task, Box::new(word.clone())),
         Some(Err(error)) if is_unheard_of(error) => {
-            Guard::Silent(task.clone(), "is of a version that tells nothing".to_owned())
+            Guard::Silent(task, "is of a version that tells nothing".to_owned())
         }
         None | Some(Err(AskError::Silent(_))) => {
-            Guard::Silent(task.clone(), format!("has not answered within {ANSWER:?}"))
+            Guard::Silent(task, format!("has not answered within {ANSWER:?}"))
         }
-        Some(Err(error)) => Guard::Silent(task.clone(), error.to_string()),
+        Some(Err(error)) => Guard::Silent(task, error.to_string()),
     };
 }
 
