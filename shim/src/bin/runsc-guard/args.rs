@@ -13,7 +13,8 @@ Examples:
   runsc-guard show 3f2a                 all about the sandbox whose id begins with 3f2a
   runsc-guard reap --wedged --dry-run   what would be done about everything that is stuck
   runsc-guard reap --wedged --yes       do it, without asking
-  runsc-guard reports                   what was seen of sandboxes before they were ended";
+  runsc-guard reports                   what was seen of sandboxes before they were ended
+  runsc-guard doctor                    is this node fit for the guard, and is something stuck";
 
 const LS_EXAMPLES: &str = "\
 States:
@@ -60,6 +61,19 @@ Examples:
   runsc-guard reports --follow          tell of each as it comes
   runsc-guard reports -o json           as they were written, in an array";
 
+const DOCTOR_EXAMPLES: &str = "\
+Each line is ok, warn or fail, with what to do below it. It is done within 2 s, whatever hangs.
+Logs, in text or JSON, may come from another node; reading them takes as long as they are.
+
+Exit status: 0 nothing fails; 1 something does; 2 wrong usage.
+
+Examples:
+  runsc-guard doctor                    look at this node
+  runsc-guard doctor -o json | jq '.[] | select(.level == \"fail\") | .remedy'
+  runsc-guard doctor --fix              print what containerd's configuration needs
+  journalctl -u kubelet -u containerd | runsc-guard doctor --logs -
+  talosctl -n NODE logs cri | runsc-guard doctor --logs -";
+
 /// Sees gVisor's sandboxes on this node, guarded or not, and ends those that are stuck.
 #[derive(Debug, Parser)]
 #[command(name = "runsc-guard", version, after_help = EXAMPLES, max_term_width = 110)]
@@ -97,6 +111,9 @@ pub(crate) enum Command {
     /// Read what was seen of sandboxes before they were ended
     #[command(after_help = REPORTS_EXAMPLES)]
     Reports(Reports),
+    /// Check this node, and say what to do
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Print the completions for a shell
     #[command(hide = true)]
     Completions { shell: Shell },
@@ -181,6 +198,32 @@ pub(crate) struct Reports {
     pub(crate) report_dir: Option<PathBuf>,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Doctor {
+    /// containerd's socket
+    #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock", value_parser = socket)]
+    pub(crate) address: PathBuf,
+    /// containerd's configuration; by default what the running one was started with, else
+    /// /etc/containerd/config.toml (on Talos /etc/cri/containerd.toml)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) containerd_config: Option<PathBuf>,
+    /// Only read this log of kubelet's or containerd's (`-`: standard input), and tell whether its node has
+    /// pods that do not end; may be given again
+    #[arg(long, value_name = "FILE", conflicts_with = "fix")]
+    pub(crate) logs: Vec<PathBuf>,
+    /// Print what containerd's configuration and the [guard] table need; writes nothing
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: Form,
+}
+
+/// As kubelet and crictl write it, too: `unix:///run/...`.
+fn socket(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(text.strip_prefix("unix://").unwrap_or(text).into())
+}
+
 /// At least a tenth of a second: less would only burn.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
@@ -210,6 +253,23 @@ mod tests {
         {
             assert!(!ok(wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn doctor_takes_a_socket_in_both_forms_and_several_logs() {
+        let doctor = |line: &str| match Args::try_parse_from(line.split(' ')).ok()?.command {
+            Command::Doctor(doctor) => Some(doctor),
+            _ => None,
+        };
+        let address = |line: &str| doctor(line).map(|doctor| doctor.address);
+        assert_eq!(address("runsc-guard doctor"), Some("/run/containerd/containerd.sock".into()));
+        assert_eq!(
+            address("runsc-guard doctor --address unix:///run/k3s/c.sock"),
+            Some("/run/k3s/c.sock".into())
+        );
+        let logs = doctor("runsc-guard doctor --logs a --logs -").unwrap().logs;
+        assert_eq!(logs, [PathBuf::from("a"), "-".into()]);
+        assert!(doctor("runsc-guard doctor --logs a --fix").is_none());
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! It works on nodes with the guard and without: what it tells comes from /proc, from runsc's files and from
 //! guards' memory, never from anything that can hang with a sandbox. containerd is not asked: every answer that
-//! it could give about a sandbox stands in those places too, and it is often the one that hangs.
+//! it could give about a sandbox stands in those places too, and it is often the one that hangs. Only `doctor`
+//! greets it, for a bounded time.
 //!
 //! ```text
 //! survey (/proc, files, guards) --> judge (pure) --> list | show | reap
 //! reports (files) --> verdict (pure) --> reports
+//! doctor: gather (bounded) --> judge (pure) --> print
 //! ```
 
 use std::process::ExitCode;
@@ -15,8 +17,10 @@ use anyhow::Result;
 use clap::Parser;
 
 mod args;
+mod doctor;
 mod generate;
 mod judge;
+mod known;
 mod list;
 mod model;
 mod paint;
@@ -46,6 +50,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Show(show) => show::run(&scope, &show),
         Command::Reap(reap) => reap::run(&scope, &reap),
         Command::Reports(reports) => reports::run(&scope, &reports),
+        Command::Doctor(doctor) => doctor::run(&scope, &doctor),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),
     }

@@ -27,6 +27,11 @@ pub(crate) fn success(text: &str) -> String {
     painted(AnsiColor::Green.on_default(), text)
 }
 
+/// What is worth a look.
+pub(crate) fn caution(text: &str) -> String {
+    painted(AnsiColor::Yellow.on_default(), text)
+}
+
 /// A state, by how much it wants a person.
 pub(crate) fn state(state: State) -> String {
     let style = match state {

@@ -1,0 +1,88 @@
+//! What can block, for a bounded time: a thread that is left behind, a child that is killed.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// Far more than a version takes.
+const MAX_OUTPUT: u64 = 64 << 10;
+
+/// A result that a thread of its own works out.
+pub(crate) struct Later<T>(Receiver<T>);
+
+impl<T: Send + 'static> Later<T> {
+    /// Begins.
+    pub(crate) fn begin(work: impl FnOnce() -> T + Send + 'static) -> Self {
+        let (done, result) = mpsc::channel();
+        // Nobody listens to what comes too late.
+        thread::spawn(move || drop(done.send(work())));
+        Self(result)
+    }
+
+    /// The result, if it comes by `deadline`; the thread is left behind otherwise, and ends with this process.
+    pub(crate) fn by(self, deadline: Instant) -> Option<T> {
+        self.0.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+    }
+}
+
+/// What a program prints, if it has closed its output by `deadline`. It has a process group of its own, and none
+/// of that is left when this returns, save what the kernel cannot kill.
+pub(crate) fn output(command: &mut Command, deadline: Instant) -> Result<String, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
+    let stdout = child.stdout.take();
+    let text = Later::begin(move || {
+        let mut bytes = Vec::new();
+        let read = stdout.map(|stdout| stdout.take(MAX_OUTPUT).read_to_end(&mut bytes));
+        read.and_then(Result::ok).map(|_| String::from_utf8_lossy(&bytes).into_owned())
+    });
+    let text = text.by(deadline);
+    // Our own child, not yet waited for: pid and group are certain. That it is gone already is fine.
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    // Waiting may take as long as the kernel cannot kill it.
+    thread::spawn(move || child.wait());
+    match text {
+        Some(Some(text)) if !text.trim().is_empty() => Ok(text),
+        Some(_) => Err(format!("{program} printed nothing")),
+        None => Err(format!("{program} did not return in time and was killed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn sh(script: &str, limit: Duration) -> Result<String, String> {
+        output(Command::new("sh").args(["-c", script]), Instant::now() + limit)
+    }
+
+    #[test]
+    fn a_program_is_heard_and_one_that_hangs_is_not_waited_for() {
+        let long = Duration::from_secs(30);
+        assert_eq!(sh("echo well", long).unwrap(), "well\n");
+        assert!(sh("exit 3", long).unwrap_err().contains("printed nothing"));
+        assert!(output(&mut Command::new("/none"), Instant::now() + long).unwrap_err().contains("/none"));
+        let begun = Instant::now();
+        // The child of the child holds the pipe.
+        let error = sh("echo half; sleep 1000 & sleep 1000", Duration::from_millis(300)).unwrap_err();
+        assert!(error.contains("did not return in time") && begun.elapsed() < long / 2, "{error}");
+    }
+
+    #[test]
+    fn work_that_does_not_end_is_left_behind() {
+        let soon = || Instant::now() + Duration::from_millis(50);
+        let (_held, never) = mpsc::channel::<()>();
+        assert!(Later::begin(move || never.recv()).by(soon()).is_none());
+        assert_eq!(Later::begin(|| 7).by(Instant::now() + Duration::from_secs(30)), Some(7));
+    }
+}

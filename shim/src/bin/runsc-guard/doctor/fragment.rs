@@ -1,0 +1,66 @@
+//! `--fix`: what containerd's configuration and the file that ConfigPath names need, to be put there by a person.
+//! Pure; nothing is written.
+
+use std::path::{Path, PathBuf};
+
+use super::facts::Facts;
+use super::judge::containerd_major;
+use super::settings::{GUARD, Table};
+
+/// The handler's name where there is none yet.
+const NAME: &str = "runsc-guard";
+/// Where Talos puts files for its CRI containerd; what is there is joined in order of name.
+const TALOS: &str = "/etc/cri/conf.d";
+
+/// Both files.
+pub(crate) fn fragment(facts: &Facts) -> String {
+    let is_talos = facts.settings_file.starts_with("/etc/cri");
+    let (settings_file, usual) = if is_talos {
+        (Path::new(TALOS).join("20-customization.part"), Path::new(TALOS).join("runsc-guard.toml"))
+    } else {
+        (facts.settings_file.clone(), PathBuf::from("/etc/containerd/runsc.toml"))
+    };
+    let present = facts.handlers.iter().map(|one| &one.defined);
+    // The file that gVisor's handler has already holds its flags, too.
+    let own = present.clone().find(|one| one.guarded).or_else(|| present.clone().next());
+    let config_file = own.and_then(|one| one.config_path.clone()).unwrap_or(usual);
+    let name = present.clone().find(|one| one.guarded).map_or(NAME, |one| &one.name);
+    containerds(facts, &settings_file, name, &config_file) + "\n" + &guards(facts, &config_file)
+}
+
+fn containerds(facts: &Facts, file: &Path, name: &str, config_file: &Path) -> String {
+    let version = version(facts);
+    let table = if version >= 3 { Table::CriRuntime } else { Table::GrpcCri };
+    let handler = format!("[plugins.\"{}\".containerd.runtimes.{name}", table.plugin());
+    let is_new = !matches!(&facts.settings, Ok(Some(_)));
+    let head = if is_new { format!("version = {version}\n") } else { String::new() };
+    format!(
+        "# {}: add this, then restart containerd (pods live on).\n{head}{handler}]\n  runtime_type = \
+         \"{GUARD}\"\n{handler}.options]\n  TypeUrl = \"io.containerd.runsc.v1.options\"\n  ConfigPath = {:?}\n",
+        file.display(),
+        config_file.display().to_string(),
+    )
+}
+
+/// That of the file that is there; else the newest that the running containerd takes.
+fn version(facts: &Facts) -> u32 {
+    match (&facts.settings, containerd_major(facts)) {
+        (Ok(Some(settings)), _) => settings.version.max(2),
+        (_, Some(1)) => 2,
+        _ => 3,
+    }
+}
+
+fn guards(facts: &Facts, file: &Path) -> String {
+    let parts = facts.handlers.iter().map(|one| &one.parts).chain(&facts.unconfigured);
+    let missing = parts.into_iter().any(|parts| parts.shim.is_err());
+    let shim = if missing {
+        "shim = \"/path/to/containerd-shim-runsc-v1\"   # not on containerd's PATH\n"
+    } else {
+        ""
+    };
+    format!(
+        "# {}: every key of [guard] has a default; the rest of the file is gVisor's.\n[guard]\n{shim}",
+        file.display()
+    )
+}

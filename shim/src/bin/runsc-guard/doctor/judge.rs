@@ -1,0 +1,33 @@
+//! From facts to findings. Pure: every line of `doctor` is decided here and below, and nowhere else.
+
+use super::facts::Facts;
+use super::finding::Finding;
+
+mod containerd;
+mod handler;
+mod node;
+mod runsc;
+mod timeouts;
+
+/// All that is to be said, in the order of reading: the node, containerd, handlers, gVisor, sandboxes.
+pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut findings = node::kernel(facts);
+    findings.extend(containerd::containerd(facts));
+    findings.extend(containerd::settings(facts));
+    for one in &facts.handlers {
+        findings.extend(handler::handler(one, &facts.kernel));
+    }
+    findings.extend(timeouts::timeouts(facts));
+    findings.extend(runsc::runsc(facts));
+    findings.extend(node::sandboxes(facts));
+    findings
+}
+
+/// The major version of the running containerd, where it tells.
+pub(crate) fn containerd_major(facts: &Facts) -> Option<u32> {
+    let process = facts.containerd.process.as_ref()?;
+    containerd::number(process.version.as_deref().ok()?).map(|(major, _)| major)
+}
+
+#[cfg(test)]
+mod tests;

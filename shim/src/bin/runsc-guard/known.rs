@@ -1,0 +1,177 @@
+//! Hangs of gVisor that are known upstream: the table `known_hangs.toml`, and which of them a release has. Pure.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+static TABLE: LazyLock<Table> =
+    LazyLock::new(|| toml::from_str(include_str!("known_hangs.toml")).unwrap_or_default());
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    newest_read: Release,
+    hang: Vec<Hang>,
+}
+
+/// A release of gVisor's, `release-20260714.0`. They sort by their date.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Release {
+    date: u32,
+    number: u32,
+}
+
+impl Release {
+    /// `release-YYYYMMDD.N`, as `runsc --version` has it. A build some commits later (`-12-gSHA`) counts as the
+    /// release: it may lack what the next one has.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let name = text.strip_prefix("release-").unwrap_or(text);
+        let (date, rest) = name.split_once('.')?;
+        let number = rest.split('-').next()?;
+        let date = (date.len() == 8).then(|| date.parse().ok())??;
+        Some(Self { date, number: number.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "release-{:08}.{}", self.date, self.number)
+    }
+}
+
+impl<'de> Deserialize<'de> for Release {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom(format!("{text:?} is no release of gVisor's")))
+    }
+}
+
+impl Serialize for Release {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One known hang.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hang {
+    /// A short name.
+    pub(crate) id: String,
+    /// What is seen of it.
+    pub(crate) symptom: String,
+    /// Issues, pull requests and commits.
+    pub(crate) upstream: Vec<String>,
+    /// The oldest release without it.
+    pub(crate) fixed: Option<Release>,
+    /// No release had the change yet; it was in the main branch by this day (YYYYMMDD).
+    merged_by: Option<u32>,
+    /// Words in the stacks and wait channels of a sandbox that hangs so; in a healthy one they mean nothing.
+    #[serde(default)]
+    pub(crate) signs: Vec<String>,
+    /// Words that gVisor logs when it notices this hang itself.
+    #[serde(default)]
+    says: Vec<String>,
+}
+
+impl Hang {
+    /// Whether `release` is known not to have it any more.
+    pub(crate) fn is_fixed_in(&self, release: Release) -> bool {
+        match (self.fixed, self.merged_by) {
+            (Some(fixed), _) => release >= fixed,
+            (None, Some(day)) => release.date > day,
+            (None, None) => false,
+        }
+    }
+
+    /// Where it is mended, in words.
+    pub(crate) fn cure(&self) -> String {
+        match (self.fixed, self.merged_by) {
+            (Some(fixed), _) => format!("fixed in {fixed}"),
+            (None, Some(day)) => format!("fixed in the first release after {day}"),
+            (None, None) => format!("not fixed in {} and earlier", TABLE.newest_read),
+        }
+    }
+}
+
+/// All of them, the youngest first.
+pub(crate) fn all() -> &'static [Hang] {
+    &TABLE.hang
+}
+
+/// Those that `release` still has, as far as is known.
+pub(crate) fn unfixed_in(release: Release) -> impl Iterator<Item = &'static Hang> {
+    all().iter().filter(move |hang| !hang.is_fixed_in(release))
+}
+
+/// The hang that gVisor itself tells of in this line of a log.
+pub(crate) fn told_in(line: &str) -> Option<&'static Hang> {
+    all().iter().find(|hang| hang.says.iter().any(|words| line.contains(words.as_str())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(text: &str) -> Release {
+        Release::parse(text).unwrap()
+    }
+
+    #[test]
+    fn releases_sort_by_date_and_number() {
+        let sorted =
+            ["20240325.0", "release-20251118.0", "20260413.0", "20260413.1", "20260504.0-3-gabc1234"];
+        assert!(sorted.map(release).is_sorted_by(|one, next| one < next));
+        assert_eq!(release("release-20260504.0-3-gabc1234"), release("20260504.0"));
+        assert_eq!(release("20260504.0").to_string(), "release-20260504.0");
+        for wrong in
+            ["VERSION_MISSING", "", "2026.1", "release-2026050x.0", "20260504", "20260504.x", "1.2.3"]
+        {
+            assert_eq!(Release::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_whole() {
+        let table: Table = toml::from_str(include_str!("known_hangs.toml")).unwrap();
+        assert_eq!(table.hang.len(), all().len());
+        let mut ids: Vec<&str> = all().iter().map(|hang| hang.id.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all().len(), "an id stands twice");
+        for hang in all() {
+            assert!(!hang.upstream.is_empty() && !hang.symptom.is_empty(), "{}", hang.id);
+            assert!(hang.fixed.is_none() || hang.merged_by.is_none(), "{}: two cures", hang.id);
+            assert!(hang.fixed.is_none_or(|fixed| fixed <= table.newest_read), "{}", hang.id);
+        }
+        let fixed: Vec<Release> = all().iter().filter_map(|hang| hang.fixed).collect();
+        assert!(fixed.is_sorted_by(|one, next| one >= next), "the youngest comes first");
+    }
+
+    #[test]
+    fn a_hang_is_there_until_the_release_that_mends_it() {
+        let has = |text: &str, id: &str| unfixed_in(release(text)).any(|hang| hang.id == id);
+        assert!(has("20260629.0", "socket-leak") && !has("20260706.0", "socket-leak"));
+        assert!(has("20260817.0", "stuck-stub") && has("20260831.0", "stuck-stub"), "no release is known to");
+        assert!(!has("20260914.0", "stuck-stub") && has("20260914.0", "clock-deadlock"));
+        assert_eq!(unfixed_in(release("20230101.0")).count(), all().len());
+    }
+
+    #[test]
+    fn a_hang_is_known_by_what_gvisor_says_of_it() {
+        let id = |text: &str| told_in(text).map(|hang| hang.id.as_str());
+        let line =
+            "Systrap task goroutine has been waiting on ThreadContext.State futex too long. ThreadContext: 1";
+        assert_eq!(id(line), Some("stuck-stub"));
+        assert_eq!(id("kernel.(*Kernel).WaitExited"), None, "every sentry has that in its stacks");
+    }
+
+    #[test]
+    fn the_cure_is_told() {
+        let cure = |id: &str| all().iter().find(|hang| hang.id == id).map(Hang::cure).unwrap();
+        assert_eq!(cure("socket-leak"), "fixed in release-20260706.0");
+        assert_eq!(cure("stuck-stub"), "fixed in the first release after 20260905");
+        assert_eq!(cure("clock-deadlock"), "not fixed in release-20260817.0 and earlier");
+    }
+}
