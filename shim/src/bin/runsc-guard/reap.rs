@@ -41,10 +41,6 @@ pub(crate) fn run(scope: &Scope, args: &Reap) -> Result<ExitCode> {
     if args.wedged || args.orphaned {
         meant = confirm::confirm(scope, meant)?;
     }
-    if meant.is_empty() && refused.is_empty() {
-        let what = if args.wedged { "wedged" } else { "orphaned" };
-        anstream::println!("no sandbox is {what}: nothing was touched");
-    }
     let plans: Vec<Plan> = meant.into_iter().map(Plan::of).collect();
     anstream::print!("{}", plan::render(&plans));
     let fine = refused.is_empty() && plans.iter().all(|plan| !matches!(plan.how, How::Refused(_)));
