@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::metrics::Address;
+
 const EXAMPLES: &str = "\
 Examples:
   runsc-guard ls                        every gVisor sandbox on this node
@@ -13,7 +15,8 @@ Examples:
   runsc-guard show 3f2a                 all about the sandbox whose id begins with 3f2a
   runsc-guard reap --wedged --dry-run   what would be done about everything that is stuck
   runsc-guard reap --wedged --yes       do it, without asking
-  runsc-guard reports                   what was seen of sandboxes before they were ended";
+  runsc-guard reports                   what was seen of sandboxes before they were ended
+  runsc-guard metrics --listen [::]:9750  the node in numbers, for Prometheus";
 
 const LS_EXAMPLES: &str = "\
 States:
@@ -60,6 +63,19 @@ Examples:
   runsc-guard reports --follow          tell of each as it comes
   runsc-guard reports -o json           as they were written, in an array";
 
+const METRICS_EXAMPLES: &str = "\
+Printed once, counters cover the guards that live now, and what they counted since they began.
+With --listen, what ended guards had counted stays in the sums for as long as the server runs.
+GET /metrics gives OpenMetrics to who accepts it, as Prometheus does, and Prometheus's older text
+format to others; GET /healthz says that the server is there. Dashboard and alert rules for them
+are in hack/monitoring.
+
+Examples:
+  runsc-guard metrics                   one look, in OpenMetrics
+  runsc-guard metrics -o prometheus     for node_exporter's textfile collector
+  runsc-guard metrics --listen 127.0.0.1:9750
+  runsc-guard metrics --listen unix:/run/runsc-guard-metrics.sock";
+
 /// Sees gVisor's sandboxes on this node, guarded or not, and ends those that are stuck.
 #[derive(Debug, Parser)]
 #[command(name = "runsc-guard", version, after_help = EXAMPLES, max_term_width = 110)]
@@ -97,6 +113,9 @@ pub(crate) enum Command {
     /// Read what was seen of sandboxes before they were ended
     #[command(after_help = REPORTS_EXAMPLES)]
     Reports(Reports),
+    /// Tell the node in numbers, once or to Prometheus
+    #[command(after_help = METRICS_EXAMPLES)]
+    Metrics(Metrics),
     /// Print the completions for a shell
     #[command(hide = true)]
     Completions { shell: Shell },
@@ -177,6 +196,28 @@ pub(crate) struct Reports {
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: Form,
     /// Look into this folder only, instead of the default and those of living guards
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) report_dir: Option<PathBuf>,
+}
+
+/// A format of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Exposition {
+    /// OpenMetrics 1.0
+    Openmetrics,
+    /// Prometheus's text format
+    Prometheus,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Metrics {
+    /// Serve over HTTP at HOST:PORT or unix:/PATH, until SIGTERM
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<Address>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "openmetrics", conflicts_with = "listen")]
+    pub(crate) output: Exposition,
+    /// Count the reports in this folder only, instead of the default and those of living guards
     #[arg(long, value_name = "FOLDER")]
     pub(crate) report_dir: Option<PathBuf>,
 }

@@ -7,6 +7,7 @@
 //! ```text
 //! survey (/proc, files, guards) --> judge (pure) --> list | show | reap
 //! reports (files) --> verdict (pure) --> reports
+//! survey, guards, reports --> metrics
 //! ```
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ mod args;
 mod generate;
 mod judge;
 mod list;
+mod metrics;
 mod model;
 mod paint;
 mod reap;
@@ -46,6 +48,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Show(show) => show::run(&scope, &show),
         Command::Reap(reap) => reap::run(&scope, &reap),
         Command::Reports(reports) => reports::run(&scope, &reports),
+        Command::Metrics(metrics) => metrics::run(&scope, &metrics),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),
     }
