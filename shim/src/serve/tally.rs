@@ -28,17 +28,21 @@ const BUCKETS: usize = BOUNDS_MS.len() + 1;
 /// In the order of [`Outcome`].
 const OUTCOMES: [&str; 5] = ["ok", "error", "guard", "refused", "abandoned"];
 /// In the order of [`sign`].
-const SIGNS: [&str; 7] = [
+const SIGNS: [&str; 9] = [
     "kill_without_exit",
     "kill_unacknowledged",
     "delete_stuck",
     "create_stuck",
     "sentry_lingers",
     "real_shim_died",
+    "silent",
+    "silent_reported",
     "reaped",
 ];
 /// Of a Create that hung, whether or not the whole sandbox went with it.
 const CREATE_STUCK: usize = 3;
+/// The watchdog has found it and is not set to end it.
+const REPORTED: usize = 7;
 /// In the order of [`rung`].
 const RUNGS: [&str; 6] = ["evidence", "kill_sandbox", "kill_all", "kill_create", "release", "free"];
 
@@ -142,6 +146,7 @@ impl Tally {
                 up(&mut self.signs[sign(why)]);
             }
             Note::CreateStuck { .. } => up(&mut self.signs[CREATE_STUCK]),
+            Note::Silent(_) => up(&mut self.signs[REPORTED]),
             Note::Ended { took, left } => {
                 if std::mem::take(&mut self.escalates) {
                     self.gone.add(*took);
@@ -150,14 +155,15 @@ impl Tally {
                     up(&mut self.residue);
                 }
             }
-            Note::RealShimDied | Note::Late(_) | Note::Unkillable(_) => {}
+            Note::RealShimDied | Note::Late(_) | Note::Unkillable(_) | Note::Heard(_) => {}
         }
     }
 
     /// A step of the ladder begins.
     pub(super) fn rung(&mut self, step: &Rung) {
-        if self.escalates || matches!(step, Rung::KillCreate(_) | Rung::Free) {
-            up(&mut self.rungs[rung(step)]);
+        let counts = self.escalates || matches!(step, Rung::KillCreate(_) | Rung::Free);
+        if let Some(rung) = rung(step).filter(|_| counts) {
+            up(&mut self.rungs[rung]);
         }
     }
 
@@ -227,18 +233,21 @@ fn sign(why: &Why) -> usize {
         Why::CreateStuck(_) => CREATE_STUCK,
         Why::SentryLingers => 4,
         Why::RealShimDied => 5,
-        Why::Reaped => 6,
+        Why::Silent => 6,
+        Why::Reaped => 8,
     }
 }
 
-fn rung(rung: &Rung) -> usize {
+/// None for a look, which is no rung.
+fn rung(rung: &Rung) -> Option<usize> {
     match rung {
-        Rung::Evidence => 0,
-        Rung::KillSandbox => 1,
-        Rung::KillAll => 2,
-        Rung::KillCreate(_) => 3,
-        Rung::Release => 4,
-        Rung::Free => 5,
+        Rung::Watch => None,
+        Rung::Evidence => Some(0),
+        Rung::KillSandbox => Some(1),
+        Rung::KillAll => Some(2),
+        Rung::KillCreate(_) => Some(3),
+        Rung::Release => Some(4),
+        Rung::Free => Some(5),
     }
 }
 

@@ -112,6 +112,18 @@ fn a_create_that_hung_is_counted_once() {
 }
 
 #[test]
+fn what_the_watchdog_only_reports_is_no_escalation() {
+    let mut tally = Tally::default();
+    tally.note(&Note::Silent(Duration::from_secs(60)));
+    tally.rung(&Rung::Watch);
+    tally.note(&Note::Heard(Duration::from_secs(90)));
+    tally.rung(&Rung::KillAll);
+    let told = read(&tally);
+    assert_eq!(counts(&told.signs), [("silent_reported", 1)]);
+    assert!(counts(&told.rungs).is_empty());
+}
+
+#[test]
 fn the_last_word_is_heard_by_who_listens_and_missed_by_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.sock");
@@ -142,6 +154,7 @@ fn every_sign_and_rung_has_a_name() {
         (Why::CreateStuck("a".into()), "create_stuck"),
         (Why::SentryLingers, "sentry_lingers"),
         (Why::RealShimDied, "real_shim_died"),
+        (Why::Silent, "silent"),
         (Why::Reaped, "reaped"),
     ];
     for (why, name) in signs {
@@ -155,6 +168,6 @@ fn every_sign_and_rung_has_a_name() {
         (Rung::Release, "release"),
         (Rung::Free, "free"),
     ] {
-        assert_eq!(RUNGS[rung(&step)], name);
+        assert_eq!(RUNGS[rung(&step).unwrap()], name);
     }
 }

@@ -124,7 +124,7 @@ impl Metric {
                 "runsc_guard_wedges",
                 Counter,
                 &["namespace", "sign"],
-                "Sandboxes found wedged, by the sign that told; reaped is an operator's doing.",
+                "Sandboxes found wedged, by the sign that told; reaped is an operator's doing, silent_reported ended none.",
             ),
             Self::Rungs => (
                 "runsc_guard_rungs",

@@ -44,7 +44,7 @@ impl Ledger {
         }
         let gone = |guard: &Identity, known: &mut Guard| {
             let missing = !living.contains(guard);
-            missing && std::mem::replace(&mut known.missing, missing)
+            std::mem::replace(&mut known.missing, missing) && missing
         };
         for (_, known) in self.guards.extract_if(.., |guard, known| gone(guard, known)) {
             self.ended.merge(&known.counted);
@@ -144,7 +144,7 @@ mod tests {
         let heard = || BTreeMap::from([(one, word(3))]);
         for when in 0..4 {
             let mut ledger = Ledger::default();
-            for (step, living) in [&lives, &lives, &gone, &gone].into_iter().enumerate() {
+            for (step, living) in [&lives, &lives, &gone, &gone, &gone].into_iter().enumerate() {
                 if step == when {
                     ledger.farewell(&farewell);
                 }
