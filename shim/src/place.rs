@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// Where the last words of guards are heard, if somebody listens: beside their folders.
+const FAREWELLS: &str = "metrics.sock";
 /// The longest path that `sun_path` takes with its NUL; Go refuses one byte earlier, and the real shim is Go.
 const SUN_PATH: usize = 106;
 /// containerd's `identifiers.Validate`.
@@ -30,6 +32,13 @@ pub struct Base {
 impl Default for Base {
     fn default() -> Self {
         Self { runtime: "/run/runsc-guard".into(), sockets: "/run/containerd/s".into() }
+    }
+}
+
+impl Base {
+    /// Where guards send what they have counted when they end.
+    pub fn farewells(&self) -> PathBuf {
+        self.runtime.join(FAREWELLS)
     }
 }
 
@@ -136,6 +145,11 @@ impl Place {
     /// Which process the guard is.
     pub fn guard(&self) -> PathBuf {
         self.folder.join("guard.json")
+    }
+
+    /// Where the guard sends what it has counted when it ends.
+    pub fn farewells(&self) -> PathBuf {
+        self.folder.with_file_name(FAREWELLS)
     }
 
     /// Creates the folders, closed to everybody else.

@@ -41,6 +41,7 @@ mod real_shim;
 mod record;
 pub mod report;
 mod status;
+mod tally;
 mod upstream;
 
 use driver::Driver;
@@ -75,6 +76,8 @@ pub(crate) enum Message {
     Input(Input),
     /// An operator looks.
     Status(oneshot::Sender<Response>),
+    /// Somebody counts.
+    Metrics(oneshot::Sender<Response>),
     /// A signal that came to the guard itself.
     Signal(SignalKind),
     /// These were killed and live on.

@@ -20,6 +20,7 @@ use super::publish::Publisher;
 use super::record::Keeper;
 use super::report::Report;
 use super::status::Memory;
+use super::tally::{self, Method, Tally};
 use super::upstream::Upstream;
 use super::{Message, decode, effects, encode, status};
 use crate::launch::ServeParams;
@@ -40,8 +41,10 @@ struct Held {
     /// Its bytes, until they are sent on.
     request: Option<Request>,
     answer: oneshot::Sender<Response>,
-    /// A private End, whose answer has a form of its own.
-    private: bool,
+    /// None for a private one.
+    method: Option<Method>,
+    /// When it came.
+    since: Instant,
 }
 
 /// What has just come in, for the outputs that pass it on.
@@ -49,6 +52,15 @@ enum Fresh {
     Nothing,
     Response(Response),
     Event(Envelope),
+}
+
+impl Fresh {
+    fn response(&self) -> Option<&Response> {
+        match self {
+            Self::Response(response) => Some(response),
+            Self::Nothing | Self::Event(_) => None,
+        }
+    }
 }
 
 pub(super) struct Driver {
@@ -60,6 +72,7 @@ pub(super) struct Driver {
     ladder: effects::Ladder,
     keeper: Keeper,
     memory: Memory,
+    tally: Tally,
     /// The sandbox's sentry, from the first Create that told a pid.
     sentry: Option<Identity>,
     real_shim: Identity,
@@ -88,6 +101,7 @@ impl Driver {
             ladder: effects::Ladder::new(report, (&params.config).into(), reports.clone()),
             keeper: Keeper::new(record),
             memory: Memory::default(),
+            tally: Tally::default(),
             sentry: None,
             real_shim,
             reports,
@@ -120,8 +134,16 @@ impl Driver {
                 () = sleep_until(self.start, self.guard.poll_timeout()) => self.input(Input::Tick, Fresh::Nothing),
             };
             if !more {
+                self.say_farewell();
                 return Ok(());
             }
+        }
+    }
+
+    fn say_farewell(&self) {
+        let (namespace, to) = (&self.params.namespace, self.params.place.farewells());
+        if let Err(error) = self.tally.say_farewell(namespace, self.publisher.backlog(), &to) {
+            log::debug!("nobody hears what was counted: {}: {error}", to.display());
         }
     }
 
@@ -129,7 +151,9 @@ impl Driver {
         match message {
             Message::Request { id, op, request, answer } => self.request(id, op, request, answer),
             Message::Abandoned(id) => {
-                self.held.remove(&id);
+                if let Some(Held { method: Some(method), since, .. }) = self.held.remove(&id) {
+                    self.tally.request(method, since, tally::Outcome::Abandoned);
+                }
                 self.input(Input::Abandoned(id), Fresh::Nothing)
             }
             Message::Answered { connection, stream, response } => {
@@ -156,6 +180,11 @@ impl Driver {
                 let _ = answer.send(status::response(&self.params, view, &self.memory));
                 true
             }
+            Message::Metrics(answer) => {
+                let backlog = self.publisher.backlog();
+                let _ = answer.send(self.tally.response(&self.params.namespace, backlog));
+                true
+            }
             Message::Signal(kind) => {
                 self.signalled(kind);
                 true
@@ -180,7 +209,8 @@ impl Driver {
         };
         let caller = decode::caller_timeout(request.timeout_nano);
         let private = request.service == service::GUARD;
-        self.held.insert(id, Held { request: Some(request), answer, private });
+        let method = if private { None } else { Method::named(&request.method) };
+        self.held.insert(id, Held { request: Some(request), answer, method, since: Instant::now() });
         self.input(Input::Request { id, op, caller }, Fresh::Nothing)
     }
 
@@ -237,10 +267,16 @@ impl Driver {
                 timeout,
                 self.reports.clone(),
             ),
-            Output::Rung(rung, budget) => self.ladder.step(rung, budget, self.keeper.scope()),
+            Output::Rung(rung, budget) => {
+                self.tally.rung(&rung);
+                self.ladder.step(rung, budget, self.keeper.scope());
+            }
             Output::StopListening => self.stop_listening(),
             Output::Save => self.keeper.save(&self.guard),
-            Output::Note(note) => self.memory.note(&note),
+            Output::Note(note) => {
+                self.tally.note(&note);
+                self.memory.note(&note);
+            }
             Output::Quit => return false,
         }
         true
@@ -248,11 +284,16 @@ impl Driver {
 
     fn reply(&mut self, id: RequestId, answer: Answer, fresh: &Fresh) {
         let Some(held) = self.held.remove(&id) else { return };
+        let outcome = tally::Outcome::of(&answer, fresh.response());
         let response = match (answer, fresh) {
             (Answer::Relay, Fresh::Response(response)) => response.clone(),
-            (Answer::Deleted(exit), _) if held.private => encode::ended(exit),
+            // A private End, whose answer has a form of its own.
+            (Answer::Deleted(exit), _) if held.method.is_none() => encode::ended(exit),
             (answer, _) => encode::response(answer, std::process::id()),
         };
+        if let Some(method) = held.method {
+            self.tally.request(method, held.since, outcome);
+        }
         // The caller may have gone this very moment.
         let _ = held.answer.send(response);
     }

@@ -20,9 +20,10 @@ use super::arrivals::Arrivals;
 use super::{Message, decode, encode};
 
 /// Methods of the private service.
-pub(super) const PRIVATE: [&str; 4] = ["Join", "End", "Reap", STATUS];
-/// Answered by the driver from memory: the state machine takes no notice.
+pub(super) const PRIVATE: [&str; 5] = ["Join", "End", "Reap", STATUS, METRICS];
+// Answered by the driver from memory: the state machine takes no notice.
 const STATUS: &str = "Status";
+const METRICS: &str = "Metrics";
 
 /// One method of one service.
 struct Method {
@@ -35,8 +36,13 @@ struct Method {
 impl MethodHandler for Method {
     async fn handler(&self, _: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
         let (answer, answered) = oneshot::channel();
-        if self.private && request.method == STATUS {
-            let _ = self.reports.send(Message::Status(answer));
+        let from_memory = match request.method.as_str() {
+            STATUS if self.private => Some(Message::Status as fn(_) -> _),
+            METRICS if self.private => Some(Message::Metrics as fn(_) -> _),
+            _ => None,
+        };
+        if let Some(message) = from_memory {
+            let _ = self.reports.send(message(answer));
             return match answered.await {
                 Ok(response) => Ok(response),
                 Err(_) => std::future::pending().await,

@@ -77,6 +77,17 @@ struct Events {
     waiting: VecDeque<Envelope>,
     /// The first one was sent on a connection that stands, and not acknowledged yet.
     under_way: bool,
+    /// Lost because there were too many.
+    dropped: u32,
+}
+
+/// What containerd has not taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Backlog {
+    /// Events that wait.
+    pub(crate) queued: u32,
+    /// Events that were lost.
+    pub(crate) dropped: u32,
 }
 
 impl Publisher {
@@ -95,9 +106,16 @@ impl Publisher {
             log::warn!("containerd has not taken {QUEUE} events; the oldest is lost");
             let oldest = usize::from(events.under_way);
             events.waiting.remove(oldest);
+            events.dropped = events.dropped.saturating_add(1);
         }
         events.waiting.push_back(event);
         self.0.added.notify_one();
+    }
+
+    /// What waits, and what was lost.
+    pub(crate) fn backlog(&self) -> Backlog {
+        let events = self.0.lock();
+        Backlog { queued: u32::try_from(events.waiting.len()).unwrap_or(u32::MAX), dropped: events.dropped }
     }
 
     /// Waits until every event is delivered, at most for `limit`.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::metrics::Address;
+
 const EXAMPLES: &str = "\
 Examples:
   runsc-guard ls                        every gVisor sandbox on this node
@@ -14,7 +16,8 @@ Examples:
   runsc-guard reap --wedged --dry-run   what would be done about everything that is stuck
   runsc-guard reap --wedged --yes       do it, without asking
   runsc-guard reports                   what was seen of sandboxes before they were ended
-  runsc-guard doctor                    is this node fit for the guard, and is something stuck";
+  runsc-guard doctor                    is this node fit for the guard, and is something stuck
+  runsc-guard metrics --listen [::]:9750  the node in numbers, for Prometheus";
 
 const LS_EXAMPLES: &str = "\
 States:
@@ -74,6 +77,19 @@ Examples:
   journalctl -u kubelet -u containerd | runsc-guard doctor --logs -
   talosctl -n NODE logs cri | runsc-guard doctor --logs -";
 
+const METRICS_EXAMPLES: &str = "\
+Printed once, counters cover the guards that live now, and what they counted since they began.
+With --listen, what ended guards had counted stays in the sums for as long as the server runs.
+GET /metrics gives OpenMetrics to who accepts it, as Prometheus does, and Prometheus's older text
+format to others; GET /healthz says that the server is there. Dashboard and alert rules for them
+are in hack/monitoring.
+
+Examples:
+  runsc-guard metrics                   one look, in OpenMetrics
+  runsc-guard metrics -o prometheus     for node_exporter's textfile collector
+  runsc-guard metrics --listen 127.0.0.1:9750
+  runsc-guard metrics --listen unix:/run/runsc-guard-metrics.sock";
+
 /// Sees gVisor's sandboxes on this node, guarded or not, and ends those that are stuck.
 #[derive(Debug, Parser)]
 #[command(name = "runsc-guard", version, after_help = EXAMPLES, max_term_width = 110)]
@@ -114,6 +130,9 @@ pub(crate) enum Command {
     /// Check this node, and say what to do
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Tell the node in numbers, once or to Prometheus
+    #[command(after_help = METRICS_EXAMPLES)]
+    Metrics(Metrics),
     /// Print the completions for a shell
     #[command(hide = true)]
     Completions { shell: Shell },
@@ -222,6 +241,28 @@ pub(crate) struct Doctor {
 /// As kubelet and crictl write it, too: `unix:///run/...`.
 fn socket(text: &str) -> Result<PathBuf, std::convert::Infallible> {
     Ok(text.strip_prefix("unix://").unwrap_or(text).into())
+}
+
+/// A format of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Exposition {
+    /// OpenMetrics 1.0
+    Openmetrics,
+    /// Prometheus's text format
+    Prometheus,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Metrics {
+    /// Serve over HTTP at HOST:PORT or unix:/PATH, until SIGTERM
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<Address>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "openmetrics", conflicts_with = "listen")]
+    pub(crate) output: Exposition,
+    /// Count the reports in this folder only, instead of the default and those of living guards
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) report_dir: Option<PathBuf>,
 }
 
 /// At least a tenth of a second: less would only burn.

@@ -38,6 +38,7 @@ mod tests {
             "runsc-guard-reap.1",
             "runsc-guard-reports.1",
             "runsc-guard-doctor.1",
+            "runsc-guard-metrics.1",
         ] {
             let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
             assert!(text.contains(".SH NAME"), "{page}");

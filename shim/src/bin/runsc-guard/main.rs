@@ -9,6 +9,7 @@
 //! survey (/proc, files, guards) --> judge (pure) --> list | show | reap
 //! reports (files) --> verdict (pure) --> reports
 //! doctor: gather (bounded) --> judge (pure) --> print
+//! survey, guards, reports --> metrics
 //! ```
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ mod generate;
 mod judge;
 mod known;
 mod list;
+mod metrics;
 mod model;
 mod paint;
 mod reap;
@@ -51,6 +53,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Reap(reap) => reap::run(&scope, &reap),
         Command::Reports(reports) => reports::run(&scope, &reports),
         Command::Doctor(doctor) => doctor::run(&scope, &doctor),
+        Command::Metrics(metrics) => metrics::run(&scope, &metrics),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),
     }

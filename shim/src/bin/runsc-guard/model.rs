@@ -32,6 +32,19 @@ pub(crate) enum State {
 }
 
 impl State {
+    /// Every one.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Starting,
+        Self::Running,
+        Self::Paused,
+        Self::Wedged,
+        Self::Ending,
+        Self::Ended,
+        Self::Unkillable,
+        Self::Orphaned,
+        Self::Unproven,
+    ];
+
     /// Its name.
     pub(crate) fn word(self) -> &'static str {
         match self {

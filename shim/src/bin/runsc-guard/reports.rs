@@ -111,6 +111,13 @@ fn unseen(scope: &Scope, args: &Reports, known: &mut BTreeSet<PathBuf>) -> Vec<R
     reports
 }
 
+/// The containerd namespaces of the reports that were not known, one for each; in this folder only, or in all.
+pub(crate) fn new(scope: &Scope, folder: Option<&Path>, known: &mut BTreeSet<PathBuf>) -> Vec<String> {
+    let args =
+        Reports { id: None, follow: false, output: Form::Text, report_dir: folder.map(Path::to_owned) };
+    unseen(scope, &args, known).into_iter().map(|report| report.namespace).collect()
+}
+
 /// `<milliseconds>-<namespace>-<id>.json`; a draft begins with a dot.
 fn is_report(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -45,24 +45,27 @@ impl Known {
 }
 
 /// What the guards said, by their folders; those that have not, in time, are not in it.
-type Words = BTreeMap<PathBuf, Result<Word, AskError>>;
+type Words<T> = BTreeMap<PathBuf, Result<T, AskError>>;
 
 /// Answers that are still coming in.
-pub(crate) struct Asked {
-    answers: Receiver<(PathBuf, Result<Word, AskError>)>,
+pub(crate) struct Asked<T> {
+    answers: Receiver<(PathBuf, Result<T, AskError>)>,
     count: usize,
     deadline: Instant,
 }
 
-/// Asks every living guard at the same time.
-pub(crate) fn ask_all(guards: &[Known]) -> Asked {
+/// Asks every living guard the same question at the same time.
+pub(crate) fn ask_all<T: Send + 'static>(
+    guards: &[Known],
+    question: fn(&Place) -> Result<T, AskError>,
+) -> Asked<T> {
     let (told, answers) = mpsc::channel();
     let living = guards.iter().filter(|guard| guard.process.is_some());
     let count = living
         .filter(|guard| {
             let (told, place) = (told.clone(), guard.params.place.clone());
             let ask = move || {
-                let word = ask(&place);
+                let word = question(&place);
                 told.send((place.folder, word)).unwrap_or_default();
             };
             thread::Builder::new().stack_size(STACK).spawn(ask).is_ok()
@@ -71,9 +74,9 @@ pub(crate) fn ask_all(guards: &[Known]) -> Asked {
     Asked { answers, count, deadline: Instant::now() + ANSWER + ANSWER / 2 }
 }
 
-impl Asked {
+impl<T> Asked<T> {
     /// What has come, by the deadline.
-    pub(crate) fn collect(self) -> Words {
+    pub(crate) fn collect(self) -> Words<T> {
         let mut words = Words::new();
         while words.len() < self.count {
             let left = self.deadline.saturating_duration_since(Instant::now());
