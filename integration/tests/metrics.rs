@@ -187,6 +187,7 @@ fn what_guards_count_is_served_and_outlives_them() -> Result<()> {
 
     let healthy = start(&host, "healthy")?;
     let first = server.scrape()?;
+    println!("guards weigh {:?} bytes", first.0.get("memory_bytes{process=\"guard\"}"));
     first.expect(&[
         ("sandboxes{state=\"running\"}", 1.0),
         ("sandboxes{state=\"wedged\"}", 0.0),
