@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! survey (/proc, files, guards) --> judge (pure) --> list | show | reap
-//! reports (files) --> verdict (pure) --> reports
+//! reports (files) --> verdict (pure, with known_hangs.toml) --> reports
 //! ```
 
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ use clap::Parser;
 mod args;
 mod generate;
 mod judge;
+mod known;
 mod list;
 mod model;
 mod paint;
