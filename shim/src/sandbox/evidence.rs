@@ -62,15 +62,11 @@ pub struct Thread {
     pub stack: Option<String>,
 }
 
-/// Looks at each of these processes until `deadline`. With `dump_shim` the real shim is asked for its goroutines first
-/// (SIGUSR1, `pkg/shim` of containerd): they arrive on its log FIFO while this looks at the rest.
-pub fn evidence(found: &[Process], dump_shim: bool, deadline: Instant) -> Evidence {
+/// Looks at each of these processes until `deadline`.
+pub fn evidence(found: &[Process], deadline: Instant) -> Evidence {
     let total = found.len();
     let mut found: Vec<&Process> = found.iter().collect();
     found.sort_by_key(|process| process.role == Role::Stub);
-    if dump_shim {
-        ask_for_goroutines(&found);
-    }
     let uptime = uptime();
     let in_time = |_: &&&Process| Instant::now() < deadline;
     let processes: Vec<Witness> = found
@@ -82,12 +78,13 @@ pub fn evidence(found: &[Process], dump_shim: bool, deadline: Instant) -> Eviden
     Evidence { omitted: total - processes.len(), processes }
 }
 
-fn ask_for_goroutines(found: &[&Process]) {
+/// Asks the real shim among these for its goroutines (SIGUSR1, `pkg/shim` of containerd): they arrive in its log. False
+/// if there is none that could answer.
+pub fn ask_for_goroutines(found: &[Process]) -> bool {
     let shim = found.iter().find(|process| process.role == Role::RealShim);
-    if let Some(fd) = shim.and_then(|shim| shim.identity.open().ok()) {
-        fd.send(Signal::SIGUSR1)
-            .unwrap_or_else(|error| log::warn!("guard: SIGUSR1 to the real shim: {error}"));
-    }
+    let Some(shim) = shim.filter(|shim| !matches!(shim.state, 'T' | 't')) else { return false };
+    let sent = shim.identity.open().and_then(|fd| fd.send(Signal::SIGUSR1));
+    sent.inspect_err(|error| log::warn!("guard: SIGUSR1 to the real shim: {error}")).is_ok()
 }
 
 impl Witness {
@@ -141,13 +138,13 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let guard = Identity::me().ok();
         let scope = Scope { guard, ..Scope::default() };
-        let seen = evidence(&find(&scope), false, Instant::now() + Duration::from_secs(5));
+        let seen = evidence(&find(&scope), Instant::now() + Duration::from_secs(5));
         let witness = seen.processes.iter().find(|one| one.pid == child.id() as i32).unwrap();
         assert_eq!((&witness.role, witness.frozen), (&Role::Other, false));
         assert_eq!(witness.threads.len(), 1);
         assert!(witness.age_s < 600);
         assert!(serde_json::to_string(&seen).unwrap().contains("\"threads\""));
-        let late = evidence(&find(&scope), false, Instant::now());
+        let late = evidence(&find(&scope), Instant::now());
         assert!(late.processes.is_empty() && late.omitted > 0);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -32,8 +32,8 @@ struct Shared {
     namespace: String,
     sandbox: String,
     open: Mutex<Option<Box<Open>>>,
-    /// Nothing is being written any more.
-    written: Condvar,
+    /// Something that is waited for has come: all is written, or the real shim's goroutines are there.
+    come: Condvar,
 }
 
 /// How a rung ended, to be told in one line.
@@ -47,8 +47,8 @@ pub(crate) struct Rung {
 impl Chronicle {
     pub(crate) fn new(folder: Folder, namespace: &str, sandbox: &str) -> Self {
         let (namespace, sandbox) = (namespace.to_owned(), sandbox.to_owned());
-        let (open, written) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { folder, namespace, sandbox, open, written }))
+        let (open, come) = (Mutex::default(), Condvar::new());
+        Self(Arc::new(Shared { folder, namespace, sandbox, open, come }))
     }
 
     /// An escalation begins by this sign, or that of one container's Create becomes the `whole` sandbox's. What is
@@ -186,14 +186,22 @@ impl Chronicle {
             && open.shim.feed(piece)
         {
             self.save(open);
+            self.0.come.notify_all();
         }
+    }
+
+    /// Waits until the real shim's goroutines are there, if there is an escalation to tell of.
+    pub(crate) fn await_goroutines(&self, deadline: Instant) {
+        let limit = deadline.saturating_duration_since(Instant::now());
+        let silent = |open: &mut Option<Box<Open>>| open.as_ref().is_some_and(|open| !open.shim.is_whole());
+        drop(self.0.come.wait_timeout_while(self.lock(), limit, silent));
     }
 
     /// The guard ends: waits until all is written, if that takes no longer than `limit`.
     pub(crate) fn close(&self, limit: Duration) {
         self.learn(|open| open.over = true);
         let busy = |open: &mut Option<Box<Open>>| open.as_ref().is_some_and(|open| open.saving);
-        drop(self.0.written.wait_timeout_while(self.lock(), limit, busy));
+        drop(self.0.come.wait_timeout_while(self.lock(), limit, busy));
     }
 
     fn learn(&self, fact: impl FnOnce(&mut Open)) {
@@ -231,7 +239,7 @@ impl Shared {
                 log::warn!("no report in {}: {error}", self.folder.path().display());
             }
         }
-        self.written.notify_all();
+        self.come.notify_all();
     }
 
     /// What is to be written next by who has written `mine`. Another escalation may have begun while the disk hung:

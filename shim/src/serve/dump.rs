@@ -54,6 +54,11 @@ impl Scanner {
         end.is_some()
     }
 
+    /// Whether there is nothing more to wait for.
+    pub(super) fn is_whole(&self) -> bool {
+        self.stage == Stage::After
+    }
+
     /// The dump so far.
     pub(super) fn dump(&self) -> Dump {
         match self.stage {

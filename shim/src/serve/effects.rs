@@ -16,11 +16,12 @@ use crate::config::Config;
 use crate::descriptors;
 use crate::kernel::{PidFd, wait_all};
 use crate::report::Inventory;
-use crate::sandbox::evidence::evidence;
+use crate::sandbox::evidence::{ask_for_goroutines, evidence};
 use crate::sandbox::free::{Freedoms, take_from_the_living};
 use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
 use crate::sandbox::identity::Identity;
+use crate::sandbox::process::Process;
 use crate::sandbox::prove::prove;
 use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
@@ -97,7 +98,7 @@ impl Ladder {
                 RungDone::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() }
             }
             Rung::KillCreate(container) => {
-                self.chronicle.saw(evidence(&find::find(scope), true, deadline.min(Instant::now() + LOOK)));
+                self.observe(&find::find(scope), deadline.min(Instant::now() + LOOK));
                 let stuck = self.end_create(scope, &container, deadline);
                 RungDone::CreateKilled { container, stuck }
             }
@@ -137,8 +138,18 @@ impl Ladder {
             if let Err(error) = thread::Builder::new().name("stacks".into()).spawn_scoped(threads, asks) {
                 log::warn!("the sentry is not asked for its stacks: {error}");
             }
-            self.chronicle.saw(evidence(&found, true, deadline));
+            self.observe(&found, deadline);
         });
+    }
+
+    /// What the host's side and the real shim tell.
+    fn observe(&self, found: &[Process], deadline: Instant) {
+        let asked = ask_for_goroutines(found);
+        self.chronicle.saw(evidence(found, deadline));
+        if asked {
+            // What is killed next is what it waits for: later it would tell of something else.
+            self.chronicle.await_goroutines(deadline);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Known>> {

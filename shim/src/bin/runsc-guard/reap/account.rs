@@ -81,7 +81,7 @@ fn look(found: &Found, report: &mut Report) {
     let deadline = Instant::now() + EVIDENCE;
     let scope = scopes(found).swap_remove(0);
     let processes = find::find(&scope);
-    report.evidence = evidence(&processes, false, deadline);
+    report.evidence = evidence(&processes, deadline);
     let sentry = processes.iter().find(|process| process.role == Role::Sentry);
     // The very program that the sentry runs: which one is installed now, and where, nobody here knows.
     let runsc = sentry.map(|sentry| format!("/proc/{}/exe", sentry.identity.pid)).unwrap_or_default();

@@ -17,6 +17,8 @@ const SERVED: [(&str, &str); 7] = [
     ("ceph", "Ceph"),
 ];
 
+/// What is said of a process that SIGKILL has not ended.
+const UNKILLABLE: &str = "state D";
 /// Where a task of the guest's waits while it is stopped (pkg/sentry/kernel/task_run.go).
 const STOPPED: &str = "kernel.(*Task).doStop";
 /// How a sign begins that something did not end of SIGKILL: no stop of the guest's own making outlives that.
@@ -29,6 +31,9 @@ const SIGNALLING: &str = "(*containerManager).Signal";
 /// The verdict. What the host did to the sandbox explains it before anything inside does.
 pub(crate) fn verdict(report: &Report) -> String {
     let evidence = &report.evidence;
+    if let Some(left) = report.left.iter().find(|left| left.contains(UNKILLABLE)) {
+        return format!("the kernel does not let it die: {left}");
+    }
     if evidence.processes.is_empty() {
         return if report.sign.is_empty() { "no process was seen".to_owned() } else { report.sign.clone() };
     }
@@ -91,11 +96,25 @@ fn held_by_host(evidence: &Evidence) -> Option<String> {
     if let Some(stopped) = kernel.clone().find(|one| one.threads.iter().any(|thread| thread.state == 'T')) {
         return Some(format!("{} {} was stopped: somebody sent it SIGSTOP", stopped.role, stopped.pid));
     }
-    let (witness, thread) = evidence.processes.iter().find_map(stuck)?;
+    let Some((witness, thread)) = evidence.processes.iter().find_map(stuck) else {
+        let (witness, wchan, server) = evidence.processes.iter().find_map(served)?;
+        return Some(format!("{} {} waited for {server}, in {wchan}", witness.role, witness.pid));
+    };
     let wchan = thread.wchan.as_deref().unwrap_or("an unknown place");
-    let server = SERVED.iter().find(|(part, _)| wchan.contains(part));
-    let server = server.map(|(_, server)| format!(": it waits for {server}")).unwrap_or_default();
+    let server = server(wchan).map(|server| format!(": it waits for {server}")).unwrap_or_default();
     Some(format!("{} {} hung in the kernel in {wchan}{server}", witness.role, witness.pid))
+}
+
+/// Whose file system one waits for in this place of the kernel.
+fn server(wchan: &str) -> Option<&'static str> {
+    SERVED.iter().find(|(part, _)| wchan.contains(part)).map(|(_, server)| *server)
+}
+
+/// A thread that waits for such a server and can still be killed: that it hangs shows only then.
+fn served(witness: &Witness) -> Option<(&Witness, &str, &'static str)> {
+    let waits = |thread: &'_ Thread| thread.wchan.as_deref().and_then(server);
+    let thread = witness.threads.iter().find(|thread| waits(thread).is_some())?;
+    Some((witness, thread.wchan.as_deref()?, waits(thread)?))
 }
 
 /// Nothing on the host held it.
@@ -196,6 +215,13 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_die_is_the_verdict_while_it_lives() {
+        let mut report = inside("", "");
+        report.is_left(&["process: sentry 7, state D in request_wait_answer".into()]);
+        assert!(verdict(&report).starts_with("the kernel does not let it die: process: sentry 7, state D"));
+    }
+
+    #[test]
     fn without_processes_the_sign_is_all_there_is() {
         assert_eq!(of(Vec::new()), "SIGKILL to c was acknowledged and did not end it");
         assert_eq!(verdict(&Report::default()), "no process was seen");
@@ -213,6 +239,10 @@ mod tests {
             (
                 vec![sentry('S', "futex"), witness(9, Role::Stub, 'D', "request_wait_answer")],
                 "waits for a FUSE server",
+            ),
+            (
+                vec![sentry('S', "request_wait_answer")],
+                "sentry 7 waited for a FUSE server, in request_wait_answer",
             ),
             (vec![sentry('D', "io_schedule")], "in the kernel in io_schedule"),
             (vec![sentry('S', "futex"), runsc("kill")], "`runsc kill` 8 had waited 30 s for it"),
