@@ -4,11 +4,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::call::Kind;
+use crate::call::{Call, Kind};
 use crate::clocks::Deadline;
 use crate::exit::Exit;
 use crate::guard::{Guard, Phase};
-use crate::io::{ProcessId, Status as TaskStatus};
+use crate::io::{ProcessId, RequestId, Status as TaskStatus};
 use crate::task::{Process, Task};
 use crate::time::Time;
 
@@ -48,6 +48,8 @@ pub struct Status {
     pub requests: Vec<Request>,
     /// Deadlines that run.
     pub clocks: Vec<Clock>,
+    /// Calls that the real shim has not answered.
+    pub calls: Vec<Called>,
     /// The call to the real shim that is overdue for longest: its method and for how long it has been out.
     pub overdue: Option<(&'static str, Duration)>,
     /// A question whose last asking the real shim has not answered in time: `State`, `Stats` or `Pids`.
@@ -74,6 +76,8 @@ pub struct Container {
 /// A request that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// Its number.
+    pub id: RequestId,
     /// The method's name.
     pub method: &'static str,
     /// About which process.
@@ -82,6 +86,19 @@ pub struct Request {
     pub waited: Duration,
     /// When it is answered whatever happens; none for Wait.
     pub answered_in: Option<Duration>,
+}
+
+/// A call to the real shim that has not come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// The method's name.
+    pub method: &'static str,
+    /// About which process.
+    pub process: ProcessId,
+    /// How long it has been out.
+    pub out: Duration,
+    /// When the real shim gives it up; none if it need not.
+    pub given_up_in: Option<Duration>,
 }
 
 /// A deadline that runs until an effect is there.
@@ -102,7 +119,8 @@ impl Guard {
     pub fn status(&self, now: Time) -> Status {
         let now = self.present(now);
         let (stage, began, left) = self.stage();
-        let requests = self.waiting.values().map(|waiting| Request {
+        let requests = self.waiting.iter().map(|(id, waiting)| Request {
+            id: *id,
             method: waiting.kind.method(),
             process: waiting.process.clone(),
             waited: now - waiting.since,
@@ -123,6 +141,7 @@ impl Guard {
                 .collect(),
             requests: requests.collect(),
             clocks: self.running_clocks(now),
+            calls: self.calls.values().map(|call| called(call, now)).collect(),
             overdue: overdue.max_by_key(|(_, out)| *out),
             unanswered: self.unanswered(now),
         }
@@ -175,6 +194,12 @@ impl Guard {
         }));
         clocks
     }
+}
+
+fn called(call: &Call, now: Time) -> Called {
+    let Call { kind, process, sent, timeout, .. } = call;
+    let given_up_in = (!timeout.is_zero()).then(|| *sent + *timeout - now);
+    Called { method: kind.method(), process: process.clone(), out: now - *sent, given_up_in }
 }
 
 fn container(id: &str, init: &Process, execs: usize) -> Container {

@@ -14,7 +14,7 @@ pub use protobuf;
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/generated/mod.rs"));
 }
-pub use generated::{guard, runtimeoptions};
+pub use generated::{guard, runtimeoptions, sandbox};
 
 /// Full names of the services, as they stand in a ttrpc request.
 pub mod service {

@@ -16,6 +16,7 @@ pub mod launch;
 pub mod lock;
 pub mod orphan;
 pub mod place;
+pub mod report;
 pub mod sandbox;
 pub mod serve;
 pub mod start;

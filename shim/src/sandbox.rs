@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 pub mod cgroup;
+mod child;
 pub mod evidence;
 pub mod find;
 pub mod free;
@@ -21,6 +22,7 @@ pub mod prove;
 pub mod release;
 pub mod remnant;
 pub mod residue;
+pub mod stacks;
 pub mod state_file;
 pub mod teardown;
 

@@ -23,27 +23,33 @@ use ttrpc::{Request, Response};
 use crate::kernel::PidFd;
 use crate::launch::ServeParams;
 use crate::lock::Lock;
+use crate::report::Folder;
 use crate::sandbox::identity::Identity;
 use crate::sweep;
 
+mod announce;
 mod arrivals;
+mod chronicle;
 mod decode;
 mod driver;
+mod dump;
 mod effects;
 mod encode;
+mod escalation;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod inbound;
 mod journal;
 mod note;
+mod pace;
 mod publish;
 mod real_shim;
 mod record;
-pub mod report;
 mod status;
 mod tally;
 mod upstream;
 
+use chronicle::Chronicle;
 use driver::Driver;
 use publish::Publisher;
 use real_shim::RealShim;
@@ -53,6 +59,8 @@ use upstream::ConnectionId;
 const LAST_STEPS: usize = 64;
 /// How long the last events may take on their way to a containerd that listens.
 const LAST_EVENTS: Duration = Duration::from_millis(200);
+/// How long the last words of a report may take to the disk.
+const LAST_REPORT: Duration = Duration::from_millis(200);
 /// How long events that containerd has not taken are kept when nothing else is left: a restart takes seconds.
 const FAREWELL: Duration = Duration::from_secs(60);
 /// How long the guard waits for the pod's lock at its end.
@@ -105,7 +113,9 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let address = params.ttrpc_address.clone();
-    let served = runtime.block_on(serve(params, listener, real_shim, fifo));
+    let chronicle =
+        Chronicle::new(Folder::new(&params.config.report_dir), &params.namespace, &params.sandbox);
+    let served = runtime.block_on(serve(params, listener, real_shim, fifo, chronicle.clone()));
     // Ends every connection. A step of the ladder that was abandoned must not keep the process.
     runtime.shutdown_background();
     // By what lies there `start` and `delete` find this guard. One of them that holds the lock waits for this
@@ -114,6 +124,7 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
         place.remove().with_context(|| format!("cannot remove {}", place.folder.display()))?;
     }
     sweep::sweep(&place);
+    chronicle.close(LAST_REPORT);
     deliver_rest(address, served?)
 }
 
@@ -136,15 +147,16 @@ async fn serve(
     listener: StdListener,
     real_shim: RealShim,
     fifo: PathBuf,
+    chronicle: Chronicle,
 ) -> anyhow::Result<Vec<Envelope>> {
     let (reports, messages) = unbounded_channel();
     listener.set_nonblocking(true)?;
     real_shim.events.set_nonblocking(true)?;
     let _server = inbound::serve(UnixListener::from_std(listener)?, reports.clone()).await?;
     let _events = publish::endpoint(UnixListener::from_std(real_shim.events)?, reports.clone()).await?;
-    journal::relay(real_shim.log, &fifo)?;
+    journal::relay(real_shim.log, &fifo, chronicle.clone())?;
     let publisher = Publisher::start(params.ttrpc_address.clone());
-    let driver = Driver::new(params, real_shim.identity, publisher.clone(), reports);
+    let driver = Driver::new(params, real_shim.identity, publisher.clone(), chronicle, reports);
     driver.run(messages).await?;
     // The last answer is on its way through tasks that are ready to run; nobody is waited for. A connection
     // that stays open would only collect requests, where its end tells containerd what it wants to know.

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::find::find;
+use super::cgroup;
 use super::process::{Process, Role};
 use super::procfs::{self, Stat};
-use super::{Scope, cgroup};
 
 /// A sandbox may have thousands of stubs, which all look the same.
 const PROCESSES: usize = 32;
@@ -21,7 +20,7 @@ const STACKS: usize = 4;
 const TICKS: u64 = 100;
 
 /// A sandbox at one moment.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Evidence {
     /// The processes, stubs last.
     pub processes: Vec<Witness>,
@@ -30,7 +29,7 @@ pub struct Evidence {
 }
 
 /// One process.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Witness {
     /// Its pid.
     pub pid: i32,
@@ -51,7 +50,7 @@ pub struct Witness {
 }
 
 /// One thread.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Thread {
     /// Its id.
     pub tid: i32,
@@ -63,17 +62,13 @@ pub struct Thread {
     pub stack: Option<String>,
 }
 
-/// Looks at each process until `deadline`. With `dump_shim` the real shim is asked for its goroutines first
-/// (SIGUSR1, `pkg/shim` of containerd): they arrive on its log FIFO while this looks at the rest.
-pub fn evidence(scope: &Scope, dump_shim: bool, deadline: Instant) -> Evidence {
-    let mut found = find(scope);
+/// Looks at each of these processes until `deadline`.
+pub fn evidence(found: &[Process], deadline: Instant) -> Evidence {
     let total = found.len();
+    let mut found: Vec<&Process> = found.iter().collect();
     found.sort_by_key(|process| process.role == Role::Stub);
-    if dump_shim {
-        ask_for_goroutines(&found);
-    }
     let uptime = uptime();
-    let in_time = |_: &&Process| Instant::now() < deadline;
+    let in_time = |_: &&&Process| Instant::now() < deadline;
     let processes: Vec<Witness> = found
         .iter()
         .take(PROCESSES)
@@ -83,12 +78,13 @@ pub fn evidence(scope: &Scope, dump_shim: bool, deadline: Instant) -> Evidence {
     Evidence { omitted: total - processes.len(), processes }
 }
 
-fn ask_for_goroutines(found: &[Process]) {
+/// Asks the real shim among these for its goroutines (SIGUSR1, `pkg/shim` of containerd): they arrive in its log. False
+/// if there is none that could answer.
+pub fn ask_for_goroutines(found: &[Process]) -> bool {
     let shim = found.iter().find(|process| process.role == Role::RealShim);
-    if let Some(fd) = shim.and_then(|shim| shim.identity.open().ok()) {
-        fd.send(Signal::SIGUSR1)
-            .unwrap_or_else(|error| log::warn!("guard: SIGUSR1 to the real shim: {error}"));
-    }
+    let Some(shim) = shim.filter(|shim| !matches!(shim.state, 'T' | 't')) else { return false };
+    let sent = shim.identity.open().and_then(|fd| fd.send(Signal::SIGUSR1));
+    sent.inspect_err(|error| log::warn!("guard: SIGUSR1 to the real shim: {error}")).is_ok()
 }
 
 impl Witness {
@@ -133,6 +129,8 @@ fn uptime() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Scope;
+    use crate::sandbox::find::find;
     use crate::sandbox::identity::Identity;
 
     #[test]
@@ -140,13 +138,13 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let guard = Identity::me().ok();
         let scope = Scope { guard, ..Scope::default() };
-        let seen = evidence(&scope, false, Instant::now() + Duration::from_secs(5));
+        let seen = evidence(&find(&scope), Instant::now() + Duration::from_secs(5));
         let witness = seen.processes.iter().find(|one| one.pid == child.id() as i32).unwrap();
         assert_eq!((&witness.role, witness.frozen), (&Role::Other, false));
         assert_eq!(witness.threads.len(), 1);
         assert!(witness.age_s < 600);
         assert!(serde_json::to_string(&seen).unwrap().contains("\"threads\""));
-        let late = evidence(&scope, false, Instant::now());
+        let late = evidence(&find(&scope), Instant::now());
         assert!(late.processes.is_empty() && late.omitted > 0);
         child.kill().unwrap();
         child.wait().unwrap();

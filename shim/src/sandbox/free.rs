@@ -27,46 +27,52 @@ impl Freedoms {
     /// Where nobody knows what the operator allows.
     pub const NONE: Self = Self { network: false, fuse: false };
 
-    /// Aborts the FUSE connections that hold these remnants up, as far as they are this pod's alone.
-    pub fn abort_fuse(self, scope: &Scope, known: &mut Connections, remnants: &[Remnant]) {
+    /// Aborts the FUSE connections that hold these remnants up, as far as they are this pod's alone. Says what it has
+    /// done, to the log as well.
+    pub fn abort_fuse(self, scope: &Scope, known: &mut Connections, remnants: &[Remnant]) -> Vec<String> {
         if !self.fuse || remnants.is_empty() {
-            return;
+            return Vec::new();
         }
-        match fuse::abort(scope, known, remnants) {
-            Ok(aborted) => {
-                for mount in aborted {
-                    log::warn!(
-                        "FUSE mount {mount} does not answer and is this pod's alone: connection aborted"
-                    );
-                }
-            }
-            Err(error) => log::warn!("cannot look for a FUSE mount that hangs: {error}"),
-        }
+        let aborted = fuse::abort(scope, known, remnants).unwrap_or_else(|error| {
+            log::warn!("cannot look for a FUSE mount that hangs: {error}");
+            Vec::new()
+        });
+        let words =
+            |mount| format!("FUSE mount {mount} does not answer and is this pod's alone: connection aborted");
+        let done: Vec<String> = aborted.into_iter().map(words).collect();
+        done.iter().for_each(|line| log::warn!("{line}"));
+        done
     }
 
-    /// Takes the network from these remnants: they cannot use it any more, and IPAM gives the address away.
-    pub fn release_network(self, scope: &Scope, holdings: &Holdings, remnants: &[Remnant]) {
-        let Some(path) = holdings.network_namespace().filter(|_| self.network && !remnants.is_empty()) else {
-            return;
-        };
+    /// Takes the network from these remnants: they cannot use it any more, and IPAM gives the address away. Says what
+    /// it has done, to the log as well.
+    pub fn release_network(self, scope: &Scope, holdings: &Holdings, remnants: &[Remnant]) -> Option<String> {
+        let path = holdings.network_namespace().filter(|_| self.network && !remnants.is_empty())?;
         match network::release(scope, path, remnants) {
-            Ok(done) if done.is_empty() => {}
-            Ok(done) => log::warn!("took the network from what cannot be killed: {}", done.join(", ")),
-            Err(error) => log::warn!("network namespace {} is left as it is: {error}", path.display()),
+            Ok(done) if done.is_empty() => None,
+            Ok(done) => {
+                let line = format!("took the network from what cannot be killed: {}", done.join(", "));
+                log::warn!("{line}");
+                Some(line)
+            }
+            Err(error) => {
+                log::warn!("network namespace {} is left as it is: {error}", path.display());
+                None
+            }
         }
     }
 }
 
 /// Everything that can be released of a sandbox that lives on: its network, and its bundles' mounts. Kills again
-/// what is there; gives what lives all the same.
+/// what is there; gives what lives all the same, and says what was taken.
 pub fn take_from_the_living(
     scope: &Scope,
     holdings: &mut Holdings,
     freedoms: Freedoms,
     deadline: Instant,
-) -> Vec<Remnant> {
+) -> (Vec<Remnant>, Option<String>) {
     let remnants = kill_all(scope, Instant::now());
-    freedoms.release_network(scope, holdings, &remnants);
+    let taken = freedoms.release_network(scope, holdings, &remnants);
     release::release_mounts(holdings, deadline);
-    remnants
+    (remnants, taken)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::mounts::{self, Mount};
 use super::state_file::{self, RunscState};
 use super::{Member, Scope, cgroup, find};
 use crate::file;
@@ -48,6 +49,11 @@ impl Holdings {
         }
         holdings.order();
         holdings
+    }
+
+    /// The mounts in the bundles that are in sight now.
+    pub fn mounts(&self) -> Vec<Mount> {
+        self.members.iter().flat_map(|member| mounts::below(&member.bundle.join("rootfs"))).collect()
     }
 
     /// Takes in the files of containers that nobody remembers, and the cgroups that their states name: a Create

@@ -1,28 +1,17 @@
 //! Whether a sandbox answers: one bounded `runsc state`.
-//!
-//! The guard's server reaps every child, so the exit status may be taken by then. The answer is therefore what
-//! stands on standard output, not how the command ended.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
+use std::io;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::identity::Identity;
-use super::procfs::Stat;
-use super::teardown::kill_tree;
-use crate::kernel::{PidFd, wait_readable};
+use super::child::{self, From};
 
 /// `runsc state` prints a handful of keys.
 const ANSWER_LIMIT: usize = 64 * 1024;
-/// How long a killed command may need to die.
-const KILLED_WITHIN: Duration = Duration::from_millis(100);
 
 #[derive(Deserialize)]
 struct Answer {
@@ -34,57 +23,21 @@ struct Answer {
 /// so a wedged one gives none; then the command is killed with all that it started. A dead sentry is not asked:
 /// that is `stopped`. An error if the command could not be run, which says nothing of the sentry.
 pub fn probe(binary: &Path, runsc_root: &Path, id: &str, timeout: Duration) -> io::Result<Option<String>> {
-    let deadline = Instant::now() + timeout;
     let mut root = OsString::from("--root=");
     root.push(runsc_root);
     let mut command = Command::new(binary);
-    command.arg(root).args(["state", id]).process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn()?;
-    let fd = identity_of(&child);
-    let answer = child.stdout.take().and_then(|stdout| read_until_end(stdout, deadline));
-    end(child, fd, deadline);
-    let answer = answer.and_then(|answer| serde_json::from_slice::<Answer>(&answer).ok());
+    command.arg(root).args(["state", id]);
+    let heard = child::ask(&mut command, From::Stdout, ANSWER_LIMIT, Instant::now() + timeout)?;
+    let answer = heard.whole.then(|| serde_json::from_slice::<Answer>(&heard.text).ok()).flatten();
     Ok(answer.filter(|answer| answer.id == id).map(|answer| answer.status))
-}
-
-/// Sees to it that the command ends, and reaps it unless the server has. One that SIGKILL does not end is left
-/// to the server.
-fn end(mut child: Child, process: Option<(Identity, PidFd)>, deadline: Instant) {
-    if let Some((identity, fd)) = process
-        && !fd.wait(deadline)
-    {
-        kill_tree(identity);
-        if !fd.wait(Instant::now() + KILLED_WITHIN) {
-            return;
-        }
-    }
-    let _ = child.wait();
-}
-
-/// Certain to be our child: one that has ended, was reaped and replaced by a stranger has another parent.
-fn identity_of(child: &Child) -> Option<(Identity, PidFd)> {
-    let stat = Stat::of(i32::try_from(child.id()).ok()?).ok()?;
-    let ours = u32::try_from(stat.parent) == Ok(std::process::id());
-    Some((stat.identity, stat.identity.open().ok().filter(|_| ours)?))
-}
-
-/// All that is written until the other end is closed, or none if that does not happen in time.
-fn read_until_end(stdout: ChildStdout, deadline: Instant) -> Option<Vec<u8>> {
-    let mut file = fs::File::from(std::os::fd::OwnedFd::from(stdout));
-    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
-    while text.len() < ANSWER_LIMIT && wait_readable(file.as_fd(), deadline).ok()? {
-        match file.read(&mut buffer).ok()? {
-            0 => return Some(text),
-            count => text.extend_from_slice(&buffer[..count]),
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::PidFd;
+    use crate::sandbox::identity::Identity;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     fn runsc(script: &str) -> (tempfile::TempDir, std::path::PathBuf) {

@@ -58,7 +58,7 @@ pub fn release_mounts(holdings: &mut Holdings, deadline: Instant) {
 
 /// The mounts still in sight, and the detached ones that somebody holds.
 pub(super) fn mounts_left(holdings: &Holdings) -> Vec<Residue> {
-    let seen = holdings.members.iter().flat_map(|member| mounts::below(&member.bundle.join("rootfs")));
+    let seen = holdings.mounts().into_iter();
     let as_residue = |mount: mounts::Mount| {
         let mounts::Mount { point, kind, source, .. } = mount;
         Residue::Mount { point, kind, source }

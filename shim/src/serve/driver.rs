@@ -7,8 +7,9 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use runsc_guard::guard::Guard;
 use runsc_guard::io::{
-    Answer, CallId, Event, Input, Lane, Op, Outcome, Output, Publication, RequestId, Sentry, Told,
+    Answer, CallId, Event, Input, Lane, Note, Op, Outcome, Output, Publication, RequestId, Sentry, Told,
 };
+use runsc_guard::status::Status;
 use runsc_guard::time::Time;
 use runsc_guard_proto::{Envelope, service};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,9 +17,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use ttrpc::{Request, Response};
 
+use super::chronicle::Chronicle;
+use super::escalation::Escalation;
 use super::publish::Publisher;
 use super::record::Keeper;
-use super::report::Report;
 use super::status::Memory;
 use super::tally::{self, Method, Tally};
 use super::upstream::Upstream;
@@ -70,6 +72,7 @@ pub(super) struct Driver {
     upstream: Upstream,
     publisher: Publisher,
     ladder: effects::Ladder,
+    escalation: Escalation,
     keeper: Keeper,
     memory: Memory,
     tally: Tally,
@@ -86,19 +89,20 @@ impl Driver {
         params: ServeParams,
         real_shim: Identity,
         publisher: Publisher,
+        chronicle: Chronicle,
         reports: UnboundedSender<Message>,
     ) -> Self {
         let mut record = params.record();
         record.guard = Identity::me().ok();
         record.real_shim = Some(real_shim);
-        let report = Report::new(&params.config.report_dir, &params.namespace, &params.sandbox);
         Self {
             guard: Guard::new(params.config.policy.clone(), params.sandbox.clone(), params.container.clone()),
             start: Instant::now(),
             held: BTreeMap::new(),
             upstream: Upstream::new(params.place.real_shim_socket(), reports.clone()),
+            ladder: effects::Ladder::new(&params.config, chronicle.clone(), reports.clone()),
+            escalation: Escalation::new(chronicle, publisher.clone(), &params),
             publisher,
-            ladder: effects::Ladder::new(report, (&params.config).into(), reports.clone()),
             keeper: Keeper::new(record),
             memory: Memory::default(),
             tally: Tally::default(),
@@ -154,6 +158,7 @@ impl Driver {
                 if let Some(Held { method: Some(method), since, .. }) = self.held.remove(&id) {
                     self.tally.request(method, since, tally::Outcome::Abandoned);
                 }
+                self.escalation.abandoned(id);
                 self.input(Input::Abandoned(id), Fresh::Nothing)
             }
             Message::Answered { connection, stream, response } => {
@@ -171,12 +176,18 @@ impl Driver {
             }
             Message::Event(envelope) => {
                 let event: Event = decode::event(&envelope);
-                self.memory.event(&envelope.topic, &event);
+                let line = self.memory.event(&envelope.topic, &event);
+                self.escalation.happened(line);
                 self.input(Input::Event(event), Fresh::Event(envelope))
             }
-            Message::Input(input) => self.input(input, Fresh::Nothing),
+            Message::Input(input) => {
+                if let Input::Rung(done) = &input {
+                    self.escalation.rung_ends(done);
+                }
+                self.input(input, Fresh::Nothing)
+            }
             Message::Status(answer) => {
-                let view = self.guard.status(Time(self.start.elapsed()));
+                let view = view(&self.guard, self.start);
                 let _ = answer.send(status::response(&self.params, view, &self.memory));
                 true
             }
@@ -208,6 +219,7 @@ impl Driver {
             other => other,
         };
         let caller = decode::caller_timeout(request.timeout_nano);
+        self.escalation.asked(id, &request.method, &op);
         let private = request.service == service::GUARD;
         let method = if private { None } else { Method::named(&request.method) };
         self.held.insert(id, Held { request: Some(request), answer, method, since: Instant::now() });
@@ -269,22 +281,27 @@ impl Driver {
             ),
             Output::Rung(rung, budget) => {
                 self.tally.rung(&rung);
+                self.escalation.rung_begins(&rung, budget, || view(&self.guard, self.start), &self.memory);
                 self.ladder.step(rung, budget, self.keeper.scope());
             }
             Output::StopListening => self.stop_listening(),
             Output::Save => self.keeper.save(&self.guard),
-            Output::Note(note) => {
-                self.tally.note(&note);
-                self.memory.note(&note);
-            }
+            Output::Note(note) => self.note(&note),
             Output::Quit => return false,
         }
         true
     }
 
+    fn note(&mut self, note: &Note) {
+        self.tally.note(note);
+        self.memory.note(note);
+        self.escalation.note(note, || view(&self.guard, self.start), &self.memory);
+    }
+
     fn reply(&mut self, id: RequestId, answer: Answer, fresh: &Fresh) {
         let Some(held) = self.held.remove(&id) else { return };
         let outcome = tally::Outcome::of(&answer, fresh.response());
+        self.escalation.answered(id, &answer);
         let response = match (answer, fresh) {
             (Answer::Relay, Fresh::Response(response)) => response.clone(),
             // A private End, whose answer has a form of its own.
@@ -346,6 +363,11 @@ impl Driver {
             }
         }
     }
+}
+
+/// What the state machine knows now.
+fn view(guard: &Guard, start: Instant) -> Status {
+    guard.status(Time(start.elapsed()))
 }
 
 /// Until the state machine wants to be woken; for ever when it does not.

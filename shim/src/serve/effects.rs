@@ -3,29 +3,37 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use runsc_guard::io::{Heard, Input, Rung, RungDone};
 use runsc_guard::policy::rungs;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::report::Report;
+use super::chronicle::Chronicle;
 use super::{Message, encode};
+use crate::config::Config;
 use crate::descriptors;
 use crate::kernel::{PidFd, wait_all};
-use crate::sandbox::evidence::evidence;
+use crate::report::Inventory;
+use crate::sandbox::evidence::{ask_for_goroutines, evidence};
 use crate::sandbox::free::{Freedoms, take_from_the_living};
 use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
 use crate::sandbox::identity::Identity;
+use crate::sandbox::process::Process;
 use crate::sandbox::prove::prove;
 use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
 use crate::sandbox::teardown::{await_death, kill_all, kill_create, kill_sandbox};
-use crate::sandbox::{Scope, find, probe, procfs};
+use crate::sandbox::{Scope, find, probe, procfs, stacks};
 
 /// How long rung 3 kills before it looks for what holds up those that live on.
 const PLAINLY: Duration = Duration::from_millis(200);
+/// What of rung 1 is left for putting away what was seen.
+const PUT_AWAY: Duration = Duration::from_millis(20);
+/// How long what a Create began is looked at before it is killed.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long one wait for the unkillable lasts before it begins anew.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -40,13 +48,15 @@ struct Known {
 pub(crate) struct Ladder {
     known: Arc<Mutex<Option<Known>>>,
     freedoms: Freedoms,
-    report: Report,
+    runsc: PathBuf,
+    chronicle: Chronicle,
     reports: UnboundedSender<Message>,
 }
 
 impl Ladder {
-    pub(crate) fn new(report: Report, freedoms: Freedoms, reports: UnboundedSender<Message>) -> Self {
-        Self { known: Arc::default(), freedoms, report, reports }
+    pub(crate) fn new(config: &Config, chronicle: Chronicle, reports: UnboundedSender<Message>) -> Self {
+        let runsc = config.runsc_binary.clone().into();
+        Self { known: Arc::default(), freedoms: config.into(), runsc, chronicle, reports }
     }
 
     /// Takes one step within `budget`.
@@ -75,13 +85,12 @@ impl Ladder {
         match rung {
             Rung::Evidence => {
                 self.learn(scope);
-                let seen = evidence(scope, true, deadline);
-                self.report.write(&seen);
+                self.look(scope, deadline);
                 RungDone::Evidence
             }
             Rung::Watch => {
                 // Nothing is learned for a ladder that may never begin, or begin with other containers.
-                self.report.write(&evidence(scope, true, deadline));
+                self.look(scope, deadline);
                 RungDone::Watched
             }
             Rung::KillSandbox => {
@@ -94,12 +103,14 @@ impl Ladder {
                 RungDone::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() }
             }
             Rung::KillCreate(container) => {
-                let stuck = end_create(scope, &container, deadline);
+                self.observe(&find::find(scope), deadline.min(Instant::now() + LOOK));
+                let stuck = self.end_create(scope, &container, deadline);
                 RungDone::CreateKilled { container, stuck }
             }
             Rung::Release => {
                 let known = self.lock().take().map(|known| known.holdings);
                 let mut holdings = known.unwrap_or_else(|| Holdings::of(scope, &scope.members));
+                let inventory = self.chronicle.is_open().then(|| Inventory::of(&holdings));
                 let mut left = release(scope, &mut holdings, deadline);
                 if !left.is_empty() {
                     // What a busy node had no time for is done by now, or in another moment.
@@ -108,12 +119,41 @@ impl Ladder {
                 if left.is_empty() {
                     left = prove(scope, &holdings);
                 }
+                if let Some(inventory) = inventory {
+                    self.chronicle.released(inventory.released(&holdings));
+                }
                 RungDone::Released { left: left.iter().map(ToString::to_string).collect() }
             }
             Rung::Free => {
                 self.learn(scope);
                 RungDone::Freed { left: words(&self.free(scope, deadline)) }
             }
+        }
+    }
+
+    /// Rung 1. The sentry is asked while the host's side is looked at, and given up with this rung: what is killed
+    /// next answers nobody.
+    fn look(&self, scope: &Scope, deadline: Instant) {
+        let found = find::find(scope);
+        let deadline = deadline.checked_sub(PUT_AWAY).unwrap_or(deadline);
+        thread::scope(|threads| {
+            let id = scope.sandbox_id().unwrap_or_default();
+            let asks =
+                || self.chronicle.told(stacks::ask(&self.runsc, &scope.runsc_root, id, &found, deadline));
+            if let Err(error) = thread::Builder::new().name("stacks".into()).spawn_scoped(threads, asks) {
+                log::warn!("the sentry is not asked for its stacks: {error}");
+            }
+            self.observe(&found, deadline);
+        });
+    }
+
+    /// What the host's side and the real shim tell.
+    fn observe(&self, found: &[Process], deadline: Instant) {
+        let asked = ask_for_goroutines(found);
+        self.chronicle.saw(evidence(found, deadline));
+        if asked {
+            // What is killed next is what it waits for: later it would tell of something else.
+            self.chronicle.await_goroutines(deadline);
         }
     }
 
@@ -150,6 +190,23 @@ impl Ladder {
         left
     }
 
+    /// Ends what one Create began and releases what it held; says where it hung.
+    fn end_create(&self, scope: &Scope, container: &str, deadline: Instant) -> String {
+        let Some(member) = scope.members.iter().find(|member| member.id == container) else {
+            return "nothing of it was found".to_owned();
+        };
+        let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
+        let inventory = Inventory::of(&holdings);
+        let stuck = where_create_hangs(scope, container);
+        let mut left = words(&kill_create(scope, member, deadline));
+        if left.is_empty() {
+            left = release(scope, &mut holdings, deadline).iter().map(ToString::to_string).collect();
+        }
+        self.chronicle.released(inventory.released(&holdings));
+        self.chronicle.is_stuck(&left);
+        if left.is_empty() { stuck } else { format!("{stuck}; left behind: {}", left.join("; ")) }
+    }
+
     fn name(&self, left: &mut [Remnant]) {
         if let Some(known) = self.lock().as_ref() {
             known.connections.name(left);
@@ -158,7 +215,8 @@ impl Ladder {
 
     fn abort_fuse(&self, scope: &Scope, remnants: &[Remnant]) {
         if let Some(known) = self.lock().as_mut() {
-            self.freedoms.abort_fuse(scope, &mut known.connections, remnants);
+            let done = self.freedoms.abort_fuse(scope, &mut known.connections, remnants);
+            done.iter().for_each(|line| self.chronicle.happened(line));
         }
     }
 
@@ -167,7 +225,8 @@ impl Ladder {
         let Some(mut holdings) = self.lock().as_ref().map(|known| known.holdings.clone()) else {
             return Vec::new();
         };
-        let mut left = take_from_the_living(scope, &mut holdings, self.freedoms, deadline);
+        let (mut left, taken) = take_from_the_living(scope, &mut holdings, self.freedoms, deadline);
+        taken.iter().for_each(|line| self.chronicle.happened(line));
         self.abort_fuse(scope, &left);
         if let Some(known) = self.lock().as_mut() {
             known.holdings = holdings;
@@ -179,22 +238,6 @@ impl Ladder {
 
 fn words(left: &[Remnant]) -> Vec<String> {
     left.iter().map(ToString::to_string).collect()
-}
-
-/// Ends what one Create began and releases what it held; says where it hung.
-fn end_create(scope: &Scope, container: &str, deadline: Instant) -> String {
-    let Some(member) = scope.members.iter().find(|member| member.id == container) else {
-        return "nothing of it was found".to_owned();
-    };
-    let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
-    let stuck = where_create_hangs(scope, container);
-    let left = kill_create(scope, member, deadline);
-    let left: Vec<String> = if left.is_empty() {
-        release(scope, &mut holdings, deadline).iter().map(ToString::to_string).collect()
-    } else {
-        words(&left)
-    };
-    if left.is_empty() { stuck } else { format!("{stuck}; left behind: {}", left.join("; ")) }
 }
 
 fn where_create_hangs(scope: &Scope, container: &str) -> String {

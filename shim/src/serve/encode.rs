@@ -136,7 +136,7 @@ fn process_info(pid: u32) -> ProcessInfo {
     info
 }
 
-fn timestamp(ns: u64) -> MessageField<Timestamp> {
+pub(crate) fn timestamp(ns: u64) -> MessageField<Timestamp> {
     let seconds = i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX);
     let nanos = i32::try_from(ns % 1_000_000_000).unwrap_or(0);
     MessageField::some(Timestamp { seconds, nanos, ..Default::default() })

@@ -3,14 +3,18 @@
 //! The FIFO is opened for reading too, so that it stays open while containerd is away, and never blocks:
 //! what does not fit is dropped.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
+
+use super::chronicle::Chronicle;
 
 /// The most of the real shim's log that is held at a time.
 const CHUNK: usize = 4096;
@@ -38,14 +42,34 @@ impl Log for Journal {
             Level::Debug | Level::Trace => "debug",
         };
         let text = record.args().to_string();
-        let line = format!(
-            "level={level} msg={text:?} sandbox={} namespace={} runtime=io.containerd.runsc-guard.v2\n",
+        let mut line = format!(
+            "level={level} msg={text:?} sandbox={} namespace={} runtime=io.containerd.runsc-guard.v2",
             self.sandbox, self.namespace
         );
+        // The visitor below fails at nothing.
+        let _ = record.key_values().visit(&mut Fields(&mut line));
+        line.push('\n');
         let _ = (&self.fifo).write_all(line.as_bytes());
     }
 
     fn flush(&self) {}
+}
+
+/// The fields of one line, each as `name=value`.
+struct Fields<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        let text = value.to_string();
+        let plain = |one: char| one.is_ascii_alphanumeric() || "-._/:".contains(one);
+        // Writing to a String cannot fail.
+        let _ = if !text.is_empty() && text.chars().all(plain) {
+            write!(self.0, " {key}={text}")
+        } else {
+            write!(self.0, " {key}={text:?}")
+        };
+        Ok(())
+    }
 }
 
 /// Opens containerd's FIFO, and nothing else that may stand in its place.
@@ -69,13 +93,14 @@ pub(crate) fn start(fifo: &Path, sandbox: &str, namespace: &str, debug: bool) {
     }
 }
 
-/// Passes the real shim's log on, as it is.
-pub(crate) fn relay(from: File, to: &Path) -> std::io::Result<()> {
+/// Passes the real shim's log on, as it is; during an escalation its dump of goroutines is kept.
+pub(crate) fn relay(from: File, to: &Path, chronicle: Chronicle) -> std::io::Result<()> {
     let mut receiver = pipe::Receiver::from_file_unchecked(from)?;
     let to = open(to).ok();
     tokio::spawn(async move {
         let mut chunk = vec![0; CHUNK];
         while let Ok(count) = receiver.read(&mut chunk).await {
+            chronicle.hears(&chunk[..count]);
             if let Some(mut to) = to.as_ref() {
                 let _ = to.write_all(&chunk[..count]);
             }
@@ -88,6 +113,15 @@ pub(crate) fn relay(from: File, to: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn fields_are_quoted_where_they_must_be() {
+        let mut line = String::new();
+        for (key, value) in [("left", ""), ("rung", "kill all"), ("took_ms", "12")] {
+            Fields(&mut line).visit_pair(Key::from(key), Value::from(value)).unwrap();
+        }
+        assert_eq!(line, r#" left="" rung="kill all" took_ms=12"#);
+    }
 
     #[test]
     fn only_a_fifo_is_logged_into() {

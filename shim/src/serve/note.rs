@@ -71,7 +71,8 @@ pub(crate) fn words(why: &Why) -> String {
     }
 }
 
-fn name(process: &ProcessId) -> String {
+/// A container, or an exec'd process in one.
+pub(crate) fn name(process: &ProcessId) -> String {
     if process.is_init() {
         process.container.clone()
     } else {

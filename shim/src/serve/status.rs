@@ -39,26 +39,27 @@ impl Memory {
         self.keep(line);
     }
 
-    /// The real shim has published an event.
-    pub(crate) fn event(&mut self, topic: &str, event: &Event) {
+    /// The real shim has published an event; gives it in words.
+    pub(crate) fn event(&mut self, topic: &str, event: &Event) -> &str {
         self.keep(match event {
-            Event::Exit(process, exit) => format!("{topic} {} status {}", name(process), exit.status),
-            Event::Alive(process) => format!("{topic} {}", name(process)),
+            Event::Exit(process, exit) => format!("{topic} {} status {}", note::name(process), exit.status),
+            Event::Alive(process) => format!("{topic} {}", note::name(process)),
             Event::Other => topic.to_owned(),
-        });
+        })
     }
 
-    fn keep(&mut self, line: String) {
+    /// What is remembered, and how long ago it was.
+    pub(crate) fn happenings(&self) -> impl Iterator<Item = (Duration, &str)> {
+        self.last.iter().map(|(at, text)| (at.elapsed(), text.as_str()))
+    }
+
+    fn keep(&mut self, line: String) -> &str {
         if self.last.len() == REMEMBERED {
             self.last.pop_front();
         }
         self.last.push_back((Instant::now(), line));
+        self.last.back().map_or("", |(_, line)| line)
     }
-}
-
-fn name(process: &ProcessId) -> String {
-    let ProcessId { container, exec } = process;
-    if process.is_init() { container.clone() } else { format!("{container}/{exec}") }
 }
 
 /// The answer to Status.
@@ -141,7 +142,7 @@ fn stage(stage: Stage) -> &'static str {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

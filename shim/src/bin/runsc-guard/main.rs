@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! survey (/proc, files, guards) --> judge (pure) --> list | show | reap
-//! reports (files) --> verdict (pure) --> reports
+//! reports (files) --> verdict (pure, with known_hangs.toml) --> reports
 //! doctor: gather (bounded) --> judge (pure) --> print
 //! survey, guards, reports --> metrics
 //! ```

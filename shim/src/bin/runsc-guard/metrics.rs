@@ -68,7 +68,7 @@ pub(crate) struct Gatherer {
     report_dir: Option<PathBuf>,
     ledger: Ledger,
     /// Reports that were read and still lie there.
-    known: BTreeSet<PathBuf>,
+    known: reports::Known,
     /// Reports that were ever seen.
     reports: Samples,
 }
@@ -79,7 +79,7 @@ impl Gatherer {
             scope: scope.clone(),
             report_dir: args.report_dir.clone(),
             ledger: Ledger::default(),
-            known: BTreeSet::new(),
+            known: reports::Known::new(),
             reports: Samples::default(),
         }
     }
@@ -121,7 +121,7 @@ impl Gatherer {
 
     fn count_reports(&mut self) {
         // Old reports make room for new ones.
-        self.known.retain(|report| report.exists());
+        self.known.retain(|report, _| report.exists());
         for namespace in reports::new(&self.scope, self.report_dir.as_deref(), &mut self.known) {
             self.reports.add(Metric::Reports, &[&namespace], 1);
         }

@@ -13,6 +13,7 @@ use crate::model::Sandbox;
 use crate::paint::{self, span};
 use crate::survey::survey;
 
+mod account;
 mod by_guard;
 mod by_hand;
 mod choose;

@@ -1,19 +1,20 @@
-//! `reports`: what guards, and `reap`, have written down before they touched anything.
+//! `reports`: what guards, and `reap`, have written down of each escalation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shim::file;
-use shim::sandbox::evidence::Evidence;
+use shim::report::{Report, VERSION, is_report};
 
 use crate::args::{Form, Reports, Scope};
 use crate::survey::guards;
 
+mod goroutines;
 mod text;
 mod verdict;
 
@@ -24,34 +25,45 @@ const LIMIT: u64 = 4 << 20;
 /// How often is looked for new ones.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// One report, as it is written; later versions may add fields.
-#[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Report {
-    version: u32,
-    namespace: String,
-    sandbox: String,
-    taken_at_ns: u64,
-    evidence: Evidence,
+/// One report.
+#[derive(Debug, Serialize)]
+pub(crate) struct Stored {
+    /// What it says in one line.
+    verdict: String,
     /// Where it lies.
-    #[serde(skip_deserializing)]
     file: PathBuf,
+    /// As it was written.
+    #[serde(flatten)]
+    report: Report,
 }
 
-impl Report {
+impl Stored {
+    /// None if it cannot be read, or is of a later format than this command knows.
     fn read(path: &Path) -> Option<Self> {
-        let mut report: Self = serde_json::from_slice(&file::read(path, LIMIT).ok()?).ok()?;
-        report.file = path.to_owned();
-        Some(report)
+        let report: Report = serde_json::from_slice(&file::read(path, LIMIT).ok()?).ok()?;
+        (report.version <= VERSION).then(|| Self::of(report, path))
+    }
+
+    fn of(report: Report, path: &Path) -> Self {
+        Self { verdict: verdict::verdict(&report), file: path.to_owned(), report }
     }
 
     fn taken_at(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.taken_at_ns)
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.report.taken_at_ns)
+    }
+
+    /// Whether nothing will be added to it.
+    fn is_over(&self) -> bool {
+        self.report.version == 1 || self.report.ended_ms.is_some()
     }
 }
 
+/// The reports told of, and whether each was over then.
+pub(crate) type Known = BTreeMap<PathBuf, bool>;
+
 /// Prints them.
 pub(crate) fn run(scope: &Scope, args: &Reports) -> Result<ExitCode> {
-    let mut known = BTreeSet::new();
+    let mut known = Known::new();
     let reports = unseen(scope, args, &mut known);
     if let (Some(id), true, false) = (&args.id, reports.is_empty(), args.follow) {
         bail!("no report of a sandbox whose id begins with {id:?} in {}", folders(args).join(", "));
@@ -72,7 +84,7 @@ pub(crate) fn run(scope: &Scope, args: &Reports) -> Result<ExitCode> {
 }
 
 /// Prints these; false when nobody reads any more.
-fn tell(reports: &[Report], args: &Reports) -> Result<bool> {
+fn tell(reports: &[Stored], args: &Reports) -> Result<bool> {
     for report in reports {
         let text = match (args.output, &args.id) {
             // A line each, for who follows.
@@ -95,33 +107,32 @@ fn write(text: &str) -> Result<bool> {
     }
 }
 
-/// The reports in scope that were not there before, the oldest first.
-fn unseen(scope: &Scope, args: &Reports, known: &mut BTreeSet<PathBuf>) -> Vec<Report> {
+/// The reports in scope that were not there before, or are over only now, the oldest first.
+fn unseen(scope: &Scope, args: &Reports, known: &mut Known) -> Vec<Stored> {
     let files = folders(args).into_iter().flat_map(|folder| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path())
     });
-    let new: Vec<PathBuf> = files.filter(|path| is_report(path) && known.insert(path.clone())).collect();
-    let meant = |report: &Report| {
-        args.id.as_ref().is_none_or(|id| report.sandbox.starts_with(id.as_str()))
-            && scope.namespace.as_ref().is_none_or(|name| report.namespace == *name)
+    let named = |path: &PathBuf| path.file_name().is_some_and(|name| is_report(&name.to_string_lossy()));
+    let open = files.filter(|path| named(path) && known.get(path) != Some(&true)).collect::<Vec<_>>();
+    let meant = |stored: &Stored| {
+        let Report { sandbox, namespace, .. } = &stored.report;
+        args.id.as_ref().is_none_or(|id| sandbox.starts_with(id.as_str()))
+            && scope.namespace.as_ref().is_none_or(|name| namespace == name)
     };
-    let mut reports: Vec<Report> = new.iter().filter_map(|path| Report::read(path)).filter(meant).collect();
-    reports.sort_by_key(|report| report.taken_at_ns);
-    reports
+    let mut news: Vec<Stored> = open.iter().filter_map(|path| Stored::read(path)).filter(meant).collect();
+    news.retain(|stored| known.insert(stored.file.clone(), stored.is_over()) != Some(stored.is_over()));
+    news.sort_by_key(|stored| stored.report.taken_at_ns);
+    news
 }
 
 /// The containerd namespaces of the reports that were not known, one for each; in this folder only, or in all.
-pub(crate) fn new(scope: &Scope, folder: Option<&Path>, known: &mut BTreeSet<PathBuf>) -> Vec<String> {
+pub(crate) fn new(scope: &Scope, folder: Option<&Path>, known: &mut Known) -> Vec<String> {
     let args =
         Reports { id: None, follow: false, output: Form::Text, report_dir: folder.map(Path::to_owned) };
-    unseen(scope, &args, known).into_iter().map(|report| report.namespace).collect()
-}
-
-/// `<milliseconds>-<namespace>-<id>.json`; a draft begins with a dot.
-fn is_report(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with(".json") && name.split('-').next().is_some_and(|time| time.parse::<u64>().is_ok())
+    let before: BTreeSet<PathBuf> = known.keys().cloned().collect();
+    let news = unseen(scope, &args, known).into_iter().filter(|stored| !before.contains(&stored.file));
+    news.map(|stored| stored.report.namespace).collect()
 }
 
 fn folders(args: &Reports) -> Vec<String> {
@@ -136,7 +147,7 @@ fn folders(args: &Reports) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shim::serve::report;
+    use shim::report::Folder;
 
     fn args(folder: &Path, id: Option<&str>) -> Reports {
         Reports {
@@ -148,23 +159,31 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_once_and_in_order() {
-        let folder = tempfile::tempdir().unwrap();
+    fn what_was_written_is_read_once_in_order_and_again_when_it_is_over() {
+        let base = tempfile::tempdir().unwrap();
         let scope = |name: Option<&str>| Scope { namespace: name.map(str::to_owned), runsc_root: Vec::new() };
-        let write = |namespace: &str, id: &str| {
-            let evidence = Evidence { processes: Vec::new(), omitted: 3 };
-            report::Report::new(folder.path(), namespace, id).try_write(&evidence).unwrap()
-        };
-        std::fs::write(folder.path().join("1-ns-broken.json"), "{").unwrap();
-        std::fs::write(folder.path().join("notes.json"), "{}").unwrap();
-        let (first, second) = (write("k8s.io", "aaa1"), write("other", "bbb1"));
-        let mut known = BTreeSet::new();
-        let all = unseen(&scope(None), &args(folder.path(), None), &mut known);
-        assert_eq!(all.iter().map(|one| one.file.clone()).collect::<Vec<_>>(), [first, second]);
-        assert!(unseen(&scope(None), &args(folder.path(), None), &mut known).is_empty());
-        write("k8s.io", "ccc1");
-        assert_eq!(unseen(&scope(None), &args(folder.path(), None), &mut known).len(), 1);
-        let of = |name, id| unseen(&scope(name), &args(folder.path(), id), &mut BTreeSet::new()).len();
+        let folder = Folder::new(base.path());
+        let begin = |namespace: &str, id: &str, at: u64| Report::begin(namespace, id, at * 1_000_000_000);
+        let write = |report: &Report| folder.write(report).unwrap();
+        for (name, text) in [
+            ("1-ns-broken.json", "{"),
+            ("notes.json", "{}"),
+            ("2-ns-later.json", r#"{"version":3,"namespace":"k8s.io","sandbox":"a","taken_at_ns":1}"#),
+        ] {
+            std::fs::write(base.path().join(name), text).unwrap();
+        }
+        let (mut one, other) = (begin("k8s.io", "aaa1", 1), begin("other", "bbb1", 2));
+        let files = [write(&one), write(&other)];
+        let mut known = Known::new();
+        let mut news = || unseen(&scope(None), &args(base.path(), None), &mut known);
+        assert_eq!(news().iter().map(|one| one.file.clone()).collect::<Vec<_>>(), files);
+        assert!(news().is_empty());
+        one.ended_ms = Some(7);
+        write(&one);
+        assert_eq!(news().len(), 1);
+        write(&begin("k8s.io", "ccc1", 3));
+        assert_eq!(news().len(), 1);
+        let of = |name, id| unseen(&scope(name), &args(base.path(), id), &mut Known::new()).len();
         assert_eq!((of(Some("k8s.io"), None), of(None, Some("bb")), of(None, Some("x"))), (2, 1, 0));
     }
 }

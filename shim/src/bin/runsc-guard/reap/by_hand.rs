@@ -15,15 +15,16 @@ use shim::kernel::wait_all;
 use shim::lock::Lock;
 use shim::orphan;
 use shim::place::{Base, Place};
+use shim::report::Inventory;
 use shim::sandbox::Scope;
-use shim::sandbox::evidence::evidence;
+use shim::sandbox::holdings::Holdings;
 use shim::sandbox::process::Role;
 use shim::sandbox::prove::prove;
 use shim::sandbox::release::release;
 use shim::sandbox::remnant::Remnant;
 use shim::sandbox::teardown::{kill_all, kill_sandbox};
-use shim::serve::report::Report;
 
+use super::account::Account;
 use super::{End, Progress, until};
 use crate::args::Reap;
 use crate::model::{Found, Guard, Sandbox, Task};
@@ -31,8 +32,6 @@ use crate::show::details::{holdings, processes, scopes, sockets};
 
 /// How long another one may hold the lock: a whole ladder.
 const LOCKED: Duration = Duration::from_secs(5);
-/// Rung 1.
-const EVIDENCE: Duration = Duration::from_millis(500);
 /// Rungs 2 and 3 each, on a node that may be very busy.
 const KILL: Duration = Duration::from_secs(3);
 /// What a real shim may take to see its sandbox die and to report that.
@@ -56,11 +55,17 @@ pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result
             "the sentry of {id} has ended since it was looked at; look again"
         );
     }
-    observe(found, args, progress);
-    match (&found.guard, &found.place) {
-        (Guard::None, _) | (_, None) => unguarded(found, progress),
-        (_, Some(place)) => in_guards_place(found, place, progress),
-    }
+    // Before anything is killed: a real shim that sees its sandbox die, and containerd when a shim is dead, remove
+    // what tells.
+    let mut holdings = holdings(found);
+    let inventory = Inventory::of(&holdings);
+    let mut account = observe(sandbox, args, progress);
+    let end = match (&found.guard, &found.place) {
+        (Guard::None, _) | (_, None) => unguarded(found, &mut holdings, &mut account, progress),
+        (_, Some(place)) => in_guards_place(found, place, &mut account, progress),
+    }?;
+    account.end(inventory, &holdings, &end.left);
+    Ok(end)
 }
 
 /// A guarded sandbox has a lock of its own, which `start` and `delete` take too.
@@ -71,34 +76,38 @@ fn lock(found: &Found) -> Result<Lock> {
 }
 
 /// Rung 1.
-fn observe(found: &Found, args: &Reap, progress: &Progress) {
-    let scope = scopes(found).swap_remove(0);
-    let seen = evidence(&scope, false, Instant::now() + EVIDENCE);
-    let count = seen.processes.len() + seen.omitted;
-    let report = Report::new(&args.report_dir, &found.namespace, &found.id).try_write(&seen);
-    let what = match report {
-        Ok(path) => format!("{count} processes, {}", path.display()),
+fn observe(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Account {
+    let account = Account::begin(sandbox, &args.report_dir);
+    let (count, file) = (account.seen(), account.file());
+    let what = match &account.written {
+        Ok(()) => format!("{count} processes, {file}"),
         Err(error) => format!("{count} processes, no report in {}: {error}", args.report_dir.display()),
     };
     progress.line("1 evidence", &what);
+    account
 }
 
 /// The whole of it, guard and real shim included; how it ended is written down for containerd's `delete`.
-fn in_guards_place(found: &Found, place: &Place, progress: &Progress) -> Result<End> {
+fn in_guards_place(found: &Found, place: &Place, account: &mut Account, progress: &Progress) -> Result<End> {
     let bundle = found.containers.first().map(|root| root.bundle.clone()).unwrap_or_default();
     let mut record = orphan::learn(place, &found.namespace, &found.id, &found.id, &bundle);
     progress.line("2-3 kill everything", &format!("{} containers, guard included", record.members.len()));
-    let left = orphan::bury(&mut record, place, Instant::now() + KILL + RELEASE);
+    let left = account.rung("kill all, release", KILL + RELEASE, |_| {
+        let left = orphan::bury(&mut record, place, Instant::now() + KILL + RELEASE);
+        (left.clone(), left)
+    });
     progress.line("4-5 release and prove", "");
     Ok(End { left, note: "containerd learns the exits (137) when it next asks".to_owned() })
 }
 
-fn unguarded(found: &Found, progress: &Progress) -> Result<End> {
-    let scopes = scopes(found);
-    // Before anything is killed: a real shim that sees its sandbox die, and containerd when a shim is dead, remove
-    // what tells.
-    let (mut holdings, sockets) = (holdings(found), sockets(found));
-    let left = kill(&scopes, kill_sandbox);
+fn unguarded(
+    found: &Found,
+    holdings: &mut Holdings,
+    account: &mut Account,
+    progress: &Progress,
+) -> Result<End> {
+    let (scopes, sockets) = (scopes(found), sockets(found));
+    let left = account.rung("kill sandbox", KILL, |_| told(kill(&scopes, kill_sandbox)));
     progress.line("2 kill the sandbox", &words(&left));
     let shims_go_on = !found.real_shims.is_empty() && found.real_shims.iter().all(|shim| !shim.is_held());
     if shims_go_on && !left.is_empty() {
@@ -117,7 +126,7 @@ fn unguarded(found: &Found, progress: &Progress) -> Result<End> {
         progress.line("the real shim does not go on", "");
     }
     end_shims(found);
-    let left = kill(&scopes, kill_all);
+    let left = account.rung("kill all", KILL, |_| told(kill(&scopes, kill_all)));
     progress.line("3 kill everything", &words(&left));
     if !left.is_empty() {
         // What lives may still use what would be released.
@@ -125,15 +134,17 @@ fn unguarded(found: &Found, progress: &Progress) -> Result<End> {
         return Ok(End { left: processes_left(&left), note });
     }
     let Some(scope) = scopes.last() else { bail!("nothing is known of it") };
-    let released = release(scope, &mut holdings, Instant::now() + RELEASE);
-    let mut left: Vec<String> = Vec::new();
-    left.extend(sockets.iter().filter_map(|socket| remove_socket(socket).err()));
-    progress.line("4 release", "");
-    let residue = if released.is_empty() { prove(scope, &holdings) } else { released };
-    progress.line("5 prove", "");
-    left.extend(residue.iter().map(ToString::to_string));
-    left.sort();
-    left.dedup();
+    let left = account.rung("release", RELEASE, |_| {
+        let released = release(scope, holdings, Instant::now() + RELEASE);
+        let mut left: Vec<String> = sockets.iter().filter_map(|socket| remove_socket(socket).err()).collect();
+        progress.line("4 release", "");
+        let residue = if released.is_empty() { prove(scope, holdings) } else { released };
+        progress.line("5 prove", "");
+        left.extend(residue.iter().map(ToString::to_string));
+        left.sort();
+        left.dedup();
+        (left.clone(), left)
+    });
     Ok(End { left, note: "containerd learns the exits when it finds the real shim gone".to_owned() })
 }
 
@@ -171,6 +182,12 @@ fn kill(scopes: &[Scope], rung: impl Fn(&Scope, Instant) -> Vec<Remnant>) -> Vec
     left.retain(|remnant| remnant.identity.is_alive());
     left.dedup_by_key(|remnant| remnant.identity);
     left
+}
+
+/// With what is left in words.
+fn told(left: Vec<Remnant>) -> (Vec<Remnant>, Vec<String>) {
+    let words = processes_left(&left);
+    (left, words)
 }
 
 fn processes_left(left: &[Remnant]) -> Vec<String> {

@@ -1,0 +1,96 @@
+//! What is written down of a sandbox that is ended by hand, as its guard would have done.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use shim::report::{Folder, Inventory, Report};
+use shim::sandbox::evidence::evidence;
+use shim::sandbox::holdings::Holdings;
+use shim::sandbox::process::Role;
+use shim::sandbox::{find, stacks};
+
+use crate::model::{Found, Sandbox, Sign};
+use crate::show::details::scopes;
+
+/// Rung 1.
+const EVIDENCE: Duration = Duration::from_millis(500);
+
+/// The report, which is written anew whenever there is more to tell. What cannot be written is said once.
+pub(super) struct Account {
+    folder: Folder,
+    report: Report,
+    /// Whether the last attempt to write it succeeded, and what it said otherwise.
+    pub(super) written: Result<(), String>,
+}
+
+impl Account {
+    /// Begins with what can be seen before anything is touched.
+    pub(super) fn begin(sandbox: &Sandbox, folder: &Path) -> Self {
+        let found = &sandbox.found;
+        let mut report = Report::begin(&found.namespace, &found.id, now_ms() * 1_000_000);
+        let signs: Vec<String> = sandbox.signs.iter().map(Sign::line).collect();
+        let signs = if signs.is_empty() { String::new() } else { format!(" ({})", signs.join("; ")) };
+        (report.sign, report.since_ms) = (format!("an operator asked for its end{signs}"), now_ms());
+        let mut account = Self { folder: Folder::new(folder), report, written: Ok(()) };
+        account.rung("evidence", EVIDENCE, |report| {
+            look(found, report);
+            ((), Vec::new())
+        });
+        account
+    }
+
+    /// How many processes were seen.
+    pub(super) fn seen(&self) -> usize {
+        self.report.evidence.processes.len() + self.report.evidence.omitted
+    }
+
+    /// Where it lies.
+    pub(super) fn file(&self) -> String {
+        self.folder.file(&self.report).display().to_string()
+    }
+
+    /// Takes a rung, which gives its result and what it has left in words, and writes down how it went.
+    pub(super) fn rung<T>(
+        &mut self,
+        name: &str,
+        budget: Duration,
+        take: impl FnOnce(&mut Report) -> (T, Vec<String>),
+    ) -> T {
+        let budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX);
+        self.report.rung_begins(name, now_ms(), budget_ms);
+        let (result, left) = take(&mut self.report);
+        self.report.rung_ends(name, now_ms(), &left);
+        self.write();
+        result
+    }
+
+    /// What the sandbox held before is released by now, but for what is `left`.
+    pub(super) fn end(&mut self, inventory: Inventory, holdings: &Holdings, left: &[String]) {
+        self.report.released = inventory.released(holdings);
+        self.report.is_left(left);
+        self.report.ended_ms = left.is_empty().then(now_ms);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        self.written = self.folder.write(&self.report).map(drop).map_err(|error| error.to_string());
+    }
+}
+
+fn look(found: &Found, report: &mut Report) {
+    let deadline = Instant::now() + EVIDENCE;
+    let scope = scopes(found).swap_remove(0);
+    let processes = find::find(&scope);
+    report.evidence = evidence(&processes, deadline);
+    let sentry = processes.iter().find(|process| process.role == Role::Sentry);
+    // The very program that the sentry runs: which one is installed now, and where, nobody here knows.
+    let runsc = sentry.map(|sentry| format!("/proc/{}/exe", sentry.identity.pid)).unwrap_or_default();
+    let told = stacks::ask(runsc.as_ref(), &found.runsc_root, &found.id, &processes, deadline);
+    (report.stacks, report.runsc_version) = (told.stacks, told.version);
+    report.goroutines.note = "not asked for: where the real shim logs to is containerd's".to_owned();
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

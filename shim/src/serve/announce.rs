@@ -1,0 +1,49 @@
+//! An event for each escalation, for those who watch containerd's events and not its log.
+//!
+//! `ctr events`, and whoever decodes by containerd's registry, shows only payloads of types that are linked into it.
+//! `containerd.types.Sandbox` is, since 1.7: it names a sandbox and carries labels, and no event of containerd's own
+//! has it, so nobody can take ours for one of those, as they could a `ContainerUpdate`. `google.protobuf.Struct`,
+//! which would be neutral too, is not linked into `ctr`. An older `ctr` leaves the event out with a warning.
+//!
+//! The topic is our own, and who acts on events asks for topics: CRI for `/tasks/oom` and `/images/`
+//! (internal/cri/server/service.go), moby for `/tasks/` (libcontainerd/remote/client.go). containerd itself passes
+//! events on unread.
+
+use runsc_guard_proto::protobuf::well_known_types::any::Any;
+use runsc_guard_proto::protobuf::{Message as _, MessageField};
+use runsc_guard_proto::{Envelope, sandbox::Sandbox};
+
+use super::encode;
+
+const TOPIC: &str = "/runsc-guard/escalation";
+
+/// The event about this sandbox with these labels.
+pub(super) fn escalation(namespace: &str, sandbox: &str, labels: Vec<(&str, String)>) -> Envelope {
+    let mut content = Sandbox::new();
+    content.sandbox_id = sandbox.to_owned();
+    content.labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut any = Any::new();
+    any.type_url = "containerd.types.Sandbox".to_owned();
+    any.value = content.write_to_bytes().unwrap_or_default();
+    let mut envelope = Envelope::new();
+    envelope.timestamp = encode::timestamp(encode::wall_clock_ns());
+    envelope.namespace = namespace.to_owned();
+    envelope.topic = TOPIC.to_owned();
+    envelope.event = MessageField::some(any);
+    envelope
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escalation_reads_back_as_a_sandbox_with_labels() {
+        let envelope = escalation("ns", "box", vec![("phase", "begins".to_owned())]);
+        assert_eq!((envelope.namespace.as_str(), envelope.topic.as_str()), ("ns", TOPIC));
+        let any = envelope.event.unwrap();
+        assert_eq!(any.type_url, "containerd.types.Sandbox");
+        let content = Sandbox::parse_from_bytes(&any.value).unwrap();
+        assert_eq!((content.sandbox_id.as_str(), content.labels["phase"].as_str()), ("box", "begins"));
+    }
+}
