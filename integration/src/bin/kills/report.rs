@@ -15,6 +15,9 @@ pub(crate) fn versions(host: &Host) -> Vec<(&'static str, String)> {
         let text = answer.map(|answer| answer.stdout + &answer.stderr).unwrap_or_default();
         text.lines().next().unwrap_or("unknown").to_owned()
     };
+    // What a builder of kernels appends says nothing here.
+    let kernel = first_line("uname".as_ref(), &["-sr"]);
+    let kernel = kernel.split('-').next().unwrap_or_default().to_owned();
     let size = std::fs::metadata(&parts.guard).map(|meta| meta.len()).unwrap_or_default();
     let folder = |program: &std::path::Path| {
         let folder = program.parent().and_then(std::path::Path::parent).and_then(std::path::Path::file_name);
@@ -31,7 +34,7 @@ pub(crate) fn versions(host: &Host) -> Vec<(&'static str, String)> {
         ),
         ("containerd", first_line(&parts.containerd, &["--version"])),
         ("gVisor and containerd, pinned", folder(&parts.runsc)),
-        ("kernel", first_line("uname".as_ref(), &["-sr"])),
+        ("kernel", kernel),
         ("processors", std::thread::available_parallelism().map_or(0, usize::from).to_string()),
     ]
 }

@@ -193,7 +193,8 @@ fn versions() -> Result<String> {
         "containerd {}, gVisor {}, Linux {}",
         pinned("containerd", "github.com/containerd/containerd/v2")?,
         pinned("gvisor", "gvisor.dev/gvisor")?,
-        kernel.trim()
+        // What a builder of kernels appends says nothing here.
+        kernel.trim().split('-').next().unwrap_or_default()
     ))
 }
 
