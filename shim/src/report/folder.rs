@@ -53,7 +53,8 @@ impl Folder {
             .flatten()
             .filter(|entry| entry.file_name().to_str().is_some_and(is_report) && entry.path() != path)
             .filter_map(|entry| {
-                let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+                // Of a link that somebody has planted this is the link itself, and that is what goes.
+                let meta = entry.metadata().ok().filter(|meta| !meta.is_dir())?;
                 Some((meta.modified().ok()?, entry.path(), meta.len()))
             })
             .collect();
