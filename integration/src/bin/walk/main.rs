@@ -19,7 +19,7 @@ use std::{
 };
 
 const SOON: Duration = Duration::from_secs(20);
-/// What `ls`, `show` and `doctor` promise, whatever hangs.
+/// What `ls`, `show`, `doctor` and `metrics` promise, whatever hangs.
 const PROMISE: Duration = Duration::from_secs(2);
 const HEALTHY: [&str; 3] = ["healthy-1", "healthy-2", "healthy-3"];
 
@@ -95,6 +95,7 @@ fn through(host: &Host, guarded: bool) -> Result<()> {
     node.look(&["ls"])?;
     node.look(&["show", "orphan"])?;
     node.look(&["doctor"])?;
+    node.look(&["metrics"])?;
     node.does(&["reap", "--orphaned", "--dry-run"], 0)?;
     node.does(&["reap", "--orphaned", "--yes"], 0)?;
 
@@ -160,7 +161,7 @@ impl Node<'_> {
         let reports = self.host.path().join("reports");
         match args[0] {
             "doctor" => command.arg("--containerd-config").arg(config).arg("--address").arg(socket),
-            "reap" | "reports" => command.arg("--report-dir").arg(reports),
+            "reap" | "reports" | "metrics" => command.arg("--report-dir").arg(reports),
             _ => &mut command,
         };
         let outcome = run(&mut command, b"", 3 * SOON)?;
