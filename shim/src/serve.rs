@@ -123,9 +123,11 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
     if let Ok(_lock) = Lock::take(&place.lock, Instant::now() + LEAVING) {
         place.remove().with_context(|| format!("cannot remove {}", place.folder.display()))?;
     }
-    sweep::sweep(&place);
     chronicle.close(LAST_REPORT);
-    deliver_rest(address, served?)
+    let told = served.and_then(|events| deliver_rest(address, events));
+    // Last: it takes its time where many guards were killed, and nobody waits for it.
+    sweep::sweep(&place);
+    told
 }
 
 /// Nothing is left but to tell a containerd that comes back, or is busy, what it has not heard yet.
