@@ -50,10 +50,7 @@ impl Guard {
         process: ProcessId,
         caller: Option<Duration>,
     ) {
-        let limit = match kind {
-            Kind::Stats => self.policy.stats_deadline,
-            _ => self.policy.query_deadline,
-        };
+        let limit = self.question_limit(kind);
         let now = self.now;
         let open = matches!(self.phase, Phase::Open);
         let Some(ask) = self.ask(kind, &process) else {
@@ -77,6 +74,14 @@ impl Guard {
         if let Some(ask) = self.ask(kind, &process) {
             ask.call = Some(call);
             ask.sent = now;
+        }
+    }
+
+    /// The configured time of a question.
+    pub(crate) fn question_limit(&self, kind: Kind) -> Duration {
+        match kind {
+            Kind::Stats => self.policy.stats_deadline,
+            _ => self.policy.query_deadline,
         }
     }
 

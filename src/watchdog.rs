@@ -37,16 +37,13 @@ impl Guard {
     /// An answer is due. A caller's own short timeout says nothing about the real shim.
     pub(crate) fn suspect_if_late(&mut self, kind: Kind, process: &ProcessId, since: Time) {
         let now = self.now;
-        let limit = match kind {
-            Kind::State | Kind::Pids => self.policy.query_deadline,
-            Kind::Stats => self.policy.stats_deadline,
-            Kind::Start if process.is_init() => self.policy.start_deadline,
-            Kind::Start | Kind::Exec | Kind::Plain(_) => self.policy.exec_deadline,
+        let (asked, limit) = match kind {
+            Kind::State | Kind::Pids | Kind::Stats => {
+                (self.ask(kind, process).map(|ask| ask.sent), self.question_limit(kind))
+            }
+            Kind::Start if process.is_init() => (Some(since), self.policy.start_deadline),
+            Kind::Start | Kind::Exec | Kind::Plain(_) => (Some(since), self.policy.exec_deadline),
             _ => return,
-        };
-        let asked = match kind {
-            Kind::State | Kind::Pids | Kind::Stats => self.ask(kind, process).map(|ask| ask.sent),
-            _ => Some(since),
         };
         if let Some(asked) = asked.filter(|asked| now >= *asked + limit) {
             self.suspect(asked);
