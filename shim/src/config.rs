@@ -21,7 +21,7 @@ mod bounds;
 mod tests;
 
 pub use annotations::{PREFIX as ANNOTATIONS, apply as apply_annotations};
-pub use bounds::{Accepted, Bounds};
+pub use bounds::{Accepted, Bounds, KEYS};
 
 /// The most that is read; a real one has a few hundred bytes.
 const MAX_FILE: u64 = 1 << 20;

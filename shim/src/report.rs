@@ -13,7 +13,7 @@ use crate::sandbox::stacks::Dump;
 mod folder;
 mod inventory;
 
-pub use folder::{Folder, is_report};
+pub use folder::{Folder, KEPT, WEIGHT, is_report};
 pub use inventory::Inventory;
 
 /// The format written; readers take every one before it.

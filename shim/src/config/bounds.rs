@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::Config;
 
 /// All keys, as an operator may look them up in an error.
-pub(super) const KEYS: [&str; 17] = [
+pub const KEYS: [&str; 17] = [
     "shim",
     "create_deadline",
     "start_deadline",

@@ -11,9 +11,9 @@ use super::Report;
 use crate::file;
 
 /// Reports kept.
-const KEPT: usize = 100;
+pub const KEPT: usize = 100;
 /// What they may weigh in all.
-const WEIGHT: u64 = 64 << 20;
+pub const WEIGHT: u64 = 64 << 20;
 
 /// A folder with reports.
 #[derive(Clone, Debug)]

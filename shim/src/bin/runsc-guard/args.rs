@@ -139,6 +139,9 @@ pub(crate) enum Command {
     /// Write the manual pages into a folder
     #[command(hide = true)]
     Man { folder: PathBuf },
+    /// Print the configuration reference
+    #[command(hide = true)]
+    Configuration { form: Reference },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -250,6 +253,15 @@ pub(crate) enum Exposition {
     Openmetrics,
     /// Prometheus's text format
     Prometheus,
+}
+
+/// A form of the configuration reference; its manual page comes with the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reference {
+    /// A page
+    Markdown,
+    /// An example, each key at its default
+    Toml,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -56,5 +56,6 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Metrics(metrics) => metrics::run(&scope, &metrics),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),
+        Command::Configuration { form } => generate::configuration(form),
     }
 }
