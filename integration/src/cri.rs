@@ -93,7 +93,8 @@ impl Cri {
         self.run_pod_with(handler, name, Some(context))
     }
 
-    fn run_pod_with(
+    /// The same with what a pod may want of the node: its namespaces, its user ids.
+    pub fn run_pod_with(
         &self,
         handler: &str,
         name: &str,
@@ -173,23 +174,22 @@ impl Cri {
             readonly: true,
             ..Default::default()
         };
+        let mounts = volumes.iter().map(mount).collect();
+        self.create_container_of(pod, ContainerConfig { mounts, ..container_config(name, attempt, command) })
+    }
+
+    /// The same with all that a kubelet may say of a container, see [`container_config`].
+    pub fn create_container_of(&self, pod: &Pod, config: ContainerConfig) -> Result<PodContainer> {
         let request = CreateContainerRequest {
             pod_sandbox_id: pod.id.clone(),
-            config: Some(ContainerConfig {
-                metadata: Some(ContainerMetadata { name: name.to_owned(), attempt }),
-                image: Some(ImageSpec { image: crate::image::NAME.to_owned(), ..Default::default() }),
-                command: command.iter().map(|word| (*word).to_owned()).collect(),
-                log_path: format!("{name}-{attempt}.log"),
-                mounts: volumes.iter().map(mount).collect(),
-                ..Default::default()
-            }),
+            config: Some(config),
             sandbox_config: Some(pod.config.clone()),
         };
         let answer = self
             .call(request, patience(HEALTHY), |mut client, request| async move {
                 client.create_container(request).await
             })
-            .with_context(|| format!("CreateContainer {name}"))?;
+            .context("CreateContainer")?;
         Ok(PodContainer { id: answer.container_id })
     }
 
@@ -332,6 +332,17 @@ impl Cri {
             client.update_container_resources(request).await
         })
         .map(drop)
+    }
+}
+
+/// A container of the image that every scenario runs.
+pub fn container_config(name: &str, attempt: u32, command: &[&str]) -> ContainerConfig {
+    ContainerConfig {
+        metadata: Some(ContainerMetadata { name: name.to_owned(), attempt }),
+        image: Some(ImageSpec { image: crate::image::NAME.to_owned(), ..Default::default() }),
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        log_path: format!("{name}-{attempt}.log"),
+        ..Default::default()
     }
 }
 

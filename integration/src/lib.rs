@@ -33,7 +33,7 @@ pub mod matrix;
 pub mod process;
 pub mod wire;
 
-pub use cri::{Cri, Pod, PodContainer, runtime_v1};
+pub use cri::{Cri, Pod, PodContainer, container_config, runtime_v1};
 pub use ctr::Ctr;
 pub use events::{Event, EventLog};
 pub use fuse::Fuse;
@@ -41,6 +41,7 @@ pub use handler::Handler;
 pub use host::{Host, HostBuilder};
 pub use interrupt::Interrupt;
 pub use neighbour::Neighbour;
+pub use network::links_of_the_node;
 pub use parts::Parts;
 pub use patience::{eventually, patience};
 pub use run::{Outcome, run};

@@ -7,12 +7,12 @@ use integration::{
     EventLog, Fuse, Handler, Host, Pod, PodContainer, TaskClient, code, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
+    links_of_the_node,
     process::Process,
     run,
 };
 use rustix::{mount::mount_bind, process::Signal};
 use std::{
-    collections::BTreeMap,
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -423,19 +423,6 @@ fn an_image_that_every_pod_has_is_left_alone() -> Result<()> {
             Ok((pod, container))
         },
     )
-}
-
-/// The node's links that no test made, with their flags.
-fn links_of_the_node() -> Result<BTreeMap<String, String>> {
-    let mut links = BTreeMap::new();
-    for entry in std::fs::read_dir("/sys/class/net")?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let made_by_a_test = name.starts_with("rg") || name.starts_with("veth");
-        if let (false, Ok(flags)) = (made_by_a_test, std::fs::read_to_string(entry.path().join("flags"))) {
-            links.insert(name, flags);
-        }
-    }
-    Ok(links)
 }
 
 #[test]
