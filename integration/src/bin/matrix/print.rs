@@ -191,8 +191,8 @@ fn versions() -> Result<String> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     Ok(format!(
         "containerd {}, gVisor {}, Linux {}",
-        pinned("containerd", "github.com/containerd/containerd/v2")?,
-        pinned("gvisor", "gvisor.dev/gvisor")?,
+        pinned("containerd-2.4.2", "github.com/containerd/containerd/v2")?,
+        pinned("gvisor-2026-09", "gvisor.dev/gvisor")?,
         // What a builder of kernels appends says nothing here.
         kernel.trim().split('-').next().unwrap_or_default()
     ))

@@ -1,4 +1,4 @@
-module runsc-guard.invalid/tools/gvisor
+module runsc-guard.invalid/tools/gvisor-2026-09
 
 go 1.26.3
 

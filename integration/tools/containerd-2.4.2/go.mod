@@ -1,4 +1,4 @@
-module runsc-guard.invalid/tools/containerd
+module runsc-guard.invalid/tools/containerd-2.4.2
 
 go 1.26.6
 
