@@ -13,6 +13,7 @@ pub struct Handler {
     pub(crate) guarded: bool,
     guard_table: String,
     runsc: Option<PathBuf>,
+    real_shim: Option<PathBuf>,
     flags: Vec<(String, String)>,
 }
 
@@ -28,7 +29,14 @@ impl Handler {
     }
 
     fn new(name: &str, guarded: bool) -> Self {
-        Self { name: name.to_owned(), guarded, guard_table: String::new(), runsc: None, flags: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            guarded,
+            guard_table: String::new(),
+            runsc: None,
+            real_shim: None,
+            flags: Vec::new(),
+        }
     }
 
     /// Sets one key of `[guard]`, as it would stand in TOML: `.guard("kill_deadline", "\"2s\"")`. An
@@ -42,6 +50,12 @@ impl Handler {
     /// Runs this instead of `runsc` (a wrapper, see [`crate::faults::hanging_runsc`]).
     pub fn runsc(mut self, path: impl Into<PathBuf>) -> Self {
         self.runsc = Some(path.into());
+        self
+    }
+
+    /// Has the guard run this instead of the real shim.
+    pub fn real_shim(mut self, path: impl Into<PathBuf>) -> Self {
+        self.real_shim = Some(path.into());
         self
     }
 
@@ -73,6 +87,7 @@ impl Handler {
         }
         if self.guarded {
             let reports = host.join("reports");
+            let real_shim = self.real_shim.as_deref().unwrap_or(real_shim);
             let _ = writeln!(
                 text,
                 "[guard]\nshim = {real_shim:?}\nreport_dir = {reports:?}\n{}",

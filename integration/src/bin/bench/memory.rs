@@ -6,9 +6,15 @@
 //!
 //! Limits: containerd's CRI asks Stats once a second per container, so "idle" is idle but for that.
 
-use crate::life::Side;
+use crate::{
+    budget,
+    life::Side,
+    section::{Section, Stage, Table},
+    svg::{Mark, Panel},
+};
 use anyhow::{Context as _, Result};
-use integration::{Cri, Host, Interrupt, eventually, process::Process};
+use integration::{Host, eventually, process::Process};
+use serde_json::json;
 use std::{path::Path, time::Duration};
 
 const GUARD: &str = "containerd-shim-runsc-guard-v2";
@@ -22,11 +28,11 @@ const LEAVING: Duration = Duration::from_secs(10);
 
 /// Kibibytes as `smaps_rollup` counts them (exact, where VmRSS lags behind).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Weight {
-    pub(crate) rss: u64,
-    pub(crate) pss: u64,
+struct Weight {
+    rss: u64,
+    pss: u64,
     /// What would come back if only this process went.
-    pub(crate) uss: u64,
+    uss: u64,
 }
 
 impl Weight {
@@ -57,36 +63,126 @@ impl Weight {
 
 /// What stands between containerd and the sandboxes of `pods` pods with one container each, in all.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shims {
-    pub(crate) side: Side,
-    pub(crate) pods: usize,
-    pub(crate) guards: Weight,
-    pub(crate) real_shims: Weight,
+struct Shims {
+    side: Side,
+    pods: usize,
+    guards: Weight,
+    real_shims: Weight,
 }
 
 impl Shims {
     /// Everything together, per pod, in KiB.
-    pub(crate) fn per_pod(&self, what: impl Fn(Weight) -> u64) -> f64 {
+    fn per_pod(&self, what: impl Fn(Weight) -> u64) -> f64 {
         (what(self.guards) + what(self.real_shims)) as f64 / self.pods as f64
     }
 }
 
 /// One guard beside its running pod.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Idle {
-    pub(crate) weight: Weight,
-    pub(crate) threads: u64,
-    pub(crate) fds: usize,
+struct Idle {
+    weight: Weight,
+    threads: u64,
+    fds: usize,
+}
+
+pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
+    let (mut shims, mut idle) = (Vec::new(), None);
+    let counts: &[usize] = if stage.options.check { &[1] } else { &[1, 5] };
+    for &pods in counts {
+        for side in Side::BOTH {
+            stage.say(format_args!("weighing {pods} x {}", side.name()));
+            let (weighed, guard) = weigh(stage, side, pods)?;
+            shims.push(weighed);
+            idle = idle.or(guard);
+        }
+    }
+    let idle = idle.context("no guard was weighed")?;
+    let binary_bytes = std::fs::metadata(&stage.host.parts().guard)?.len();
+    let binary_kib = binary_bytes as f64 / 1024.0;
+    let weight =
+        |weight: Weight| json!({ "rss_kib": weight.rss, "pss_kib": weight.pss, "uss_kib": weight.uss });
+    Ok(Section {
+        tables: vec![table(&shims, &idle, binary_kib)],
+        panels: vec![panel(&shims)],
+        json: json!({
+            "shims": shims.iter().map(|shims| json!({
+                "side": shims.side.name(),
+                "pods": shims.pods,
+                "guards": weight(shims.guards),
+                "real_shims": weight(shims.real_shims),
+            })).collect::<Vec<_>>(),
+            "guard": {
+                "weight": weight(idle.weight),
+                "threads": idle.threads,
+                "fds": idle.fds,
+                "binary_bytes": binary_bytes,
+            },
+        }),
+        findings: vec![
+            budget::size("guard's RSS", idle.weight.rss as f64, budget::RSS_KIB),
+            budget::size("guard's binary", binary_kib, budget::BINARY_KIB),
+        ],
+    })
+}
+
+/// A column of [`Weight`].
+type Column = (&'static str, fn(Weight) -> u64);
+
+const WEIGHTS: [Column; 2] = [("PSS", |weight| weight.pss), ("RSS", |weight| weight.rss)];
+
+/// Unguarded and guarded of the same number of pods.
+fn pairs(shims: &[Shims]) -> impl Iterator<Item = (&Shims, &Shims)> {
+    let of = |side| shims.iter().filter(move |shims| shims.side == side);
+    of(Side::Unguarded).zip(of(Side::Guarded))
+}
+
+fn table(shims: &[Shims], idle: &Idle, binary_kib: f64) -> Table {
+    let mut table = Table::new(["shims, MiB per pod", "unguarded", "guarded", "ratio", "of which guard"]);
+    for (name, what) in WEIGHTS {
+        for (unguarded, guarded) in pairs(shims) {
+            let mib = |shims: &Shims| shims.per_pod(what) / 1024.0;
+            table.row([
+                format!("{name}, {} pods", guarded.pods),
+                format!("{:.2}", mib(unguarded)),
+                format!("{:.2}", mib(guarded)),
+                format!("{:.3}", mib(guarded) / mib(unguarded)),
+                format!("{:.2}", what(guarded.guards) as f64 / guarded.pods as f64 / 1024.0),
+            ]);
+        }
+    }
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    table.notes.push(format!(
+        "guard beside a running pod: RSS {:.2} MiB, PSS {:.2}, USS {:.2}, {} threads, {} fds; binary {:.2} MiB",
+        mib(idle.weight.rss),
+        mib(idle.weight.pss),
+        mib(idle.weight.uss),
+        idle.threads,
+        idle.fds,
+        binary_kib / 1024.0
+    ));
+    table
+}
+
+fn panel(shims: &[Shims]) -> Panel {
+    let mark = |(unguarded, guarded): (&Shims, &Shims)| {
+        let mib = |shims: &Shims| shims.per_pod(|weight| weight.pss) / 1024.0;
+        Mark {
+            label: format!("{} pods", guarded.pods),
+            value: mib(guarded) / mib(unguarded),
+            interval: None,
+            text: format!("{:.1} MiB, unguarded {:.1} MiB", mib(guarded), mib(unguarded)),
+        }
+    };
+    Panel {
+        title: "Shims' PSS per pod, guarded over unguarded".to_owned(),
+        reference: Some(1.0),
+        marks: pairs(shims).map(mark).collect(),
+    }
 }
 
 /// Weighs the shims of `pods` pods, and one of the guards where there are any.
-pub(crate) fn weigh(
-    host: &Host,
-    cri: &Cri,
-    interrupt: &Interrupt,
-    side: Side,
-    pods: usize,
-) -> Result<(Shims, Option<Idle>)> {
+fn weigh(stage: &Stage<'_>, side: Side, pods: usize) -> Result<(Shims, Option<Idle>)> {
+    let (host, cri) = (stage.host, stage.cri);
     eventually(LEAVING, "the shims of earlier pods leave", || {
         (running(host, GUARD).is_empty() && running(host, REAL_SHIM).is_empty()).then_some(())
     })?;
@@ -97,7 +193,7 @@ pub(crate) fn weigh(
             Ok(pod)
         })
         .collect::<Result<Vec<_>>>()?;
-    interrupt.pause(SETTLE)?;
+    stage.interrupt.pause(SETTLE)?;
     let mut shims = Shims { side, pods, guards: Weight::default(), real_shims: Weight::default() };
     // Unguarded, each container has a real shim of its own (gVisor's default): all count.
     for shim in running(host, REAL_SHIM) {

@@ -1,13 +1,20 @@
 //! The command line.
 
+use crate::budget::Judge;
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 
-pub(crate) const USAGE: &str = "usage: bench [--check] [--pairs N] [--json PATH]
+pub(crate) const USAGE: &str = "usage: bench [SECTION...] [--check] [--pairs N] [--json PATH] [--svg PATH]
+
+  latency       what the guard adds to one request, at 1 and at 50 at once
+  life          start, exec, stop, remove: in pairs, guarded and unguarded in turn
+  memory        what guard and real shim weigh
+                (without a section: these three)
 
   --pairs N     at most N pairs (200; with --check 12), fewer if what has a budget is known to 2 % before
   --json PATH   writes everything measured, each pair included, there
-  --check       short; fails if a ratio is surely too high (the lower end of its interval is above 1.05),
+  --svg PATH    draws it
+  --check       short; fails if a ratio is surely too high (the lower end of its interval is above its budget),
                 or the guard's RSS or binary is over its budget
 
 The guard is the one that hack/build made, or RUNSC_GUARD_BIN.";
@@ -16,40 +23,79 @@ The guard is the one that hack/build made, or RUNSC_GUARD_BIN.";
 const CHECK_PAIRS: usize = 12;
 const PAIRS: usize = 200;
 
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Latency,
+    Life,
+    Memory,
+}
+
+impl Part {
+    /// Those that a plain run measures.
+    const USUAL: [Self; 3] = [Self::Memory, Self::Latency, Self::Life];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Life => "life",
+            Self::Memory => "memory",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::USUAL.into_iter().find(|part| part.name() == name)
+    }
+}
+
 /// What to measure.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
+    pub(crate) parts: Vec<Part>,
     pub(crate) check: bool,
     pub(crate) pairs: usize,
     pub(crate) json: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
 }
 
 impl Options {
     /// `None` if all that is wanted is the usage.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>> {
-        let (mut check, mut pairs, mut json) = (false, None, None);
+        let mut options = Self { parts: Vec::new(), check: false, pairs: 0, json: None, svg: None };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().with_context(|| format!("{argument} needs a value\n{USAGE}"));
             match argument.as_str() {
-                "--check" => check = true,
-                "--pairs" => {
-                    let text = arguments.next().context("--pairs needs a number")?;
-                    let number: usize = text.parse().with_context(|| format!("--pairs {text}"))?;
-                    pairs = Some(number.max(1));
-                }
-                "--json" => json = Some(PathBuf::from(arguments.next().context("--json needs a path")?)),
+                "--check" => options.check = true,
+                "--pairs" => options.pairs = number(&argument, &value()?)?,
+                "--json" => options.json = Some(value()?.into()),
+                "--svg" => options.svg = Some(value()?.into()),
                 "--help" | "-h" => return Ok(None),
-                other => bail!("cannot take {other:?}\n{USAGE}"),
+                name => match Part::named(name) {
+                    Some(part) => options.parts.push(part),
+                    None => bail!("cannot take {argument:?}\n{USAGE}"),
+                },
             }
         }
-        let pairs = pairs.unwrap_or(if check { CHECK_PAIRS } else { PAIRS });
-        Ok(Some(Self { check, pairs, json }))
+        if options.parts.is_empty() {
+            options.parts.extend(Part::USUAL);
+        }
+        if options.pairs == 0 {
+            options.pairs = if options.check { CHECK_PAIRS } else { PAIRS };
+        }
+        Ok(Some(options))
     }
 
-    /// How many pods there are on the node when their shims are weighed.
-    pub(crate) fn pods_to_weigh(&self) -> &'static [usize] {
-        if self.check { &[1] } else { &[1, 5] }
+    /// How sure a budget's breach must be to be one.
+    pub(crate) fn judge(&self) -> Judge {
+        if self.check { Judge::Alarm } else { Judge::Claim }
     }
+}
+
+/// At least 1.
+fn number(option: &str, text: &str) -> Result<usize> {
+    let number: usize = text.parse().with_context(|| format!("{option} {text}"))?;
+    Ok(number.max(1))
 }
 
 #[cfg(test)]
@@ -69,8 +115,15 @@ mod tests {
     }
 
     #[test]
+    fn sections_are_chosen_by_name() {
+        let parts = |line| parse(line).unwrap().unwrap().parts;
+        assert_eq!(parts(""), Part::USUAL);
+        assert_eq!(parts("latency --check memory"), [Part::Latency, Part::Memory]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in ["--pairs", "--pairs many", "--json", "--chekc"] {
+        for line in ["--pairs", "--pairs many", "--json", "--chekc", "lif"] {
             assert!(parse(line).is_err(), "{line}");
         }
         assert_eq!(parse("--help").unwrap(), None);

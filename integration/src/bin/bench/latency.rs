@@ -1,0 +1,156 @@
+//! What the guard adds to one request.
+//!
+//! *Bare*: the same server, which answers at once, asked directly, through a relay that only copies bytes, and through
+//! the guard, in turn. CloseIO stands for what the guard forwards, Connect for what it answers itself. *Real*: two
+//! sandboxes, each asked where containerd would ask: gVisor's shim for the one, the guard for the other.
+//!
+//! The loop is closed: the next question waits for an answer. A stall is therefore counted once, and not for all the
+//! callers that it would have kept waiting; the 99th percentile is that of an answer, not of a caller who comes at a
+//! time of his own (coordinated omission).
+
+pub(crate) mod bare;
+mod client;
+mod exec;
+mod figure;
+mod real;
+
+use crate::{
+    budget::{self, Finding, Judge},
+    section::{Section, Stage, Table},
+    svg::{Mark, Panel},
+};
+use anyhow::Result;
+use figure::Figure;
+use serde_json::json;
+
+/// So many requests wait at once, as with a busy node.
+const CROWD: usize = 50;
+
+/// How often everything is asked.
+pub(crate) struct Effort {
+    /// Medians are taken of so many blocks, whose spread is the interval.
+    blocks: usize,
+    /// Questions per block where one takes microseconds.
+    quick: usize,
+    /// And where runsc is run for it.
+    slow: usize,
+}
+
+impl Effort {
+    fn of(short: bool) -> Self {
+        if short {
+            Self { blocks: 20, quick: 200, slow: 0 }
+        } else {
+            Self { blocks: 40, quick: 500, slow: 5 }
+        }
+    }
+}
+
+pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
+    let effort = Effort::of(stage.options.check);
+    let mut figures = bare::measure(stage, &effort)?;
+    if !stage.options.check {
+        figures.extend(real::measure(stage, &effort)?);
+    }
+    Ok(Section {
+        tables: vec![table(&figures)],
+        panels: vec![panel(&figures)],
+        json: json!(figures.iter().map(Figure::json).collect::<Vec<_>>()),
+        findings: judge(&figures, stage.options.judge()),
+    })
+}
+
+fn table(figures: &[Figure]) -> Table {
+    let mut table = Table::new([
+        "latency, in us",
+        "at once",
+        "direct p50",
+        "p99",
+        "through p50",
+        "p99",
+        "added p50",
+        "95 %",
+        "added p99",
+        "CPU",
+        "switches",
+    ]);
+    for figure in figures {
+        let [direct, through] =
+            [&figure.direct, &figure.through].map(|way| [0.5, 0.99].map(|q| us(way.pooled(q))));
+        let added = figure.added(0.5);
+        let interval =
+            added.interval.map_or_else(String::new, |(low, high)| format!("{} to {}", us(low), us(high)));
+        let [direct_p50, direct_p99] = direct;
+        let [through_p50, through_p99] = through;
+        let (cpu, switches) = figure
+            .cost
+            .map_or_else(Default::default, |cost| (us(cost.cpu_seconds), format!("{:.1}", cost.switches)));
+        table.row([
+            format!("{}: {}", figure.server, figure.what),
+            figure.in_flight.to_string(),
+            direct_p50,
+            direct_p99,
+            through_p50,
+            through_p99,
+            us(added.value),
+            interval,
+            us(figure.added(0.99).value),
+            cpu,
+            switches,
+        ]);
+    }
+    table.notes.push("CPU and voluntary context switches: the guard's, per request. Closed loop.".to_owned());
+    table
+}
+
+/// Microseconds, as precise as they deserve.
+fn us(seconds: f64) -> String {
+    let us = seconds * 1e6;
+    if us.abs() < 10.0 { format!("{us:.1}") } else { format!("{us:.0}") }
+}
+
+fn panel(figures: &[Figure]) -> Panel {
+    let shown = |figure: &&Figure| figure.server == bare::SERVER && figure.in_flight == 1;
+    Panel {
+        title: "Added to one request, µs".to_owned(),
+        reference: None,
+        marks: figures
+            .iter()
+            .filter(shown)
+            .map(|figure| {
+                let added = figure.added(0.5);
+                Mark {
+                    label: figure.what.to_owned(),
+                    value: added.value * 1e6,
+                    interval: added.interval.map(|(low, high)| (low * 1e6, high * 1e6)),
+                    text: format!("{} (p99 {})", us(added.value), us(figure.added(0.99).value)),
+                }
+            })
+            .collect(),
+    }
+}
+
+/// The budgets are those of a forwarded request, one at a time. In short the machine's speed is taken out: a request
+/// through the guard is held against one through a relay.
+fn judge(figures: &[Figure], judge: Judge) -> Vec<Finding> {
+    let single = |what: &str| figures.iter().find(|figure| figure.what == what && figure.in_flight == 1);
+    let (Some(guard), Some(relay)) = (single(bare::FORWARDED), single(bare::RELAYED)) else {
+        return Vec::new();
+    };
+    match judge {
+        Judge::Claim => [(0.5, budget::ADDED_P50), (0.99, budget::ADDED_P99)]
+            .map(|(q, limit)| {
+                let added = guard.added(q);
+                let end = added.interval.map_or(added.value, |(_, high)| high);
+                Finding {
+                    what: format!("added, forwarded, p{:.0}", q * 100.0),
+                    text: format!("upper end {} us, at most {} us", us(end), us(limit)),
+                    held: end <= limit,
+                }
+            })
+            .into(),
+        Judge::Alarm => {
+            vec![judge.ratio("forwarded over relayed", guard.over(relay), budget::FORWARDED_OVER_RELAYED)]
+        }
+    }
+}
