@@ -36,6 +36,7 @@ mod dump;
 mod effects;
 mod encode;
 mod escalation;
+mod fleet;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod inbound;
@@ -53,7 +54,7 @@ use chronicle::Chronicle;
 use driver::Driver;
 use publish::Publisher;
 use real_shim::RealShim;
-use upstream::ConnectionId;
+use upstream::{Answered, ConnectionId};
 
 /// More steps than an answer takes from the driver to the socket.
 const LAST_STEPS: usize = 64;
@@ -74,8 +75,10 @@ pub(crate) enum Message {
     Request { id: RequestId, op: Op, request: Request, answer: oneshot::Sender<Response> },
     /// Its caller is gone.
     Abandoned(RequestId),
-    /// The real shim answered.
-    Answered { connection: ConnectionId, stream: u32, response: Response },
+    /// A real shim sent an answer.
+    Received { connection: ConnectionId, stream: u32, response: Response },
+    /// A call is answered in the real shim's place.
+    Answered(Answered),
     /// A connection to the real shim ended.
     Disconnected(ConnectionId),
     /// The real shim published.

@@ -107,13 +107,16 @@ pub(crate) fn caller_timeout(timeout_nano: i64) -> Option<Duration> {
     u64::try_from(timeout_nano).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)
 }
 
+/// Whether an answer is no error. By number: `code()` takes one that it does not know for OK.
+pub(crate) fn is_success(response: &Response) -> bool {
+    response.status().code.value() == Code::OK as i32
+}
+
 /// What the real shim's answer to `method` means for the record. An answer that cannot be decoded is passed
 /// on like any other and teaches nothing.
 pub(crate) fn outcome(method: &str, response: &Response) -> Outcome {
-    let status = response.status();
-    // By number: `code()` takes one that it does not know for OK.
-    if status.code.value() != Code::OK as i32 {
-        return Outcome::Failed { not_found: status.code() == Code::NOT_FOUND };
+    if !is_success(response) {
+        return Outcome::Failed { not_found: response.status().code() == Code::NOT_FOUND };
     }
     Outcome::Done(told(method, &response.payload).unwrap_or(Told::Nothing))
 }

@@ -1,6 +1,7 @@
 //! The one task that owns the state machine: it takes messages one by one and performs what each puts out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -19,11 +20,12 @@ use ttrpc::{Request, Response};
 
 use super::chronicle::Chronicle;
 use super::escalation::Escalation;
+use super::fleet::Loss;
 use super::publish::Publisher;
 use super::record::Keeper;
 use super::status::Memory;
 use super::tally::{self, Method, Tally};
-use super::upstream::Upstream;
+use super::upstream::{Answered, Upstream};
 use super::{Message, decode, effects, encode, status};
 use crate::launch::ServeParams;
 use crate::sandbox::identity::Identity;
@@ -78,9 +80,8 @@ pub(super) struct Driver {
     tally: Tally,
     /// The sandbox's sentry, from the first Create that told a pid.
     sentry: Option<Identity>,
-    real_shim: Identity,
     reports: UnboundedSender<Message>,
-    params: ServeParams,
+    params: Arc<ServeParams>,
 }
 
 impl Driver {
@@ -92,6 +93,7 @@ impl Driver {
         chronicle: Chronicle,
         reports: UnboundedSender<Message>,
     ) -> Self {
+        let params = Arc::new(params);
         let mut record = params.record();
         record.guard = Identity::me().ok();
         record.real_shim = Some(real_shim);
@@ -99,7 +101,7 @@ impl Driver {
             guard: Guard::new(params.config.policy.clone(), params.sandbox.clone(), params.container.clone()),
             start: Instant::now(),
             held: BTreeMap::new(),
-            upstream: Upstream::new(params.place.real_shim_socket(), reports.clone()),
+            upstream: Upstream::new(params.clone(), real_shim, reports.clone()),
             ladder: effects::Ladder::new(&params.config, chronicle.clone(), reports.clone()),
             escalation: Escalation::new(chronicle, publisher.clone(), &params),
             publisher,
@@ -107,7 +109,6 @@ impl Driver {
             memory: Memory::default(),
             tally: Tally::default(),
             sentry: None,
-            real_shim,
             reports,
             params,
         }
@@ -161,15 +162,11 @@ impl Driver {
                 self.escalation.abandoned(id);
                 self.input(Input::Abandoned(id), Fresh::Nothing)
             }
-            Message::Answered { connection, stream, response } => {
-                let Some((call, method)) = self.upstream.answered(connection, stream) else { return true };
-                let outcome = decode::outcome(&method, &response);
-                self.learn_sentry(&method, &outcome);
-                if matches!(outcome, Outcome::Done(_)) {
-                    self.memory.answered();
-                }
-                self.input(Input::Returned(call, outcome), Fresh::Response(response))
+            Message::Received { connection, stream, response } => {
+                let answered = self.upstream.received(connection, stream, response);
+                answered.is_none_or(|answered| self.answered(answered))
             }
+            Message::Answered(answered) => self.answered(answered),
             Message::Disconnected(connection) => {
                 let lost: Vec<CallId> = self.upstream.disconnected(connection);
                 lost.into_iter().all(|call| self.input(Input::Returned(call, Outcome::Lost), Fresh::Nothing))
@@ -205,6 +202,15 @@ impl Driver {
                 true
             }
         }
+    }
+
+    fn answered(&mut self, Answered { call, method, response }: Answered) -> bool {
+        let outcome = decode::outcome(&method, &response);
+        self.learn_sentry(&method, &outcome);
+        if matches!(outcome, Outcome::Done(_)) {
+            self.memory.answered();
+        }
+        self.input(Input::Returned(call, outcome), Fresh::Response(response))
     }
 
     fn request(
@@ -343,8 +349,10 @@ impl Driver {
             log::warn!("signal {number} is ignored: the guard ends with the last container of its sandbox");
             return;
         }
-        if let Err(error) = self.real_shim.open().and_then(|shim| shim.send(Signal::SIGUSR1)) {
-            log::warn!("cannot pass SIGUSR1 on to the real shim: {error}");
+        for shim in self.upstream.shims() {
+            if let Err(error) = shim.open().and_then(|shim| shim.send(Signal::SIGUSR1)) {
+                log::warn!("cannot pass SIGUSR1 on to the real shim: {error}");
+            }
         }
     }
 
@@ -353,10 +361,10 @@ impl Driver {
         let mut more = true;
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _))
-                    if pid.as_raw() == self.real_shim.pid =>
-                {
-                    more &= self.input(Input::RealShimExited, Fresh::Nothing);
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => {
+                    if self.upstream.child_ended(pid.as_raw()) == Some(Loss::Shim) {
+                        more &= self.input(Input::RealShimExited, Fresh::Nothing);
+                    }
                 }
                 Ok(WaitStatus::StillAlive) | Err(_) => return more,
                 Ok(_) => {}

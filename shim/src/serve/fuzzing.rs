@@ -72,7 +72,7 @@ pub fn replies(data: &[u8]) {
     // Ends with the input, or before.
     let _ = ready(upstream::read(ConnectionId(0), data, &reports));
     while let Ok(message) = read.try_recv() {
-        if let Message::Answered { response, .. } = message {
+        if let Message::Received { response, .. } = message {
             answer(&response);
         }
     }

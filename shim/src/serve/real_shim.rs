@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use super::fleet::ShimId;
 use crate::kernel;
 use crate::launch::ServeParams;
 use crate::sandbox::identity::Identity;
@@ -29,13 +30,20 @@ pub(crate) struct RealShim {
     pub(crate) events: UnixListener,
 }
 
-/// Starts it. Its socket listens already and is handed over, so a connection never has to wait for it to
-/// come up.
+/// Starts the first one, and what all of the pod's share.
 pub(crate) fn start(params: &ServeParams) -> anyhow::Result<RealShim> {
     let place = &params.place;
     let events = listen(&place.events_socket())?;
-    let socket = listen(&place.real_shim_socket())?;
     let log = log_fifo(&place.log())?;
+    let identity = spawn(params, ShimId::FIRST)?;
+    Ok(RealShim { identity, log, events })
+}
+
+/// Starts one. Its socket listens already and is handed over, so a connection never has to wait for it to
+/// come up.
+pub(crate) fn spawn(params: &ServeParams, shim: ShimId) -> anyhow::Result<Identity> {
+    let place = &params.place;
+    let socket = listen(&shim.socket(place))?;
     let mut command = Command::new(&params.shim);
     command
         .args(["-namespace", &params.namespace, "-address", &params.address, "-id", &params.sandbox])
@@ -49,9 +57,8 @@ pub(crate) fn start(params: &ServeParams) -> anyhow::Result<RealShim> {
     kernel::pass_as_fd3(&mut command, OwnedFd::from(socket));
     let child =
         command.spawn().with_context(|| format!("cannot start the real shim {}", params.shim.display()))?;
-    let identity = Identity::of(i32::try_from(child.id())?)
-        .with_context(|| format!("the real shim {} ended at once", params.shim.display()))?;
-    Ok(RealShim { identity, log, events })
+    Identity::of(i32::try_from(child.id())?)
+        .with_context(|| format!("the real shim {} ended at once", params.shim.display()))
 }
 
 fn listen(socket: &Path) -> anyhow::Result<UnixListener> {

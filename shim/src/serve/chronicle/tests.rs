@@ -29,6 +29,8 @@ fn begun(chronicle: &Chronicle, whole: bool) {
 
 fn read(folder: &Path) -> Vec<Report> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    // A draft may be there while it is written.
+    let files = files.filter(|file| !file.file_name().as_encoded_bytes().starts_with(b"."));
     files.map(|file| serde_json::from_slice(&fs::read(file.path()).unwrap()).unwrap()).collect()
 }
 
