@@ -361,8 +361,10 @@ impl Driver {
         let mut more = true;
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => {
-                    if self.upstream.child_ended(pid.as_raw()) == Some(Loss::Shim) {
+                Ok(how @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _))) => {
+                    let Some(loss) = self.upstream.child_ended(pid.as_raw()) else { continue };
+                    log::info!("the real shim has ended: {how:?}");
+                    if loss == Loss::Shim {
                         more &= self.input(Input::RealShimExited, Fresh::Nothing);
                     }
                 }

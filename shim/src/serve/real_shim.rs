@@ -52,7 +52,8 @@ pub(crate) fn spawn(params: &ServeParams, shim: ShimId) -> anyhow::Result<Identi
         .current_dir(&place.folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        // Its last words, should it panic: before 2026 it does not put its log there itself.
+        .stderr(open_fifo(&place.log())?)
         .process_group(0);
     kernel::pass_as_fd3(&mut command, OwnedFd::from(socket));
     let child =
@@ -75,6 +76,11 @@ fn log_fifo(path: &Path) -> anyhow::Result<File> {
     let _ = fs::remove_file(path);
     mkfifo(path, Mode::from_bits_truncate(0o600))
         .with_context(|| format!("cannot make the FIFO {}", path.display()))?;
+    open_fifo(path)
+}
+
+/// Both ends at once, and never waiting: a log that nobody takes must stop nobody.
+fn open_fifo(path: &Path) -> anyhow::Result<File> {
     let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
     open.with_context(|| format!("cannot open the FIFO {}", path.display()))
 }
