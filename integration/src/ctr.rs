@@ -1,12 +1,12 @@
 //! containerd's own client, each call bounded.
 
-use crate::{Handler, Host, Outcome, image, run};
+use crate::{Handler, Host, Outcome, image, record, run};
 use anyhow::{Result, bail};
 use std::{path::PathBuf, process::Command, time::Duration};
 
 /// What CRI would set on a pod's first container, and what keeps gVisor's Create from hanging when there is no
 /// terminal (`gvisor-contract.md`, section 8, no. 8).
-const SANDBOX: &str = "io.kubernetes.cri.container-type=sandbox";
+pub(crate) const SANDBOX: &str = "io.kubernetes.cri.container-type=sandbox";
 
 /// `ctr` on one host, in one containerd namespace.
 #[derive(Clone, Debug)]
@@ -90,9 +90,37 @@ impl Ctr {
 
     /// Starts a stand-alone container in the background.
     pub fn start(&self, host: &Host, handler: &Handler, id: &str, command: &[&str]) -> Result<()> {
-        let args = self.run_args(host, handler, &["--detach", "--null-io"], id, command);
-        run(&mut self.command(&args), b"", crate::patience(Duration::from_secs(60)))?.ok()?;
+        let limit = crate::patience(Duration::from_secs(60));
+        self.run_detached(host, handler, &["--annotation", SANDBOX], id, command, limit)?.ok()?;
         Ok(())
+    }
+
+    /// `ctr run --detach --null-io` with more flags about the container, for at most `limit`; where gVisor's shim does
+    /// not take what that says, the same in its single steps.
+    pub fn run_detached(
+        &self,
+        host: &Host,
+        handler: &Handler,
+        flags: &[&str],
+        id: &str,
+        command: &[&str],
+        limit: Duration,
+    ) -> Result<Outcome> {
+        const IO: [&str; 2] = ["--detach", "--null-io"];
+        if !host.parts().versions.ctr_cannot_name_a_configuration() {
+            let flags: Vec<&str> = IO.iter().chain(flags).copied().collect();
+            let args = self.bare_run_args(host, handler, &flags, id, command);
+            return run(&mut self.command(&args), b"", limit);
+        }
+        let mut create = vec!["container", "create", "--runtime", handler.runtime_type()];
+        create.extend(flags);
+        create.extend([image::NAME, id]);
+        create.extend(command);
+        self.call(&create, limit)?.ok()?;
+        self.call(&["snapshots", "label", id, "containerd.io/gc.root=kept"], limit)?.ok()?;
+        record::name_configuration(&self.socket, &self.namespace, id, &host.config_path(handler))?;
+        let start: Vec<&str> = ["task", "start"].into_iter().chain(IO).chain([id]).collect();
+        self.call(&start, limit)
     }
 
     /// `ctr task kill`.

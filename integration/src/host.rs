@@ -6,6 +6,7 @@
 
 use crate::{
     Cri, Ctr, Fuse, Handler, Parts, disk, eventually, image, leaks, network, patience, process::Process,
+    version::Configuration,
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
@@ -149,11 +150,13 @@ impl Host {
 
     /// Where the shim of `id` listens, as a restarted containerd finds it.
     pub fn shim_socket(&self, namespace: &str, id: &str) -> Result<PathBuf> {
-        let file = self.bundle(namespace, id).join("bootstrap.json");
-        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let bootstrap: serde_json::Value = serde_json::from_str(&text)?;
-        let address = bootstrap["address"].as_str().context("no address")?;
+        let (address, _) = self.shim_address(namespace, id)?;
         Ok(address.trim_start_matches("unix://").into())
+    }
+
+    /// The same as an address, with the version of the task API that is spoken there.
+    pub(crate) fn shim_address(&self, namespace: &str, id: &str) -> Result<(String, u64)> {
+        self.parts.versions.shim_address(&self.bundle(namespace, id))
     }
 
     /// What containerd and the shims under it wrote to stderr.
@@ -287,8 +290,16 @@ impl Host {
             &self.bridge(),
             &self.subnet(),
         )?;
-        let config = self.containerd_config(handlers) + extra;
-        std::fs::write(self.path().join("containerd.toml"), config)?;
+        let config = self.parts.versions.containerd_config(&Configuration {
+            folder: self.path(),
+            socket: &self.socket(),
+            pause_image: image::NAME,
+            handlers: handlers
+                .iter()
+                .map(|handler| (handler.name.as_str(), handler.runtime_type(), self.config_path(handler)))
+                .collect(),
+        });
+        std::fs::write(self.path().join("containerd.toml"), config + extra)?;
         Ok(())
     }
 
@@ -301,46 +312,6 @@ impl Host {
     fn subnet(&self) -> String {
         let sum = self.tag.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         format!("10.{}.{}.0/24", 64 + (sum >> 8) % 64, sum % 256)
-    }
-
-    fn containerd_config(&self, handlers: &[Handler]) -> String {
-        let at = |name: &str| self.path().join(name);
-        let mut text = format!(
-            r#"version = 3
-root = {root:?}
-state = {state:?}
-[grpc]
-  address = {socket:?}
-[plugins."io.containerd.internal.v1.opt"]
-  path = {opt:?}
-[plugins."io.containerd.nri.v1.nri"]
-  disable = true
-[plugins."io.containerd.cri.v1.images".pinned_images]
-  sandbox = {image:?}
-[plugins."io.containerd.cri.v1.runtime"]
-  restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
-[plugins."io.containerd.cri.v1.runtime".cni]
-  bin_dirs = ["/usr/lib/cni"]
-  conf_dir = {cni:?}
-"#,
-            root = at("d"),
-            state = at("s"),
-            socket = self.socket(),
-            opt = at("opt"),
-            image = image::NAME,
-            cni = at("cni"),
-        );
-        for handler in handlers {
-            let table =
-                format!(r#"[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{}"#, handler.name);
-            text += &format!(
-                "{table}]\n  runtime_type = {:?}\n{table}.options]\n  TypeUrl = \"io.containerd.runsc.v1.options\"\n  ConfigPath = {:?}\n",
-                handler.runtime_type(),
-                self.config_path(handler),
-            );
-        }
-        text
     }
 
     /// Where `RUNSC_GUARD_LOGS` names a folder, what would go with the host is kept there.

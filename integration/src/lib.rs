@@ -19,10 +19,12 @@ mod neighbour;
 mod network;
 mod parts;
 mod patience;
+mod record;
 mod run;
 mod shared;
 mod task;
 mod transcript;
+mod version;
 
 pub mod binary;
 pub mod faults;
@@ -48,3 +50,4 @@ pub use run::{Outcome, run};
 pub use shared::Shared;
 pub use task::{TaskClient, code};
 pub use transcript::Transcript;
+pub use version::Versions;

@@ -19,6 +19,7 @@ mod request;
 mod strike;
 mod subject;
 pub mod table;
+pub mod versions;
 
 pub use aftermath::Exits;
 pub use bench::Bench;

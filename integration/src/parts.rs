@@ -1,5 +1,6 @@
 //! Where the real parts are. A missing part is an error that says how to get it, never a skipped test.
 
+use crate::Versions;
 use anyhow::{Context as _, Result, bail};
 use std::{
     path::{Path, PathBuf},
@@ -9,6 +10,8 @@ use std::{
 /// The programs under test and around it.
 #[derive(Clone, Debug)]
 pub struct Parts {
+    /// What they are.
+    pub versions: Versions,
     /// containerd, the daemon.
     pub containerd: PathBuf,
     /// containerd's own client.
@@ -25,10 +28,16 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The pinned parts, built by `hack/stack` where they are not yet there.
+    /// The newest of what is pinned, built by `hack/stack` where it is not yet there.
     pub fn pinned() -> Result<Self> {
+        Self::of(Versions::newest()?)
+    }
+
+    /// The same of these versions.
+    pub fn of(versions: Versions) -> Result<Self> {
         let checkout = checkout();
         let output = Command::new(checkout.join("hack/stack"))
+            .args(["--containerd", &versions.containerd, "--gvisor", &versions.gvisor])
             .stderr(std::process::Stdio::inherit())
             .output()
             .context("cannot run hack/stack")?;
@@ -40,6 +49,7 @@ impl Parts {
         let tolerant = bin.with_file_name("bin-tolerant").join("containerd-shim-runsc-v1");
         let real_shim = bin.join("containerd-shim-runsc-v1");
         Ok(Self {
+            versions,
             containerd: bin.join("containerd"),
             ctr: bin.join("ctr"),
             runsc: bin.join("runsc"),
@@ -51,11 +61,13 @@ impl Parts {
 
     /// The parts that are installed on this machine, from PATH.
     pub fn system() -> Result<Self> {
+        let (containerd, runsc) = (on_path("containerd")?, on_path("runsc")?);
         let real_shim = on_path("containerd-shim-runsc-v1")?;
         Ok(Self {
-            containerd: on_path("containerd")?,
+            versions: Versions::of(&containerd, &runsc)?,
+            containerd,
             ctr: on_path("ctr")?,
-            runsc: on_path("runsc")?,
+            runsc,
             unguarded_shim: real_shim.clone(),
             real_shim,
             guard: guard(&checkout())?,
@@ -63,7 +75,8 @@ impl Parts {
     }
 }
 
-fn checkout() -> PathBuf {
+/// The folder of the repository.
+pub(crate) fn checkout() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_owned()
 }

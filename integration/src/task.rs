@@ -2,7 +2,7 @@
 //! their exact status codes, timeouts shorter than any client's.
 
 use crate::Host;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use protobuf::Message;
 use std::time::Duration;
 use ttrpc::asynchronous::Client;
@@ -15,15 +15,11 @@ pub struct TaskClient {
 }
 
 impl TaskClient {
-    /// Connects to the address in the bundle's `bootstrap.json`, as a restarted containerd would.
+    /// Connects to the address in the bundle, as a restarted containerd would.
     pub fn connect(host: &Host, namespace: &str, id: &str) -> Result<Self> {
-        let file = host.bundle(namespace, id).join("bootstrap.json");
-        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let bootstrap: serde_json::Value = serde_json::from_str(&text)?;
-        let address = bootstrap["address"].as_str().context("no address")?;
-        let version = bootstrap["version"].as_u64().context("no version")?;
+        let (address, version) = host.shim_address(namespace, id)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let client = match runtime.block_on(Client::connect(address)) {
+        let client = match runtime.block_on(Client::connect(&address)) {
             Ok(client) => client,
             Err(error) => bail!("cannot connect to {address}: {error}"),
         };

@@ -1,7 +1,10 @@
 //! What must be true when it is over.
 
 use super::{Bench, Cell, Fault, Part, subject::Victim};
-use crate::{EventLog, eventually, leaks::Holdings};
+use crate::{
+    EventLog, eventually,
+    leaks::{Holdings, entries},
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -102,6 +105,13 @@ pub(super) fn exits(cell: &Cell, logs: &[EventLog], ids: &[String]) -> (Exits, V
     (exits, wrong)
 }
 
+/// Reports of an escalation that the guard wrote of this victim.
+pub(super) fn reports(victim: &Victim<'_>) -> Vec<String> {
+    let all = entries(&victim.bench().host().path().join("reports"));
+    let names = all.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    names.filter(|name| name.contains(victim.sandbox())).collect()
+}
+
 /// Names of what belongs to this victim among what all hosts of a machine share: the hashes in the addresses
 /// of its shims.
 pub(super) fn hashes(victim: &Victim<'_>) -> BTreeSet<String> {
@@ -110,10 +120,8 @@ pub(super) fn hashes(victim: &Victim<'_>) -> BTreeSet<String> {
         .ids()
         .iter()
         .filter_map(|id| {
-            let file = host.bundle(victim.ctr().namespace(), id).join("bootstrap.json");
-            let bootstrap: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-            let address = bootstrap.get("address")?.as_str()?;
-            Some(address.rsplit('/').next()?.to_owned())
+            let socket = host.shim_socket(victim.ctr().namespace(), id).ok()?;
+            Some(socket.file_name()?.to_string_lossy().into_owned())
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! One cell, from the start of its subject to the proof that nothing is left of it.
 
 use super::{
-    Bench, Cell, Exits, aftermath,
+    Bench, Cell, Exits, Fault, aftermath,
     gate::Shut,
     strike::{self, Held},
     subject::Victim,
@@ -133,6 +133,12 @@ fn attempt(bench: &Bench, cell: Cell, name: &str, report: &mut Report) -> Result
         let more = report.residue.len().saturating_sub(SHOWN);
         let shown = &report.residue[..report.residue.len() - more];
         report.wrong.push(format!("left: {}, and {more} more", shown.join("; ")));
+    }
+    if cell.fault == Fault::None {
+        let reports = aftermath::reports(&victim);
+        report
+            .wrong
+            .extend(reports.iter().map(|name| format!("healthy, and yet ended by the guard: {name}")));
     }
     let (exits, wrong) = aftermath::exits(&cell, &events, &victim.ids());
     report.exits = exits;

@@ -24,6 +24,8 @@ pub enum Part {
 /// One fault. All are made with real parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
+    /// None: all of it works, and then its end is asked for.
+    None,
     /// SIGSTOP.
     Stopped(Part),
     /// SIGKILL.
@@ -45,6 +47,8 @@ pub enum Fault {
     ContainerdRestarted,
     /// containerd is ended by SIGKILL and started again.
     ContainerdKilled,
+    /// The same; all of it works after that, and then the sentry is stopped.
+    StoppedAfterRestart,
     /// The guard is stopped for [`Fault::GUARD_STOPPED`], then continued.
     GuardStopped,
     /// The disks of bundles, runsc's states and reports are full.
@@ -52,7 +56,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Every fault.
+    /// Every fault of the table; the others are what [`super::versions`] has beside those.
     pub const ALL: [Self; 27] = [
         Self::Stopped(Part::Sentry),
         Self::Stopped(Part::Gofer),
@@ -98,7 +102,8 @@ impl Fault {
     pub(super) fn leaves_sentry_answering(self) -> bool {
         matches!(
             self,
-            Self::Stopped(Part::Gofer | Part::Stubs)
+            Self::None
+                | Self::Stopped(Part::Gofer | Part::Stubs)
                 | Self::Killed(Part::Gofer)
                 | Self::Hangs("wait" | "delete")
                 | Self::StdoutFull
@@ -107,7 +112,7 @@ impl Fault {
 
     /// containerd itself goes away: its clients' calls end, and events of that moment have no subscriber.
     pub(super) fn takes_containerd(self) -> bool {
-        matches!(self, Self::ContainerdRestarted | Self::ContainerdKilled)
+        matches!(self, Self::ContainerdRestarted | Self::ContainerdKilled | Self::StoppedAfterRestart)
     }
 
     /// What the container runs: something that the fault can hurt.
@@ -145,6 +150,7 @@ impl fmt::Display for Fault {
             Part::Command => "runsc command",
         };
         f.pad(&match self {
+            Self::None => "none".to_owned(),
             Self::Stopped(what) => format!("{} stopped", part(what)),
             Self::Killed(what) => format!("{} killed", part(what)),
             Self::Frozen => "cgroup frozen".to_owned(),
@@ -155,6 +161,7 @@ impl fmt::Display for Fault {
             Self::StdoutFull => "stdout full".to_owned(),
             Self::ContainerdRestarted => "containerd restarted".to_owned(),
             Self::ContainerdKilled => "containerd killed".to_owned(),
+            Self::StoppedAfterRestart => "containerd killed, then sentry stopped".to_owned(),
             Self::GuardStopped => "guard stopped for 30 s".to_owned(),
             Self::DiskFull => "disk full".to_owned(),
         })

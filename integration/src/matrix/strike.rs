@@ -12,7 +12,7 @@ use crate::{
     faults::{self, Sandbox},
     process::Process,
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::{
     fs::{Mode, OFlags, open},
     io::{Errno, write},
@@ -42,6 +42,7 @@ pub(super) fn strike<'scope, 'a: 'scope>(
     let sandbox = || Sandbox::of(host, victim.sandbox());
     let mut held: Held = Vec::new();
     match cell.fault {
+        Fault::None => victim.assert_works()?,
         Fault::Stopped(part) => {
             for process in processes(part, victim)? {
                 if process.is_alive() {
@@ -65,6 +66,15 @@ pub(super) fn strike<'scope, 'a: 'scope>(
             host.start_containerd()?;
         }
         Fault::ContainerdKilled => host.restart_containerd()?,
+        Fault::StoppedAfterRestart => {
+            let before = sandbox()?;
+            host.restart_containerd()?;
+            ensure!(before.sentry.is_alive(), "the sentry has gone with containerd");
+            let cri = victim.bench().cri();
+            eventually(SOON, "CRI has found its pods again", || cri.pods(SOON).ok())?;
+            victim.assert_works().context("after the restart")?;
+            before.stop_sentry()?;
+        }
         Fault::GuardStopped => {
             let guard = guard(victim).context("no guard")?;
             faults::stop(&guard)?;

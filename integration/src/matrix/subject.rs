@@ -1,7 +1,7 @@
 //! What is hurt, and how its owner speaks of it to containerd: in the words of a real client.
 
 use super::{Bench, Cell, Fault, Request, bench::HANDLER};
-use crate::{Ctr, Fuse, Handler, Outcome, Pod, PodContainer, TaskClient, eventually, faults, patience};
+use crate::{Ctr, Fuse, Handler, Outcome, Pod, PodContainer, TaskClient, ctr, eventually, faults, patience};
 use anyhow::{Context as _, Result, bail, ensure};
 use containerd_shim_protos::api;
 use std::{
@@ -119,10 +119,9 @@ impl<'a> Victim<'a> {
         let command = self.cell.fault.command();
         if self.cell.fault != Fault::StdoutFull {
             let volume = self.fuse.as_ref().map(|fuse| faults::volume_flag(fuse.point()));
-            let flags: Vec<&str> = ["--detach", "--null-io"].into_iter().chain(volume.as_deref()).collect();
-            let args = self.ctr.run_args(self.bench.host(), &self.handler, &flags, &self.name, command);
-            crate::run(&mut self.ctr.command(&args), b"", limit)?.ok()?;
-            return Ok(());
+            let flags: Vec<&str> =
+                ["--annotation", ctr::SANDBOX].into_iter().chain(volume.as_deref()).collect();
+            return self.run_detached(&flags, limit);
         }
         let fifos = self.fifos();
         let flags = ["--detach", "--fifo-dir", &fifos.to_string_lossy()];
@@ -241,10 +240,13 @@ impl<'a> Victim<'a> {
 
     /// A Create that hangs for ever by itself: gVisor contract, section 8, no. 8.
     pub(super) fn bare_run(&self, limit: Duration) -> Result<()> {
-        let flags = ["--detach", "--null-io"];
-        let command = self.cell.fault.command();
-        let args = self.ctr.bare_run_args(self.bench.host(), &self.handler, &flags, &self.name, command);
-        crate::run(&mut self.ctr.command(&args), b"", limit)?.ok().map(drop)
+        self.run_detached(&[], limit)
+    }
+
+    fn run_detached(&self, flags: &[&str], limit: Duration) -> Result<()> {
+        let (host, command) = (self.bench.host(), self.cell.fault.command());
+        let outcome = self.ctr.run_detached(host, &self.handler, flags, &self.name, command, limit)?;
+        outcome.ok().map(drop)
     }
 
     /// One more container in the pod, whose Create is to hang.
@@ -252,6 +254,26 @@ impl<'a> Victim<'a> {
         let (pod, _) = self.pod.as_ref().context("no pod")?;
         let another = self.bench.cri().create_container(pod, "four", 0, &["sleep", "100000"])?;
         self.bench.cri().start_container_within(&another, limit)?;
+        Ok(())
+    }
+
+    /// Fails unless containerd calls all of it running, and each container runs what it is told to.
+    pub(super) fn assert_works(&self) -> Result<()> {
+        let tasks = self.ctr.tasks(ANSWER)?;
+        for id in self.ids() {
+            let running = tasks.iter().any(|task| task.id == id && task.status == "RUNNING" && task.pid > 0);
+            ensure!(running, "{id} does not run: {tasks:?}");
+        }
+        let Some((_, containers)) = &self.pod else {
+            let said = self.ctr.exec(&self.name, "works", &["echo", "well"], b"", HEALTHY)?.ok()?;
+            ensure!(said == "well\n", "{} says {said:?}", self.name);
+            return Ok(());
+        };
+        for container in containers {
+            let said = self.bench.cri().exec(container, &["echo", "well"], HEALTHY)?;
+            ensure!(said.stdout == b"well\n", "{} says {said:?}", container.id);
+            self.bench.cri().stats(container, ANSWER)?;
+        }
         Ok(())
     }
 

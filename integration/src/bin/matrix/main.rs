@@ -2,6 +2,7 @@
 
 mod options;
 mod print;
+mod versions;
 
 use anyhow::{Result, ensure};
 use integration::{
@@ -31,6 +32,9 @@ fn matrix() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let interrupt = Interrupt::on_signals(|| eprintln!("matrix: interrupted, ending everything"))?;
+    if options.versions {
+        return versions::run(&options, &interrupt);
+    }
     let parts = Parts::pinned()?;
     let jobs = options.jobs.unwrap_or_else(Plan::default_jobs);
     let plan = Plan { parts: &parts, guarded: !options.unguarded, jobs, interrupt: &interrupt };
@@ -46,10 +50,11 @@ fn matrix() -> Result<ExitCode> {
         return Ok(ExitCode::from(130));
     }
     let reports = reports?;
-    let text = print::table(&reports, plan.guarded, began.elapsed())?;
+    let text = print::table(&reports, &parts.versions, plan.guarded, began.elapsed())?;
     println!("{text}");
     if let Some(path) = &options.save {
-        std::fs::write(path, if options.unguarded { print::record(&reports)? } else { text })?;
+        let record = || print::record(&reports, &parts.versions);
+        std::fs::write(path, if options.unguarded { record()? } else { text })?;
     }
     let all_green = options.unguarded || reports.iter().all(Report::is_green);
     Ok(if all_green { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -4,9 +4,10 @@ use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 
 pub(crate) const USAGE: &str =
-    "usage: matrix [--pairwise] [--filter TEXT]... [--jobs N] [--unguarded] [--save PATH] [--list]
+    "usage: matrix [--pairwise | --versions] [--filter TEXT]... [--jobs N] [--unguarded] [--save PATH] [--list]
 
   --pairwise      a subset with every pair of fault, request and subject (a third of the time)
+  --versions      instead: a healthy life, two wedges and two deaths with every version of containerd and gVisor
   --filter TEXT   only cells whose name contains TEXT; several: all of them (\"sentry stopped\", \"x pod\")
   --jobs N        so many cells at a time, each on a containerd of its own (3 for each processor)
   --unguarded     gVisor's own shim instead of the guard: what the guard is for
@@ -19,6 +20,7 @@ The guard is the one that hack/build made, or RUNSC_GUARD_BIN.";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) pairwise: bool,
+    pub(crate) versions: bool,
     pub(crate) filters: Vec<String>,
     pub(crate) jobs: Option<usize>,
     pub(crate) unguarded: bool,
@@ -31,6 +33,7 @@ impl Options {
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self {
             pairwise: false,
+            versions: false,
             filters: Vec::new(),
             jobs: None,
             unguarded: false,
@@ -41,6 +44,7 @@ impl Options {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--pairwise" => options.pairwise = true,
+                "--versions" => options.versions = true,
                 "--unguarded" => options.unguarded = true,
                 "--list" => options.list = true,
                 "--filter" => options.filters.push(arguments.next().context("--filter needs a text")?),

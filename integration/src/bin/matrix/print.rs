@@ -1,7 +1,10 @@
 //! The table, for a person; and the record of the unguarded shim, which later tables are set beside.
 
 use anyhow::{Context as _, Result};
-use integration::matrix::{Cell, Deadlines, Entry, Report, table as cells};
+use integration::{
+    Versions,
+    matrix::{Cell, Deadlines, Entry, Report, table as cells},
+};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -14,12 +17,18 @@ const RECORD: &str = "hack/results/matrix-unguarded.tsv";
 const NOT_RECORDED: &str = "";
 
 /// The table in Markdown. (Writing to a String cannot fail.)
-pub(crate) fn table(reports: &[Report], guarded: bool, took: Duration) -> Result<String> {
+pub(crate) fn table(
+    reports: &[Report],
+    versions: &Versions,
+    guarded: bool,
+    took: Duration,
+) -> Result<String> {
     let unguarded = Record::read()?;
     let mut text = String::new();
     let who = if guarded { "the guard" } else { "gVisor's own shim" };
     let _ = writeln!(text, "# Fault matrix: {who}, {}\n", today()?);
-    let _ = writeln!(text, "{}. {} cells in {:.0} s.", versions()?, reports.len(), took.as_secs_f64());
+    let _ =
+        writeln!(text, "{}. {} cells in {:.0} s.", under_test(versions)?, reports.len(), took.as_secs_f64());
     if guarded {
         let _ = writeln!(text, "The column *unguarded* is from {}.", unguarded.origin);
     }
@@ -53,7 +62,7 @@ fn row(text: &mut String, report: &Report, beside: &str) {
     );
 }
 
-fn ending(report: &Report) -> String {
+pub(crate) fn ending(report: &Report) -> String {
     let red = if report.is_green() { "" } else { " **RED**" };
     let beside = if report.beside_others.is_empty() { "" } else { " (alone)" };
     match report.ended {
@@ -153,8 +162,8 @@ impl Record {
 }
 
 /// One line for each cell of an unguarded run: its name, a tab, what came of it.
-pub(crate) fn record(reports: &[Report]) -> Result<String> {
-    let mut text = format!("# {}: {}\n", today()?, versions()?);
+pub(crate) fn record(reports: &[Report], versions: &Versions) -> Result<String> {
+    let mut text = format!("# {}: {}\n", today()?, under_test(versions)?);
     for report in reports {
         let left = residue(report);
         let _ = match report.ended {
@@ -175,27 +184,20 @@ pub(crate) fn record(reports: &[Report]) -> Result<String> {
     Ok(text)
 }
 
-fn today() -> Result<String> {
+pub(crate) fn today() -> Result<String> {
     let outcome = integration::run(Command::new("date").args(["-u", "+%F"]), b"", Duration::from_secs(5))?;
     Ok(outcome.ok()?.trim().to_owned())
 }
 
 /// What was under test.
-fn versions() -> Result<String> {
-    let pinned = |folder: &str, module: &str| {
-        let path = checkout().join("integration/tools").join(folder).join("go.mod");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let mut words = text.split_whitespace().skip_while(move |word| *word != module);
-        anyhow::Ok(words.nth(1).context("not pinned")?.to_owned())
-    };
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(format!(
-        "containerd {}, gVisor {}, Linux {}",
-        pinned("containerd-2.4.2", "github.com/containerd/containerd/v2")?,
-        pinned("gvisor-2026-09", "gvisor.dev/gvisor")?,
-        // What a builder of kernels appends says nothing here.
-        kernel.trim().split('-').next().unwrap_or_default()
-    ))
+fn under_test(versions: &Versions) -> Result<String> {
+    Ok(format!("{versions}, Linux {}", kernel()?))
+}
+
+/// What a builder of kernels appends says nothing here.
+pub(crate) fn kernel() -> Result<String> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(release.trim().split('-').next().unwrap_or_default().to_owned())
 }
 
 fn checkout() -> PathBuf {
