@@ -5,8 +5,8 @@
 //! is this host's own, and how the end of a host ends everything of it and nothing else.
 
 use crate::{
-    Cri, Ctr, Fuse, Handler, Parts, disk, eventually, image, leaks, network, patience, process::Process,
-    version::Configuration,
+    Cri, Ctr, Fuse, Handler, Parts, disk, eventually, image, leaks, network, patience, private_etc,
+    process::Process, version::Configuration,
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
@@ -31,6 +31,7 @@ pub struct HostBuilder {
     handlers: Vec<Handler>,
     config: String,
     disks: Vec<(String, u32)>,
+    etc: Vec<(String, String)>,
 }
 
 impl HostBuilder {
@@ -55,6 +56,12 @@ impl HostBuilder {
     /// Gives each of these folders of the host a disk of its own of so many MiB, which can be filled.
     pub fn small_disks(mut self, folders: &[&str], mib: u32) -> Self {
         self.disks = folders.iter().map(|folder| ((*folder).to_owned(), mib)).collect();
+        self
+    }
+
+    /// Has containerd, and all that it starts, see a file with this text at this path below /etc.
+    pub fn etc(mut self, path: &str, text: &str) -> Self {
+        self.etc.push((path.to_owned(), text.to_owned()));
         self
     }
 
@@ -84,6 +91,11 @@ impl HostBuilder {
         for (folder, mib) in &self.disks {
             disk::mount_small(&host.path().join(folder), *mib)?;
         }
+        for (path, text) in &self.etc {
+            let path = host.etc().join(path);
+            std::fs::create_dir_all(path.with_file_name(""))?;
+            std::fs::write(path, text)?;
+        }
         host.lay_out(&self.handlers, &self.config)?;
         host.start_containerd()?;
         host.import_image()?;
@@ -105,7 +117,13 @@ pub struct Host {
 impl Host {
     /// A host with the pinned parts and no handler.
     pub fn builder() -> HostBuilder {
-        HostBuilder { parts: None, handlers: Vec::new(), config: String::new(), disks: Vec::new() }
+        HostBuilder {
+            parts: None,
+            handlers: Vec::new(),
+            config: String::new(),
+            disks: Vec::new(),
+            etc: Vec::new(),
+        }
     }
 
     /// What all that is this host's own carries in its name.
@@ -250,7 +268,11 @@ impl Host {
             std::iter::once(self.path().join("bin"))
                 .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
         )?;
-        let child = Command::new(&self.parts.containerd)
+        let mut command = match self.etc() {
+            etc if etc.is_dir() => private_etc::command(&self.parts.containerd, &etc),
+            _ => Command::new(&self.parts.containerd),
+        };
+        let child = command
             .arg("--config")
             .arg(self.path().join("containerd.toml"))
             .env("PATH", path)
@@ -301,6 +323,11 @@ impl Host {
         });
         std::fs::write(self.path().join("containerd.toml"), config + extra)?;
         Ok(())
+    }
+
+    /// What lies over /etc, where anything does.
+    fn etc(&self) -> PathBuf {
+        self.path().join("etc")
     }
 
     /// At most 15 characters: the tag has 8.

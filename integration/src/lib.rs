@@ -19,6 +19,7 @@ mod neighbour;
 mod network;
 mod parts;
 mod patience;
+mod private_etc;
 mod record;
 mod run;
 mod shared;

@@ -1,13 +1,35 @@
 //! What the figures are held against.
 
-use crate::stats::Interval;
+use crate::{life::Subject, stats::Interval};
 
-/// A guarded step over the unguarded one.
-pub(crate) const RATIO: f64 = 1.05;
-/// The guard's RSS with a running pod, in KiB.
+/// The guarded steps of a life over the unguarded ones. An alarm is for a guard that is slower than none.
+pub(crate) fn of_life(subject: Subject, judge: Judge) -> &'static [(&'static str, f64)] {
+    match (judge, subject) {
+        (Judge::Claim, Subject::Pod(1)) => &[("start", 0.92), ("exec", 1.02), ("stop", 0.95)],
+        (Judge::Claim, Subject::Pod(3)) => &[("start", 0.90), ("exec", 1.02), ("stop", 0.95)],
+        (Judge::Claim, Subject::Pod(_)) => &[("start", 0.88), ("exec", 1.02), ("stop", 0.95)],
+        (Judge::Alarm, Subject::Pod(_)) => &[("start", 1.05), ("exec", 1.05), ("stop", 1.05)],
+        (_, Subject::Container) => &[],
+    }
+}
+/// The guard's RSS and USS with a running pod, in KiB.
 pub(crate) const RSS_KIB: f64 = 2.5 * 1024.0;
+pub(crate) const USS_KIB: f64 = 1.2 * 1024.0;
 /// The guard's binary, in KiB.
 pub(crate) const BINARY_KIB: f64 = 3.0 * 1024.0;
+
+/// Guard and real shim over the unguarded shims, by PSS.
+pub(crate) fn pss(pods: usize, containers: usize) -> Option<f64> {
+    match (pods, containers) {
+        (1, 1) => Some(0.85),
+        (1, 3) => Some(0.60),
+        (1, 10) => Some(0.35),
+        (10, 1) => Some(0.70),
+        (10, 3) => Some(0.50),
+        (10, 10) => Some(0.30),
+        _ => None,
+    }
+}
 /// Seconds that the guard adds to a request that it forwards: half of all, and all but one in a hundred.
 pub(crate) const ADDED_P50: f64 = 40e-6;
 pub(crate) const ADDED_P99: f64 = 100e-6;

@@ -9,7 +9,8 @@
 //! time of his own (coordinated omission).
 
 pub(crate) mod bare;
-mod client;
+pub(crate) mod client;
+pub(crate) mod cost;
 mod exec;
 mod figure;
 mod real;

@@ -1,24 +1,27 @@
 //! What the guard costs, against the shim that it guards: both in one run, in pairs, on one containerd.
 //!
 //! `hack/bench` builds what this needs and runs it. What is measured, and what disturbs it, stands with each
-//! part: [`latency`], [`life`], [`memory`]; [`stats`] says how sure it is, [`budget`] how much is too much.
+//! part: [`latency`], [`life`], [`memory`]; [`nodes`] says on what, [`stats`] how sure it is, [`budget`] how much is too
+//! much.
 
 mod budget;
 mod latency;
 mod life;
 mod memory;
+mod nodes;
 mod options;
 mod section;
 mod stats;
 mod svg;
 
 use anyhow::{Context as _, Result, bail};
-use integration::{Host, Interrupt};
+use integration::Interrupt;
 use latency::bare;
+use nodes::Nodes;
 use options::{Options, Part};
 use section::{Section, Stage, Table};
 use serde_json::{Map, Value, json};
-use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
+use std::{path::Path, process::ExitCode, time::Instant};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,12 +44,9 @@ fn bench(arguments: Vec<String>) -> Result<ExitCode> {
     };
     let began = Instant::now();
     let interrupt = Interrupt::on_signals(|| eprintln!("bench: interrupted, ending everything"))?;
-    let (host, _binaries) = life::host()?;
-    let host = Arc::new(host);
-    interrupt.register(&host)?;
-    let sections = measure(&options, &host, &interrupt, began);
-    let cleared = host.end();
-    interrupt.forget(&host);
+    let nodes = Nodes::start(&interrupt, options.grouping())?;
+    let sections = measure(&options, &nodes, &interrupt, began);
+    let cleared = nodes.end(&interrupt);
     if interrupt.settle() {
         return Ok(ExitCode::from(130));
     }
@@ -59,12 +59,13 @@ fn bench(arguments: Vec<String>) -> Result<ExitCode> {
 
 fn measure(
     options: &Options,
-    host: &Host,
+    nodes: &Nodes,
     interrupt: &Interrupt,
     began: Instant,
 ) -> Result<Vec<(Part, Section)>> {
-    let cri = host.cri()?;
-    let stage = Stage { host, cri: &cri, interrupt, options, began };
+    let nodes = nodes.all();
+    let host = nodes.last().context("no node")?.host;
+    let stage = Stage { nodes, host, interrupt, options, began };
     let one = |part: &Part| -> Result<(Part, Section)> {
         let section = match part {
             Part::Latency => latency::measure(&stage),

@@ -1,241 +1,161 @@
-//! What shims weigh while their pods idle.
+//! What shims weigh while their pods idle, and what they do meanwhile.
 //!
-//! PSS shares what several processes map of one binary among them, which is what a node pays; RSS is what most
-//! people look at. Both sides are measured one after the other, so that neither shares pages with the other
-//! (their real shims are two files where `hack/stack` had to build a tolerant one).
+//! PSS shares what several processes map of one binary among them, which is what a node pays; RSS is what most people
+//! look at; USS would come back if only this process went. The sides are weighed one after the other, so that none shares
+//! pages with another.
 //!
-//! Limits: containerd's CRI asks Stats once a second per container, so "idle" is idle but for that.
+//! containerd's CRI asks Stats once a second per container, so a pod is idle but for that. A stand-alone container is
+//! asked nothing: there nobody must wake up.
+
+mod idle;
+mod weight;
 
 use crate::{
     budget,
-    life::Side,
+    nodes::Side,
     section::{Section, Stage, Table},
     svg::{Mark, Panel},
 };
 use anyhow::{Context as _, Result};
-use integration::{Host, eventually, process::Process};
 use serde_json::json;
-use std::{path::Path, time::Duration};
-
-const GUARD: &str = "containerd-shim-runsc-guard-v2";
-const REAL_SHIM: &str = "containerd-shim-runsc-v1";
-
-/// How long pods idle before they are weighed: their Go heaps have been collected once, and Stats was asked.
-const SETTLE: Duration = Duration::from_secs(5);
-
-/// How long the shims of pods that are gone may take to follow them.
-const LEAVING: Duration = Duration::from_secs(10);
-
-/// Kibibytes as `smaps_rollup` counts them (exact, where VmRSS lags behind).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Weight {
-    rss: u64,
-    pss: u64,
-    /// What would come back if only this process went.
-    uss: u64,
-}
-
-impl Weight {
-    fn of(process: &Process) -> Result<Self> {
-        let path = format!("/proc/{}/smaps_rollup", process.pid);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("{path}: {process}"))?;
-        Ok(Self::parse(&text))
-    }
-
-    fn parse(text: &str) -> Self {
-        let number = |field: &str| -> u64 {
-            let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-            value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or_default()
-        };
-        Self {
-            rss: number("Rss"),
-            pss: number("Pss"),
-            uss: number("Private_Clean") + number("Private_Dirty"),
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.rss += other.rss;
-        self.pss += other.pss;
-        self.uss += other.uss;
-    }
-}
-
-/// What stands between containerd and the sandboxes of `pods` pods with one container each, in all.
-#[derive(Clone, Copy, Debug)]
-struct Shims {
-    side: Side,
-    pods: usize,
-    guards: Weight,
-    real_shims: Weight,
-}
-
-impl Shims {
-    /// Everything together, per pod, in KiB.
-    fn per_pod(&self, what: impl Fn(Weight) -> u64) -> f64 {
-        (what(self.guards) + what(self.real_shims)) as f64 / self.pods as f64
-    }
-}
-
-/// One guard beside its running pod.
-#[derive(Clone, Copy, Debug)]
-struct Idle {
-    weight: Weight,
-    threads: u64,
-    fds: usize,
-}
+use weight::{Shims, Weight};
 
 pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
-    let (mut shims, mut idle) = (Vec::new(), None);
-    let counts: &[usize] = if stage.options.check { &[1] } else { &[1, 5] };
-    for &pods in counts {
-        for side in Side::BOTH {
-            stage.say(format_args!("weighing {pods} x {}", side.name()));
-            let (weighed, guard) = weigh(stage, side, pods)?;
-            shims.push(weighed);
-            idle = idle.or(guard);
+    let mut all = Vec::new();
+    let (containers, pods): (&[usize], &[usize]) =
+        if stage.options.check { (&[1], &[1]) } else { (&[1, 3, 10], &[1, 5, 10]) };
+    for &containers in containers {
+        for &pods in pods {
+            for node in &stage.nodes {
+                let side = node.side.name();
+                stage.say(format_args!("weighing {pods} pods of {containers}, {side}"));
+                all.push(Shims::weigh(stage, node, pods, containers)?);
+            }
         }
     }
-    let idle = idle.context("no guard was weighed")?;
+    let idle = if stage.options.check { None } else { Some(idle::measure(stage)?) };
     let binary_bytes = std::fs::metadata(&stage.host.parts().guard)?.len();
     let binary_kib = binary_bytes as f64 / 1024.0;
-    let weight =
-        |weight: Weight| json!({ "rss_kib": weight.rss, "pss_kib": weight.pss, "uss_kib": weight.uss });
+    let single = all.iter().find(|shims| shims.side == Side::Guarded).context("no guard was weighed")?;
+    let mut findings = vec![
+        budget::size("guard's RSS", single.guards.rss as f64, budget::RSS_KIB),
+        budget::size("guard's binary", binary_kib, budget::BINARY_KIB),
+    ];
+    if !stage.options.check {
+        // Where it shares its pages with others: alone, what it maps of its binary is its own, too.
+        let crowd = guarded(&all).max_by_key(|shims| shims.pods).unwrap_or(single);
+        findings.push(budget::size(
+            "guard's USS",
+            crowd.guards.uss as f64 / crowd.pods as f64,
+            budget::USS_KIB,
+        ));
+        findings.extend(pss_findings(&all));
+    }
+    findings.extend(idle.as_ref().and_then(idle::Idle::finding));
+    let mut table = table(&all);
+    table.notes.push(format!("guard's binary: {:.2} MiB", binary_kib / 1024.0));
     Ok(Section {
-        tables: vec![table(&shims, &idle, binary_kib)],
-        panels: vec![panel(&shims)],
+        tables: std::iter::once(table).chain(idle.as_ref().map(idle::Idle::table)).collect(),
+        panels: vec![panel(&all)],
         json: json!({
-            "shims": shims.iter().map(|shims| json!({
-                "side": shims.side.name(),
-                "pods": shims.pods,
-                "guards": weight(shims.guards),
-                "real_shims": weight(shims.real_shims),
-            })).collect::<Vec<_>>(),
-            "guard": {
-                "weight": weight(idle.weight),
-                "threads": idle.threads,
-                "fds": idle.fds,
-                "binary_bytes": binary_bytes,
-            },
+            "shims": all.iter().map(Shims::json).collect::<Vec<_>>(),
+            "idle": idle.as_ref().map(idle::Idle::json),
+            "guard_binary_bytes": binary_bytes,
         }),
-        findings: vec![
-            budget::size("guard's RSS", idle.weight.rss as f64, budget::RSS_KIB),
-            budget::size("guard's binary", binary_kib, budget::BINARY_KIB),
-        ],
+        findings,
     })
 }
 
-/// A column of [`Weight`].
-type Column = (&'static str, fn(Weight) -> u64);
-
-const WEIGHTS: [Column; 2] = [("PSS", |weight| weight.pss), ("RSS", |weight| weight.rss)];
-
-/// Unguarded and guarded of the same number of pods.
-fn pairs(shims: &[Shims]) -> impl Iterator<Item = (&Shims, &Shims)> {
-    let of = |side| shims.iter().filter(move |shims| shims.side == side);
-    of(Side::Unguarded).zip(of(Side::Guarded))
+/// Those of `side` on as many pods of as many containers as `shims`.
+fn beside<'a>(all: &'a [Shims], shims: &Shims, side: Side) -> Option<&'a Shims> {
+    let same = |other: &&Shims| {
+        other.side == side && other.pods == shims.pods && other.containers == shims.containers
+    };
+    all.iter().find(same)
 }
 
-fn table(shims: &[Shims], idle: &Idle, binary_kib: f64) -> Table {
-    let mut table = Table::new(["shims, MiB per pod", "unguarded", "guarded", "ratio", "of which guard"]);
-    for (name, what) in WEIGHTS {
-        for (unguarded, guarded) in pairs(shims) {
-            let mib = |shims: &Shims| shims.per_pod(what) / 1024.0;
-            table.row([
-                format!("{name}, {} pods", guarded.pods),
-                format!("{:.2}", mib(unguarded)),
-                format!("{:.2}", mib(guarded)),
-                format!("{:.3}", mib(guarded) / mib(unguarded)),
-                format!("{:.2}", what(guarded.guards) as f64 / guarded.pods as f64 / 1024.0),
-            ]);
-        }
+fn guarded(all: &[Shims]) -> impl Iterator<Item = &Shims> {
+    all.iter().filter(|shims| shims.side == Side::Guarded)
+}
+
+/// Shims' PSS, guarded over `side`.
+fn ratio(all: &[Shims], shims: &Shims, side: Side) -> Option<f64> {
+    let other = beside(all, shims, side)?;
+    Some(shims.per_pod(|weight| weight.pss) / other.per_pod(|weight| weight.pss))
+}
+
+fn pss_findings(all: &[Shims]) -> Vec<budget::Finding> {
+    let finding = |shims: &Shims| {
+        let limit = budget::pss(shims.pods, shims.containers)?;
+        let ratio = ratio(all, shims, Side::Unguarded)?;
+        Some(budget::Finding {
+            what: format!("shims' PSS, {}", shims.name()),
+            text: format!("{ratio:.3}, at most {limit:.2}"),
+            held: ratio <= limit,
+        })
+    };
+    guarded(all).filter_map(finding).collect()
+}
+
+fn table(all: &[Shims]) -> Table {
+    let mut table = Table::new([
+        "shims, MiB per pod",
+        "unguarded PSS",
+        "grouped PSS",
+        "guarded PSS",
+        "ratio",
+        "over grouped",
+        "guard PSS",
+        "USS",
+        "RSS",
+        "threads",
+        "fds",
+        "real shim's",
+        "fds",
+    ]);
+    for shims in guarded(all) {
+        let pss = |side| beside(all, shims, side).map(|shims| shims.per_pod(|weight| weight.pss));
+        let of_guard = |what: fn(Weight) -> u64| mib(what(shims.guards) as f64 / shims.pods as f64);
+        let show = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), mib);
+        let over =
+            |side| ratio(all, shims, side).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
+        let each = |count: u64| format!("{:.1}", count as f64 / shims.pods as f64);
+        table.row([
+            shims.name(),
+            show(pss(Side::Unguarded)),
+            show(pss(Side::Grouped)),
+            show(pss(Side::Guarded)),
+            over(Side::Unguarded),
+            over(Side::Grouped),
+            of_guard(|weight| weight.pss),
+            of_guard(|weight| weight.uss),
+            of_guard(|weight| weight.rss),
+            each(shims.guards.threads),
+            each(shims.guards.fds),
+            each(shims.real_shims.threads),
+            each(shims.real_shims.fds),
+        ]);
     }
-    let mib = |kib: u64| kib as f64 / 1024.0;
-    table.notes.push(format!(
-        "guard beside a running pod: RSS {:.2} MiB, PSS {:.2}, USS {:.2}, {} threads, {} fds; binary {:.2} MiB",
-        mib(idle.weight.rss),
-        mib(idle.weight.pss),
-        mib(idle.weight.uss),
-        idle.threads,
-        idle.fds,
-        binary_kib / 1024.0
-    ));
     table
 }
 
-fn panel(shims: &[Shims]) -> Panel {
-    let mark = |(unguarded, guarded): (&Shims, &Shims)| {
-        let mib = |shims: &Shims| shims.per_pod(|weight| weight.pss) / 1024.0;
-        Mark {
-            label: format!("{} pods", guarded.pods),
-            value: mib(guarded) / mib(unguarded),
+fn mib(kib: f64) -> String {
+    format!("{:.2}", kib / 1024.0)
+}
+
+fn panel(all: &[Shims]) -> Panel {
+    let mark = |shims: &Shims| {
+        let pss = |side| beside(all, shims, side).map(|shims| shims.per_pod(|weight| weight.pss) / 1024.0);
+        Some(Mark {
+            label: shims.name(),
+            value: ratio(all, shims, Side::Unguarded)?,
             interval: None,
-            text: format!("{:.1} MiB, unguarded {:.1} MiB", mib(guarded), mib(unguarded)),
-        }
+            text: format!("{:.1} MiB, unguarded {:.1} MiB", pss(Side::Guarded)?, pss(Side::Unguarded)?),
+        })
     };
     Panel {
-        title: "Shims' PSS per pod, guarded over unguarded".to_owned(),
+        title: "shims' PSS per pod: guarded over unguarded".to_owned(),
         reference: Some(1.0),
-        marks: pairs(shims).map(mark).collect(),
-    }
-}
-
-/// Weighs the shims of `pods` pods, and one of the guards where there are any.
-fn weigh(stage: &Stage<'_>, side: Side, pods: usize) -> Result<(Shims, Option<Idle>)> {
-    let (host, cri) = (stage.host, stage.cri);
-    eventually(LEAVING, "the shims of earlier pods leave", || {
-        (running(host, GUARD).is_empty() && running(host, REAL_SHIM).is_empty()).then_some(())
-    })?;
-    let started = (0..pods)
-        .map(|number| {
-            let pod = cri.run_pod(side.name(), &format!("weigh-{number}"))?;
-            cri.run_container(&pod, "main", &["sleep", "100000"])?;
-            Ok(pod)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    stage.interrupt.pause(SETTLE)?;
-    let mut shims = Shims { side, pods, guards: Weight::default(), real_shims: Weight::default() };
-    // Unguarded, each container has a real shim of its own (gVisor's default): all count.
-    for shim in running(host, REAL_SHIM) {
-        shims.real_shims.add(Weight::of(&shim)?);
-    }
-    let mut idle = None;
-    for guard in running(host, GUARD) {
-        let weight = Weight::of(&guard)?;
-        shims.guards.add(weight);
-        idle = Some(Idle {
-            weight,
-            threads: guard.status_number("Threads").context("no thread count")?,
-            fds: std::fs::read_dir(format!("/proc/{}/fd", guard.pid))?.count(),
-        });
-    }
-    for pod in &started {
-        cri.end_pod(pod)?;
-    }
-    Ok((shims, idle))
-}
-
-/// This host's processes of that program. A guard's and a shim's `start` and `delete` do not live long enough to
-/// be weighed.
-fn running(host: &Host, program: &str) -> Vec<Process> {
-    let is_it = |process: &Process| {
-        process
-            .args
-            .first()
-            .is_some_and(|path| Path::new(path).file_name().is_some_and(|name| name == program))
-    };
-    host.processes().into_iter().filter(|process| process.state != 'Z' && is_it(process)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rollup_is_read_by_its_fields() {
-        let text = "55d0-7ffd ---p 00000000 00:00 0  [rollup]\n\
-            Rss:                1700 kB\nPss:                 900 kB\nPss_Dirty:           400 kB\n\
-            Shared_Clean:        800 kB\nPrivate_Clean:       500 kB\nPrivate_Dirty:       400 kB\n";
-        assert_eq!(Weight::parse(text), Weight { rss: 1700, pss: 900, uss: 900 });
+        marks: guarded(all).filter_map(mark).collect(),
     }
 }

@@ -4,14 +4,16 @@ use crate::budget::Judge;
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 
-pub(crate) const USAGE: &str = "usage: bench [SECTION...] [--check] [--pairs N] [--json PATH] [--svg PATH]
+pub(crate) const USAGE: &str = "usage: bench [SECTION...] [--check] [--pairs N] [--pods N] [--json PATH] [--svg PATH]
 
   latency       what the guard adds to one request, at 1 and at 50 at once
-  life          start, exec, stop, remove: in pairs, guarded and unguarded in turn
+  life          start, exec, stop, remove of a container, of pods of 1, 3 and 10, and of many pods at once:
+                unguarded, unguarded with grouping, guarded, in turn
   memory        what guard and real shim weigh
                 (without a section: these three)
 
   --pairs N     at most N pairs (200; with --check 12), fewer if what has a budget is known to 2 % before
+  --pods N      so many at once (50)
   --json PATH   writes everything measured, each pair included, there
   --svg PATH    draws it
   --check       short; fails if a ratio is surely too high (the lower end of its interval is above its budget),
@@ -22,6 +24,7 @@ The guard is the one that hack/build made, or RUNSC_GUARD_BIN.";
 /// So many pairs give an interval that leaves out the two extreme values at each end.
 const CHECK_PAIRS: usize = 12;
 const PAIRS: usize = 200;
+const PODS: usize = 50;
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,7 @@ pub(crate) struct Options {
     pub(crate) parts: Vec<Part>,
     pub(crate) check: bool,
     pub(crate) pairs: usize,
+    pub(crate) pods: usize,
     pub(crate) json: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
 }
@@ -61,13 +65,15 @@ pub(crate) struct Options {
 impl Options {
     /// `None` if all that is wanted is the usage.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>> {
-        let mut options = Self { parts: Vec::new(), check: false, pairs: 0, json: None, svg: None };
+        let mut options =
+            Self { parts: Vec::new(), check: false, pairs: 0, pods: PODS, json: None, svg: None };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value\n{USAGE}"));
             match argument.as_str() {
                 "--check" => options.check = true,
                 "--pairs" => options.pairs = number(&argument, &value()?)?,
+                "--pods" => options.pods = number(&argument, &value()?)?,
                 "--json" => options.json = Some(value()?.into()),
                 "--svg" => options.svg = Some(value()?.into()),
                 "--help" | "-h" => return Ok(None),
@@ -84,6 +90,12 @@ impl Options {
             options.pairs = if options.check { CHECK_PAIRS } else { PAIRS };
         }
         Ok(Some(options))
+    }
+
+    /// Whether the unguarded side is measured with grouping, too.
+    pub(crate) fn grouping(&self) -> bool {
+        let compares = |part: &Part| matches!(part, Part::Life | Part::Memory);
+        !self.check && self.parts.iter().any(compares)
     }
 
     /// How sure a budget's breach must be to be one.

@@ -1,15 +1,17 @@
 //! What a section has found, in every form in which it is told: tables for a person, JSON for a program, panels for
 //! the picture, findings for the budgets.
 
-use crate::{budget::Finding, options::Options, svg::Panel};
-use integration::{Cri, Host, Interrupt};
+use crate::{budget::Finding, nodes::Node, options::Options, svg::Panel};
+use integration::{Host, Interrupt};
 use serde_json::Value;
 use std::{fmt, time::Instant};
 
 /// What every section works with.
 pub(crate) struct Stage<'a> {
+    /// Of each side that there is.
+    pub(crate) nodes: Vec<Node<'a>>,
+    /// That of the guarded side, and of the unguarded one.
     pub(crate) host: &'a Host,
-    pub(crate) cri: &'a Cri,
     pub(crate) interrupt: &'a Interrupt,
     pub(crate) options: &'a Options,
     pub(crate) began: Instant,
@@ -23,6 +25,7 @@ impl Stage<'_> {
 }
 
 /// Everything that one section tells.
+#[derive(Default)]
 pub(crate) struct Section {
     pub(crate) tables: Vec<Table>,
     pub(crate) panels: Vec<Panel>,

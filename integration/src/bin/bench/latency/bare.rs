@@ -8,7 +8,8 @@
 use super::{
     CROWD, Effort,
     client::Asker,
-    figure::{Cost, Figure, Way},
+    cost::Cost,
+    figure::{Figure, Way},
 };
 use crate::section::Stage;
 use anyhow::{Context as _, Result};

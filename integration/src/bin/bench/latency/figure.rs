@@ -1,8 +1,7 @@
 //! One question by two ways, and what the longer one adds.
 
+use super::cost::Cost;
 use crate::stats::{Interval, median, median_interval, quantile};
-use anyhow::{Context as _, Result};
-use integration::process::Process;
 use serde_json::{Value, json};
 
 /// The seconds of each answer that came by one way, in the blocks in which they were measured.
@@ -84,39 +83,6 @@ impl Figure {
             "guard_cpu_s": self.cost.map(|cost| cost.cpu_seconds),
             "guard_switches": self.cost.map(|cost| cost.switches),
         })
-    }
-}
-
-/// What a process spent, in all or per request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Cost {
-    pub(crate) cpu_seconds: f64,
-    /// Voluntary ones: it had nothing more to do.
-    pub(crate) switches: f64,
-}
-
-impl Cost {
-    /// Of all threads that live now.
-    pub(crate) fn so_far(process: &Process) -> Result<Self> {
-        let mut sum = Self { cpu_seconds: 0.0, switches: 0.0 };
-        for task in std::fs::read_dir(format!("/proc/{}/task", process.pid))? {
-            let task = task?.path();
-            let schedstat = std::fs::read_to_string(task.join("schedstat"))?;
-            let ns: f64 = schedstat.split(' ').next().context("no time")?.parse()?;
-            sum.cpu_seconds += ns / 1e9;
-            let status = std::fs::read_to_string(task.join("status"))?;
-            let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            sum.switches += switches.context("no switches")?.trim().parse::<f64>()?;
-        }
-        Ok(sum)
-    }
-
-    /// Since `before`, for each of `requests`.
-    pub(crate) fn since(self, before: Self, requests: usize) -> Self {
-        Self {
-            cpu_seconds: (self.cpu_seconds - before.cpu_seconds) / requests as f64,
-            switches: (self.switches - before.switches) / requests as f64,
-        }
     }
 }
 

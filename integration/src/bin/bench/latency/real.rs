@@ -3,8 +3,9 @@
 use super::{
     CROWD, Effort,
     client::Asker,
+    cost::Cost,
     exec,
-    figure::{Cost, Figure, Way},
+    figure::{Figure, Way},
 };
 use crate::section::Stage;
 use anyhow::{Context as _, Result, anyhow};
