@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Sleep, sleep};
 use ttrpc::proto::{
@@ -26,6 +26,8 @@ use crate::descriptors;
 const WINDOW: u64 = 2 * MESSAGE_LENGTH_MAX as u64;
 /// What a request costs besides its bytes: the task that waits for its answer.
 const EACH: u64 = 4096;
+/// What is read at once: a request of containerd's, with its header, and seldom more.
+const AT_ONCE: usize = 512;
 /// How long nobody is let in after the kernel has refused to.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Descriptors that connections may not take: the guard needs some to look at processes and to end them.
@@ -89,7 +91,8 @@ impl Stream for Arrivals {
 
 /// One connection.
 pub(crate) struct Metered {
-    stream: UnixStream,
+    /// The server reads header and body of a frame by themselves; here that is one read from the kernel.
+    stream: BufReader<UnixStream>,
     incoming: Frames,
     outgoing: Frames,
     /// What each stream has open.
@@ -103,6 +106,7 @@ pub(crate) struct Metered {
 impl Metered {
     fn new(stream: UnixStream) -> Self {
         let (incoming, outgoing) = (Frames::default(), Frames::default());
+        let stream = BufReader::with_capacity(AT_ONCE, stream);
         Self { stream, incoming, outgoing, open: BTreeMap::new(), owed: 0, reader: None }
     }
 }
