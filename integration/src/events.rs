@@ -6,6 +6,7 @@ use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Stdio},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 /// One published event.
@@ -33,7 +34,8 @@ impl Event {
 #[derive(Debug)]
 pub struct EventLog {
     child: Child,
-    events: Arc<Mutex<Vec<Event>>>,
+    /// Each with the moment in which it came.
+    events: Arc<Mutex<Vec<(Instant, Event)>>>,
 }
 
 impl EventLog {
@@ -52,7 +54,7 @@ impl EventLog {
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if let Some(event) = parse(&line) {
-                    sink.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+                    sink.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), event));
                 }
             }
         });
@@ -73,14 +75,22 @@ impl EventLog {
 
     /// Everything so far.
     pub fn all(&self) -> Vec<Event> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.iter().map(|(_, event)| event.clone()).collect()
     }
 
     /// The task events of one container so far.
     pub fn of_task(&self, id: &str) -> Vec<Event> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         let of_it = |event: &&Event| event.topic.starts_with("/tasks/") && event.text("container_id") == id;
-        events.iter().filter(of_it).cloned().collect()
+        events.iter().map(|(_, event)| event).filter(of_it).cloned().collect()
+    }
+
+    /// When the exit of `id`'s init came, if it has.
+    pub fn exited_at(&self, id: &str) -> Option<Instant> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(_, event): &&(Instant, Event)| event.topic == "/tasks/exit" && event.text("id") == id;
+        events.iter().find(is_it).map(|(at, _)| *at)
     }
 
     /// How many exits of `id`'s process `exec` (its own id for the init) were published.

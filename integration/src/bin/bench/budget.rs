@@ -30,6 +30,20 @@ pub(crate) fn pss(pods: usize, containers: usize) -> Option<f64> {
         _ => None,
     }
 }
+/// States that reach the real shim over those that reach the unguarded one.
+pub(crate) const STATES: f64 = 1.0 / 3.0;
+/// Growth of guard and real shim after the first thousand requests to a stopped sandbox.
+pub(crate) const SOAK: f64 = 0.02;
+
+/// Seconds from the deadline to the last exit of so many that were wedged at once.
+pub(crate) fn late(at_once: usize) -> Option<f64> {
+    match at_once {
+        1 => Some(0.05),
+        20 => Some(0.5),
+        _ => None,
+    }
+}
+
 /// Seconds that the guard adds to a request that it forwards: half of all, and all but one in a hundred.
 pub(crate) const ADDED_P50: f64 = 40e-6;
 pub(crate) const ADDED_P99: f64 = 100e-6;

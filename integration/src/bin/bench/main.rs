@@ -1,16 +1,19 @@
 //! What the guard costs, against the shim that it guards: both in one run, in pairs, on one containerd.
 //!
 //! `hack/bench` builds what this needs and runs it. What is measured, and what disturbs it, stands with each
-//! part: [`latency`], [`life`], [`memory`]; [`nodes`] says on what, [`stats`] how sure it is, [`budget`] how much is too
+//! part: [`latency`], [`life`], [`memory`], [`commands`], [`ending`], [`soak`]; [`nodes`] says on what, [`stats`] how sure it is, [`budget`] how much is too
 //! much.
 
 mod budget;
+mod commands;
+mod ending;
 mod latency;
 mod life;
 mod memory;
 mod nodes;
 mod options;
 mod section;
+mod soak;
 mod stats;
 mod svg;
 
@@ -71,6 +74,9 @@ fn measure(
             Part::Latency => latency::measure(&stage),
             Part::Life => life::measure(&stage),
             Part::Memory => memory::measure(&stage),
+            Part::Commands => commands::measure(&stage),
+            Part::Ending => ending::measure(&stage),
+            Part::Soak => soak::measure(&stage),
         };
         Ok((*part, section.with_context(|| part.name())?))
     };

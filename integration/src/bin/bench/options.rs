@@ -4,16 +4,20 @@ use crate::budget::Judge;
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 
-pub(crate) const USAGE: &str = "usage: bench [SECTION...] [--check] [--pairs N] [--pods N] [--json PATH] [--svg PATH]
+pub(crate) const USAGE: &str = "usage: bench [SECTION...] [--check] [--pairs N] [--pods N] [--requests N] [--json PATH] [--svg PATH]
 
   latency       what the guard adds to one request, at 1 and at 50 at once
   life          start, exec, stop, remove of a container, of pods of 1, 3 and 10, and of many pods at once:
                 unguarded, unguarded with grouping, guarded, in turn
   memory        what guard and real shim weigh
                 (without a section: these three)
+  commands      how often runsc is run in one life
+  ending        from SIGKILL to containerd's TaskExit, by wedge, one and twenty at once
+  soak          a stopped sandbox that is asked 100,000 times, guarded and unguarded side by side
 
   --pairs N     at most N pairs (200; with --check 12), fewer if what has a budget is known to 2 % before
   --pods N      so many at once (50)
+  --requests N  of the soak (100000)
   --json PATH   writes everything measured, each pair included, there
   --svg PATH    draws it
   --check       short; fails if a ratio is surely too high (the lower end of its interval is above its budget),
@@ -25,6 +29,7 @@ The guard is the one that hack/build made, or RUNSC_GUARD_BIN.";
 const CHECK_PAIRS: usize = 12;
 const PAIRS: usize = 200;
 const PODS: usize = 50;
+const REQUESTS: usize = 100_000;
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,22 +37,31 @@ pub(crate) enum Part {
     Latency,
     Life,
     Memory,
+    Commands,
+    Ending,
+    Soak,
 }
 
 impl Part {
     /// Those that a plain run measures.
     const USUAL: [Self; 3] = [Self::Memory, Self::Latency, Self::Life];
 
+    const ALL: [Self; 6] =
+        [Self::Memory, Self::Latency, Self::Life, Self::Commands, Self::Ending, Self::Soak];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Latency => "latency",
             Self::Life => "life",
             Self::Memory => "memory",
+            Self::Commands => "commands",
+            Self::Ending => "ending",
+            Self::Soak => "soak",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        Self::USUAL.into_iter().find(|part| part.name() == name)
+        Self::ALL.into_iter().find(|part| part.name() == name)
     }
 }
 
@@ -58,6 +72,7 @@ pub(crate) struct Options {
     pub(crate) check: bool,
     pub(crate) pairs: usize,
     pub(crate) pods: usize,
+    pub(crate) requests: usize,
     pub(crate) json: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
 }
@@ -65,8 +80,15 @@ pub(crate) struct Options {
 impl Options {
     /// `None` if all that is wanted is the usage.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>> {
-        let mut options =
-            Self { parts: Vec::new(), check: false, pairs: 0, pods: PODS, json: None, svg: None };
+        let mut options = Self {
+            parts: Vec::new(),
+            check: false,
+            pairs: 0,
+            pods: PODS,
+            requests: REQUESTS,
+            json: None,
+            svg: None,
+        };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value\n{USAGE}"));
@@ -74,6 +96,7 @@ impl Options {
                 "--check" => options.check = true,
                 "--pairs" => options.pairs = number(&argument, &value()?)?,
                 "--pods" => options.pods = number(&argument, &value()?)?,
+                "--requests" => options.requests = number(&argument, &value()?)?,
                 "--json" => options.json = Some(value()?.into()),
                 "--svg" => options.svg = Some(value()?.into()),
                 "--help" | "-h" => return Ok(None),

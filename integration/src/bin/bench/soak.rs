@@ -1,0 +1,182 @@
+//! A stopped sandbox that is asked for ever, guarded and unguarded side by side: State and Stats in turn with containerd's
+//! own timeout, as fast as issue after issue reports it, compressed. What must stay flat is the memory of both shims.
+
+use crate::{
+    budget::{self, Finding},
+    nodes::{Node, Side},
+    section::{Section, Stage, Table},
+    svg::Panel,
+};
+use anyhow::{Context as _, Result, anyhow};
+use containerd_shim_protos::api;
+use integration::{
+    faults::Sandbox,
+    load::Figures,
+    process::Process,
+    wire::{Wire, timed},
+};
+use serde_json::{Value, json};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What containerd gives State and Stats.
+const CALLER: Duration = Duration::from_secs(2);
+/// Requests a second on each side: CRI asks one or two.
+const RATE: u32 = 200;
+/// After so many all that is used has been used once.
+const WARM: usize = 1000;
+
+/// What a process took up after so many requests.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    requests: usize,
+    figures: Figures,
+}
+
+/// One program of one side.
+struct Curve {
+    side: Side,
+    program: &'static str,
+    looks: Vec<Look>,
+}
+
+impl Curve {
+    /// Its growth after it was warm, as a share.
+    fn growth(&self) -> Option<f64> {
+        let at = |look: &Look| look.figures.rss_kib as f64;
+        let warm = self.looks.iter().find(|look| look.requests >= WARM)?;
+        Some(at(self.looks.last()?) / at(warm) - 1.0)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "side": self.side.name(), "program": self.program, "growth": self.growth(),
+            "looks": self.looks.iter().map(|look| json!({
+                "requests": look.requests, "rss_kib": look.figures.rss_kib, "threads": look.figures.threads,
+                "fds": look.figures.fds,
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
+    let both: Vec<&Node<'_>> = stage.nodes.iter().filter(|node| node.side != Side::Grouped).collect();
+    let minutes = stage.options.requests as f64 / f64::from(RATE) / 60.0;
+    stage.say(format_args!("soak: {} requests on both sides, {minutes:.1} minutes", stage.options.requests));
+    let curves = thread::scope(|scope| -> Result<Vec<Curve>> {
+        let sides: Vec<_> = both.iter().map(|node| scope.spawn(|| ask(stage, node))).collect();
+        let curves = sides.into_iter().map(|side| side.join().map_err(|_| anyhow!("a side panicked"))?);
+        Ok(curves.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    })?;
+    Ok(Section {
+        tables: vec![table(&curves)],
+        panels: Vec::<Panel>::new(),
+        json: json!(curves.iter().map(Curve::json).collect::<Vec<_>>()),
+        findings: curves.iter().filter_map(finding).collect(),
+    })
+}
+
+/// After which numbers of requests to look: 1, 2 and 5 times the powers of ten, and at the end.
+fn looks(requests: usize) -> Vec<usize> {
+    let powers = std::iter::successors(Some(100_usize), |power| power.checked_mul(10));
+    let mut looks: Vec<usize> =
+        powers.flat_map(|power| [power, 2 * power, 5 * power]).take_while(|look| *look < requests).collect();
+    looks.push(requests);
+    looks
+}
+
+fn ask(stage: &Stage<'_>, node: &Node<'_>) -> Result<Vec<Curve>> {
+    let (host, ctr) = (node.host, node.host.ctr());
+    let id = format!("soak-{}", node.side.name());
+    ctr.start(host, &host.handler(node.side.name())?, &id, &["sleep", "100000"])?;
+    let sandbox = Sandbox::of(host, &id)?;
+    sandbox.stop_sentry()?;
+    let mut sender = Wire::connect(host, ctr.namespace(), &id)?;
+    let mut receiver = Wire { stream: sender.stream.try_clone()? };
+    // An unguarded State may never be answered at all.
+    receiver.stream.set_read_timeout(None)?;
+    let answers = thread::spawn(move || while receiver.reply().is_ok() {});
+    let mut programs: Vec<(&'static str, Process)> = vec![("real shim", sandbox.real_shim.clone())];
+    programs.extend(sandbox.guard.clone().map(|guard| ("guard", guard)));
+    let mut curves: Vec<Curve> =
+        programs.iter().map(|(program, _)| Curve { side: node.side, program, looks: Vec::new() }).collect();
+    let state = api::StateRequest { id: id.clone(), ..Default::default() };
+    let stats = api::StatsRequest { id: id.clone(), ..Default::default() };
+    let mut due = looks(stage.options.requests).into_iter().peekable();
+    let began = Instant::now();
+    for number in 0..stage.options.requests {
+        let at = began + Duration::from_secs_f64(number as f64 / f64::from(RATE));
+        stage.interrupt.pause(at.saturating_duration_since(Instant::now()))?;
+        let stream = u32::try_from(number)? * 2 + 1;
+        let frame = match number % 2 {
+            0 => timed(stream, "State", &state, CALLER)?,
+            _ => timed(stream, "Stats", &stats, CALLER)?,
+        };
+        sender.send(&frame)?;
+        let requests = number + 1;
+        if due.next_if_eq(&requests).is_some() {
+            for (curve, (_, process)) in curves.iter_mut().zip(&programs) {
+                curve.looks.push(Look { requests, figures: Figures::of(process)? });
+            }
+        }
+    }
+    sender.stream.shutdown(std::net::Shutdown::Both)?;
+    answers.join().map_err(|_| anyhow!("the receiver panicked"))?;
+    // Where nobody else does: the unguarded one would stay for ever.
+    if sandbox.guard.is_none() {
+        sandbox.sentry.signal(rustix::process::Signal::KILL)?;
+    }
+    ctr.remove(&id).with_context(|| format!("{id} after the soak"))?;
+    Ok(curves)
+}
+
+fn finding(curve: &Curve) -> Option<Finding> {
+    let growth = curve.growth().filter(|_| curve.side == Side::Guarded)?;
+    Some(Finding {
+        what: format!("soak: {}", curve.program),
+        text: format!("{:+.1} %, at most {:.0} %", growth * 1e2, budget::SOAK * 1e2),
+        held: growth <= budget::SOAK,
+    })
+}
+
+fn table(curves: &[Curve]) -> Table {
+    let mut table = Table::new(["soak: RSS in MiB after", "requests"]);
+    let requests =
+        curves.first().map(|curve| curve.looks.iter().map(|look| look.requests)).into_iter().flatten();
+    table.head.extend(curves.iter().map(|curve| format!("{} {}", curve.side.name(), curve.program)));
+    for (at, requests) in requests.enumerate() {
+        let rss = |curve: &Curve| {
+            curve.looks.get(at).map_or_else(String::new, |look| {
+                format!("{:.2} ({} threads)", look.figures.rss_kib as f64 / 1024.0, look.figures.threads)
+            })
+        };
+        table.row([String::new(), requests.to_string()].into_iter().chain(curves.iter().map(rss)));
+    }
+    let growth =
+        |curve: &Curve| curve.growth().map_or_else(String::new, |growth| format!("{:+.1} %", growth * 1e2));
+    let last = [format!("growth after {WARM}"), String::new()];
+    table.row(last.into_iter().chain(curves.iter().map(growth)));
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_evenly_spread_over_the_powers_and_end_at_the_end() {
+        assert_eq!(looks(3000), [100, 200, 500, 1000, 2000, 3000]);
+        assert_eq!(looks(100), [100]);
+    }
+
+    #[test]
+    fn growth_counts_from_when_it_was_warm() {
+        let look =
+            |(requests, rss_kib)| Look { requests, figures: Figures { rss_kib, ..Figures::default() } };
+        let looks = [(100, 500), (1000, 1000), (5000, 1100)].map(look).into();
+        let growth = Curve { side: Side::Guarded, program: "guard", looks }.growth();
+        assert!(growth.is_some_and(|growth| (growth - 0.1).abs() < 1e-9));
+    }
+}
