@@ -81,7 +81,8 @@ fn table(legs: &[Leg], guarded: bool) -> Result<String> {
     let all = || legs.iter().flat_map(|leg| leg.reports.iter().map(|report| (&leg.versions, report)));
     let green = all().filter(|(_, report)| report.is_green()).count();
     let _ = writeln!(text, "\n{green} of {} are green.", all().count());
-    for (versions, report) in all().filter(|(_, report)| !report.is_green()) {
+    // What gVisor's own shim does not end is the rule, and no news.
+    for (versions, report) in all().filter(|(_, report)| guarded && !report.is_green()) {
         let _ = writeln!(text, "\n    RED {versions} x {report}");
     }
     Ok(text)
