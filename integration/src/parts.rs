@@ -35,17 +35,7 @@ impl Parts {
 
     /// The same of these versions.
     pub fn of(versions: Versions) -> Result<Self> {
-        let checkout = checkout();
-        let output = Command::new(checkout.join("hack/stack"))
-            .args(["--containerd", &versions.containerd, "--gvisor", &versions.gvisor])
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .context("cannot run hack/stack")?;
-        if !output.status.success() {
-            bail!("hack/stack failed: {}", output.status);
-        }
-        let stdout = String::from_utf8(output.stdout)?;
-        let bin = PathBuf::from(stdout.lines().last().context("hack/stack printed nothing")?);
+        let bin = stack(&["--containerd", &versions.containerd, "--gvisor", &versions.gvisor])?;
         let tolerant = bin.with_file_name("bin-tolerant").join("containerd-shim-runsc-v1");
         let real_shim = bin.join("containerd-shim-runsc-v1");
         Ok(Self {
@@ -55,7 +45,7 @@ impl Parts {
             runsc: bin.join("runsc"),
             unguarded_shim: if tolerant.exists() { tolerant } else { real_shim.clone() },
             real_shim,
-            guard: guard(&checkout)?,
+            guard: guard(&checkout())?,
         })
     }
 
@@ -73,6 +63,25 @@ impl Parts {
             guard: guard(&checkout())?,
         })
     }
+}
+
+/// The kubelet, built where it is not yet there.
+pub(crate) fn kubelet() -> Result<PathBuf> {
+    Ok(stack(&["--kubelet"])?.join("kubelet"))
+}
+
+/// What `hack/stack` prints: the folder of what it was asked for.
+fn stack(arguments: &[&str]) -> Result<PathBuf> {
+    let output = Command::new(checkout().join("hack/stack"))
+        .args(arguments)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cannot run hack/stack")?;
+    if !output.status.success() {
+        bail!("hack/stack failed: {}", output.status);
+    }
+    let stdout = String::from_utf8(output.stdout)?;
+    Ok(PathBuf::from(stdout.lines().last().context("hack/stack printed nothing")?))
 }
 
 /// The folder of the repository.
