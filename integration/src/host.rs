@@ -336,7 +336,7 @@ impl Host {
     }
 
     /// Hosts may run side by side; a clash of their subnets would do no harm, since nothing is routed.
-    fn subnet(&self) -> String {
+    pub(crate) fn subnet(&self) -> String {
         let sum = self.tag.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         format!("10.{}.{}.0/24", 64 + (sum >> 8) % 64, sum % 256)
     }

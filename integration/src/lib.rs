@@ -9,6 +9,7 @@
 mod cri;
 mod ctr;
 mod disk;
+mod docker;
 mod events;
 mod fuse;
 mod handler;
@@ -39,6 +40,7 @@ pub mod wire;
 
 pub use cri::{Cri, Pod, PodContainer, container_config, runtime_v1};
 pub use ctr::Ctr;
+pub use docker::Docker;
 pub use events::{Event, EventLog};
 pub use fuse::Fuse;
 pub use handler::Handler;

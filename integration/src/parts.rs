@@ -70,6 +70,11 @@ pub(crate) fn kubelet() -> Result<PathBuf> {
     Ok(stack(&["--kubelet"])?.join("kubelet"))
 }
 
+/// The folder of `docker` and `dockerd`, built where they are not yet there.
+pub(crate) fn docker() -> Result<PathBuf> {
+    stack(&["--docker"])
+}
+
 /// What `hack/stack` prints: the folder of what it was asked for.
 fn stack(arguments: &[&str]) -> Result<PathBuf> {
     let output = Command::new(checkout().join("hack/stack"))

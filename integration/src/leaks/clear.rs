@@ -6,7 +6,10 @@ use rustix::{
     mount::{UnmountFlags, unmount},
     process::Signal,
 };
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Ends everything of the host, wedged or not, and says what would not go.
 pub(crate) fn clear(host: &Host) -> String {
@@ -27,6 +30,8 @@ pub(crate) fn clear(host: &Host) -> String {
             left += &format!("mount {}: {error}\n", path.display());
         }
     }
+    // There is none where every handler names its own.
+    let _ = std::fs::remove_dir_all(default_runsc_root(host));
     for path in cgroups(host) {
         let removed = eventually(Duration::from_secs(2), "an empty cgroup", || {
             (std::fs::remove_dir(&path).is_ok() || !path.exists()).then_some(())
@@ -72,8 +77,13 @@ fn all_mounts_deepest_first(host: &Host) -> Vec<PathBuf> {
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
         .map(PathBuf::from)
-        .filter(|path| path.starts_with(host.path()))
+        .filter(|path| path.starts_with(host.path()) || path.starts_with(default_runsc_root(host)))
         .collect();
     found.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
     found
+}
+
+/// Runsc's root where none is configured, in the host's own namespace.
+fn default_runsc_root(host: &Host) -> PathBuf {
+    Path::new("/run/containerd/runsc").join(host.tag())
 }
