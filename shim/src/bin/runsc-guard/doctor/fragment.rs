@@ -33,7 +33,12 @@ fn containerds(facts: &Facts, file: &Path, name: &str, config_file: &Path) -> St
     let table = if version >= 3 { Table::CriRuntime } else { Table::GrpcCri };
     let handler = format!("[plugins.\"{}\".containerd.runtimes.{name}", table.plugin());
     let is_new = !matches!(&facts.settings, Ok(Some(_)));
-    let head = if is_new { format!("version = {version}\n") } else { String::new() };
+    let mut head = if is_new { format!("version = {version}\n") } else { String::new() };
+    if is_new && version < 3 {
+        // containerd 1 forgets its own handler as soon as a file names one, and CRI does not load without it.
+        head += "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \
+                 \"io.containerd.runc.v2\"\n";
+    }
     format!(
         "# {}: add this, then restart containerd (pods live on).\n{head}{handler}]\n  runtime_type = \
          \"{GUARD}\"\n{handler}.options]\n  TypeUrl = \"io.containerd.runsc.v1.options\"\n  ConfigPath = {:?}\n",

@@ -377,9 +377,10 @@ fn the_fragment_is_right_for_what_is_there() {
     let mut facts = healthy();
     bare(&mut facts, "1.7.35");
     let old = fragment(&facts);
-    assert!(
-        old.contains("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runsc-guard]")
-    );
+    for runtime in ["runc", "runsc-guard"] {
+        let table = format!("\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.{runtime}]\n");
+        assert!(old.contains("version = 2\n") && old.contains(&table), "{old}");
+    }
     assert!(old.contains("[guard]\nshim = \"/path/to/"), "{old}");
     bare(&mut facts, "2.1.0");
     assert!(fragment(&facts).contains("version = 3\n[plugins.\"io.containerd.cri.v1.runtime\""));
