@@ -8,7 +8,6 @@ use crate::{
     life::Subject,
     nodes::{Node, Side},
     section::{Section, Stage, Table},
-    svg::Panel,
 };
 use anyhow::{Context as _, Result};
 use integration::Handler;
@@ -58,7 +57,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
         json: json!(json.collect::<Vec<_>>()),
         findings: SUBJECTS.iter().filter_map(|subject| finding(&lives, *subject)).collect(),
         tables: vec![table(&lives)],
-        panels: Vec::<Panel>::new(),
+        ..Section::default()
     })
 }
 

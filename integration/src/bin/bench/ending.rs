@@ -3,7 +3,9 @@
 
 use crate::{
     budget::{self, Finding},
+    growth::Series,
     latency::{client::Asker, cost::Cost},
+    nodes::Side,
     section::{Section, Stage, Table},
     stats::{median, median_interval},
     svg::{Mark, Panel},
@@ -102,6 +104,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
         panels: vec![panel(&figures)],
         json: json!(figures.iter().map(Figure::json).collect::<Vec<_>>()),
         findings: figures.iter().filter_map(Figure::finding).collect(),
+        series: vec![series(&figures)],
     })
 }
 
@@ -163,6 +166,18 @@ impl Figure {
                 .collect::<Vec<_>>(),
             "guard_cpu_s": self.all().map(|end| end.cpu).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// From the request to the last exit of so many.
+fn series(figures: &[Figure]) -> Series {
+    let stopped = figures.iter().filter(|figure| figure.wedge == Wedge::Stopped);
+    let point = |figure: &Figure| Some((figure.at_once as f64, median(&figure.last())? * 1e3));
+    Series {
+        what: "last exit beyond the deadline, ms".to_owned(),
+        over: "wedged at once",
+        side: Side::Guarded,
+        points: stopped.filter_map(point).collect(),
     }
 }
 

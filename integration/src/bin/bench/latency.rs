@@ -58,6 +58,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
         panels: vec![panel(&figures)],
         json: json!(figures.iter().map(Figure::json).collect::<Vec<_>>()),
         findings: judge(&figures, stage.options.judge()),
+        ..Section::default()
     })
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
         false => &[Subject::Pod(1), Subject::Pod(3), Subject::Pod(10), Subject::Container],
     };
     let mut section = Section::default();
-    let mut json = Map::new();
+    let (mut json, mut by_containers, mut by_pods) = (Map::new(), Vec::new(), Vec::new());
     let mut add = |name: String, rounds: &Rounds, budgets: &[(&'static str, f64)]| {
         section.tables.push(rounds.table(&name));
         section.panels.push(rounds.panel(&name));
@@ -44,12 +44,21 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
     };
     for subject in subjects {
         let budgets = budget::of_life(*subject, stage.options.judge());
-        add(subject.to_string(), &live(stage, *subject, budgets)?, budgets);
+        let rounds = live(stage, *subject, budgets)?;
+        add(subject.to_string(), &rounds, budgets);
+        if let Subject::Pod(containers) = subject {
+            by_containers.push((*containers, rounds));
+        }
     }
     if !stage.options.check {
-        let pods = stage.options.pods;
-        add(format!("{pods} pods at once"), &crowd::measure(stage, pods)?, &[]);
+        for pods in crowd::sizes(stage.options.pods) {
+            let rounds = crowd::measure(stage, pods)?;
+            add(format!("{pods} pods at once"), &rounds, &[]);
+            by_pods.push((pods, rounds));
+        }
     }
+    section.series = rounds::series("containers", &by_containers);
+    section.series.extend(rounds::series("pods at once", &by_pods));
     section.json = Value::Object(json);
     Ok(section)
 }

@@ -7,6 +7,7 @@
 mod budget;
 mod commands;
 mod ending;
+mod growth;
 mod latency;
 mod life;
 mod memory;
@@ -16,6 +17,7 @@ mod section;
 mod soak;
 mod stats;
 mod svg;
+mod trace;
 
 use anyhow::{Context as _, Result, bail};
 use integration::Interrupt;
@@ -25,6 +27,7 @@ use options::{Options, Part};
 use section::{Section, Stage, Table};
 use serde_json::{Map, Value, json};
 use std::{path::Path, process::ExitCode, time::Instant};
+use trace::record;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +35,10 @@ fn main() -> ExitCode {
         // What the guard passes to its real shim follows.
         [bare::SHIM, ..] => bare::serve().map(|()| ExitCode::SUCCESS),
         [bare::RELAY, target] => bare::relay(Path::new(target)).map(|()| ExitCode::SUCCESS),
+        [record::START, ref rest @ ..] => record::start(rest).map(|()| ExitCode::SUCCESS),
+        [record::RELAY, mark, marker, target] => {
+            record::relay(mark, Path::new(marker), Path::new(target)).map(|()| ExitCode::SUCCESS)
+        }
         _ => bench(arguments),
     };
     done.unwrap_or_else(|error| {
@@ -47,6 +54,13 @@ fn bench(arguments: Vec<String>) -> Result<ExitCode> {
     };
     let began = Instant::now();
     let interrupt = Interrupt::on_signals(|| eprintln!("bench: interrupted, ending everything"))?;
+    if let Some(svg) = options.trace() {
+        let traced = trace::run(&interrupt, svg);
+        if interrupt.settle() {
+            return Ok(ExitCode::from(130));
+        }
+        return traced.map(|()| ExitCode::SUCCESS);
+    }
     let nodes = Nodes::start(&interrupt, options.grouping())?;
     let sections = measure(&options, &nodes, &interrupt, began);
     let cleared = nodes.end(&interrupt);
@@ -85,7 +99,7 @@ fn measure(
 
 fn report(options: &Options, sections: Vec<(Part, Section)>, began: Instant) -> Result<()> {
     let mut budgets = Table::new(["budgets", "", ""]);
-    let (mut all, mut panels) = (Map::new(), Vec::new());
+    let (mut all, mut panels, mut series) = (Map::new(), Vec::new(), Vec::new());
     for (part, section) in sections {
         for table in &section.tables {
             println!("{table}");
@@ -101,6 +115,11 @@ fn report(options: &Options, sections: Vec<(Part, Section)>, began: Instant) -> 
         let json = json!({ "measured": section.json, "budgets": findings.collect::<Vec<_>>() });
         all.insert(part.name().to_owned(), json);
         panels.extend(section.panels);
+        series.extend(section.series);
+    }
+    if options.growth {
+        println!("{}", growth::table(&series));
+        all.insert("growth".to_owned(), growth::json(&series));
     }
     print!("{budgets}");
     all.insert("took_s".to_owned(), json!(began.elapsed().as_secs_f64()));

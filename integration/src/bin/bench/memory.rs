@@ -12,6 +12,7 @@ mod weight;
 
 use crate::{
     budget,
+    growth::Series,
     nodes::Side,
     section::{Section, Stage, Table},
     svg::{Mark, Panel},
@@ -63,6 +64,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
             "guard_binary_bytes": binary_bytes,
         }),
         findings,
+        series: series(&all),
     })
 }
 
@@ -95,6 +97,25 @@ fn pss_findings(all: &[Shims]) -> Vec<budget::Finding> {
         })
     };
     guarded(all).filter_map(finding).collect()
+}
+
+/// Over pods of one container, and over the containers of one pod.
+fn series(all: &[Shims]) -> Vec<Series> {
+    let one = |side, over, chosen: fn(&Shims) -> bool, size: fn(&Shims) -> usize| {
+        let of_side = all.iter().filter(|shims| shims.side == side && chosen(shims));
+        let point = |shims: &Shims| {
+            let kib = shims.per_pod(|weight| weight.pss) * shims.pods as f64;
+            (size(shims) as f64, kib / 1024.0)
+        };
+        Series { what: "shims' PSS, MiB".to_owned(), over, side, points: of_side.map(point).collect() }
+    };
+    let both = |side| {
+        [
+            one(side, "pods", |shims| shims.containers == 1, |shims| shims.pods),
+            one(side, "containers", |shims| shims.pods == 1, |shims| shims.containers),
+        ]
+    };
+    Side::ALL.into_iter().flat_map(both).collect()
 }
 
 fn table(all: &[Shims]) -> Table {

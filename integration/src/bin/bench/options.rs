@@ -2,9 +2,10 @@
 
 use crate::budget::Judge;
 use anyhow::{Context as _, Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-pub(crate) const USAGE: &str = "usage: bench [SECTION...] [--check] [--pairs N] [--pods N] [--requests N] [--json PATH] [--svg PATH]
+pub(crate) const USAGE: &str = "usage: bench trace --svg PATH
+       bench [SECTION...] [--check] [--pairs N] [--pods N] [--requests N] [--json PATH] [--svg PATH]
 
   latency       what the guard adds to one request, at 1 and at 50 at once
   life          start, exec, stop, remove of a container, of pods of 1, 3 and 10, and of many pods at once:
@@ -14,6 +15,11 @@ pub(crate) const USAGE: &str = "usage: bench [SECTION...] [--check] [--pairs N] 
   commands      how often runsc is run in one life
   ending        from SIGKILL to containerd's TaskExit, by wedge, one and twenty at once
   soak          a stopped sandbox that is asked 100,000 times, guarded and unguarded side by side
+
+  growth        how all this grows with containers, pods and requests: the exponents of what the sections beside it
+                measured, or, by itself, of memory, life, ending and soak
+  trace         draws one pod's start and stop, unguarded and guarded: requests and processes on one clock
+                (by itself, on root's tracefs)
 
   --pairs N     at most N pairs (200; with --check 12), fewer if what has a budget is known to 2 % before
   --pods N      so many at once (50)
@@ -46,6 +52,9 @@ impl Part {
     /// Those that a plain run measures.
     const USUAL: [Self; 3] = [Self::Memory, Self::Latency, Self::Life];
 
+    /// Those that measure at several sizes.
+    const GROWING: &[Self] = &[Self::Memory, Self::Life, Self::Ending, Self::Soak];
+
     const ALL: [Self; 6] =
         [Self::Memory, Self::Latency, Self::Life, Self::Commands, Self::Ending, Self::Soak];
 
@@ -75,6 +84,8 @@ pub(crate) struct Options {
     pub(crate) requests: usize,
     pub(crate) json: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
+    pub(crate) growth: bool,
+    trace: bool,
 }
 
 impl Options {
@@ -88,6 +99,8 @@ impl Options {
             requests: REQUESTS,
             json: None,
             svg: None,
+            growth: false,
+            trace: false,
         };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
@@ -100,19 +113,29 @@ impl Options {
                 "--json" => options.json = Some(value()?.into()),
                 "--svg" => options.svg = Some(value()?.into()),
                 "--help" | "-h" => return Ok(None),
+                "trace" => options.trace = true,
+                "growth" => options.growth = true,
                 name => match Part::named(name) {
                     Some(part) => options.parts.push(part),
                     None => bail!("cannot take {argument:?}\n{USAGE}"),
                 },
             }
         }
+        if options.trace && (options.svg.is_none() || !options.parts.is_empty()) {
+            bail!("trace needs --svg, and goes by itself\n{USAGE}");
+        }
         if options.parts.is_empty() {
-            options.parts.extend(Part::USUAL);
+            options.parts.extend(if options.growth { Part::GROWING } else { &Part::USUAL[..] });
         }
         if options.pairs == 0 {
             options.pairs = if options.check { CHECK_PAIRS } else { PAIRS };
         }
         Ok(Some(options))
+    }
+
+    /// Where to draw a trace, if that is what is wanted.
+    pub(crate) fn trace(&self) -> Option<&Path> {
+        self.svg.as_deref().filter(|_| self.trace)
     }
 
     /// Whether the unguarded side is measured with grouping, too.
@@ -154,11 +177,13 @@ mod tests {
         let parts = |line| parse(line).unwrap().unwrap().parts;
         assert_eq!(parts(""), Part::USUAL);
         assert_eq!(parts("latency --check memory"), [Part::Latency, Part::Memory]);
+        assert_eq!(parts("growth"), Part::GROWING);
+        assert_eq!(parts("growth memory"), [Part::Memory]);
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in ["--pairs", "--pairs many", "--json", "--chekc", "lif"] {
+        for line in ["--pairs", "--pairs many", "--json", "--chekc", "lif", "trace", "trace life --svg x"] {
             assert!(parse(line).is_err(), "{line}");
         }
         assert_eq!(parse("--help").unwrap(), None);

@@ -1,7 +1,7 @@
 //! What a section has found, in every form in which it is told: tables for a person, JSON for a program, panels for
 //! the picture, findings for the budgets.
 
-use crate::{budget::Finding, nodes::Node, options::Options, svg::Panel};
+use crate::{budget::Finding, growth::Series, nodes::Node, options::Options, svg::Panel};
 use integration::{Host, Interrupt};
 use serde_json::Value;
 use std::{fmt, time::Instant};
@@ -31,6 +31,8 @@ pub(crate) struct Section {
     pub(crate) panels: Vec<Panel>,
     pub(crate) json: Value,
     pub(crate) findings: Vec<Finding>,
+    /// What was measured at several sizes.
+    pub(crate) series: Vec<Series>,
 }
 
 /// Aligned columns: the first to the left, the others to the right.

@@ -1,11 +1,11 @@
-//! A stopped sandbox that is asked for ever, guarded and unguarded side by side: State and Stats in turn with containerd's
-//! own timeout, as fast as issue after issue reports it, compressed. What must stay flat is the memory of both shims.
+//! Stopped sandboxes that are asked for ever, guarded and unguarded side by side: State and Stats in turn, some by a caller
+//! with containerd's own timeout, some by one without any. What must stay flat is the memory of both shims.
 
 use crate::{
     budget::{self, Finding},
+    growth::Series,
     nodes::{Node, Side},
     section::{Section, Stage, Table},
-    svg::Panel,
 };
 use anyhow::{Context as _, Result, anyhow};
 use containerd_shim_protos::api;
@@ -21,8 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What containerd gives State and Stats.
-const CALLER: Duration = Duration::from_secs(2);
+/// How long the callers wait: as containerd does, and for ever (0 on the wire).
+const PATIENCE: [(&str, Duration); 2] = [("2 s", Duration::from_secs(2)), ("no timeout", Duration::ZERO)];
 /// Requests a second on each side: CRI asks one or two.
 const RATE: u32 = 200;
 /// After so many all that is used has been used once.
@@ -38,6 +38,7 @@ struct Look {
 /// One program of one side.
 struct Curve {
     side: Side,
+    patience: &'static str,
     program: &'static str,
     looks: Vec<Look>,
 }
@@ -50,9 +51,23 @@ impl Curve {
         Some(at(self.looks.last()?) / at(warm) - 1.0)
     }
 
+    fn name(&self) -> String {
+        format!("{} {}, {}", self.side.name(), self.program, self.patience)
+    }
+
+    fn series(&self) -> Series {
+        let point = |look: &Look| (look.requests as f64, look.figures.rss_kib as f64 / 1024.0);
+        Series {
+            what: format!("{}'s RSS, MiB, {}", self.program, self.patience),
+            over: "requests",
+            side: self.side,
+            points: self.looks.iter().filter(|look| look.requests >= WARM).map(point).collect(),
+        }
+    }
+
     fn json(&self) -> Value {
         json!({
-            "side": self.side.name(), "program": self.program, "growth": self.growth(),
+            "side": self.side.name(), "callers": self.patience, "program": self.program, "growth": self.growth(),
             "looks": self.looks.iter().map(|look| json!({
                 "requests": look.requests, "rss_kib": look.figures.rss_kib, "threads": look.figures.threads,
                 "fds": look.figures.fds,
@@ -66,15 +81,18 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
     let minutes = stage.options.requests as f64 / f64::from(RATE) / 60.0;
     stage.say(format_args!("soak: {} requests on both sides, {minutes:.1} minutes", stage.options.requests));
     let curves = thread::scope(|scope| -> Result<Vec<Curve>> {
-        let sides: Vec<_> = both.iter().map(|node| scope.spawn(|| ask(stage, node))).collect();
+        let each = both.iter().flat_map(|node| PATIENCE.map(|patience| (node, patience)));
+        let sides: Vec<_> =
+            each.map(|(node, patience)| scope.spawn(move || ask(stage, node, patience))).collect();
         let curves = sides.into_iter().map(|side| side.join().map_err(|_| anyhow!("a side panicked"))?);
         Ok(curves.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     })?;
     Ok(Section {
         tables: vec![table(&curves)],
-        panels: Vec::<Panel>::new(),
         json: json!(curves.iter().map(Curve::json).collect::<Vec<_>>()),
         findings: curves.iter().filter_map(finding).collect(),
+        series: curves.iter().map(Curve::series).collect(),
+        ..Section::default()
     })
 }
 
@@ -87,9 +105,13 @@ fn looks(requests: usize) -> Vec<usize> {
     looks
 }
 
-fn ask(stage: &Stage<'_>, node: &Node<'_>) -> Result<Vec<Curve>> {
+fn ask(
+    stage: &Stage<'_>,
+    node: &Node<'_>,
+    (patience, timeout): (&'static str, Duration),
+) -> Result<Vec<Curve>> {
     let (host, ctr) = (node.host, node.host.ctr());
-    let id = format!("soak-{}", node.side.name());
+    let id = format!("soak-{}-{}", node.side.name(), timeout.as_secs());
     ctr.start(host, &host.handler(node.side.name())?, &id, &["sleep", "100000"])?;
     let sandbox = Sandbox::of(host, &id)?;
     sandbox.stop_sentry()?;
@@ -100,8 +122,10 @@ fn ask(stage: &Stage<'_>, node: &Node<'_>) -> Result<Vec<Curve>> {
     let answers = thread::spawn(move || while receiver.reply().is_ok() {});
     let mut programs: Vec<(&'static str, Process)> = vec![("real shim", sandbox.real_shim.clone())];
     programs.extend(sandbox.guard.clone().map(|guard| ("guard", guard)));
-    let mut curves: Vec<Curve> =
-        programs.iter().map(|(program, _)| Curve { side: node.side, program, looks: Vec::new() }).collect();
+    let mut curves: Vec<Curve> = programs
+        .iter()
+        .map(|(program, _)| Curve { side: node.side, patience, program, looks: Vec::new() })
+        .collect();
     let state = api::StateRequest { id: id.clone(), ..Default::default() };
     let stats = api::StatsRequest { id: id.clone(), ..Default::default() };
     let mut due = looks(stage.options.requests).into_iter().peekable();
@@ -111,8 +135,8 @@ fn ask(stage: &Stage<'_>, node: &Node<'_>) -> Result<Vec<Curve>> {
         stage.interrupt.pause(at.saturating_duration_since(Instant::now()))?;
         let stream = u32::try_from(number)? * 2 + 1;
         let frame = match number % 2 {
-            0 => timed(stream, "State", &state, CALLER)?,
-            _ => timed(stream, "Stats", &stats, CALLER)?,
+            0 => timed(stream, "State", &state, timeout)?,
+            _ => timed(stream, "Stats", &stats, timeout)?,
         };
         sender.send(&frame)?;
         let requests = number + 1;
@@ -135,29 +159,22 @@ fn ask(stage: &Stage<'_>, node: &Node<'_>) -> Result<Vec<Curve>> {
 fn finding(curve: &Curve) -> Option<Finding> {
     let growth = curve.growth().filter(|_| curve.side == Side::Guarded)?;
     Some(Finding {
-        what: format!("soak: {}", curve.program),
+        what: format!("soak: {}", curve.name()),
         text: format!("{:+.1} %, at most {:.0} %", growth * 1e2, budget::SOAK * 1e2),
         held: growth <= budget::SOAK,
     })
 }
 
 fn table(curves: &[Curve]) -> Table {
-    let mut table = Table::new(["soak: RSS in MiB after", "requests"]);
-    let requests =
-        curves.first().map(|curve| curve.looks.iter().map(|look| look.requests)).into_iter().flatten();
-    table.head.extend(curves.iter().map(|curve| format!("{} {}", curve.side.name(), curve.program)));
-    for (at, requests) in requests.enumerate() {
-        let rss = |curve: &Curve| {
-            curve.looks.get(at).map_or_else(String::new, |look| {
-                format!("{:.2} ({} threads)", look.figures.rss_kib as f64 / 1024.0, look.figures.threads)
-            })
-        };
-        table.row([String::new(), requests.to_string()].into_iter().chain(curves.iter().map(rss)));
+    let looks = curves.first().map(|curve| curve.looks.iter()).into_iter().flatten();
+    let mut table = Table::new(["soak: RSS in MiB after so many requests"]);
+    table.head.extend(looks.map(|look| look.requests.to_string()));
+    table.head.push(format!("since {WARM}"));
+    for curve in curves {
+        let rss = curve.looks.iter().map(|look| format!("{:.2}", look.figures.rss_kib as f64 / 1024.0));
+        let growth = curve.growth().map_or_else(String::new, |growth| format!("{:+.1} %", growth * 1e2));
+        table.row(std::iter::once(curve.name()).chain(rss).chain([growth]));
     }
-    let growth =
-        |curve: &Curve| curve.growth().map_or_else(String::new, |growth| format!("{:+.1} %", growth * 1e2));
-    let last = [format!("growth after {WARM}"), String::new()];
-    table.row(last.into_iter().chain(curves.iter().map(growth)));
     table
 }
 
@@ -176,7 +193,7 @@ mod tests {
         let look =
             |(requests, rss_kib)| Look { requests, figures: Figures { rss_kib, ..Figures::default() } };
         let looks = [(100, 500), (1000, 1000), (5000, 1100)].map(look).into();
-        let growth = Curve { side: Side::Guarded, program: "guard", looks }.growth();
+        let growth = Curve { side: Side::Guarded, patience: "2 s", program: "guard", looks }.growth();
         assert!(growth.is_some_and(|growth| (growth - 0.1).abs() < 1e-9));
     }
 }

@@ -63,6 +63,21 @@ fn outer_rank(count: usize) -> Option<usize> {
     None
 }
 
+/// The k of y = a x^k that fits the points best on paper with two logarithmic scales; at least three of them.
+pub(crate) fn exponent(points: &[(f64, f64)]) -> Option<f64> {
+    let logs: Vec<(f64, f64)> =
+        points.iter().filter(|(x, y)| *x > 0.0 && *y > 0.0).map(|(x, y)| (x.ln(), y.ln())).collect();
+    if logs.len() < 3 {
+        return None;
+    }
+    let count = logs.len() as f64;
+    let (x, y) = logs.iter().fold((0.0, 0.0), |(x, y), log| (x + log.0 / count, y + log.1 / count));
+    let (above, below) = logs.iter().fold((0.0, 0.0), |(above, below), log| {
+        (above + (log.0 - x) * (log.1 - y), below + (log.0 - x).powi(2))
+    });
+    (below > 0.0).then_some(above / below)
+}
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -88,6 +103,16 @@ mod tests {
         assert_eq!(quantile(&values, 1.0), Some(100.0));
         assert_eq!(quantile(&[7.0], 0.99), Some(7.0));
         assert_eq!(quantile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn the_exponent_is_the_slope_of_the_logarithms() {
+        let of = |k: f64| exponent(&[1.0, 3.0, 10.0, 50.0].map(|x: f64| (x, 4.0 * x.powf(k))));
+        for k in [0.0, 0.5, 1.0, 2.0] {
+            assert!(of(k).is_some_and(|fitted| (fitted - k).abs() < 1e-9), "{k}");
+        }
+        assert_eq!(exponent(&[(1.0, 1.0), (2.0, 2.0)]), None);
+        assert_eq!(exponent(&[(1.0, 1.0), (1.0, 2.0), (1.0, 3.0)]), None);
     }
 
     /// Against the published tables of the sign test (n, values left out at each end).

@@ -15,6 +15,13 @@ use std::thread;
 
 const ROUNDS: usize = 6;
 
+/// Up to `pods`, so that the growth shows.
+pub(crate) fn sizes(pods: usize) -> Vec<usize> {
+    let mut sizes = vec![pods.div_ceil(10), pods.div_ceil(3), pods];
+    sizes.dedup();
+    sizes
+}
+
 pub(crate) fn measure(stage: &Stage<'_>, pods: usize) -> Result<Rounds> {
     let mut rounds = Rounds::default();
     for number in 0..ROUNDS.min(stage.options.pairs) {
@@ -27,7 +34,7 @@ pub(crate) fn measure(stage: &Stage<'_>, pods: usize) -> Result<Rounds> {
 /// From the first request to the last answer.
 fn live(node: &Node<'_>, pods: usize, round: usize) -> Result<Times> {
     let mut times = Times::new();
-    let name = |number| format!("{}-crowd-{round}-{number}", node.side.name());
+    let name = |number| format!("{}-crowd-{pods}-{round}-{number}", node.side.name());
     let names: Vec<String> = (0..pods).map(name).collect();
     let pods = timed(&mut times, "start", || each(&names, |name| Ok(start(node, name, 1)?.0)))?;
     if node.side == Side::Grouped {
@@ -46,4 +53,16 @@ fn each<T: Sync, R: Send>(all: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> R
         let threads: Vec<_> = all.iter().map(|one| scope.spawn(|| work(one))).collect();
         threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crowds_grow_and_none_comes_twice() {
+        assert_eq!(sizes(50), [5, 17, 50]);
+        assert_eq!(sizes(3), [1, 3]);
+        assert_eq!(sizes(1), [1]);
+    }
 }

@@ -1,6 +1,7 @@
 //! What was timed on each side, round by round, and how the guarded side compares.
 
 use crate::{
+    growth::Series,
     nodes::{Node, Side},
     section::Table,
     stats::{Interval, median, median_interval, quantile},
@@ -162,6 +163,21 @@ impl Rounds {
             "steps": steps.collect::<Map<_, _>>(),
         })
     }
+}
+
+/// What starting and stopping took at several sizes.
+pub(crate) fn series(over: &'static str, sizes: &[(usize, Rounds)]) -> Vec<Series> {
+    let one = |side, step: &str| {
+        let point = |(size, rounds): &(usize, Rounds)| {
+            Some((*size as f64, median(&rounds.seconds(side, step))? * 1e3))
+        };
+        let points: Vec<_> = sizes.iter().filter_map(point).collect();
+        (!points.is_empty()).then(|| Series { what: format!("{step}, ms"), over, side, points })
+    };
+    ["start", "stop"]
+        .iter()
+        .flat_map(|step| Side::ALL.into_iter().filter_map(move |side| one(side, step)))
+        .collect()
 }
 
 #[cfg(test)]
