@@ -8,6 +8,7 @@
 
 mod cri;
 mod ctr;
+mod daemonset;
 mod disk;
 mod docker;
 mod events;
@@ -24,6 +25,7 @@ mod patience;
 mod private_etc;
 mod record;
 mod run;
+mod service;
 mod shared;
 mod task;
 mod transcript;
@@ -40,6 +42,7 @@ pub mod wire;
 
 pub use cri::{Cri, Pod, PodContainer, container_config, runtime_v1};
 pub use ctr::Ctr;
+pub use daemonset::DaemonSet;
 pub use docker::Docker;
 pub use events::{Event, EventLog};
 pub use fuse::Fuse;
@@ -52,6 +55,7 @@ pub use network::links_of_the_node;
 pub use parts::Parts;
 pub use patience::{eventually, patience};
 pub use run::{Outcome, run};
+pub use service::Service;
 pub use shared::Shared;
 pub use task::{TaskClient, code};
 pub use transcript::Transcript;

@@ -8,6 +8,11 @@ use clap_complete::Shell;
 
 use crate::metrics::Address;
 
+mod install;
+
+use install::{INSTALL_EXAMPLES, UNINSTALL_EXAMPLES};
+pub(crate) use install::{Install, Node, Uninstall};
+
 const EXAMPLES: &str = "\
 Examples:
   runsc-guard ls                        every gVisor sandbox on this node
@@ -94,6 +99,10 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "runsc-guard", version, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Args {
+    /// The node's root directory, as it is mounted here, in a container that shares the node's pids; all other
+    /// paths are the node's own
+    #[arg(long, global = true, value_name = "FOLDER", default_value = "/", hide_default_value = true)]
+    pub(crate) root: PathBuf,
     #[command(flatten)]
     pub(crate) scope: Scope,
     #[command(subcommand)]
@@ -133,6 +142,12 @@ pub(crate) enum Command {
     /// Tell the node in numbers, once or to Prometheus
     #[command(after_help = METRICS_EXAMPLES)]
     Metrics(Metrics),
+    /// Put the guard onto this node
+    #[command(after_help = INSTALL_EXAMPLES)]
+    Install(Install),
+    /// Take it away again
+    #[command(after_help = UNINSTALL_EXAMPLES)]
+    Uninstall(Uninstall),
     /// Print the completions for a shell
     #[command(hide = true)]
     Completions { shell: Shell },

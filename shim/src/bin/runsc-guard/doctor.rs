@@ -23,7 +23,14 @@ mod logs;
 mod print;
 mod settings;
 
+pub(crate) use bounded::run as run_bounded;
+pub(crate) use facts::{Greeting, Process};
+pub(crate) use finding::Finding;
 use finding::Level;
+pub(crate) use fragment::handler_tables;
+pub(crate) use gather::{GUARD, look_at_handler, look_at_kernel, meet, settings_of};
+pub(crate) use judge::{number, unfit};
+pub(crate) use settings::{GUARD as GUARDS_TYPE, GVISOR as GVISORS_TYPE, Handler, TYPE_URL, Table};
 
 /// Looks, or reads logs, and prints.
 pub(crate) fn run(scope: &Scope, args: &Doctor) -> Result<ExitCode> {

@@ -59,6 +59,8 @@ mod tests {
             "runsc-guard-reports.1",
             "runsc-guard-doctor.1",
             "runsc-guard-metrics.1",
+            "runsc-guard-install.1",
+            "runsc-guard-uninstall.1",
             "runsc-guard.toml.5",
         ] {
             let text = std::fs::read_to_string(folder.path().join(page)).unwrap();

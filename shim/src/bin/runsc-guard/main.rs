@@ -10,16 +10,22 @@
 //! reports (files) --> verdict (pure, with known_hangs.toml) --> reports
 //! doctor: gather (bounded) --> judge (pure) --> print
 //! survey, guards, reports --> metrics
+//! install: node (containerd, files) --> plan (pure; containerd's own dump judges) --> hand
 //! ```
 
+use std::env::set_current_dir;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
+use nix::unistd::chroot;
 
 mod args;
+mod cri;
 mod doctor;
 mod generate;
+mod install;
 mod judge;
 mod known;
 mod list;
@@ -46,16 +52,31 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<ExitCode> {
-    let scope = args.scope;
-    match args.command {
+    let Args { root, scope, command } = args;
+    // What is to be installed lies where this program does, not below the node's root.
+    if !matches!(command, Command::Install(_)) {
+        enter(&root)?;
+    }
+    match command {
         Command::Ls(ls) => list::run(&scope, &ls),
         Command::Show(show) => show::run(&scope, &show),
         Command::Reap(reap) => reap::run(&scope, &reap),
         Command::Reports(reports) => reports::run(&scope, &reports),
         Command::Doctor(doctor) => doctor::run(&scope, &doctor),
         Command::Metrics(metrics) => metrics::run(&scope, &metrics),
+        Command::Install(install) => install::install(&root, &install),
+        Command::Uninstall(uninstall) => install::uninstall(&uninstall),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),
         Command::Configuration { form } => generate::configuration(form),
     }
+}
+
+/// Makes the node's root this process's own.
+fn enter(root: &Path) -> Result<()> {
+    if root == Path::new("/") {
+        return Ok(());
+    }
+    let entered = chroot(root).map_err(anyhow::Error::from).and_then(|()| Ok(set_current_dir("/")?));
+    entered.with_context(|| format!("cannot make {} the root", root.display()))
 }

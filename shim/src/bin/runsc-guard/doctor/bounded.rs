@@ -2,16 +2,29 @@
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use shim::kernel::PidFd;
 
-/// Far more than a version takes.
-const MAX_OUTPUT: u64 = 64 << 10;
+/// Far more than a version or a configuration takes.
+const MAX_OUTPUT: u64 = 1 << 20;
+/// What a program has printed is read by then, once it has ended.
+const AFTER_EXIT: Duration = Duration::from_millis(500);
+
+/// What [`run`] gives.
+pub(crate) struct Run {
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    /// Its standard output.
+    pub(crate) stdout: String,
+    /// Its standard error.
+    pub(crate) stderr: String,
+}
 
 /// A result that a thread of its own works out.
 pub(crate) struct Later<T>(Receiver<T>);
@@ -57,10 +70,38 @@ pub(crate) fn output(command: &mut Command, deadline: Instant) -> Result<String,
     }
 }
 
+/// What a program printed and how it ended, if it has by `deadline`; it is killed otherwise, alone: what it has
+/// started meanwhile (a service) may be meant to stay.
+pub(crate) fn run(command: &mut Command, deadline: Instant) -> Result<Run, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
+    let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
+    let ended = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+    let ended = PidFd::of(ended).map_err(|error| format!("{program}: {error}"))?;
+    if !ended.wait(deadline) {
+        // Not yet waited for: it is still our own child.
+        let _ = child.kill();
+        thread::spawn(move || child.wait());
+        return Err(format!("{program} did not return in time and was killed"));
+    }
+    let status = child.wait().map_err(|error| format!("{program}: {error}"))?;
+    let text = |later: Later<String>| later.by(Instant::now() + AFTER_EXIT).unwrap_or_default();
+    Ok(Run { status, stdout: text(stdout), stderr: text(stderr) })
+}
+
+fn reader(from: Option<impl Read + Send + 'static>) -> Later<String> {
+    Later::begin(move || {
+        let mut bytes = Vec::new();
+        // What came until an error is what there is.
+        let _ = from.map(|from| from.take(MAX_OUTPUT).read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn sh(script: &str, limit: Duration) -> Result<String, String> {
         output(Command::new("sh").args(["-c", script]), Instant::now() + limit)
@@ -76,6 +117,18 @@ mod tests {
         // The child of the child holds the pipe.
         let error = sh("echo half; sleep 1000 & sleep 1000", Duration::from_millis(300)).unwrap_err();
         assert!(error.contains("did not return in time") && begun.elapsed() < long / 2, "{error}");
+    }
+
+    #[test]
+    fn how_a_program_ended_is_told_with_all_that_it_said() {
+        let run = |script: &str, limit| run(Command::new("sh").args(["-c", script]), Instant::now() + limit);
+        let told = run("echo out; echo err >&2; exit 3", Duration::from_secs(30)).unwrap();
+        assert_eq!(
+            (told.status.code(), told.stdout.as_str(), told.stderr.as_str()),
+            (Some(3), "out\n", "err\n")
+        );
+        let error = run("exec sleep 1000", Duration::from_millis(100)).err().unwrap();
+        assert!(error.contains("did not return in time"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::Facts;
 use super::judge::containerd_major;
-use super::settings::{GUARD, Table};
+use super::settings::{GUARD, TYPE_URL, Table};
 
 /// The handler's name where there is none yet.
 const NAME: &str = "runsc-guard";
@@ -30,8 +30,6 @@ pub(crate) fn fragment(facts: &Facts) -> String {
 
 fn containerds(facts: &Facts, file: &Path, name: &str, config_file: &Path) -> String {
     let version = version(facts);
-    let table = if version >= 3 { Table::CriRuntime } else { Table::GrpcCri };
-    let handler = format!("[plugins.\"{}\".containerd.runtimes.{name}", table.plugin());
     let is_new = !matches!(&facts.settings, Ok(Some(_)));
     let mut head = if is_new { format!("version = {version}\n") } else { String::new() };
     if is_new && version < 3 {
@@ -39,10 +37,16 @@ fn containerds(facts: &Facts, file: &Path, name: &str, config_file: &Path) -> St
         head += "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \
                  \"io.containerd.runc.v2\"\n";
     }
+    let tables = handler_tables(version, name, config_file);
+    format!("# {}: add this, then restart containerd (pods live on).\n{head}{tables}", file.display())
+}
+
+/// The tables that make the handler known to containerd, in a file of this version.
+pub(crate) fn handler_tables(version: u32, name: &str, config_file: &Path) -> String {
+    let handler = format!("[plugins.\"{}\".containerd.runtimes.{name}", Table::of_version(version).plugin());
     format!(
-        "# {}: add this, then restart containerd (pods live on).\n{head}{handler}]\n  runtime_type = \
-         \"{GUARD}\"\n{handler}.options]\n  TypeUrl = \"io.containerd.runsc.v1.options\"\n  ConfigPath = {:?}\n",
-        file.display(),
+        "{handler}]\n  runtime_type = \"{GUARD}\"\n{handler}.options]\n  TypeUrl = \"{TYPE_URL}\"\n  ConfigPath = \
+         {:?}\n",
         config_file.display().to_string(),
     )
 }

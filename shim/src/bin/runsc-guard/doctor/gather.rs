@@ -21,6 +21,8 @@ use crate::survey::survey;
 
 mod containerd;
 
+pub(crate) use containerd::{meet, settings_of};
+
 /// The whole look.
 const LIMIT: Duration = Duration::from_millis(1600);
 /// What a program may take to print its version.
@@ -30,7 +32,7 @@ const SETTINGS: [&str; 2] = ["/etc/cri/containerd.toml", "/etc/containerd/config
 /// What is said of what did not come in time.
 const LATE: &str = "looking took too long and was given up; a file system may hang";
 /// The guard's program.
-const GUARD: &str = "containerd-shim-runsc-guard-v2";
+pub(crate) const GUARD: &str = "containerd-shim-runsc-guard-v2";
 
 /// Looks.
 pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
@@ -74,7 +76,8 @@ pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
 const NOTHING_KNOWN: Kernel =
     Kernel { pidfds: true, user_namespaces: None, cgroups: Cgroups::None, kvm: false };
 
-fn look_at_kernel() -> Kernel {
+/// Looks at the kernel.
+pub(crate) fn look_at_kernel() -> Kernel {
     let limit = fs::read_to_string("/proc/sys/user/max_user_namespaces");
     let cgroups = Path::new("/sys/fs/cgroup");
     Kernel {
@@ -112,7 +115,8 @@ fn read_settings(
     read.by(deadline).unwrap_or_else(|| (fallback, Err(LATE.to_owned())))
 }
 
-fn look_at_handler(defined: settings::Handler, path: &OsStr, deadline: Instant) -> Handler {
+/// Looks at what belongs to a handler, as containerd finds it on this PATH.
+pub(crate) fn look_at_handler(defined: settings::Handler, path: &OsStr, deadline: Instant) -> Handler {
     let config = config::load(defined.config_path.as_deref());
     let program = defined.shim_path.as_ref().map_or(GUARD.into(), |path| path.to_string_lossy());
     let guard = find(&program, path);

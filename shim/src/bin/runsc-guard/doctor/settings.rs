@@ -12,8 +12,10 @@ use shim::file;
 const MAX_FILE: u64 = 4 << 20;
 /// The guard's runtime type.
 pub(crate) const GUARD: &str = "io.containerd.runsc-guard.v2";
+/// The only type of options that gVisor's shims before 2026 take.
+pub(crate) const TYPE_URL: &str = "io.containerd.runsc.v1.options";
 /// The runtime type of gVisor's own shim.
-const GVISOR: &str = "io.containerd.runsc.v1";
+pub(crate) const GVISOR: &str = "io.containerd.runsc.v1";
 
 /// Names of the table that holds the handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -27,6 +29,18 @@ pub(crate) enum Table {
 }
 
 impl Table {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Cri, Self::GrpcCri, Self::CriRuntime];
+
+    /// Where handlers stand in a file of this version.
+    pub(crate) fn of_version(version: u32) -> Self {
+        match version {
+            3.. => Self::CriRuntime,
+            2 => Self::GrpcCri,
+            _ => Self::Cri,
+        }
+    }
+
     /// The plugin's name.
     pub(crate) fn plugin(self) -> &'static str {
         match self {

@@ -32,7 +32,7 @@ const TYPE: usize = 3;
 const SETTINGS: u8 = 4;
 
 /// Greets the containerd at `address` and looks at its process.
-pub(super) fn meet(address: &Path, deadline: Instant) -> Containerd {
+pub(crate) fn meet(address: &Path, deadline: Instant) -> Containerd {
     let path = address.to_path_buf();
     // Connecting, too, can block: when many wait for one that is stopped.
     let met = Later::begin(move || greet(&path)).by(deadline.min(Instant::now() + ANSWER + ANSWER / 5));
@@ -111,7 +111,7 @@ fn capabilities(status: &str) -> Option<u64> {
 }
 
 /// The configuration that a containerd was given: `--config FILE`, `--config=FILE`, `-c FILE`.
-pub(super) fn settings_of(pid: i32) -> Option<PathBuf> {
+pub(crate) fn settings_of(pid: i32) -> Option<PathBuf> {
     let file = config_flag(&procfs::command_line(pid).ok()?)?;
     Some(procfs::working_directory(pid).unwrap_or_default().join(file))
 }

@@ -75,7 +75,7 @@ fn word(told: &str) -> &str {
 }
 
 /// Major and minor.
-pub(super) fn number(told: &str) -> Option<(u32, u32)> {
+pub(crate) fn number(told: &str) -> Option<(u32, u32)> {
     let mut parts = word(told).trim_start_matches('v').split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
@@ -172,10 +172,7 @@ pub(super) fn is_read(handler: &Handler, major: Option<u32>) -> bool {
 }
 
 fn misplaced(one: &Handler) -> Finding {
-    let right = match one.version {
-        3.. => Table::CriRuntime,
-        _ => Table::GrpcCri,
-    };
+    let right = Table::of_version(one.version.max(2));
     let what = format!(
         "{} stands in [plugins.\"{}\"] of {}, which containerd does not read in a file of version {}",
         one.name,

@@ -2,9 +2,7 @@
 
 use crate::doctor::facts::{Handler, Kernel};
 use crate::doctor::finding::Finding;
-
-/// The only type that gVisor's shims before 2026 take.
-const TYPE_URL: &str = "io.containerd.runsc.v1.options";
+use crate::doctor::settings::TYPE_URL;
 
 pub(super) fn handler(one: &Handler, kernel: &Kernel) -> Vec<Finding> {
     let about = format!("handler {}", one.defined.name);

@@ -1,6 +1,6 @@
 //! The kernel, and what runs on it right now.
 
-use crate::doctor::facts::{Cgroups, Facts};
+use crate::doctor::facts::{Cgroups, Facts, Kernel};
 use crate::doctor::finding::Finding;
 use crate::model::{Sandbox, Sign, State};
 
@@ -10,26 +10,7 @@ pub(super) fn kernel(facts: &Facts) -> Vec<Finding> {
         let what = "not run as root: much cannot be seen, and what is said below may be wrong";
         findings.push(Finding::warn("doctor", what, "sudo runsc-guard doctor"));
     }
-    findings.push(if facts.kernel.pidfds {
-        Finding::ok("kernel", "has pidfds")
-    } else {
-        let what = "has no pidfds: the guard does not start, since it could kill a stranger";
-        Finding::fail("kernel", what, "boot Linux 5.3 or later")
-    });
-    findings.push(match facts.kernel.user_namespaces {
-        Some(0) => Finding::fail(
-            "kernel",
-            "user.max_user_namespaces is 0: gVisor cannot start a sandbox",
-            "sysctl -w user.max_user_namespaces=11255, and the same into /etc/sysctl.d/ (Talos: \
-             machine.sysctls)",
-        ),
-        Some(most) => Finding::ok("kernel", format!("allows {most} user namespaces")),
-        None => Finding::warn(
-            "kernel",
-            "does not tell how many user namespaces it allows",
-            "sysctl user.max_user_namespaces must be above 0 for gVisor",
-        ),
-    });
+    findings.extend(capable(&facts.kernel));
     findings.push(match facts.kernel.cgroups {
         Cgroups::V2 => Finding::ok("cgroups", "version 2"),
         Cgroups::V1 => Finding::ok("cgroups", "version 1; a frozen sandbox is thawed before it is killed"),
@@ -43,6 +24,31 @@ pub(super) fn kernel(facts: &Facts) -> Vec<Finding> {
         ),
     });
     findings
+}
+
+/// What sandboxes and their end need of the kernel.
+pub(super) fn capable(kernel: &Kernel) -> [Finding; 2] {
+    let pidfds = if kernel.pidfds {
+        Finding::ok("kernel", "has pidfds")
+    } else {
+        let what = "has no pidfds: the guard does not start, since it could kill a stranger";
+        Finding::fail("kernel", what, "boot Linux 5.3 or later")
+    };
+    let user_namespaces = match kernel.user_namespaces {
+        Some(0) => Finding::fail(
+            "kernel",
+            "user.max_user_namespaces is 0: gVisor cannot start a sandbox",
+            "sysctl -w user.max_user_namespaces=11255, and the same into /etc/sysctl.d/ (Talos: \
+             machine.sysctls)",
+        ),
+        Some(most) => Finding::ok("kernel", format!("allows {most} user namespaces")),
+        None => Finding::warn(
+            "kernel",
+            "does not tell how many user namespaces it allows",
+            "sysctl user.max_user_namespaces must be above 0 for gVisor",
+        ),
+    };
+    [pidfds, user_namespaces]
 }
 
 pub(super) fn sandboxes(facts: &Facts) -> Vec<Finding> {

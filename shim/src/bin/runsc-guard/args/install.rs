@@ -1,0 +1,116 @@
+//! `install` and `uninstall`.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::socket;
+
+pub(super) const INSTALL_EXAMPLES: &str = "\
+Puts this program and the guard beside it onto a node and makes containerd know the handler: as a
+file of its own where containerd's configuration imports a folder and merges what is in it
+(containerd 2), otherwise as a marked block at the end of the configuration, whose other bytes stay
+as they are. What containerd would read is shown to it first (`containerd config dump`), and must
+differ from before by the handler alone. Run again, it changes what has changed, or nothing; it may
+be killed at any moment and run again. Pods live on, and keep the guard that they were started with.
+
+Examples:
+  runsc-guard install --dry-run         what would be done
+  runsc-guard install --restart         and restart containerd, if it does not know the handler yet
+  runsc-guard --root /host install --restart    from a container that has the node's root there";
+
+pub(super) const UNINSTALL_EXAMPLES: &str = "\
+Takes away what `install` has put there, and nothing else: containerd's configuration is byte for
+byte what it was. Refused while guarded pods are there: containerd needs the guard to clean up after
+them. The programs go only once containerd does not know the handler any more.
+
+Examples:
+  runsc-guard uninstall --dry-run       what would be done, and which pods are in the way
+  runsc-guard uninstall --restart";
+
+/// The node.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Node {
+    /// Where the programs go; must be on containerd's PATH
+    #[arg(long, value_name = "FOLDER", default_value = "/usr/local/bin")]
+    pub(crate) bin_dir: PathBuf,
+    /// containerd's configuration; by default what the running one was started with, else
+    /// /etc/containerd/config.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// containerd's socket
+    #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock", value_parser = socket)]
+    pub(crate) address: PathBuf,
+    /// Restart containerd by this command, if it must be; without, say so
+    #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true,
+          default_missing_value = "systemctl restart containerd")]
+    pub(crate) restart: Option<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    pub(crate) node: Node,
+    /// The handler's name, which a RuntimeClass names
+    #[arg(long, value_name = "NAME", default_value = "runsc-guard", value_parser = handler)]
+    pub(crate) handler: String,
+    /// The handler's ConfigPath, with gVisor's flags and the table [guard]; by default that of gVisor's own
+    /// handler, else /etc/containerd/runsc.toml. It is written only if there is none
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runsc_config: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Uninstall {
+    #[command(flatten)]
+    pub(crate) node: Node,
+    /// Also while guarded pods are there; containerd will not be able to clean up after them
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// As Kubernetes has it: a DNS label. It needs no quotes in TOML, either.
+fn handler(text: &str) -> Result<String, String> {
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let good = (1..=63).contains(&text.len())
+        && text.bytes().all(plain)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if good { Ok(text.to_owned()) } else { Err("must be a DNS label: a-z, 0-9 and '-'".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    fn parse(line: &str) -> Option<Install> {
+        match Args::try_parse_from(line.split(' ')).ok()?.command {
+            Command::Install(install) => Some(install),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn restarting_is_asked_for_and_has_a_usual_command() {
+        let restart = |line: &str| parse(line).unwrap().node.restart;
+        assert_eq!(restart("runsc-guard install"), None);
+        assert_eq!(restart("runsc-guard install --restart").as_deref(), Some("systemctl restart containerd"));
+        assert_eq!(restart("runsc-guard install --restart=x").as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn a_handler_is_a_dns_label() {
+        for good in ["a", "runsc-guard", "gvisor2"] {
+            assert!(parse(&format!("runsc-guard install --handler {good}")).is_some(), "{good}");
+        }
+        for wrong in ["A", "a.b", "-a", "a-", "a_b", "a\"]"] {
+            assert!(parse(&format!("runsc-guard install --handler={wrong}")).is_none(), "{wrong}");
+        }
+    }
+}
