@@ -59,6 +59,11 @@ impl Process {
         })
     }
 
+    /// This one.
+    pub fn me() -> Result<Self> {
+        Self::read(std::process::id().cast_signed()).context("this process is not in /proc")
+    }
+
     /// Every process of this machine.
     pub fn all() -> Vec<Self> {
         let Ok(entries) = std::fs::read_dir("/proc") else {

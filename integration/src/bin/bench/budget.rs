@@ -48,7 +48,7 @@ pub(crate) fn late(at_once: usize) -> Option<f64> {
 pub(crate) const ADDED_P50: f64 = 40e-6;
 pub(crate) const ADDED_P99: f64 = 100e-6;
 /// A request through the guard over the same through a process that only copies bytes.
-pub(crate) const FORWARDED_OVER_RELAYED: f64 = 2.0;
+pub(crate) const FORWARDED_OVER_RELAYED: f64 = 1.5;
 
 /// One figure against its budget.
 #[derive(Debug, PartialEq)]

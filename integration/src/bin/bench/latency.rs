@@ -8,12 +8,14 @@
 //! callers that it would have kept waiting; the 99th percentile is that of an answer, not of a caller who comes at a
 //! time of his own (coordinated omission).
 
-pub(crate) mod bare;
+mod affinity;
+mod bare;
 pub(crate) mod client;
 pub(crate) mod cost;
 mod exec;
 mod figure;
 mod real;
+pub(crate) mod stand_in;
 
 use crate::{
     budget::{self, Finding, Judge},
@@ -112,7 +114,7 @@ fn us(seconds: f64) -> String {
 }
 
 fn panel(figures: &[Figure]) -> Panel {
-    let shown = |figure: &&Figure| figure.server == bare::SERVER && figure.in_flight == 1;
+    let shown = |figure: &&Figure| figure.server != real::SERVER && figure.in_flight == 1;
     Panel {
         title: "Added to one request, µs".to_owned(),
         reference: None,
@@ -122,7 +124,7 @@ fn panel(figures: &[Figure]) -> Panel {
             .map(|figure| {
                 let added = figure.added(0.5);
                 Mark {
-                    label: figure.what.to_owned(),
+                    label: format!("{}: {}", figure.server, figure.what),
                     value: added.value * 1e6,
                     interval: added.interval.map(|(low, high)| (low * 1e6, high * 1e6)),
                     text: format!("{} (p99 {})", us(added.value), us(figure.added(0.99).value)),
@@ -132,10 +134,13 @@ fn panel(figures: &[Figure]) -> Panel {
     }
 }
 
-/// The budgets are those of a forwarded request, one at a time. In short the machine's speed is taken out: a request
-/// through the guard is held against one through a relay.
+/// The budgets are those of a forwarded request, one at a time. In short the machine's speed and the scheduler's choices
+/// are taken out: on one core, a request through the guard is held against one through a relay.
 fn judge(figures: &[Figure], judge: Judge) -> Vec<Finding> {
-    let single = |what: &str| figures.iter().find(|figure| figure.what == what && figure.in_flight == 1);
+    let server = if judge == Judge::Claim { bare::SERVER } else { bare::ONE_CORE };
+    let single = |what: &str| {
+        figures.iter().find(|figure| figure.what == what && figure.server == server && figure.in_flight == 1)
+    };
     let (Some(guard), Some(relay)) = (single(bare::FORWARDED), single(bare::RELAYED)) else {
         return Vec::new();
     };

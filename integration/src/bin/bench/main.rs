@@ -21,7 +21,7 @@ mod trace;
 
 use anyhow::{Context as _, Result, bail};
 use integration::Interrupt;
-use latency::bare;
+use latency::stand_in;
 use nodes::Nodes;
 use options::{Options, Part};
 use section::{Section, Stage, Table};
@@ -33,8 +33,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         // What the guard passes to its real shim follows.
-        [bare::SHIM, ..] => bare::serve().map(|()| ExitCode::SUCCESS),
-        [bare::RELAY, target] => bare::relay(Path::new(target)).map(|()| ExitCode::SUCCESS),
+        [stand_in::SHIM, ..] => stand_in::serve().map(|()| ExitCode::SUCCESS),
+        [stand_in::RELAY, target] => stand_in::relay(Path::new(target)).map(|()| ExitCode::SUCCESS),
         [record::START, ref rest @ ..] => record::start(rest).map(|()| ExitCode::SUCCESS),
         [record::RELAY, mark, marker, target] => {
             record::relay(mark, Path::new(marker), Path::new(target)).map(|()| ExitCode::SUCCESS)

@@ -17,7 +17,7 @@ use integration::{
 };
 use std::{path::PathBuf, thread};
 
-const SERVER: &str = "real";
+pub(super) const SERVER: &str = "real";
 /// Commands that start at once. With 50 gVisor's shim locks itself up, with and without the guard: its reaper tells
 /// every exit to everybody who waits for one, and each listens to the first 32 only.
 const EXEC_CROWD: usize = 10;
