@@ -12,11 +12,14 @@ pub(crate) fn of_life(subject: Subject, judge: Judge) -> &'static [(&'static str
         (_, Subject::Container) => &[],
     }
 }
-/// The guard's RSS and USS with a running pod, in KiB.
-pub(crate) const RSS_KIB: f64 = 2.5 * 1024.0;
-pub(crate) const USS_KIB: f64 = 1.2 * 1024.0;
-/// The guard's binary, in KiB.
-pub(crate) const BINARY_KIB: f64 = 3.0 * 1024.0;
+/// The guard with a running pod, in KiB: its RSS, its USS on a node with other pods, and its binary.
+pub(crate) fn of_guard(judge: Judge) -> [f64; 3] {
+    let mib = match judge {
+        Judge::Claim => [2.0, 1.2, 2.5],
+        Judge::Alarm => [2.5, 1.5, 3.0],
+    };
+    mib.map(|mib| mib * 1024.0)
+}
 
 /// Guard and real shim over the unguarded shims, by PSS.
 pub(crate) fn pss(pods: usize, containers: usize) -> Option<f64> {

@@ -38,18 +38,15 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
     let binary_bytes = std::fs::metadata(&stage.host.parts().guard)?.len();
     let binary_kib = binary_bytes as f64 / 1024.0;
     let single = all.iter().find(|shims| shims.side == Side::Guarded).context("no guard was weighed")?;
+    let [rss, uss, binary] = budget::of_guard(stage.options.judge());
     let mut findings = vec![
-        budget::size("guard's RSS", single.guards.rss as f64, budget::RSS_KIB),
-        budget::size("guard's binary", binary_kib, budget::BINARY_KIB),
+        budget::size("guard's RSS", single.guards.rss as f64, rss),
+        budget::size("guard's binary", binary_kib, binary),
     ];
     if !stage.options.check {
         // Where it shares its pages with others: alone, what it maps of its binary is its own, too.
         let crowd = guarded(&all).max_by_key(|shims| shims.pods).unwrap_or(single);
-        findings.push(budget::size(
-            "guard's USS",
-            crowd.guards.uss as f64 / crowd.pods as f64,
-            budget::USS_KIB,
-        ));
+        findings.push(budget::size("guard's USS", crowd.guards.uss as f64 / crowd.pods as f64, uss));
         findings.extend(pss_findings(&all));
     }
     findings.extend(idle.as_ref().and_then(idle::Idle::finding));
