@@ -208,6 +208,18 @@ fn pods_live_through_it_all(node: &Node) -> Result<()> {
         ensure!(!guard.exists() && !guard.with_file_name(NAME).exists(), "programs are left");
         ensure!(service.restarts() == 2, "{} restarts", service.restarts());
         ensure!(node.host.cri()?.run_pod(NAME, "none").is_err(), "containerd still knows the handler");
+
+        // A containerd that has its defaults, and no file.
+        let absent = node.host.path().join("absent.toml");
+        let config = format!("--config={}", absent.display());
+        node.run(&one, &["install", &config])?.ok()?;
+        let mut dump = Command::new(&node.host.parts().containerd);
+        let dump = run(dump.arg("--config").arg(&absent).args(["config", "dump"]), b"", SOON)?.ok()?;
+        for name in [NAME, "runc"] {
+            ensure!(dump.contains(&format!("containerd.runtimes.{name}]")), "no {name}: {dump}");
+        }
+        node.run(&one, &["uninstall", &config])?.ok()?;
+        ensure!(!absent.exists(), "the file that was made is left");
         Ok(())
     })
 }
