@@ -103,6 +103,11 @@ pub(crate) struct Args {
     /// paths are the node's own
     #[arg(long, global = true, value_name = "FOLDER", default_value = "/", hide_default_value = true)]
     pub(crate) root: PathBuf,
+    /// In a privileged pod that shares the node's pids: enter the mounts and cgroups of process 1, or of PID where
+    /// containerd has its own. `reap` needs it there: what is unmounted below --root stays mounted for containerd
+    #[arg(long, global = true, value_name = "PID", num_args = 0..=1, require_equals = true,
+          default_missing_value = "1", conflicts_with = "root")]
+    pub(crate) host: Option<u32>,
     #[command(flatten)]
     pub(crate) scope: Scope,
     #[command(subcommand)]

@@ -25,6 +25,7 @@ mod args;
 mod cri;
 mod doctor;
 mod generate;
+mod host;
 mod install;
 mod judge;
 mod known;
@@ -52,7 +53,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<ExitCode> {
-    let Args { root, scope, command } = args;
+    let Args { root, host, scope, command } = args;
+    if let Some(pid) = host {
+        host::enter(pid)?;
+    }
     // What is to be installed lies where this program does, not below the node's root.
     if !matches!(command, Command::Install(_)) {
         enter(&root)?;
