@@ -38,6 +38,7 @@ pub mod leaks;
 pub mod load;
 pub mod matrix;
 pub mod process;
+pub mod talos;
 pub mod wire;
 
 pub use cri::{Cri, Pod, PodContainer, container_config, runtime_v1};
