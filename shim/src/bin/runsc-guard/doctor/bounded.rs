@@ -50,13 +50,7 @@ pub(crate) fn output(command: &mut Command, deadline: Instant) -> Result<String,
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
-    let stdout = child.stdout.take();
-    let text = Later::begin(move || {
-        let mut bytes = Vec::new();
-        let read = stdout.map(|stdout| stdout.take(MAX_OUTPUT).read_to_end(&mut bytes));
-        read.and_then(Result::ok).map(|_| String::from_utf8_lossy(&bytes).into_owned())
-    });
-    let text = text.by(deadline);
+    let text = reader(child.stdout.take()).by(deadline);
     // Our own child, not yet waited for: pid and group are certain. That it is gone already is fine.
     if let Ok(pid) = i32::try_from(child.id()) {
         let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
@@ -64,7 +58,7 @@ pub(crate) fn output(command: &mut Command, deadline: Instant) -> Result<String,
     // Waiting may take as long as the kernel cannot kill it.
     thread::spawn(move || child.wait());
     match text {
-        Some(Some(text)) if !text.trim().is_empty() => Ok(text),
+        Some(text) if !text.trim().is_empty() => Ok(text),
         Some(_) => Err(format!("{program} printed nothing")),
         None => Err(format!("{program} did not return in time and was killed")),
     }
