@@ -10,7 +10,6 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 use std::{
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -161,8 +160,7 @@ fn wrapper(host: &Host, name: &str, case: &str) -> Result<PathBuf> {
     let path = host.path().join(name);
     let runsc = host.parts().runsc.display();
     // `exec`: a shell's child would keep the shim's pipe open after the shim has killed the shell.
-    std::fs::write(&path, format!("#!/bin/sh\ncase \"$*\" in\n{case}\nesac\nexec {runsc} \"$@\"\n"))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    crate::write_script(&path, &format!("#!/bin/sh\ncase \"$*\" in\n{case}\nesac\nexec {runsc} \"$@\"\n"))?;
     Ok(path)
 }
 

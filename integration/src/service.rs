@@ -5,7 +5,6 @@ use crate::Host;
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{CWD, Mode, mknodat};
 use std::{
-    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -37,8 +36,7 @@ impl Service {
                       echo restart >ASKED && read -r answer <ANSWERED && [ \"$answer\" = up ]\n";
         let script = script.replace("ASKED", &service.asked.to_string_lossy());
         let script = script.replace("ANSWERED", &service.answered.to_string_lossy());
-        std::fs::write(&service.command, script)?;
-        std::fs::set_permissions(&service.command, std::fs::Permissions::from_mode(0o755))?;
+        crate::write_script(&service.command, &script)?;
         std::thread::scope(|scope| {
             let serving = scope.spawn(|| service.serve(host));
             let done = work(&service);

@@ -11,7 +11,6 @@ use integration::{
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -70,8 +69,7 @@ fn fails_with(host: &Host, args: &[&str], expected: &[(&str, &str)]) -> Result<(
 fn hanging(host: &Host) -> Result<PathBuf> {
     let path = host.path().join("runsc-hangs");
     // Not by `exec`: what it has started holds its output, and must go, too.
-    std::fs::write(&path, format!("#!/bin/sh\nsleep {HANGS}\n"))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    integration::write_script(&path, &format!("#!/bin/sh\nsleep {HANGS}\n"))?;
     Ok(path)
 }
 

@@ -8,7 +8,7 @@ use integration::{
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -304,8 +304,7 @@ fn a_restart_that_was_missed_is_made_up_for_and_one_that_fails_is_undone() -> Re
     let program = node.version("one")?;
     let script = |name: &str, text: &str| -> Result<String> {
         let path = node.host.path().join(name);
-        fs::write(&path, format!("#!/bin/busybox sh\n{text}\n"))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        integration::write_script(&path, &format!("#!/bin/busybox sh\n{text}\n"))?;
         Ok(format!("--restart={}", path.display()))
     };
     Service::of(&node.host, |service| {

@@ -7,7 +7,6 @@ use rustix::{
     fs::{CWD, FileType, Mode, OFlags, mknodat, open},
 };
 use std::{
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -62,8 +61,7 @@ if [ -e "{at}/hang.$command" ]; then exec sleep 1000000; fi
 exec "{runsc}" "$@"
 "#
         );
-        std::fs::write(&script, text)?;
-        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+        crate::write_script(&script, &text)?;
         Ok(Self { folder, script })
     }
 

@@ -11,7 +11,6 @@ use integration::{
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -20,8 +19,7 @@ fn host_within(folder: &Path, arguments: &str, handler: Handler) -> Result<Host>
     let pinned = Parts::pinned()?;
     let containerd = folder.join("containerd");
     let real = pinned.containerd.display();
-    fs::write(&containerd, format!("#!/bin/sh\nexec unshare {arguments} {real} \"$@\"\n"))?;
-    fs::set_permissions(&containerd, fs::Permissions::from_mode(0o755))?;
+    integration::write_script(&containerd, &format!("#!/bin/sh\nexec unshare {arguments} {real} \"$@\"\n"))?;
     Host::builder().parts(Parts { containerd, ..pinned }).handler(handler).start()
 }
 

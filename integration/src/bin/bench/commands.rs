@@ -12,7 +12,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use integration::Handler;
 use serde_json::json;
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 const SUBJECTS: [Subject; 3] = [Subject::Pod(1), Subject::Pod(3), Subject::Container];
 /// `events` is CRI's Stats: how many there are depends on how long the life took, not on who serves it.
@@ -70,8 +70,7 @@ fn count(node: &Node<'_>, subject: Subject) -> Result<Counts> {
     let wrapper = host.path().join("noting-runsc");
     let runsc = &host.parts().runsc;
     let script = format!("#!/bin/sh\necho \"$*\" >>{}\nexec {} \"$@\"\n", noted.display(), runsc.display());
-    std::fs::write(&wrapper, script)?;
-    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755))?;
+    integration::write_script(&wrapper, &script)?;
     std::fs::write(&noted, "")?;
     // The shims read their file for each container.
     host.add_handler(&handler().runsc(&wrapper))?;

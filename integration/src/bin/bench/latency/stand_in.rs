@@ -12,10 +12,7 @@ use std::{
     io::{Read, Write},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::{
-            fs::PermissionsExt as _,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -30,8 +27,7 @@ pub(crate) const RELAY: &str = "bare-relay";
 pub(super) fn write_shim(folder: &Path) -> Result<PathBuf> {
     let path = folder.join(SHIM);
     let me = std::env::current_exe()?;
-    std::fs::write(&path, format!("#!/bin/sh\nexec '{}' {SHIM} <&3 3<&-\n", me.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    integration::write_script(&path, &format!("#!/bin/sh\nexec '{}' {SHIM} <&3 3<&-\n", me.display()))?;
     Ok(path)
 }
 

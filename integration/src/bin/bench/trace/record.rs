@@ -10,10 +10,7 @@ use std::{
     io::{Read as _, Write as _},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::{
-            fs::PermissionsExt as _,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -66,8 +63,7 @@ impl Recorder {
         let folder = self.folder.join(role);
         std::fs::create_dir_all(&folder)?;
         let path = folder.join(program.file_name().context("no file name")?);
-        std::fs::write(&path, format!("#!/bin/sh\n{script}"))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        integration::write_script(&path, &format!("#!/bin/sh\n{script}"))?;
         Ok(path)
     }
 }
