@@ -162,7 +162,8 @@ async fn serve(
     journal::relay(real_shim.log, &fifo, chronicle.clone())?;
     let publisher = Publisher::start(params.ttrpc_address.clone());
     let driver = Driver::new(params, real_shim.identity, publisher.clone(), chronicle, reports);
-    driver.run(messages).await?;
+    // A task of its own: what wakes the future that the runtime itself waits for makes it look at every socket first.
+    tokio::spawn(driver.run(messages)).await.context("the driver")??;
     // The last answer is on its way through tasks that are ready to run; nobody is waited for. A connection
     // that stays open would only collect requests, where its end tells containerd what it wants to know.
     for _ in 0..LAST_STEPS {

@@ -16,6 +16,7 @@ use runsc_guard_proto::{Envelope, service};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use tokio::time::sleep_until;
 use ttrpc::{Request, Response};
 
 use super::chronicle::Chronicle;
@@ -130,13 +131,26 @@ impl Driver {
         if !self.reap() {
             return Ok(());
         }
+        let alarm = sleep_until(self.start.into());
+        tokio::pin!(alarm);
+        let mut set: Option<Instant> = None;
         loop {
+            // An alarm that is too early rings once for nothing. Set anew with each request, it would wake the runtime.
+            if let Some(due) = self.guard.poll_timeout().map(|at| self.start + at.0)
+                && set.is_none_or(|set| due < set)
+            {
+                alarm.as_mut().reset(due.into());
+                set = Some(due);
+            }
             // What has arrived is read before any deadline is judged (rule 7): the clock is the last branch.
             let more = tokio::select! {
                 biased;
                 _ = children.recv() => self.reap(),
                 Some(message) = messages.recv() => self.message(message),
-                () = sleep_until(self.start, self.guard.poll_timeout()) => self.input(Input::Tick, Fresh::Nothing),
+                () = &mut alarm, if set.is_some() => {
+                    set = None;
+                    self.input(Input::Tick, Fresh::Nothing)
+                }
             };
             if !more {
                 self.say_farewell();
@@ -378,12 +392,4 @@ impl Driver {
 /// What the state machine knows now.
 fn view(guard: &Guard, start: Instant) -> Status {
     guard.status(Time(start.elapsed()))
-}
-
-/// Until the state machine wants to be woken; for ever when it does not.
-async fn sleep_until(start: Instant, at: Option<Time>) {
-    match at {
-        Some(at) => tokio::time::sleep_until((start + at.0).into()).await,
-        None => std::future::pending().await,
-    }
 }

@@ -50,8 +50,9 @@ pub(crate) fn late(at_once: usize) -> Option<f64> {
 /// Seconds that the guard adds to a request that it forwards: half of all, and all but one in a hundred.
 pub(crate) const ADDED_P50: f64 = 40e-6;
 pub(crate) const ADDED_P99: f64 = 100e-6;
-/// A request through the guard over the same through a process that only copies bytes.
-pub(crate) const FORWARDED_OVER_RELAYED: f64 = 1.5;
+/// A request through the guard over the same through a process that only copies bytes: 1.45 to 1.47 where nothing else
+/// runs. Processors differ in what a system call costs against all else, and so much is left for that.
+pub(crate) const FORWARDED_OVER_RELAYED: f64 = 1.8;
 
 /// One figure against its budget.
 #[derive(Debug, PartialEq)]
