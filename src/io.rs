@@ -225,6 +225,8 @@ pub enum RungDone {
     SandboxKilled {
         /// What still lives.
         left: Vec<String>,
+        /// The real shim cannot tell how it ended, however long it is given: it is stopped itself.
+        mute: bool,
     },
     /// Rung 3.
     AllKilled {

@@ -114,14 +114,18 @@ impl Guard {
         match (step, done) {
             (_, RungDone::CreateKilled { container, stuck }) => self.create_killed(container, stuck),
             (Some(Step::Evidence), RungDone::Evidence) => self.climb(Step::Sandbox { dead: false }),
-            (Some(Step::Sandbox { .. }), RungDone::SandboxKilled { left }) => {
+            (Some(Step::Sandbox { .. }), RungDone::SandboxKilled { left, mute }) => {
                 if let Phase::Ending(ladder) = &mut self.phase {
                     ladder.step = Step::Sandbox { dead: left.is_empty() };
                 }
                 if left.is_empty() {
                     self.tell_withheld();
                 }
-                self.exit_seen_by_ladder();
+                if left.is_empty() && mute {
+                    self.climb(Step::All);
+                } else {
+                    self.exit_seen_by_ladder();
+                }
             }
             (Some(Step::All), RungDone::AllKilled { left, at_ns }) if left.is_empty() => {
                 // The real shim is dead, too: what it may have said before comes too late.

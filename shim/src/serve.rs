@@ -23,7 +23,6 @@ use ttrpc::{Request, Response};
 use crate::kernel::PidFd;
 use crate::launch::ServeParams;
 use crate::lock::Lock;
-use crate::report::Folder;
 use crate::sandbox::identity::Identity;
 use crate::sweep;
 
@@ -116,8 +115,7 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let address = params.ttrpc_address.clone();
-    let chronicle =
-        Chronicle::new(Folder::new(&params.config.report_dir), &params.namespace, &params.sandbox);
+    let chronicle = Chronicle::new(&params.config, &params.namespace, &params.sandbox);
     let served = runtime.block_on(serve(params, listener, real_shim, fifo, chronicle.clone()));
     // Ends every connection. A step of the ladder that was abandoned must not keep the process.
     runtime.shutdown_background();

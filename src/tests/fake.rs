@@ -58,6 +58,8 @@ pub(crate) struct Fakes {
     pub(crate) paused: bool,
     /// Whether the real shim reports the exits of a killed sandbox.
     pub(crate) reports: bool,
+    /// Whether it is seen that it cannot.
+    pub(crate) mute: bool,
     pub(crate) processes: BTreeMap<ProcessId, Fake>,
     next_pid: u32,
     /// Wall clock of the last exit.
@@ -83,6 +85,7 @@ impl Fakes {
             probe: Some(ms(20)),
             paused: false,
             reports: true,
+            mute: false,
             processes: BTreeMap::new(),
             next_pid: 100,
             epoch_ns: 1_000,

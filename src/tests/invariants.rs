@@ -38,6 +38,7 @@ enum Happens {
     Unkillable(bool),
     FreeWorks(bool),
     Reports(bool),
+    Mute(bool),
     ShimDies,
     GuardSleeps(Duration),
     Tick,
@@ -134,6 +135,7 @@ fn happenings() -> impl Strategy<Value = Happens> {
         prop_oneof![4 => (1..600_u64).prop_map(|millis| Step::Takes(ms(millis))), 1 => Just(Step::Never)];
     let stuck =
         prop_oneof![any::<bool>().prop_map(Happens::Unkillable), any::<bool>().prop_map(Happens::FreeWorks)];
+    let speech = prop_oneof![any::<bool>().prop_map(Happens::Reports), any::<bool>().prop_map(Happens::Mute)];
     prop_oneof![
         30 => asked(),
         20 => healthy(),
@@ -143,7 +145,7 @@ fn happenings() -> impl Strategy<Value = Happens> {
         2 => events().prop_map(Happens::Stray),
         2 => (0..40_usize, outcomes()).prop_map(|(n, outcome)| Happens::Returns(n, outcome)),
         1 => stuck,
-        1 => any::<bool>().prop_map(Happens::Reports),
+        1 => speech,
         1 => Just(Happens::ShimDies),
     ]
 }
@@ -193,6 +195,7 @@ fn happen(world: &mut World, what: Happens) {
         Happens::Unkillable(_) => world.remnants_die(),
         Happens::FreeWorks(yes) => world.fakes.free_works = yes,
         Happens::Reports(yes) => world.fakes.reports = yes,
+        Happens::Mute(yes) => world.fakes.mute = yes,
         Happens::ShimDies if !world.fakes.shim_dead => world.shim_dies(),
         Happens::ShimDies => {}
         Happens::GuardSleeps(span) => world.stop_guard(span),

@@ -35,10 +35,10 @@ impl Fakes {
             Rung::KillSandbox => {
                 soon.extend(self.runsc_killed());
                 let ids: Vec<ProcessId> = self.processes.keys().cloned().collect();
-                if self.reports && self.unkillable.is_empty() {
+                if self.reports && !self.mute && self.unkillable.is_empty() {
                     soon.extend(ids.iter().flat_map(|id| self.exit(id, REAL_SHIM_LOST_IT, takes + ms(5))));
                 }
-                RungDone::SandboxKilled { left: self.unkillable.clone() }
+                RungDone::SandboxKilled { left: self.unkillable.clone(), mute: self.mute }
             }
             Rung::KillAll => {
                 if !core::mem::replace(&mut self.shim_dead, true) {

@@ -82,7 +82,7 @@ pub fn evidence(found: &[Process], deadline: Instant) -> Evidence {
 /// if there is none that could answer.
 pub fn ask_for_goroutines(found: &[Process]) -> bool {
     let shim = found.iter().find(|process| process.role == Role::RealShim);
-    let Some(shim) = shim.filter(|shim| !matches!(shim.state, 'T' | 't')) else { return false };
+    let Some(shim) = shim.filter(|shim| !shim.is_stopped()) else { return false };
     let sent = shim.identity.open().and_then(|fd| fd.send(Signal::SIGUSR1));
     sent.inspect_err(|error| log::warn!("guard: SIGUSR1 to the real shim: {error}")).is_ok()
 }

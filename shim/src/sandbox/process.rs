@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Scope;
 use super::identity::Identity;
+use super::{Scope, procfs};
 use crate::place;
 
 /// How the guard's program is called (containerd makes that of the runtime type).
@@ -111,6 +111,11 @@ impl Process {
     /// The bundle that its command line names.
     pub fn bundle(&self) -> Option<&Path> {
         option(&self.argv, "bundle").map(Path::new)
+    }
+
+    /// By a signal, or by a debugger.
+    pub fn is_stopped(&self) -> bool {
+        procfs::is_stopped(self.state)
     }
 
     /// The container that its command line names.

@@ -59,6 +59,11 @@ impl Stat {
     }
 }
 
+/// Whether a process in this state waits for SIGCONT, or for its debugger.
+pub fn is_stopped(state: char) -> bool {
+    matches!(state, 'T' | 't')
+}
+
 /// A program that a test starts, once its own command line can be read: for a moment after the spawn it is empty.
 #[cfg(test)]
 pub(crate) fn started(command: &mut std::process::Command) -> std::process::Child {

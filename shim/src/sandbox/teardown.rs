@@ -39,6 +39,16 @@ pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
     })
 }
 
+/// Whether the real shim cannot tell how the containers ended: it is stopped, or the `runsc wait` is that tells it.
+pub fn is_mute(scope: &Scope) -> bool {
+    let tells = |role: &Role| match role {
+        Role::RealShim => true,
+        Role::Runsc(subcommand) => subcommand == "wait",
+        _ => false,
+    };
+    find(scope).iter().any(|process| tells(&process.role) && process.is_stopped())
+}
+
 /// Rung 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
 pub fn kill_all(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
     hunt(scope, deadline, |found| found.to_vec())

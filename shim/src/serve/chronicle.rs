@@ -15,9 +15,16 @@ use runsc_guard::io::{Op, RequestId};
 use runsc_guard::status::Status;
 
 use super::{encode, status};
+use crate::config::Config;
+use crate::kernel::give_way;
 use crate::report::{Folder, Released, Report, What};
 use crate::sandbox::evidence::Evidence;
-use crate::sandbox::stacks::Told;
+use crate::sandbox::stacks::{self, Told};
+
+/// How long runsc may take to say its version. A guard that ends waits no longer than `LAST_REPORT`.
+const NAMED: Duration = Duration::from_millis(150);
+/// How long it is not written again: facts come in flocks, and many guards may write at once.
+const PAUSE: Duration = Duration::from_millis(100);
 
 mod open;
 
@@ -29,10 +36,11 @@ pub(crate) struct Chronicle(Arc<Shared>);
 
 struct Shared {
     folder: Folder,
+    runsc: PathBuf,
     namespace: String,
     sandbox: String,
     open: Mutex<Option<Box<Open>>>,
-    /// Something that is waited for has come: all is written, or the real shim's goroutines are there.
+    /// Something that is waited for has come: all is known, all is written, or the real shim's goroutines are there.
     come: Condvar,
 }
 
@@ -45,10 +53,11 @@ pub(crate) struct Rung {
 }
 
 impl Chronicle {
-    pub(crate) fn new(folder: Folder, namespace: &str, sandbox: &str) -> Self {
+    pub(crate) fn new(config: &Config, namespace: &str, sandbox: &str) -> Self {
         let (namespace, sandbox) = (namespace.to_owned(), sandbox.to_owned());
+        let (folder, runsc) = (Folder::new(&config.report_dir), config.runsc_binary.clone().into());
         let (open, come) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { folder, namespace, sandbox, open, come }))
+        Self(Arc::new(Shared { folder, runsc, namespace, sandbox, open, come }))
     }
 
     /// An escalation begins by this sign, or that of one container's Create becomes the `whole` sandbox's. What is
@@ -218,6 +227,9 @@ impl Chronicle {
         if let Some(open) = open.as_mut().filter(|open| !open.over) {
             fact(open);
             self.save(open);
+            if open.over {
+                self.0.come.notify_all();
+            }
         }
     }
 
@@ -256,16 +268,38 @@ impl Shared {
     fn next(&self, mine: &mut Option<u64>) -> Option<Report> {
         let mut place = self.lock();
         let is_mine = |open: &Open| mine.is_none_or(|mine| mine == open.report.taken_at_ns);
+        if mine.is_some() {
+            let goes_on = |place: &mut Option<Box<Open>>| {
+                place.as_ref().is_some_and(|open| is_mine(open) && !open.over)
+            };
+            let paused = self.come.wait_timeout_while(place, PAUSE, goes_on);
+            place = paused.unwrap_or_else(PoisonError::into_inner).0;
+        }
         let open = place.as_mut().filter(|open| is_mine(open))?;
         *mine = Some(open.report.taken_at_ns);
         if mem::take(&mut open.unsaved) {
-            return Some(Report { goroutines: open.shim.dump(), ..open.report.clone() });
+            return Some(open.picture());
+        }
+        if open.over && open.report.runsc_version.is_empty() && !mem::replace(&mut open.named, true) {
+            drop(place);
+            return self.name(*mine);
         }
         open.saving = false;
         if open.over {
             *place = None;
         }
         None
+    }
+
+    /// This report with runsc's version, where the sentry did not tell it. The last thing to learn, and after all others:
+    /// many sandboxes may end at once.
+    fn name(&self, mine: Option<u64>) -> Option<Report> {
+        give_way();
+        let version = stacks::version(&self.runsc, Instant::now() + NAMED);
+        let mut place = self.lock();
+        let open = place.as_mut().filter(|open| mine == Some(open.report.taken_at_ns))?;
+        open.report.runsc_version = version;
+        Some(open.picture())
     }
 
     /// Whether it is to be told that this report cannot be written: once.

@@ -251,7 +251,7 @@ impl Driver {
         let Some(known) = self.sentry else { return Sentry::Runs };
         match procfs::Stat::of(known.pid) {
             Ok(stat) if stat.identity != known || stat.is_dead() => Sentry::Dead,
-            Ok(stat) if matches!(stat.state, 'T' | 't') => Sentry::Stopped,
+            Ok(stat) if procfs::is_stopped(stat.state) => Sentry::Stopped,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Sentry::Dead,
             // That it cannot be looked at says nothing of it.
             Ok(_) | Err(_) => Sentry::Runs,

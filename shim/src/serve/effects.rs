@@ -25,7 +25,7 @@ use crate::sandbox::process::Process;
 use crate::sandbox::prove::prove;
 use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
-use crate::sandbox::teardown::{await_death, kill_all, kill_create, kill_sandbox};
+use crate::sandbox::teardown::{await_death, is_mute, kill_all, kill_create, kill_sandbox};
 use crate::sandbox::{Scope, find, probe, procfs, stacks};
 
 /// How long rung 3 kills before it looks for what holds up those that live on.
@@ -95,7 +95,8 @@ impl Ladder {
             }
             Rung::KillSandbox => {
                 self.learn(scope);
-                RungDone::SandboxKilled { left: words(&kill_sandbox(scope, deadline)) }
+                let left = words(&kill_sandbox(scope, deadline));
+                RungDone::SandboxKilled { left, mute: is_mute(scope) }
             }
             Rung::KillAll => {
                 self.learn(scope);

@@ -160,7 +160,7 @@ fn name(rung: &Rung) -> &'static str {
 fn result(done: &RungDone) -> (&'static str, &[String]) {
     match done {
         RungDone::Evidence => (name(&Rung::Evidence), &[]),
-        RungDone::SandboxKilled { left } => (name(&Rung::KillSandbox), left),
+        RungDone::SandboxKilled { left, .. } => (name(&Rung::KillSandbox), left),
         RungDone::AllKilled { left, .. } => (name(&Rung::KillAll), left),
         RungDone::CreateKilled { .. } => (name(&Rung::KillCreate(String::new())), &[]),
         RungDone::Released { left } => (name(&Rung::Release), left),

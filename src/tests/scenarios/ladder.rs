@@ -25,6 +25,17 @@ fn every_rung_is_left_as_soon_as_its_effect_is_there() {
 }
 
 #[test]
+fn a_real_shim_that_is_stopped_is_not_waited_for() {
+    let mut world = World::alone();
+    world.stop_sentry();
+    world.fakes.mute = true;
+    let delete = world.ask(delete("root"));
+    world.run(ms(4_500));
+    assert_eq!(world.exit_of(delete).status, 137);
+    assert!(world.took(delete) < ms(2_500) + ms(300), "{:?}", world.took(delete));
+}
+
+#[test]
 fn the_whole_ladder_takes_two_seconds_at_most() {
     let mut world = World::alone();
     world.stop_sentry();

@@ -6,6 +6,7 @@ use serde::Serialize;
 use shim::place::Place;
 use shim::sandbox::identity::Identity;
 use shim::sandbox::process::Role;
+use shim::sandbox::procfs;
 
 /// How a sandbox is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -108,7 +109,7 @@ pub(crate) struct Task {
 impl Task {
     /// It cannot run before somebody lets it.
     pub(crate) fn is_held(&self) -> bool {
-        matches!(self.state, 'T' | 't') || self.frozen.is_some()
+        procfs::is_stopped(self.state) || self.frozen.is_some()
     }
 
     /// Why it cannot run, in words.

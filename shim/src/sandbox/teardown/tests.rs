@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::sandbox::procfs::started;
+use crate::sandbox::procfs::{self, started};
 
 /// Processes with the command lines of a real sandbox, each a shell that waits for its input.
 struct Cast(Vec<(Child, Identity)>, PathBuf);
@@ -35,7 +35,11 @@ impl Cast {
     }
 
     fn stop(&self, index: usize) {
-        self.0[index].1.open().unwrap().send(Signal::SIGSTOP).unwrap();
+        let identity = self.0[index].1;
+        identity.open().unwrap().send(Signal::SIGSTOP).unwrap();
+        while !procfs::is_stopped(procfs::Stat::of(identity.pid).unwrap().state) {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -98,6 +102,18 @@ fn rung_two_spares_the_real_shim_its_wait_and_strangers() {
     assert_eq!(kill_sandbox(&scope("rung2"), soon()), []);
     assert_eq!(cast.alive(), [true, true, false, false, false, false, false, true, true]);
     assert_eq!(kill_sandbox(&scope("rung2"), soon()), []);
+}
+
+#[test]
+fn a_stopped_real_shim_is_mute_and_so_is_one_whose_wait_is_stopped() {
+    let cast = sandbox("mute");
+    cast.stop(2);
+    assert!(!is_mute(&scope("mute")));
+    for teller in [0, 1] {
+        let cast = sandbox(&format!("mute{teller}"));
+        cast.stop(teller);
+        assert!(is_mute(&scope(&format!("mute{teller}"))));
+    }
 }
 
 #[test]

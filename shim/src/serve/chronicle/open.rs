@@ -28,6 +28,8 @@ pub(super) struct Open {
     pub(super) saving: bool,
     /// Nothing more will be learned.
     pub(super) over: bool,
+    /// runsc was asked for its version.
+    pub(super) named: bool,
     /// It was told that nothing can be written.
     pub(super) complained: bool,
 }
@@ -46,6 +48,7 @@ impl Open {
             unsaved: false,
             saving: false,
             over: false,
+            named: false,
             complained: false,
         };
         for (past, text) in memory.happenings() {
@@ -78,6 +81,11 @@ impl Open {
         self.report.is_left(left);
         self.report.ended_ms = left.is_empty().then(now_ms);
         (self.over, self.rest) = (left.is_empty(), !left.is_empty());
+    }
+
+    /// The report as it is now.
+    pub(super) fn picture(&self) -> Report {
+        Report { goroutines: self.shim.dump(), ..self.report.clone() }
     }
 
     /// Adds a line to the timeline.

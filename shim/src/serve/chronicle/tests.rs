@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use runsc_guard::guard::Guard;
@@ -12,7 +13,8 @@ use crate::sandbox::stacks::Dump;
 const SOON: Duration = Duration::from_secs(20);
 
 fn chronicle(folder: &Path) -> Chronicle {
-    Chronicle::new(Folder::new(folder), "ns", "box")
+    let config = Config { report_dir: folder.into(), runsc_binary: "true".into(), ..Config::default() };
+    Chronicle::new(&config, "ns", "box")
 }
 
 /// A guard whose Create has been out for a second, and what was remembered.
@@ -82,6 +84,24 @@ fn a_whole_ladder_is_one_report_and_is_forgotten_after() {
     }
     let awaited = report.timeline.iter().find(|one| one.what == What::Awaited).unwrap();
     assert_eq!(awaited.due_ms.unwrap() - awaited.at_ms, 90_000);
+}
+
+#[test]
+fn a_version_that_the_sentry_has_not_told_is_learned_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let runsc = folder.path().join("runsc");
+    fs::write(&runsc, "#!/bin/sh\necho runsc version release-2\n").unwrap();
+    fs::set_permissions(&runsc, fs::Permissions::from_mode(0o755)).unwrap();
+    let reports = folder.path().join("reports");
+    let runsc_binary = runsc.to_str().unwrap().to_owned();
+    let config = Config { report_dir: reports.clone(), runsc_binary, ..Config::default() };
+    let chronicle = Chronicle::new(&config, "ns", "box");
+    begun(&chronicle, true);
+    chronicle.told(Told { stacks: Dump::none("stopped"), ..Told::default() });
+    chronicle.ends(&[]);
+    chronicle.close(SOON);
+    let [report] = &read(&reports)[..] else { panic!("one report") };
+    assert_eq!((report.runsc_version.as_str(), report.ended_ms.is_some()), ("release-2", true));
 }
 
 #[test]

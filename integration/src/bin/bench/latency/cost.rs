@@ -17,12 +17,13 @@ impl Cost {
         let mut sum = Self { cpu_seconds: 0.0, switches: 0.0 };
         for task in std::fs::read_dir(format!("/proc/{}/task", process.pid))? {
             let task = task?.path();
-            let schedstat = std::fs::read_to_string(task.join("schedstat"))?;
+            // It may have ended since its name was read.
+            let Ok(schedstat) = std::fs::read_to_string(task.join("schedstat")) else { continue };
             let ns: f64 = schedstat.split(' ').next().context("no time")?.parse()?;
             sum.cpu_seconds += ns / 1e9;
-            let status = std::fs::read_to_string(task.join("status"))?;
+            let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
             let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            sum.switches += switches.context("no switches")?.trim().parse::<f64>()?;
+            sum.switches += switches.map_or(Ok(0.0), |number| number.trim().parse::<f64>())?;
         }
         Ok(sum)
     }

@@ -86,7 +86,11 @@ fn look(found: &Found, report: &mut Report) {
     // The very program that the sentry runs: which one is installed now, and where, nobody here knows.
     let runsc = sentry.map(|sentry| format!("/proc/{}/exe", sentry.identity.pid)).unwrap_or_default();
     let told = stacks::ask(runsc.as_ref(), &found.runsc_root, &found.id, &processes, deadline);
-    (report.stacks, report.runsc_version) = (told.stacks, told.version);
+    report.stacks = told.stacks;
+    report.runsc_version = match told.version {
+        unknown if unknown.is_empty() => stacks::version(runsc.as_ref(), deadline),
+        told => told,
+    };
     report.goroutines.note = "not asked for: where the real shim logs to is containerd's".to_owned();
 }
 
