@@ -23,8 +23,8 @@ use crate::sandbox::stacks::{self, Told};
 
 /// How long runsc may take to say its version. A guard that ends waits no longer than `LAST_REPORT`.
 const NAMED: Duration = Duration::from_millis(150);
-/// How long it is not written again: facts come in flocks, and many guards may write at once.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long it is not written again before the end: facts come in flocks, and many guards may write at once.
+const PAUSE: Duration = Duration::from_millis(500);
 
 mod open;
 
