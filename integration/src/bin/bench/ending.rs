@@ -27,7 +27,7 @@ const HANDLER: &str = "ending";
 /// The fewest that have an interval.
 const ROUNDS: usize = 6;
 /// So many wedged at once, and how often.
-const CROWDS: [(usize, usize); 2] = [(5, 2), (20, 2)];
+const CROWDS: [(usize, usize); 3] = [(5, 2), (20, 3), (50, 1)];
 
 /// Ways to wedge a stand-alone container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
