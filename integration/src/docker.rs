@@ -4,11 +4,11 @@
 
 use crate::{Handler, Host, Outcome, ctr, eventually, host::tail, image, parts, run};
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     fs::File,
     os::unix::{fs::symlink, process::CommandExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -27,24 +27,26 @@ pub struct Docker {
 impl Docker {
     /// Starts one over the host's containerd; its runtimes are the host's handlers, by their names.
     pub fn start(host: &Host, handlers: &[&Handler]) -> Result<Self> {
+        let runtimes = handlers.iter().map(|handler| {
+            let options = json!({
+                "TypeUrl": "io.containerd.runsc.v1.options",
+                "ConfigPath": host.config_path(handler),
+            });
+            (handler.name.clone(), json!({ "runtimeType": handler.runtime_type(), "options": options }))
+        });
+        let runtimes = runtimes.collect::<serde_json::Map<_, _>>();
+        Self::with(host, json!({ "runtimes": runtimes }))
+    }
+
+    /// The same of an owner's daemon.json, to which is added what keeps this one apart from the machine.
+    pub fn with(host: &Host, mut config: Value) -> Result<Self> {
         let programs = parts::docker()?;
         let folder = host.path().join("docker");
         std::fs::create_dir_all(folder.join("bin"))?;
         // Its image builder insists on a `runc`, and nothing here builds images.
         symlink(&host.parts().runsc, folder.join("bin/runc"))?;
-        let runtimes: serde_json::Map<_, _> = handlers
-            .iter()
-            .map(|handler| {
-                let options = json!({
-                    "TypeUrl": "io.containerd.runsc.v1.options",
-                    "ConfigPath": host.config_path(handler),
-                });
-                (handler.name.clone(), json!({ "runtimeType": handler.runtime_type(), "options": options }))
-            })
-            .collect();
-        let config = json!({
-            "runtimes": runtimes,
-            "hosts": [format!("unix://{}", folder.join("d.sock").display())],
+        let apart = json!({
+            "hosts": [address(&folder)],
             "containerd": host.socket(),
             "containerd-namespace": host.tag(),
             "features": { "containerd-snapshotter": true },
@@ -59,13 +61,17 @@ impl Docker {
             "ip-forward": false,
             "userland-proxy": false,
         });
+        for (key, value) in apart.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
         std::fs::write(folder.join("daemon.json"), config.to_string())?;
         let log = File::create(folder.join("log"))?;
         let path = std::env::join_paths(
             std::iter::once(folder.join("bin"))
                 .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
         )?;
-        let daemon = Command::new(programs.join("dockerd"))
+        let daemon = host
+            .command(programs.join("dockerd"))?
             .arg("--config-file")
             .arg(folder.join("daemon.json"))
             .env("PATH", path)
@@ -89,12 +95,7 @@ impl Docker {
     /// `docker` with these arguments, for at most `limit`.
     pub fn call(&self, args: &[&str], limit: Duration) -> Result<Outcome> {
         let mut command = Command::new(&self.client);
-        command
-            .arg("--config")
-            .arg(self.folder.join("client"))
-            .arg("--host")
-            .arg(format!("unix://{}", self.folder.join("d.sock").display()))
-            .args(args);
+        command.arg("--config").arg(self.folder.join("client")).arg("--host").arg(self.address()).args(args);
         run(&mut command, b"", limit)
     }
 
@@ -104,9 +105,23 @@ impl Docker {
         self.call(&[&fixed, flags, &[image::NAME], command].concat(), limit)
     }
 
+    /// The client.
+    pub fn client(&self) -> &Path {
+        &self.client
+    }
+
+    /// Where the daemon listens, as `DOCKER_HOST` takes it.
+    pub fn address(&self) -> String {
+        address(&self.folder)
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
+}
+
+fn address(folder: &Path) -> String {
+    format!("unix://{}", folder.join("d.sock").display())
 }
 
 impl Drop for Docker {

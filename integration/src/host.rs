@@ -5,7 +5,7 @@
 //! is this host's own, and how the end of a host ends everything of it and nothing else.
 
 use crate::{
-    Cri, Ctr, Fuse, Handler, Parts, disk, eventually, image, leaks, network, patience, private_etc,
+    Cri, Ctr, Fuse, Handler, Parts, Root, disk, eventually, image, leaks, network, patience,
     process::Process, version::Configuration,
 };
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,11 +15,13 @@ use std::{
     fs::File,
     os::unix::{fs::symlink, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tempfile::TempDir;
+
+mod node;
 
 /// In the environment of everything that a host's containerd starts.
 pub(crate) const MARK: &str = "RUNSC_GUARD_HOST";
@@ -32,6 +34,7 @@ pub struct HostBuilder {
     config: String,
     disks: Vec<(String, u32)>,
     etc: Vec<(String, String)>,
+    root: Option<Root>,
 }
 
 impl HostBuilder {
@@ -65,6 +68,13 @@ impl HostBuilder {
         self
     }
 
+    /// Makes the host a node with this root: its programs, containerd's configuration and its socket are where every
+    /// node has them, and the guard is brought by who wants it.
+    pub fn root(mut self, root: Root) -> Self {
+        self.root = Some(root);
+        self
+    }
+
     /// Starts containerd and imports the image.
     pub fn start(self) -> Result<Host> {
         let parts = match self.parts {
@@ -84,6 +94,7 @@ impl HostBuilder {
             tag,
             parts,
             folder,
+            root: self.root,
             handlers: Mutex::default(),
             containerd: Mutex::new(None),
             fuses: Mutex::default(),
@@ -109,6 +120,7 @@ pub struct Host {
     tag: String,
     parts: Parts,
     folder: TempDir,
+    root: Option<Root>,
     handlers: Mutex<BTreeMap<String, Handler>>,
     containerd: Mutex<Option<Child>>,
     fuses: Mutex<Vec<Arc<Fuse>>>,
@@ -123,6 +135,7 @@ impl Host {
             config: String::new(),
             disks: Vec::new(),
             etc: Vec::new(),
+            root: None,
         }
     }
 
@@ -139,11 +152,6 @@ impl Host {
     /// The programs that it runs.
     pub fn parts(&self) -> &Parts {
         &self.parts
-    }
-
-    /// containerd's socket.
-    pub fn socket(&self) -> PathBuf {
-        self.path().join("c.sock")
     }
 
     /// `ctr` in this host's own namespace, which is its tag.
@@ -264,18 +272,8 @@ impl Host {
     /// Starts containerd and waits until it answers.
     pub fn start_containerd(&self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.path().join("containerd.log"))?;
-        let path = std::env::join_paths(
-            std::iter::once(self.path().join("bin"))
-                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-        )?;
-        let mut command = match self.etc() {
-            etc if etc.is_dir() => private_etc::command(&self.parts.containerd, &etc),
-            _ => Command::new(&self.parts.containerd),
-        };
-        let child = command
-            .arg("--config")
-            .arg(self.path().join("containerd.toml"))
-            .env("PATH", path)
+        let child = self
+            .containerd_command()?
             .env(MARK, &self.tag)
             .current_dir(self.path())
             // A Ctrl-C at the terminal is for the program that owns the host: it clears away in order.
@@ -298,11 +296,15 @@ impl Host {
     }
 
     fn lay_out(&mut self, handlers: &[Handler], extra: &str) -> Result<()> {
-        let bin = self.path().join("bin");
-        std::fs::create_dir(&bin)?;
-        symlink(&self.parts.runsc, bin.join("runsc"))?;
-        symlink(&self.parts.unguarded_shim, bin.join("containerd-shim-runsc-v1"))?;
-        symlink(&self.parts.guard, bin.join("containerd-shim-runsc-guard-v2"))?;
+        if let Some(root) = &self.root {
+            self.equip(root)?;
+        } else {
+            let bin = self.path().join("bin");
+            std::fs::create_dir(&bin)?;
+            symlink(&self.parts.runsc, bin.join("runsc"))?;
+            symlink(&self.parts.unguarded_shim, bin.join("containerd-shim-runsc-v1"))?;
+            symlink(&self.parts.guard, bin.join("containerd-shim-runsc-guard-v2"))?;
+        }
         for handler in handlers {
             self.add_handler(handler)?;
         }
@@ -314,14 +316,16 @@ impl Host {
         )?;
         let config = self.parts.versions.containerd_config(&Configuration {
             folder: self.path(),
-            socket: &self.socket(),
+            socket: &self.address(),
             pause_image: image::NAME,
             handlers: handlers
                 .iter()
                 .map(|handler| (handler.name.as_str(), handler.runtime_type(), self.config_path(handler)))
                 .collect(),
         });
-        std::fs::write(self.path().join("containerd.toml"), config + extra)?;
+        let file = self.config_file();
+        std::fs::create_dir_all(file.with_file_name(""))?;
+        std::fs::write(file, config + extra)?;
         Ok(())
     }
 

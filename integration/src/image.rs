@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use std::{fs::File, path::Path};
 
 /// The image's name; it also serves as the pause image.
-pub(crate) const NAME: &str = "localhost/runsc-guard/busybox:1";
+pub const NAME: &str = "localhost/runsc-guard/busybox:1";
 
 /// What a scenario may call without a path.
 const APPLETS: &[&str] = &[

@@ -3,7 +3,7 @@
 //! It gets a mount namespace, because of what it would otherwise do to the node: it sets kernel parameters, has
 //! its device plugins' folder under /var/lib and links to logs under /var/log.
 
-use crate::{Host, eventually, host::tail, image, parts};
+use crate::{Host, eventually, host::tail, parts};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use std::{
@@ -46,9 +46,6 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// The image that its pods can run: containerd has it, nothing is pulled.
-    pub const IMAGE: &str = image::NAME;
-
     /// Starts one over the host's containerd, whose `default_runtime_name` its pods will have.
     pub fn start(host: &Host) -> Result<Self> {
         // Not below the host's folder: a kubelet is no part of what sandboxes may leave behind.

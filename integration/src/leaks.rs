@@ -19,7 +19,7 @@ pub(crate) use clear::{clear, thaw};
 pub struct Holdings {
     /// Shims, guards, runsc, sentries, gofers, stubs: everything but containerd.
     pub processes: BTreeSet<Process>,
-    /// Mount points of rootfs and network namespaces, in this mount namespace.
+    /// Mount points of rootfs and network namespaces, as containerd sees them while it runs.
     pub mounts: BTreeSet<PathBuf>,
     /// Folders in any cgroup hierarchy, without the pods' own, which belong to who made them.
     pub cgroups: BTreeSet<PathBuf>,
@@ -176,9 +176,10 @@ fn file_contains(pid: i32, file: &str, needle: &str) -> bool {
         .is_ok_and(|bytes| bytes.windows(needle.len()).any(|window| window == needle.as_bytes()))
 }
 
-/// Mount points under the host's folder.
+/// Mount points under the host's folder, as its containerd sees them where it runs.
 fn mounts(host: &Host) -> BTreeSet<PathBuf> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let of = host.containerd().map_or_else(|_| "self".to_owned(), |containerd| containerd.pid.to_string());
+    let table = std::fs::read_to_string(format!("/proc/{of}/mountinfo")).unwrap_or_default();
     table
         .lines()
         .filter_map(|line| line.split(' ').nth(4))

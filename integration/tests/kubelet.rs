@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use integration::{
-    Cri, Handler, Host, Kubelet, eventually,
+    Cri, Handler, Host, IMAGE, Kubelet, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     runtime_v1::RemovePodSandboxRequest,
@@ -37,7 +37,7 @@ fn manifest() -> Value {
     let container = |name: &str| {
         json!({
             "name": name,
-            "image": Kubelet::IMAGE,
+            "image": IMAGE,
             "imagePullPolicy": "Never",
             "command": ["sleep", "100000"],
         })

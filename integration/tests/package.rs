@@ -6,20 +6,17 @@
 
 #[path = "package/content.rs"]
 mod content;
-#[path = "package/root.rs"]
-mod root;
 
 use anyhow::{Context as _, Result, ensure};
 use content::{Packed, digest, of_deb, of_rpm, of_tarball};
 use integration::{
-    Cri, Handler, Host, Parts, Pod, PodContainer, Shared, eventually,
+    Cri, Handler, Host, Parts, Pod, PodContainer, Root, Shared, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     patience,
     process::Process,
-    run,
+    release, run,
 };
-use root::Root;
 use std::{
     collections::BTreeSet,
     fs,
@@ -40,16 +37,6 @@ const UNIT: &str = "usr/lib/systemd/system/runsc-guard-metrics.service";
 
 /// What hack/release made, for both tests.
 static RELEASE: Shared<TempDir> = Shared::new();
-
-/// The short form: one architecture, of the guard under test.
-fn release() -> Result<TempDir> {
-    let folder = tempfile::tempdir()?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hack/release");
-    let mut command = Command::new(script);
-    command.arg(folder.path()).env("RUNSC_GUARD_BIN", Parts::pinned()?.guard);
-    run(&mut command, b"", LONG)?.ok()?;
-    Ok(folder)
-}
 
 /// The one file in `folder` whose name ends so.
 fn made(folder: &Path, end: &str) -> Result<PathBuf> {

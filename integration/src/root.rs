@@ -1,24 +1,44 @@
-//! A root to install into.
+//! A root to install into: this machine's own, with what changes in it apart.
 
+use crate::{Outcome, run};
 use anyhow::{Context as _, Result};
-use integration::{Outcome, run};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use std::{
     collections::BTreeSet,
     ffi::CString,
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 use tempfile::TempDir;
 
-use super::LONG;
+/// For what unpacks, on a machine that has other things to do.
+const LONG: Duration = Duration::from_secs(300);
 
-/// This machine's root with what changes in it apart.
-pub(crate) struct Root(TempDir);
+/// What a node has of its own, in `$0` (Debian's rpm has its database below /root); `$1` is its /run/containerd. Sockets
+/// of shims stay where those of all hosts are.
+const NODE: &str = r#"
+set -eu
+root=$0 run=$1
+shift
+for folder in etc root usr var; do
+    mount --bind "$root/$folder" "/$folder"
+done
+mkdir -p /run/containerd/s "$run/s"
+mount --bind /run/containerd/s "$run/s"
+mount --rbind "$run" /run/containerd
+exec "$@"
+"#;
+
+/// An overlay over /; what is mounted below / is not in it. Gone with the value.
+#[derive(Debug)]
+pub struct Root(TempDir);
 
 impl Root {
-    pub(crate) fn new() -> Result<Self> {
+    /// One in which nothing has changed yet.
+    pub fn new() -> Result<Self> {
         let root = Self(tempfile::Builder::new().prefix("rgroot").tempdir()?);
         let (disk, top) = (root.0.path().join("disk"), root.path());
         for folder in [&disk, &top] {
@@ -37,21 +57,39 @@ impl Root {
         Ok(root)
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
         self.0.path().join("root")
+    }
+
+    /// `program` on a node whose programs, configuration and logs are this root's, and whose /run/containerd is `run`.
+    /// It keeps the pid of what is spawned.
+    pub(crate) fn node(&self, run: &Path, program: &Path) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", NODE]).arg(self.path()).arg(run).arg(program);
+        command
+    }
+
+    /// Has a program in one of its folders, in place of the machine's own where there is one.
+    pub fn link(&self, program: &Path, folder: &Path) -> Result<()> {
+        let link = self.path().join(folder).join(program.file_name().context("no name")?);
+        // There is none, as a rule.
+        let _ = fs::remove_file(&link);
+        symlink(program, &link).with_context(|| link.display().to_string())
     }
 
     fn changes(&self) -> PathBuf {
         self.0.path().join("disk/changed")
     }
 
-    /// What the package has brought, or left: everything new but what dpkg and man-db keep of any package.
-    pub(crate) fn brought(&self) -> BTreeSet<String> {
+    /// What a package has brought, or left: everything new but what dpkg, rpm and man-db keep of any package.
+    pub fn brought(&self) -> BTreeSet<String> {
+        const KEPT: &[&str] = &["var/lib/dpkg", "var/log/dpkg.log", "var/cache/man", "root/.rpmdb"];
         fn collect(folder: &Path, top: &Path, found: &mut BTreeSet<String>) {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
                 let name = path.strip_prefix(top).unwrap_or(&path).to_string_lossy().into_owned();
-                if ["var/lib/dpkg", "var/log/dpkg.log", "var/cache/man"].contains(&name.as_str()) {
+                if KEPT.contains(&name.as_str()) {
                     continue;
                 }
                 if !Path::new("/").join(&name).exists() || !path.is_dir() {
@@ -67,13 +105,15 @@ impl Root {
         found
     }
 
-    pub(crate) fn run(&self, program: &str, args: &[&str]) -> Result<Outcome> {
+    /// Runs `program` with this as its root.
+    pub fn run(&self, program: &str, args: &[&str]) -> Result<Outcome> {
         let mut command = Command::new("chroot");
         command.arg(self.path()).arg(program).args(args).env("DEBIAN_FRONTEND", "noninteractive");
         run(&mut command, b"", LONG)
     }
 
-    pub(crate) fn install(&self, deb: &Path) -> Result<()> {
+    /// Installs a package by dpkg.
+    pub fn install(&self, deb: &Path) -> Result<()> {
         fs::copy(deb, self.path().join("tmp/new.deb"))?;
         // Whatever a small image leaves out of every package.
         let installed = self.run("dpkg", &["--path-include=/usr/*", "--install", "/tmp/new.deb"])?.ok();
@@ -81,7 +121,8 @@ impl Root {
         installed.map(drop)
     }
 
-    pub(crate) fn status(&self) -> Result<String> {
+    /// Version and state of the package runsc-guard as dpkg knows it, or "none".
+    pub fn status(&self) -> Result<String> {
         let told = self.run(
             "dpkg-query",
             &["--show", "--showformat", "${Version} ${db:Status-Status}", "runsc-guard"],
