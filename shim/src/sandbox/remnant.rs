@@ -43,7 +43,8 @@ impl Remnant {
     pub(super) fn of(process: &Process) -> Self {
         let pid = process.identity.pid;
         let threads = procfs::threads(pid);
-        let stuck = threads.iter().find(|thread| thread.state == 'D').or(threads.first());
+        let in_state = |state| threads.iter().find(|thread| thread.state == state);
+        let stuck = in_state('D').or(in_state('R')).or(threads.first());
         let wchan = procfs::wait_channel(stuck.map_or(pid, |thread| thread.identity.pid));
         Self {
             identity: process.identity,
@@ -54,6 +55,11 @@ impl Remnant {
             mount: wchan.as_deref().and_then(|wchan| waited_for(pid, wchan)),
             wchan,
         }
+    }
+
+    /// Whether it runs, or would if it had a processor: then it is not held by anything, and the node is busy.
+    pub fn runs(&self) -> bool {
+        self.state == 'R'
     }
 }
 

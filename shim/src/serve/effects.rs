@@ -170,8 +170,8 @@ impl Ladder {
         });
     }
 
-    /// Rung 3, with patience for a node that is so busy that dying takes long: what still changes from one look
-    /// to the next is on its way out, and only what stays the same is stuck.
+    /// Rung 3, with patience for a node that is so busy that dying takes long: what runs, or changes from one look to
+    /// the next, is on its way out, and only what is held and stays the same is stuck.
     fn kill_until_stuck(&self, scope: &Scope, deadline: Instant) -> Vec<Remnant> {
         let mut left = kill_all(scope, deadline.min(Instant::now() + PLAINLY));
         self.abort_fuse(scope, &left);
@@ -181,7 +181,7 @@ impl Ladder {
         let last = Instant::now() + rungs::OVERLOAD;
         while !left.is_empty() && Instant::now() < last {
             let again = kill_all(scope, Instant::now() + rungs::KILL_ALL);
-            let stuck = again == left;
+            let stuck = again == left && !again.iter().any(Remnant::runs);
             left = again;
             if stuck {
                 break;

@@ -206,6 +206,7 @@ fn what_cannot_die_is_named_and_can_be_waited_for() {
     assert_eq!(remnants.len(), 1);
     let (remnant, sentry) = (&remnants[0], cast.0[2].1);
     assert_eq!((remnant.identity, &remnant.role, remnant.state), (sentry, &Role::Sentry, 'D'));
+    assert!(!remnant.runs());
     assert_eq!(remnant.frozen.as_ref(), Some(&freezer.0));
     let text = remnant.to_string();
     assert!(text.starts_with(&format!("pid {} (sh, sentry) state D", sentry.pid)), "{text}");
@@ -216,6 +217,22 @@ fn what_cannot_die_is_named_and_can_be_waited_for() {
     assert!(stranger.alive()[0]);
     assert!(await_death(&remnants).is_empty() || await_death(&remnants)[0].1.is_dead());
     drop((cast, stranger, freezer));
+}
+
+#[test]
+fn what_waits_for_a_processor_only_is_not_held() {
+    let mut busy = started(Command::new("/bin/sh").args(["-c", "while :; do :; done"]));
+    let me = Scope { guard: Identity::me().ok(), ..Scope::default() };
+    let find = |pid: u32| find(&me).into_iter().find(|process| process.identity.pid == pid as i32).unwrap();
+    assert!(Remnant::of(&find(busy.id())).runs());
+    let mut idle = started(Command::new("/bin/sh").args(["-c", "read x"]).stdin(Stdio::piped()));
+    while Remnant::of(&find(idle.id())).runs() {
+        std::thread::yield_now();
+    }
+    for child in [&mut busy, &mut idle] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
 
 #[test]
