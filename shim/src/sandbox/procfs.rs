@@ -59,6 +59,18 @@ impl Stat {
     }
 }
 
+/// Whether more threads want a processor right now than this machine has.
+pub fn is_crowded() -> bool {
+    let wanting = fs::read_to_string("/proc/loadavg").ok().and_then(|text| running(&text));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    wanting.is_some_and(|wanting| wanting > processors)
+}
+
+/// The fourth field is those that run and all there are, `3/118`.
+fn running(loadavg: &str) -> Option<usize> {
+    loadavg.split(' ').nth(3)?.split('/').next()?.parse().ok()
+}
+
 /// Whether a process in this state waits for SIGCONT, or for its debugger.
 pub fn is_stopped(state: char) -> bool {
     matches!(state, 'T' | 't')
@@ -219,6 +231,13 @@ mod tests {
         assert!(!stat.is_dead());
         stat.threads = 1;
         assert!(stat.is_dead());
+    }
+
+    #[test]
+    fn what_runs_stands_before_the_slash() {
+        assert_eq!(running("29.98 21.85 13.35 3/118 23258\n"), Some(3));
+        assert_eq!(running("1 2 3"), None);
+        assert!(running(&fs::read_to_string("/proc/loadavg").unwrap()).unwrap() >= 1);
     }
 
     #[test]

@@ -171,7 +171,8 @@ impl Ladder {
     }
 
     /// Rung 3, with patience for a node that is so busy that dying takes long: what runs, or changes from one look to
-    /// the next, is on its way out, and only what is held and stays the same is stuck.
+    /// the next, is on its way out. Only what is held and stays the same is stuck, and not even that where who holds it may
+    /// wait for a processor.
     fn kill_until_stuck(&self, scope: &Scope, deadline: Instant) -> Vec<Remnant> {
         let mut left = kill_all(scope, deadline.min(Instant::now() + PLAINLY));
         self.abort_fuse(scope, &left);
@@ -181,7 +182,7 @@ impl Ladder {
         let last = Instant::now() + rungs::OVERLOAD;
         while !left.is_empty() && Instant::now() < last {
             let again = kill_all(scope, Instant::now() + rungs::KILL_ALL);
-            let stuck = again == left && !again.iter().any(Remnant::runs);
+            let stuck = again == left && !again.iter().any(Remnant::runs) && !procfs::is_crowded();
             left = again;
             if stuck {
                 break;
