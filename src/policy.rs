@@ -62,7 +62,7 @@ pub mod rungs {
     /// When the last process must be dead, counted from the first rung.
     pub const BEFORE_RELEASE: Duration = Duration::from_millis(300 + 700 + 400);
     /// What rung 3 may take beyond that on a node so busy that dying takes long; who can wait, waits for it.
-    pub const OVERLOAD: Duration = Duration::from_secs(3);
+    pub const OVERLOAD: Duration = Duration::from_secs(6);
     /// Rung 6, one attempt to free what cannot be killed; nobody waits for it.
     pub const FREE: Duration = Duration::from_secs(2);
     /// Rungs 1 to 5.

@@ -1,7 +1,7 @@
 //! The way out: Shutdown, Join, and the private End of `delete`.
 
 use crate::io::{Answer, Op, Status};
-use crate::policy::Policy;
+use crate::policy::{Policy, rungs};
 use crate::refusal::Code;
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Step;
@@ -72,7 +72,7 @@ fn a_real_shim_that_does_not_go_is_killed_within_the_time() {
         let id = world.ask(Op::Shutdown);
         world.run(ms(2_000));
         assert_eq!(world.answer(id), Some(Answer::Done), "{does:?}");
-        world.run(ms(3_000));
+        world.run(rungs::OVERLOAD);
         assert!(world.ledger.quit);
     }
 }
