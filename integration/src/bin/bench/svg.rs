@@ -63,7 +63,8 @@ fn draw(text: &mut String, panel: &Panel, top: f64) {
     let title = escape(&panel.title);
     let _ = writeln!(text, "<text x=\"10\" y=\"{:.0}\" font-weight=\"bold\">{title}</text>", top + 20.0);
     for step in 0..=4 {
-        let value = scale * f64::from(step) / 4.0;
+        // Short, whatever binary fractions make of it.
+        let value = (scale * 250.0 * f64::from(step)).round() / 1000.0;
         let (at, y) = (x(value), top + 42.0);
         let _ = writeln!(
             text,
