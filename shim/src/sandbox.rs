@@ -73,3 +73,14 @@ pub struct Member {
     /// Its bundle, absolute.
     pub bundle: PathBuf,
 }
+
+/// A `runsc` of a test's own, a shell script; its folder goes with the first value.
+#[cfg(test)]
+pub(crate) fn stand_in(script: &str) -> (tempfile::TempDir, PathBuf) {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("runsc");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    (folder, path)
+}

@@ -37,16 +37,8 @@ mod tests {
     use super::*;
     use crate::kernel::PidFd;
     use crate::sandbox::identity::Identity;
+    use crate::sandbox::stand_in as runsc;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    fn runsc(script: &str) -> (tempfile::TempDir, std::path::PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("runsc");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        (folder, path)
-    }
 
     fn asked(script: &str) -> (Option<String>, Duration) {
         let (_folder, binary) = runsc(script);

@@ -122,23 +122,13 @@ fn last_line(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::sandbox::identity::Identity;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
+    use crate::sandbox::stand_in as runsc;
     use std::time::Duration;
 
     fn sentry(state: char) -> Process {
         let identity = Identity::me().unwrap();
         let (comm, argv) = ("exe".into(), Vec::new());
         Process { identity, parent: 1, comm, state, role: Role::Sentry, argv }
-    }
-
-    fn runsc(script: &str) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let binary = folder.path().join("runsc");
-        fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-        (folder, binary)
     }
 
     fn asked(script: &str, found: &[Process], within: Duration) -> (Told, Duration) {

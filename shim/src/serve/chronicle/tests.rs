@@ -1,5 +1,4 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use runsc_guard::guard::Guard;
@@ -9,6 +8,7 @@ use runsc_guard::time::Time;
 
 use super::*;
 use crate::sandbox::stacks::Dump;
+use crate::sandbox::stand_in;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -88,10 +88,7 @@ fn a_whole_ladder_is_one_report_and_is_forgotten_after() {
 
 #[test]
 fn a_version_that_the_sentry_has_not_told_is_learned_last() {
-    let folder = tempfile::tempdir().unwrap();
-    let runsc = folder.path().join("runsc");
-    fs::write(&runsc, "#!/bin/sh\necho runsc version release-2\n").unwrap();
-    fs::set_permissions(&runsc, fs::Permissions::from_mode(0o755)).unwrap();
+    let (folder, runsc) = stand_in("echo runsc version release-2");
     let reports = folder.path().join("reports");
     let runsc_binary = runsc.to_str().unwrap().to_owned();
     let config = Config { report_dir: reports.clone(), runsc_binary, ..Config::default() };

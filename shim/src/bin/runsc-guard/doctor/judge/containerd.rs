@@ -1,5 +1,7 @@
 //! containerd: whether it answers, what it may do, what it is told.
 
+use shim::sandbox::procfs;
+
 use crate::doctor::facts::{Containerd, Facts, Greeting, Process};
 use crate::doctor::finding::Finding;
 use crate::doctor::settings::{Handler, Settings, Table};
@@ -25,7 +27,7 @@ fn reach(containerd: &Containerd) -> Finding {
     let state = containerd.process.as_ref().map(|process| process.state);
     match (&containerd.greeting, state) {
         (Greeting::Answered, _) => Finding::ok(ABOUT, format!("{ABOUT}{pid} answers at {at}")),
-        (Greeting::Silent(_), Some('T' | 't')) => Finding::fail(
+        (Greeting::Silent(_), Some(state)) if procfs::is_stopped(state) => Finding::fail(
             ABOUT,
             format!("{ABOUT}{pid} is stopped (state T): no pod starts or ends"),
             format!("kill -CONT{pid}"),
