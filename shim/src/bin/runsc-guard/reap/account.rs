@@ -14,6 +14,8 @@ use crate::show::details::scopes;
 
 /// Rung 1.
 const EVIDENCE: Duration = Duration::from_millis(500);
+/// What runsc gets to say its version where the sentry has taken all of that.
+const NAMED: Duration = Duration::from_millis(150);
 
 /// The report, which is written anew whenever there is more to tell. What cannot be written is said once.
 pub(super) struct Account {
@@ -88,7 +90,9 @@ fn look(found: &Found, report: &mut Report) {
     let told = stacks::ask(runsc.as_ref(), &found.runsc_root, &found.id, &processes, deadline);
     report.stacks = told.stacks;
     report.runsc_version = match told.version {
-        unknown if unknown.is_empty() => stacks::version(runsc.as_ref(), deadline),
+        unknown if unknown.is_empty() => {
+            stacks::version(runsc.as_ref(), deadline.max(Instant::now() + NAMED))
+        }
         told => told,
     };
     report.goroutines.note = "not asked for: where the real shim logs to is containerd's".to_owned();
