@@ -41,6 +41,7 @@ pub(crate) fn wait_for_some() {
 }
 
 fn try_some() -> io::Result<()> {
-    let some: io::Result<Vec<File>> = (0..ENOUGH).map(|_| File::open("/dev/null")).collect();
-    some.map(drop)
+    let first = File::open("/dev/null")?;
+    let others: io::Result<Vec<File>> = (1..ENOUGH).map(|_| first.try_clone()).collect();
+    others.map(drop)
 }

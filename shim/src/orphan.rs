@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::launch::{self, ServeParams};
 use crate::place::{self, Place};
 use crate::sandbox::Scope;
-use crate::sandbox::find::is_real_shim;
+use crate::sandbox::find::{find, is_real_shim};
 use crate::sandbox::free::Freedoms;
 use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
@@ -94,7 +94,7 @@ pub fn bury(record: &mut Record, place: &Place, deadline: Instant) -> Vec<String
     let mut scope = record.scope();
     // Before anything is killed: a real shim that sees its sandbox die removes what tells.
     let holdings = Holdings::of(&scope, &scope.members);
-    let mut connections = Connections::of(&scope);
+    let mut connections = Connections::of(&find(&scope));
     let freedoms = ServeParams::of(place).map_or(Freedoms::NONE, |params| (&params.config).into());
     let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
     if let Some(guard) = scope.guard.take_if(|guard| guard.is_alive()) {

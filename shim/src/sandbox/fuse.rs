@@ -18,7 +18,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::mounts::{self, Mount};
-use super::process::Role;
+use super::process::{Process, Role};
 use super::remnant::Remnant;
 use super::{Scope, find, procfs};
 use crate::bundle::pod_uid;
@@ -40,11 +40,11 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// The connections that the sandbox's processes see in mount namespaces of their own.
-    pub fn of(scope: &Scope) -> Self {
+    /// The connections that these processes of the sandbox see in mount namespaces of their own.
+    pub fn of(found: &[Process]) -> Self {
         let host = namespace(Path::new("/proc/self")).ok();
         let mut known = Self::default();
-        for process in find::find(scope).iter().filter(|process| process.role != Role::Stub) {
+        for process in found.iter().filter(|process| process.role != Role::Stub) {
             let pid = process.identity.pid;
             let own = namespace(&procfs::dir(pid)).ok();
             if own.is_some() && own != host {
@@ -113,10 +113,9 @@ pub fn abort(scope: &Scope, known: &mut Connections, remnants: &[Remnant]) -> io
     Ok(aborted)
 }
 
-/// Whether a look at this path would wait for a FUSE server that others wait for already: a thread that did would
-/// keep the guard itself alive for ever.
-pub(super) fn hangs(path: &Path) -> bool {
-    let mounts = mounts::seen_by("self").unwrap_or_default();
+/// Whether with these mounts a look at this path would wait for a FUSE server that others wait for already: a thread
+/// that did would keep the guard itself alive for ever.
+pub(super) fn hangs(path: &Path, mounts: &[Mount]) -> bool {
     let holds = mounts.iter().filter(|mount| path.starts_with(&mount.point));
     let on = holds.max_by_key(|mount| mount.point.components().count()).and_then(connection);
     on.is_some_and(|one| Fusectl::open().is_ok_and(|control| control.is_waiting(one)))

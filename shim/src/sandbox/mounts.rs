@@ -63,7 +63,7 @@ impl Mount {
 
 /// The mounts that a process sees, in the order in which they were made.
 pub(super) fn seen_by(pid: &str) -> io::Result<Vec<Mount>> {
-    let text = fs::read(format!("/proc/{pid}/mountinfo"))?;
+    let text = procfs::read_file(&Path::new("/proc").join(pid).join("mountinfo"))?;
     Ok(text.split(|byte| *byte == b'\n').filter_map(Mount::parse).collect())
 }
 

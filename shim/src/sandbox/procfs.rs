@@ -101,9 +101,7 @@ pub fn command_line(pid: i32) -> io::Result<Vec<OsString>> {
 }
 
 fn argv(dir: &Path) -> io::Result<Vec<OsString>> {
-    let mut bytes = Vec::new();
-    fs::File::open(dir.join("cmdline"))?.take(CMDLINE_LIMIT).read_to_end(&mut bytes).map_err(gone)?;
-    Ok(arguments(&bytes))
+    Ok(arguments(&read_at_most(&dir.join("cmdline"), CMDLINE_LIMIT)?))
 }
 
 /// The arguments in `/proc/<pid>/cmdline`, each of which ends with a NUL; the last one's may be missing.
@@ -125,7 +123,7 @@ pub fn working_directory(pid: i32) -> Option<PathBuf> {
 pub fn children(pid: i32) -> io::Result<Option<Vec<i32>>> {
     let mut found = Vec::new();
     for thread in numbers(&dir(pid).join("task"))? {
-        match fs::read(dir(pid).join(format!("task/{thread}/children"))) {
+        match read_file(&dir(pid).join(format!("task/{thread}/children"))) {
             Ok(list) => found
                 .extend(String::from_utf8_lossy(&list).split_ascii_whitespace().flat_map(str::parse::<i32>)),
             // The thread has ended, or there is no such file at all.
@@ -188,10 +186,16 @@ pub fn dir(pid: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}"))
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    // What these files hold fits, so that it takes one read and another that finds the end.
-    let mut bytes = Vec::with_capacity(1024);
-    fs::File::open(path)?.read_to_end(&mut bytes).map_err(gone)?;
+/// A file of /proc, whole.
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, u64::MAX)
+}
+
+fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // What most of them hold fits, so that it takes one read and another that finds the end. Without `take` such a file
+    // would be asked first how large it is, which it does not know.
+    let mut bytes = Vec::with_capacity(4096);
+    fs::File::open(path)?.take(limit).read_to_end(&mut bytes).map_err(gone)?;
     Ok(bytes)
 }
 

@@ -96,7 +96,10 @@ struct Filestores {
 impl Filestores {
     fn remove(filestores: &[PathBuf]) -> Self {
         let (done, removed) = mpsc::channel();
-        let paths: Vec<PathBuf> = filestores.iter().filter(|path| !fuse::hangs(path)).cloned().collect();
+        let mounts =
+            if filestores.is_empty() { Vec::new() } else { mounts::seen_by("self").unwrap_or_default() };
+        let paths: Vec<PathBuf> =
+            filestores.iter().filter(|path| !fuse::hangs(path, &mounts)).cloned().collect();
         let work = move || {
             for path in paths {
                 match remove_filestore(&path) {

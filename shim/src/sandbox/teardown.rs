@@ -22,10 +22,30 @@ const ROUND: Duration = Duration::from_millis(100);
 /// Descriptors kept to wait on. Stubs can be many; they die with their sentry, and the next round tells.
 const WAITED_FOR: usize = 128;
 
+/// What a hunt ends with.
+pub struct Hunted {
+    /// Those that live on.
+    pub left: Vec<Remnant>,
+    /// All that was found when it was looked last.
+    seen: Vec<Process>,
+}
+
+impl Hunted {
+    /// Whether the real shim cannot tell how the containers ended: it is stopped, or the `runsc wait` is that tells it.
+    pub fn is_mute(&self) -> bool {
+        let tells = |role: &Role| match role {
+            Role::RealShim => true,
+            Role::Runsc(subcommand) => subcommand == "wait",
+            _ => false,
+        };
+        self.seen.iter().any(|process| tells(&process.role) && process.is_stopped())
+    }
+}
+
 /// Rung 2: ends the sandbox and every `runsc` command there is now, but neither the real shim nor its
 /// `runsc wait`, whose end tells the real shim how each container ended. Commands that the real shim starts
 /// afterwards, to clean up, are left to it.
-pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
+pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Hunted {
     let mut present: Option<BTreeSet<Identity>> = None;
     hunt(scope, deadline, |found| {
         let present = present.get_or_insert_with(|| found.iter().map(|process| process.identity).collect());
@@ -39,19 +59,9 @@ pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
     })
 }
 
-/// Whether the real shim cannot tell how the containers ended: it is stopped, or the `runsc wait` is that tells it.
-pub fn is_mute(scope: &Scope) -> bool {
-    let tells = |role: &Role| match role {
-        Role::RealShim => true,
-        Role::Runsc(subcommand) => subcommand == "wait",
-        _ => false,
-    };
-    find(scope).iter().any(|process| tells(&process.role) && process.is_stopped())
-}
-
 /// Rung 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
 pub fn kill_all(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
-    hunt(scope, deadline, |found| found.to_vec())
+    hunt(scope, deadline, |found| found.to_vec()).left
 }
 
 /// Ends what one container's Create began, and only that: its `runsc create`, its gofer, whatever names its
@@ -80,6 +90,7 @@ pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<Rem
         }
         found.iter().filter(|process| doomed.contains(&process.identity.pid)).cloned().collect()
     })
+    .left
 }
 
 /// Ends one process that the caller started, and what descends from it.
@@ -96,11 +107,7 @@ pub fn await_death(remnants: &[Remnant]) -> Vec<(Identity, PidFd)> {
 }
 
 /// Kills what `choose` picks from the sandbox's processes, round by round, until it picks nothing.
-fn hunt(
-    scope: &Scope,
-    deadline: Instant,
-    mut choose: impl FnMut(&[Process]) -> Vec<Process>,
-) -> Vec<Remnant> {
+fn hunt(scope: &Scope, deadline: Instant, mut choose: impl FnMut(&[Process]) -> Vec<Process>) -> Hunted {
     let own = own_cgroups(scope);
     // A dying process loses its command line before its life, so those once proved are remembered.
     let mut struck: BTreeMap<Identity, Process> = BTreeMap::new();
@@ -109,7 +116,7 @@ fn hunt(
         struck.extend(choose(&found).into_iter().map(|process| (process.identity, process)));
         struck.retain(|identity, _| identity.is_alive());
         if struck.is_empty() {
-            return Vec::new();
+            return Hunted { left: Vec::new(), seen: found };
         }
         let mut fds: Vec<PidFd> = Vec::new();
         for fd in real_shim_first(&struck).filter_map(strike) {
@@ -122,7 +129,7 @@ fn hunt(
         wait_all(&fds, deadline.min(Instant::now() + ROUND));
         if Instant::now() >= deadline {
             struck.retain(|identity, _| identity.is_alive());
-            return struck.values().map(Remnant::of).collect();
+            return Hunted { left: struck.values().map(Remnant::of).collect(), seen: found };
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::sandbox::process::Process;
 use crate::sandbox::prove::prove;
 use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
-use crate::sandbox::teardown::{await_death, is_mute, kill_all, kill_create, kill_sandbox};
+use crate::sandbox::teardown::{await_death, kill_all, kill_create, kill_sandbox};
 use crate::sandbox::{Scope, find, probe, procfs, stacks};
 
 /// How long rung 3 kills before it looks for what holds up those that live on.
@@ -84,19 +84,20 @@ impl Ladder {
     ) -> RungDone {
         match rung {
             Rung::Evidence => {
-                self.learn(scope);
-                self.look(scope, deadline);
+                let found = find::find(scope);
+                self.learn_from(scope, &found);
+                self.look(scope, &found, deadline);
                 RungDone::Evidence
             }
             Rung::Watch => {
                 // Nothing is learned for a ladder that may never begin, or begin with other containers.
-                self.look(scope, deadline);
+                self.look(scope, &find::find(scope), deadline);
                 RungDone::Watched
             }
             Rung::KillSandbox => {
                 self.learn(scope);
-                let left = words(&kill_sandbox(scope, deadline));
-                RungDone::SandboxKilled { left, mute: is_mute(scope) }
+                let hunted = kill_sandbox(scope, deadline);
+                RungDone::SandboxKilled { left: words(&hunted.left), mute: hunted.is_mute() }
             }
             Rung::KillAll => {
                 self.learn(scope);
@@ -134,17 +135,16 @@ impl Ladder {
 
     /// Rung 1. The sentry is asked while the host's side is looked at, and given up with this rung: what is killed
     /// next answers nobody.
-    fn look(&self, scope: &Scope, deadline: Instant) {
-        let found = find::find(scope);
+    fn look(&self, scope: &Scope, found: &[Process], deadline: Instant) {
         let deadline = deadline.checked_sub(PUT_AWAY).unwrap_or(deadline);
         thread::scope(|threads| {
             let id = scope.sandbox_id().unwrap_or_default();
             let asks =
-                || self.chronicle.told(stacks::ask(&self.runsc, &scope.runsc_root, id, &found, deadline));
+                || self.chronicle.told(stacks::ask(&self.runsc, &scope.runsc_root, id, found, deadline));
             if let Err(error) = thread::Builder::new().name("stacks".into()).spawn_scoped(threads, asks) {
                 log::warn!("the sentry is not asked for its stacks: {error}");
             }
-            self.observe(&found, deadline);
+            self.observe(found, deadline);
         });
     }
 
@@ -164,9 +164,16 @@ impl Ladder {
 
     /// What the sandbox holds, as long as runsc's files can tell.
     fn learn(&self, scope: &Scope) {
+        let known = self.lock().is_some();
+        if !known {
+            self.learn_from(scope, &find::find(scope));
+        }
+    }
+
+    fn learn_from(&self, scope: &Scope, found: &[Process]) {
         self.lock().get_or_insert_with(|| Known {
             holdings: Holdings::of(scope, &scope.members),
-            connections: Connections::of(scope),
+            connections: Connections::of(found),
         });
     }
 

@@ -107,7 +107,9 @@ fn unguarded(
     progress: &Progress,
 ) -> Result<End> {
     let (scopes, sockets) = (scopes(found), sockets(found));
-    let left = account.rung("kill sandbox", KILL, |_| told(kill(&scopes, kill_sandbox)));
+    let left = account.rung("kill sandbox", KILL, |_| {
+        told(kill(&scopes, |scope, deadline| kill_sandbox(scope, deadline).left))
+    });
     progress.line("2 kill the sandbox", &words(&left));
     let shims_go_on = !found.real_shims.is_empty() && found.real_shims.iter().all(|shim| !shim.is_held());
     if shims_go_on && !left.is_empty() {
