@@ -1,5 +1,6 @@
 //! Stopped sandboxes that are asked for ever, guarded and unguarded side by side: State and Stats in turn, some by a caller
-//! with containerd's own timeout, some by one without any. What must stay flat is the memory of both shims.
+//! with containerd's own timeout, some by one without any, and some by nobody, to tell what time does by itself. What must
+//! stay flat is the memory of both shims.
 
 use crate::{
     budget::{self, Finding},
@@ -21,8 +22,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the callers wait: as containerd does, and for ever (0 on the wire).
-const PATIENCE: [(&str, Duration); 2] = [("2 s", Duration::from_secs(2)), ("no timeout", Duration::ZERO)];
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+enum Callers {
+    /// As containerd does, with this timeout; with 0 on the wire they wait for ever.
+    Patient(Duration),
+    Nobody,
+}
+
+const CALLERS: [(&str, Callers); 3] = [
+    ("2 s", Callers::Patient(Duration::from_secs(2))),
+    ("no timeout", Callers::Patient(Duration::ZERO)),
+    ("not asked", Callers::Nobody),
+];
 /// Requests a second on each side: CRI asks one or two.
 const RATE: u32 = 200;
 /// After so many all that is used has been used once.
@@ -38,7 +50,8 @@ struct Look {
 /// One program of one side.
 struct Curve {
     side: Side,
-    patience: &'static str,
+    callers: &'static str,
+    asked: bool,
     program: &'static str,
     looks: Vec<Look>,
 }
@@ -52,13 +65,13 @@ impl Curve {
     }
 
     fn name(&self) -> String {
-        format!("{} {}, {}", self.side.name(), self.program, self.patience)
+        format!("{} {}, {}", self.side.name(), self.program, self.callers)
     }
 
     fn series(&self) -> Series {
         let point = |look: &Look| (look.requests as f64, look.figures.rss_kib as f64 / 1024.0);
         Series {
-            what: format!("{}'s RSS, MiB, {}", self.program, self.patience),
+            what: format!("{}'s RSS, MiB, {}", self.program, self.callers),
             over: "requests",
             side: self.side,
             points: self.looks.iter().filter(|look| look.requests >= WARM).map(point).collect(),
@@ -67,7 +80,7 @@ impl Curve {
 
     fn json(&self) -> Value {
         json!({
-            "side": self.side.name(), "callers": self.patience, "program": self.program, "growth": self.growth(),
+            "side": self.side.name(), "callers": self.callers, "program": self.program, "growth": self.growth(),
             "looks": self.looks.iter().map(|look| json!({
                 "requests": look.requests, "rss_kib": look.figures.rss_kib, "threads": look.figures.threads,
                 "fds": look.figures.fds,
@@ -81,9 +94,9 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
     let minutes = stage.options.requests as f64 / f64::from(RATE) / 60.0;
     stage.say(format_args!("soak: {} requests on both sides, {minutes:.1} minutes", stage.options.requests));
     let curves = thread::scope(|scope| -> Result<Vec<Curve>> {
-        let each = both.iter().flat_map(|node| PATIENCE.map(|patience| (node, patience)));
+        let each = both.iter().flat_map(|node| CALLERS.map(|callers| (node, callers)));
         let sides: Vec<_> =
-            each.map(|(node, patience)| scope.spawn(move || ask(stage, node, patience))).collect();
+            each.map(|(node, callers)| scope.spawn(move || ask(stage, node, callers))).collect();
         let curves = sides.into_iter().map(|side| side.join().map_err(|_| anyhow!("a side panicked"))?);
         Ok(curves.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     })?;
@@ -105,13 +118,9 @@ fn looks(requests: usize) -> Vec<usize> {
     looks
 }
 
-fn ask(
-    stage: &Stage<'_>,
-    node: &Node<'_>,
-    (patience, timeout): (&'static str, Duration),
-) -> Result<Vec<Curve>> {
+fn ask(stage: &Stage<'_>, node: &Node<'_>, (name, callers): (&'static str, Callers)) -> Result<Vec<Curve>> {
     let (host, ctr) = (node.host, node.host.ctr());
-    let id = format!("soak-{}-{}", node.side.name(), timeout.as_secs());
+    let id = format!("soak-{}-{}", node.side.name(), name.replace(' ', "-"));
     ctr.start(host, &host.handler(node.side.name())?, &id, &["sleep", "100000"])?;
     let sandbox = Sandbox::of(host, &id)?;
     sandbox.stop_sentry()?;
@@ -124,7 +133,10 @@ fn ask(
     programs.extend(sandbox.guard.clone().map(|guard| ("guard", guard)));
     let mut curves: Vec<Curve> = programs
         .iter()
-        .map(|(program, _)| Curve { side: node.side, patience, program, looks: Vec::new() })
+        .map(|(program, _)| {
+            let asked = matches!(callers, Callers::Patient(_));
+            Curve { side: node.side, callers: name, asked, program, looks: Vec::new() }
+        })
         .collect();
     let state = api::StateRequest { id: id.clone(), ..Default::default() };
     let stats = api::StatsRequest { id: id.clone(), ..Default::default() };
@@ -134,11 +146,13 @@ fn ask(
         let at = began + Duration::from_secs_f64(number as f64 / f64::from(RATE));
         stage.interrupt.pause(at.saturating_duration_since(Instant::now()))?;
         let stream = u32::try_from(number)? * 2 + 1;
-        let frame = match number % 2 {
-            0 => timed(stream, "State", &state, timeout)?,
-            _ => timed(stream, "Stats", &stats, timeout)?,
-        };
-        sender.send(&frame)?;
+        if let Callers::Patient(timeout) = callers {
+            let frame = match number % 2 {
+                0 => timed(stream, "State", &state, timeout)?,
+                _ => timed(stream, "Stats", &stats, timeout)?,
+            };
+            sender.send(&frame)?;
+        }
         let requests = number + 1;
         if due.next_if_eq(&requests).is_some() {
             for (curve, (_, process)) in curves.iter_mut().zip(&programs) {
@@ -156,8 +170,10 @@ fn ask(
     Ok(curves)
 }
 
+/// Of the guarded that are asked: by the others these can be judged.
 fn finding(curve: &Curve) -> Option<Finding> {
-    let growth = curve.growth().filter(|_| curve.side == Side::Guarded)?;
+    let judged = curve.side == Side::Guarded && curve.asked;
+    let growth = curve.growth().filter(|_| judged)?;
     Some(Finding {
         what: format!("soak: {}", curve.name()),
         text: format!("{:+.1} %, at most {:.0} %", growth * 1e2, budget::SOAK * 1e2),
@@ -193,7 +209,8 @@ mod tests {
         let look =
             |(requests, rss_kib)| Look { requests, figures: Figures { rss_kib, ..Figures::default() } };
         let looks = [(100, 500), (1000, 1000), (5000, 1100)].map(look).into();
-        let growth = Curve { side: Side::Guarded, patience: "2 s", program: "guard", looks }.growth();
+        let growth =
+            Curve { side: Side::Guarded, callers: "2 s", asked: true, program: "guard", looks }.growth();
         assert!(growth.is_some_and(|growth| (growth - 0.1).abs() < 1e-9));
     }
 }
