@@ -8,14 +8,16 @@ use crate::{
     nodes::{Node, Side},
     section::{Section, Stage, Table},
 };
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use containerd_shim_protos::api;
 use integration::{
+    eventually,
     faults::Sandbox,
     load::Figures,
     process::Process,
     wire::{Wire, timed},
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{
     thread,
@@ -37,6 +39,8 @@ const CALLERS: [(&str, Callers); 3] = [
 ];
 /// Requests a second on each side: CRI asks one or two.
 const RATE: u32 = 200;
+/// How long containerd may take to find out that a shim is gone.
+const END: Duration = Duration::from_secs(60);
 /// After so many all that is used has been used once.
 const WARM: usize = 1000;
 
@@ -162,11 +166,17 @@ fn ask(stage: &Stage<'_>, node: &Node<'_>, (name, callers): (&'static str, Calle
     }
     sender.stream.shutdown(std::net::Shutdown::Both)?;
     answers.join().map_err(|_| anyhow!("the receiver panicked"))?;
-    // Where nobody else does: the unguarded one would stay for ever.
+    // Where nobody else does: the unguarded one would stay for ever, and so would its shim, which has not answered yet.
     if sandbox.guard.is_none() {
-        sandbox.sentry.signal(rustix::process::Signal::KILL)?;
+        sandbox.sentry.signal(Signal::KILL)?;
+        sandbox.real_shim.signal(Signal::KILL)?;
     }
-    ctr.remove(&id).with_context(|| format!("{id} after the soak"))?;
+    // containerd may have found out by itself that the task is gone.
+    let removed = || {
+        let _ = ctr.force_delete_task(&id, END);
+        ctr.delete_container(&id).ok()
+    };
+    eventually(END, &format!("{id} is removed after the soak"), removed)?;
     Ok(curves)
 }
 

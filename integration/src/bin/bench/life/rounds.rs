@@ -17,6 +17,9 @@ pub(crate) type Times = BTreeMap<&'static str, f64>;
 /// The order in which steps are shown.
 const STEPS: [&str; 5] = ["start", "exec", "stop", "remove", "whole life"];
 
+/// So many rounds have all three sides; with grouping nothing has a budget, and what has may need ten times as many.
+const GROUPED: usize = 20;
+
 /// Round by round, what each side took.
 #[derive(Default)]
 pub(crate) struct Rounds(Vec<BTreeMap<Side, Times>>);
@@ -29,9 +32,11 @@ impl Rounds {
         mut live: impl FnMut(&Node<'_>) -> Result<Times>,
     ) -> Result<()> {
         let number = self.0.len();
+        let nodes: Vec<_> =
+            nodes.iter().filter(|node| node.side != Side::Grouped || number < GROUPED).collect();
         let mut round = BTreeMap::new();
         for turn in 0..nodes.len() {
-            let node = &nodes[(number + turn) % nodes.len()];
+            let node = nodes[(number + turn) % nodes.len()];
             let times = live(node).with_context(|| format!("{}, round {number}", node.side.name()))?;
             round.insert(node.side, times);
         }
