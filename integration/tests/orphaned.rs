@@ -313,7 +313,7 @@ fn a_guard_killed_in_create_leaves_nothing() -> Result<()> {
         let id = format!("amid{round}");
         let start = || drop(ctr.start(&host, &handler, &id, &["sleep", "1000"]));
         let sentry = || {
-            Process::all().iter().any(|one| one.args.last() == Some(&id) && one.args[0] == "runsc-sandbox")
+            host.processes().iter().any(|one| one.args.last() == Some(&id) && one.args[0] == "runsc-sandbox")
         };
         killed_in_create(&host, &id, sentry, start)?;
         ctr.delete_container(&id)?;
