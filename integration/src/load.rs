@@ -28,6 +28,8 @@ const SOON: Duration = Duration::from_secs(20);
 pub struct Figures {
     /// Resident memory, in KiB.
     pub rss_kib: u64,
+    /// What of it is no file's: nobody shares it, and only by that can it leak. In KiB.
+    pub own_kib: u64,
     /// Its threads.
     pub threads: u64,
     /// Its open descriptors.
@@ -39,12 +41,14 @@ impl Figures {
     pub fn of(process: &Process) -> Result<Self> {
         let number = |field| process.status_number(field).with_context(|| format!("gone: {process}"));
         let fds = std::fs::read_dir(format!("/proc/{}/fd", process.pid))?.count() as u64;
-        Ok(Self { rss_kib: number("VmRSS")?, threads: number("Threads")?, fds })
+        let (rss_kib, own_kib) = (number("VmRSS")?, number("RssAnon")?);
+        Ok(Self { rss_kib, own_kib, threads: number("Threads")?, fds })
     }
 
     fn max(self, other: Self) -> Self {
         Self {
             rss_kib: self.rss_kib.max(other.rss_kib),
+            own_kib: self.own_kib.max(other.own_kib),
             threads: self.threads.max(other.threads),
             fds: self.fds.max(other.fds),
         }

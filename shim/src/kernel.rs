@@ -8,9 +8,12 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A process, dead or alive, that cannot be mistaken for another one.
 #[derive(Debug)]
@@ -97,6 +100,13 @@ pub fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> 
             other => return other.map(|ready| ready > 0),
         }
     }
+}
+
+/// Has the runtime tell of nothing about this socket but what is asked for.
+pub fn watch(socket: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
+    // SAFETY: a UnixStream owns its descriptor and names the same one until it is dropped, which is after its
+    // registration.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
 }
 
 /// Whether this kernel has pidfds (5.3 and later). Without them nothing could be killed with certainty, and

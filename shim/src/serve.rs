@@ -45,6 +45,7 @@ mod pace;
 mod publish;
 mod real_shim;
 mod record;
+mod socket;
 mod status;
 mod tally;
 mod upstream;

@@ -20,6 +20,7 @@ use ttrpc::proto::{
     MESSAGE_TYPE_RESPONSE, MessageHeader,
 };
 
+use super::socket::Socket;
 use crate::descriptors;
 
 /// What one caller may have unanswered, in bytes; the largest frame fits twice.
@@ -46,13 +47,13 @@ impl Arrivals {
         Self { listener, pause: None, short: false }
     }
 
-    fn admit(arrived: io::Result<UnixStream>) -> io::Result<UnixStream> {
+    fn admit(arrived: io::Result<UnixStream>) -> io::Result<Socket> {
         let stream = arrived?;
         if is_reserved(stream.as_raw_fd().unsigned_abs().into(), descriptors::limit()) {
             // Dropped, which its caller sees at once.
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        Ok(stream)
+        Socket::new(stream)
     }
 }
 
@@ -92,7 +93,7 @@ impl Stream for Arrivals {
 /// One connection.
 pub(crate) struct Metered {
     /// The server reads header and body of a frame by themselves; here that is one read from the kernel.
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Socket>,
     incoming: Frames,
     outgoing: Frames,
     /// What each stream has open.
@@ -104,7 +105,7 @@ pub(crate) struct Metered {
 }
 
 impl Metered {
-    fn new(stream: UnixStream) -> Self {
+    fn new(stream: Socket) -> Self {
         let (incoming, outgoing) = (Frames::default(), Frames::default());
         let stream = BufReader::with_capacity(AT_ONCE, stream);
         Self { stream, incoming, outgoing, open: BTreeMap::new(), owed: 0, reader: None }

@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 
 use runsc_guard::io::{CallId, Lane, OwnCall};
 use runsc_guard_proto::protobuf::Message as _;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use ttrpc::proto::{MESSAGE_HEADER_LENGTH, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_RESPONSE, MessageHeader};
 use ttrpc::{Code, Request, Response};
 
 use super::fleet::{self, Fleet, Loss, Next, Route, ShimId};
+use super::socket::Socket;
 use super::{Message, decode, encode, real_shim};
 use crate::launch::ServeParams;
 use crate::sandbox::identity::Identity;
@@ -297,14 +297,17 @@ async fn serve(
     outgoing: UnboundedReceiver<Vec<u8>>,
     reports: &UnboundedSender<Message>,
 ) -> io::Result<()> {
-    let (reader, writer) = UnixStream::connect(socket).await?.into_split();
+    let (reader, writer) = tokio::io::split(Socket::new(UnixStream::connect(socket).await?)?);
     tokio::select! {
         result = write(writer, outgoing) => result,
         result = read(id, reader, reports) => result,
     }
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut outgoing: UnboundedReceiver<Vec<u8>>) -> io::Result<()> {
+async fn write(
+    mut writer: impl AsyncWrite + Unpin,
+    mut outgoing: UnboundedReceiver<Vec<u8>>,
+) -> io::Result<()> {
     while let Some(frame) = outgoing.recv().await {
         writer.write_all(&frame).await?;
     }

@@ -60,10 +60,18 @@ struct Curve {
     looks: Vec<Look>,
 }
 
+fn rss(figures: &Figures) -> u64 {
+    figures.rss_kib
+}
+
+fn own(figures: &Figures) -> u64 {
+    figures.own_kib
+}
+
 impl Curve {
-    /// Its growth after it was warm, as a share.
-    fn growth(&self) -> Option<f64> {
-        let at = |look: &Look| look.figures.rss_kib as f64;
+    /// How this has grown after it was warm, as a share.
+    fn growth(&self, of: fn(&Figures) -> u64) -> Option<f64> {
+        let at = |look: &Look| of(&look.figures) as f64;
         let warm = self.looks.iter().find(|look| look.requests >= WARM)?;
         Some(at(self.looks.last()?) / at(warm) - 1.0)
     }
@@ -84,10 +92,11 @@ impl Curve {
 
     fn json(&self) -> Value {
         json!({
-            "side": self.side.name(), "callers": self.callers, "program": self.program, "growth": self.growth(),
+            "side": self.side.name(), "callers": self.callers, "program": self.program,
+            "growth": self.growth(rss), "own_growth": self.growth(own),
             "looks": self.looks.iter().map(|look| json!({
-                "requests": look.requests, "rss_kib": look.figures.rss_kib, "threads": look.figures.threads,
-                "fds": look.figures.fds,
+                "requests": look.requests, "rss_kib": look.figures.rss_kib, "own_kib": look.figures.own_kib,
+                "threads": look.figures.threads, "fds": look.figures.fds,
             })).collect::<Vec<_>>(),
         })
     }
@@ -183,7 +192,7 @@ fn ask(stage: &Stage<'_>, node: &Node<'_>, (name, callers): (&'static str, Calle
 /// Of the guarded that are asked: by the others these can be judged.
 fn finding(curve: &Curve) -> Option<Finding> {
     let judged = curve.side == Side::Guarded && curve.asked;
-    let growth = curve.growth().filter(|_| judged)?;
+    let growth = curve.growth(rss).filter(|_| judged)?;
     Some(Finding {
         what: format!("soak: {}", curve.name()),
         text: format!("{:+.1} %, at most {:.0} %", growth * 1e2, budget::SOAK * 1e2),
@@ -195,12 +204,16 @@ fn table(curves: &[Curve]) -> Table {
     let looks = curves.first().map(|curve| curve.looks.iter()).into_iter().flatten();
     let mut table = Table::new(["soak: RSS in MiB after so many requests"]);
     table.head.extend(looks.map(|look| look.requests.to_string()));
-    table.head.push(format!("since {WARM}"));
+    table.head.extend([format!("since {WARM}"), "of its own".to_owned()]);
     for curve in curves {
         let rss = curve.looks.iter().map(|look| format!("{:.2}", look.figures.rss_kib as f64 / 1024.0));
-        let growth = curve.growth().map_or_else(String::new, |growth| format!("{:+.1} %", growth * 1e2));
-        table.row(std::iter::once(curve.name()).chain(rss).chain([growth]));
+        let growth = [self::rss, own]
+            .map(|of| curve.growth(of).map_or_else(String::new, |growth| format!("{:+.1} %", growth * 1e2)));
+        table.row(std::iter::once(curve.name()).chain(rss).chain(growth));
     }
+    table
+        .notes
+        .push("of its own: without its program's file, whose pages come when they are used first".into());
     table
 }
 
@@ -220,7 +233,7 @@ mod tests {
             |(requests, rss_kib)| Look { requests, figures: Figures { rss_kib, ..Figures::default() } };
         let looks = [(100, 500), (1000, 1000), (5000, 1100)].map(look).into();
         let growth =
-            Curve { side: Side::Guarded, callers: "2 s", asked: true, program: "guard", looks }.growth();
+            Curve { side: Side::Guarded, callers: "2 s", asked: true, program: "guard", looks }.growth(rss);
         assert!(growth.is_some_and(|growth| (growth - 0.1).abs() < 1e-9));
     }
 }

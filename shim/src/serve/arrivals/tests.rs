@@ -49,7 +49,8 @@ async fn frames_let_in(metered: &mut Metered) -> usize {
 fn who_leaves_too_much_open_is_not_read_until_answers_are_taken() {
     runtime().block_on(async {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut metered, (mut answers, mut requests)) = (Metered::new(ours), theirs.into_split());
+        let (mut metered, (mut answers, mut requests)) =
+            (Metered::new(Socket::new(ours).unwrap()), theirs.into_split());
         let sender = tokio::spawn(async move {
             for number in 0..10_000 {
                 requests.write_all(&frame(MESSAGE_TYPE_REQUEST, number * 2 + 1, 0)).await.unwrap();
@@ -74,7 +75,7 @@ fn who_leaves_too_much_open_is_not_read_until_answers_are_taken() {
 fn large_frames_count_by_their_size_and_answers_by_none_wait_for_none() {
     runtime().block_on(async {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut metered = Metered::new(ours);
+        let mut metered = Metered::new(Socket::new(ours).unwrap());
         let sender = tokio::spawn(async move {
             // A type that nobody answers costs nothing.
             for _ in 0..3000 {
