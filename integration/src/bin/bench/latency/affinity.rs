@@ -7,33 +7,35 @@ use rustix::{
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
-/// Some processes that share one core until this is dropped.
-pub(super) struct OneCore(Vec<(Pid, CpuSet)>);
+/// Processes that are kept to one core each until this is dropped.
+pub(super) struct Pinned(Vec<(Pid, CpuSet)>);
 
-impl OneCore {
-    /// All their threads, on the first core that the first of them may use. Threads that come later follow.
-    pub(super) fn take(processes: &[Process]) -> Result<Self> {
-        let mut before = Vec::new();
-        for process in processes {
+impl Pinned {
+    /// All their threads, each process on the core of this number among those that the first of them may use, or on the
+    /// last there is. Threads that come later follow.
+    pub(super) fn to(places: &[(&Process, usize)]) -> Result<Self> {
+        let mut pinned = Self(Vec::new());
+        let mut cores = Vec::new();
+        for (process, number) in places {
             for task in std::fs::read_dir(format!("/proc/{}/task", process.pid))? {
                 let pid = task?.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
                 let pid = pid.context("no thread's number")?;
-                before.push((pid, sched_getaffinity(Some(pid))?));
+                let before = sched_getaffinity(Some(pid))?;
+                if cores.is_empty() {
+                    cores = (0..CpuSet::MAX_CPU).filter(|core| before.is_set(*core)).collect();
+                }
+                let core = cores.get(*number).or(cores.last()).context("no core")?;
+                let mut one = CpuSet::new();
+                one.set(*core);
+                pinned.0.push((pid, before));
+                sched_setaffinity(Some(pid), &one)?;
             }
         }
-        let allowed = before.first().context("no processes")?.1;
-        let core = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).context("no core")?;
-        let mut one = CpuSet::new();
-        one.set(core);
-        let taken = Self(before);
-        for (pid, _) in &taken.0 {
-            sched_setaffinity(Some(*pid), &one)?;
-        }
-        Ok(taken)
+        Ok(pinned)
     }
 }
 
-impl Drop for OneCore {
+impl Drop for Pinned {
     fn drop(&mut self) {
         for (pid, before) in &self.0 {
             // A thread that has ended needs no core.

@@ -1,12 +1,13 @@
 //! The bare way of a request: no runsc, no gVisor, a server that answers at once.
 //!
 //! *On one core* all four processes share one, so that a request costs what it costs the processor, which is the same on
-//! every run: this is the figure to compare two guards by. Where they may run anywhere the scheduler decides whether a hop
-//! wakes an idle core, and that is most of the time that is seen.
+//! every run: this is the figure to compare two guards by. Otherwise who asks and who answers each have a core of their own,
+//! as on a node, and what is between them may run on either: waking an idle core is most of the time that is seen. (Left
+//! alone they sometimes share one, and then a direct request takes 8 us instead of 70, and one through anything 70.)
 
 use super::{
     CROWD, Effort,
-    affinity::OneCore,
+    affinity::Pinned,
     client::Asker,
     cost::Cost,
     figure::{Figure, Way},
@@ -49,7 +50,7 @@ pub(crate) fn measure(stage: &Stage<'_>, effort: &Effort) -> Result<Vec<Figure>>
     let through = host.shim_socket(ctr.namespace(), SHIM)?;
     let (mut direct, mut relay, mut guarded) =
         (Asker::connect(&past)?, Asker::connect(&relay_socket)?, Asker::connect(&through)?);
-    let everybody = [shim, guard.clone(), relaying.process()?, Process::me()?];
+    let (me, relay_itself) = (Process::me()?, relaying.process()?);
 
     let id = SHIM.to_owned();
     let close = api::CloseIORequest { id: id.clone(), stdin: true, ..Default::default() };
@@ -59,15 +60,16 @@ pub(crate) fn measure(stage: &Stage<'_>, effort: &Effort) -> Result<Vec<Figure>>
     let mut figures = Vec::new();
     for (server, in_flight) in [(ONE_CORE, 1), (SERVER, 1), (SERVER, CROWD)] {
         stage.say(format_args!("latency: {server}, {in_flight} at once"));
-        let _together = match server {
-            ONE_CORE => Some(OneCore::take(&everybody)?),
+        let _pinned = match (server, in_flight) {
+            (ONE_CORE, _) => Some(Pinned::to(&[(&me, 0), (&guard, 0), (&relay_itself, 0), (&shim, 0)])?),
+            (_, 1) => Some(Pinned::to(&[(&me, 0), (&shim, 1)])?),
             _ => None,
         };
         let ask = |ways: [&mut Asker; 3], frame: &mut [u8]| in_turn(ways, frame, effort, in_flight);
         let ways = [&mut direct, &mut relay, &mut guarded];
         let before = Cost::so_far(&guard)?;
         let [by_itself, relayed, forwarded] = ask(ways, &mut close)?;
-        let between = Cost::so_far(&guard)?;
+        let halfway = Cost::so_far(&guard)?;
         let [asked, _, answered] = ask([&mut direct, &mut relay, &mut guarded], &mut connect)?;
         let after = Cost::so_far(&guard)?;
         let each = effort.blocks * effort.quick;
@@ -81,8 +83,8 @@ pub(crate) fn measure(stage: &Stage<'_>, effort: &Effort) -> Result<Vec<Figure>>
         };
         figures.extend([
             figure(RELAYED, &by_itself, relayed, None),
-            figure(FORWARDED, &by_itself, forwarded, Some(between.since(before, each))),
-            figure(ANSWERED, &asked, answered, Some(after.since(between, each))),
+            figure(FORWARDED, &by_itself, forwarded, Some(halfway.since(before, each))),
+            figure(ANSWERED, &asked, answered, Some(after.since(halfway, each))),
         ]);
     }
     drop((direct, relay, guarded));
