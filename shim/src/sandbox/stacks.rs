@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ use super::process::{Process, Role};
 
 /// The most of a dump that is kept.
 pub const LIMIT: usize = 256 * 1024;
+/// How long runsc may take to say its version. A guard that ends waits no longer than 200 ms for its last report.
+pub const NAMED: Duration = Duration::from_millis(150);
 /// `runsc --version` prints two lines.
 const VERSION_LIMIT: usize = 4096;
 /// What stands before the stacks in the command's log, with an end of line after it.
@@ -123,7 +125,6 @@ mod tests {
     use super::*;
     use crate::sandbox::identity::Identity;
     use crate::sandbox::stand_in as runsc;
-    use std::time::Duration;
 
     fn sentry(state: char) -> Process {
         let identity = Identity::me().unwrap();

@@ -21,8 +21,6 @@ use crate::report::{Folder, Released, Report, What};
 use crate::sandbox::evidence::Evidence;
 use crate::sandbox::stacks::{self, Told};
 
-/// How long runsc may take to say its version. A guard that ends waits no longer than `LAST_REPORT`.
-const NAMED: Duration = Duration::from_millis(150);
 /// How long it is not written again before the end: facts come in flocks, and many guards may write at once.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -295,7 +293,7 @@ impl Shared {
     /// many sandboxes may end at once.
     fn name(&self, mine: Option<u64>) -> Option<Report> {
         give_way();
-        let version = stacks::version(&self.runsc, Instant::now() + NAMED);
+        let version = stacks::version(&self.runsc, Instant::now() + stacks::NAMED);
         let mut place = self.lock();
         let open = place.as_mut().filter(|open| mine == Some(open.report.taken_at_ns))?;
         open.report.runsc_version = version;

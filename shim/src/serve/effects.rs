@@ -164,8 +164,7 @@ impl Ladder {
 
     /// What the sandbox holds, as long as runsc's files can tell.
     fn learn(&self, scope: &Scope) {
-        let known = self.lock().is_some();
-        if !known {
+        if self.lock().is_none() {
             self.learn_from(scope, &find::find(scope));
         }
     }

@@ -74,7 +74,7 @@ fn count(node: &Node<'_>, subject: Subject) -> Result<Counts> {
     std::fs::write(&noted, "")?;
     // The shims read their file for each container.
     host.add_handler(&handler().runsc(&wrapper))?;
-    let lived = subject.live(node, NUMBER);
+    let lived = subject.live(node, NUMBER, 1);
     host.add_handler(&handler())?;
     lived?;
     read(&noted)

@@ -20,6 +20,9 @@ pub(crate) use subject::{Subject, end, start};
 /// How long a step may take before the machine, not the shim, is the finding.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// A round's exec is the median of so many: it is short, and one that another process delays tells of that process.
+const EXECS: usize = 5;
+
 /// The intervals of what has a budget are looked at after every so many rounds: seldom enough that stopping at the first
 /// narrow one does not favour luck.
 const BATCH: usize = 10;
@@ -66,12 +69,12 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
 /// Rounds of one subject's life until the steps with a budget are known well enough.
 fn live(stage: &Stage<'_>, subject: Subject, budgets: &[(&'static str, f64)]) -> Result<Rounds> {
     // The first of each kind finds cold caches, which is not the handler's doing.
-    Rounds::default().add(&stage.nodes, |node| subject.live(node, 0))?;
+    Rounds::default().add(&stage.nodes, |node| subject.live(node, 0, EXECS))?;
     let mut rounds = Rounds::default();
     while rounds.len() < stage.options.pairs {
         for _ in 0..BATCH.min(stage.options.pairs - rounds.len()) {
             let number = rounds.len() + 1;
-            rounds.add(&stage.nodes, |node| subject.live(node, number))?;
+            rounds.add(&stage.nodes, |node| subject.live(node, number, EXECS))?;
         }
         stage.say(format_args!("{subject}, {} rounds: {}", rounds.len(), rounds.so_far(budgets)));
         let narrow = |(step, _): &(&str, f64)| rounds.ratio(step).is_some_and(|ratio| ratio.within(NARROW));

@@ -8,7 +8,7 @@ use crate::{
     nodes::{Node, Side},
     section::{Section, Stage, Table},
 };
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use containerd_shim_protos::api;
 use integration::{
     eventually,
@@ -24,19 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-enum Callers {
-    /// As containerd does, with this timeout; with 0 on the wire they wait for ever.
-    Patient(Duration),
-    Nobody,
-}
-
-const CALLERS: [(&str, Callers); 3] = [
-    ("2 s", Callers::Patient(Duration::from_secs(2))),
-    ("no timeout", Callers::Patient(Duration::ZERO)),
-    ("not asked", Callers::Nobody),
-];
+/// Who asks, and with which timeout: as containerd does, for ever (0 on the wire), nobody.
+const CALLERS: [(&str, Option<Duration>); 3] =
+    [("2 s", Some(Duration::from_secs(2))), ("no timeout", Some(Duration::ZERO)), ("not asked", None)];
 /// Requests a second on each side: CRI asks one or two.
 const RATE: u32 = 200;
 /// How long containerd may take to find out that a shim is gone.
@@ -131,9 +121,13 @@ fn looks(requests: usize) -> Vec<usize> {
     looks
 }
 
-fn ask(stage: &Stage<'_>, node: &Node<'_>, (name, callers): (&'static str, Callers)) -> Result<Vec<Curve>> {
+fn ask(
+    stage: &Stage<'_>,
+    node: &Node<'_>,
+    (callers, timeout): (&'static str, Option<Duration>),
+) -> Result<Vec<Curve>> {
     let (host, ctr) = (node.host, node.host.ctr());
-    let id = format!("soak-{}-{}", node.side.name(), name.replace(' ', "-"));
+    let id = format!("soak-{}-{}", node.side.name(), callers.replace(' ', "-"));
     ctr.start(host, &host.handler(node.side.name())?, &id, &["sleep", "100000"])?;
     let sandbox = Sandbox::of(host, &id)?;
     sandbox.stop_sentry()?;
@@ -146,9 +140,12 @@ fn ask(stage: &Stage<'_>, node: &Node<'_>, (name, callers): (&'static str, Calle
     programs.extend(sandbox.guard.clone().map(|guard| ("guard", guard)));
     let mut curves: Vec<Curve> = programs
         .iter()
-        .map(|(program, _)| {
-            let asked = matches!(callers, Callers::Patient(_));
-            Curve { side: node.side, callers: name, asked, program, looks: Vec::new() }
+        .map(|(program, _)| Curve {
+            side: node.side,
+            callers,
+            asked: timeout.is_some(),
+            program,
+            looks: Vec::new(),
         })
         .collect();
     let state = api::StateRequest { id: id.clone(), ..Default::default() };
@@ -159,7 +156,7 @@ fn ask(stage: &Stage<'_>, node: &Node<'_>, (name, callers): (&'static str, Calle
         let at = began + Duration::from_secs_f64(number as f64 / f64::from(RATE));
         stage.interrupt.pause(at.saturating_duration_since(Instant::now()))?;
         let stream = u32::try_from(number)? * 2 + 1;
-        if let Callers::Patient(timeout) = callers {
+        if let Some(timeout) = timeout {
             let frame = match number % 2 {
                 0 => timed(stream, "State", &state, timeout)?,
                 _ => timed(stream, "Stats", &stats, timeout)?,
@@ -175,11 +172,13 @@ fn ask(stage: &Stage<'_>, node: &Node<'_>, (name, callers): (&'static str, Calle
     }
     sender.stream.shutdown(std::net::Shutdown::Both)?;
     answers.join().map_err(|_| anyhow!("the receiver panicked"))?;
-    // Where nobody else does: the unguarded one would stay for ever, and so would its shim, which has not answered yet.
-    if sandbox.guard.is_none() {
-        sandbox.sentry.signal(Signal::KILL)?;
-        sandbox.real_shim.signal(Signal::KILL)?;
+    if sandbox.guard.is_some() {
+        ctr.remove(&id).with_context(|| format!("{id} after the soak"))?;
+        return Ok(curves);
     }
+    // The unguarded one would stay for ever, and so would its shim, which has not answered yet.
+    sandbox.sentry.signal(Signal::KILL)?;
+    sandbox.real_shim.signal(Signal::KILL)?;
     // containerd may have found out by itself that the task is gone.
     let removed = || {
         let _ = ctr.force_delete_task(&id, END);

@@ -10,9 +10,6 @@ use integration::{Pod, PodContainer, eventually, faults::Sandbox};
 use rustix::process::Signal;
 use std::{fmt, time::Instant};
 
-/// A round's exec is the median of so many: it is short, and one that another process delays tells of that process.
-const EXECS: usize = 5;
-
 /// One kind of sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -32,12 +29,12 @@ impl fmt::Display for Subject {
 }
 
 impl Subject {
-    /// One life from its beginning to its end.
-    pub(crate) fn live(self, node: &Node<'_>, number: usize) -> Result<Times> {
+    /// One life from its beginning to its end, with so many execs, of which the median counts.
+    pub(crate) fn live(self, node: &Node<'_>, number: usize, execs: usize) -> Result<Times> {
         let mut times = Times::new();
         match self {
-            Self::Pod(containers) => pod(node, containers, number, &mut times)?,
-            Self::Container => container(node, number, &mut times)?,
+            Self::Pod(containers) => pod(node, containers, number, execs, &mut times)?,
+            Self::Container => container(node, number, execs, &mut times)?,
         }
         if times.contains_key("stop") {
             times.insert("whole life", times.values().sum());
@@ -62,11 +59,11 @@ pub(crate) fn end(node: &Node<'_>, pod: &Pod) -> Result<()> {
     }
 }
 
-fn pod(node: &Node<'_>, containers: usize, number: usize, times: &mut Times) -> Result<()> {
+fn pod(node: &Node<'_>, containers: usize, number: usize, execs: usize, times: &mut Times) -> Result<()> {
     let name = format!("{}-{containers}-{number}", node.side.name());
     let (pod, running) = timed(times, "start", || start(node, &name, containers))?;
     let last = running.last().context("no container")?;
-    execs(times, |_| Ok(node.cri.exec(last, &["true"], LIMIT)?))?;
+    median_exec(times, execs, |_| Ok(node.cri.exec(last, &["true"], LIMIT)?))?;
     if node.side == Side::Grouped {
         return end_grouped(node, &pod);
     }
@@ -85,30 +82,32 @@ pub(crate) fn end_grouped(node: &Node<'_>, pod: &Pod) -> Result<()> {
     eventually(LIMIT, "the pod is stopped", || node.cri.stop_pod(pod, LIMIT).ok())
 }
 
-fn container(node: &Node<'_>, number: usize, times: &mut Times) -> Result<()> {
+fn container(node: &Node<'_>, number: usize, execs: usize, times: &mut Times) -> Result<()> {
     let (host, ctr) = (node.host, node.host.ctr());
     let id = format!("{}-{number}", node.side.name());
     let handler = host.handler(node.side.name())?;
     timed(times, "start", || ctr.start(host, &handler, &id, &["sleep", "100000"]))?;
-    execs(times, |number| ctr.exec(&id, &format!("x{number}"), &["true"], b"", LIMIT)?.ok())?;
+    median_exec(times, execs, |number| ctr.exec(&id, &format!("x{number}"), &["true"], b"", LIMIT)?.ok())?;
     timed(times, "stop", || ctr.force_delete_task(&id, LIMIT)?.ok())?;
     timed(times, "remove", || ctr.delete_container(&id))
 }
 
-fn execs<T>(times: &mut Times, mut exec: impl FnMut(usize) -> Result<T>) -> Result<()> {
-    let mut all = Vec::new();
-    for number in 0..EXECS {
-        let began = Instant::now();
-        exec(number).context("exec")?;
-        all.push(began.elapsed().as_secs_f64());
-    }
+fn median_exec<T>(times: &mut Times, execs: usize, mut exec: impl FnMut(usize) -> Result<T>) -> Result<()> {
+    let each = (0..execs).map(|number| Ok(lasted("exec", || exec(number))?.1));
+    let all = each.collect::<Result<Vec<f64>>>()?;
     times.insert("exec", median(&all).context("no exec")?);
     Ok(())
 }
 
 pub(crate) fn timed<T>(times: &mut Times, step: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (done, seconds) = lasted(step, work)?;
+    times.insert(step, seconds);
+    Ok(done)
+}
+
+/// What comes of it, and how many seconds it took.
+fn lasted<T>(step: &'static str, work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     let began = Instant::now();
     let done = work().context(step)?;
-    times.insert(step, began.elapsed().as_secs_f64());
-    Ok(done)
+    Ok((done, began.elapsed().as_secs_f64()))
 }

@@ -14,8 +14,6 @@ use crate::show::details::scopes;
 
 /// Rung 1.
 const EVIDENCE: Duration = Duration::from_millis(500);
-/// What runsc gets to say its version where the sentry has taken all of that.
-const NAMED: Duration = Duration::from_millis(150);
 
 /// The report, which is written anew whenever there is more to tell. What cannot be written is said once.
 pub(super) struct Account {
@@ -91,7 +89,7 @@ fn look(found: &Found, report: &mut Report) {
     report.stacks = told.stacks;
     report.runsc_version = match told.version {
         unknown if unknown.is_empty() => {
-            stacks::version(runsc.as_ref(), deadline.max(Instant::now() + NAMED))
+            stacks::version(runsc.as_ref(), deadline.max(Instant::now() + stacks::NAMED))
         }
         told => told,
     };
