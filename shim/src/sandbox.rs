@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 pub mod cgroup;
 mod child;
+pub mod control;
 pub mod evidence;
 pub mod find;
 pub mod free;

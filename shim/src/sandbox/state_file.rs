@@ -20,7 +20,7 @@ const LIMIT: u64 = 16 * 1024 * 1024;
 /// How long a writer may need for the rest of a file that was cut off.
 const REREAD_AFTER: Duration = Duration::from_millis(20);
 /// Where runsc puts its control socket when the path below its root is too long.
-const SOCKET_FALLBACKS: [&str; 3] = ["/var/run", "/run", "/tmp"];
+pub(super) const SOCKET_FALLBACKS: [&str; 3] = ["/var/run", "/run", "/tmp"];
 
 /// Why there is nothing to learn from a state file.
 #[derive(Debug, thiserror::Error)]

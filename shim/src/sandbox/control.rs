@@ -1,0 +1,238 @@
+//! The sentry, asked on its own control socket, without starting a program: gVisor's urpc (pkg/urpc/urpc.go).
+//!
+//! `{"method": ..., "arg": ...}` goes there and `{"success": ..., "err": ..., "result": ...}` comes back, without a frame
+//! around either; our side is closed for writing after the question, so that the answer ends where the sentry closes, too.
+//! One connection carries one question. Nothing of it stays, no thread is needed, and nothing waits beyond a deadline:
+//! a connection to a Unix socket is there at once or not at all, a question fits into the empty socket, and what is
+//! left is to wait for the answer, in a thread that may block ([`Control::ask`]) or in a task ([`Control::hear`]).
+//!
+//! **Who answers.** The kernel says: SO_PEERCRED is of who called listen(2), which is the sentry itself, although
+//! `runsc create` has made and bound the socket (measured: the sentry's pid in our pid namespace, on gVisor 2025-05 and
+//! 2026-09; the uid is of no use, it is 65534 where the sentry has a user namespace of its own). So nothing is said to
+//! anybody but the very process that the caller has proved to be the sentry, wherever the socket lies. Beyond that,
+//! only a socket that this user made counts, and no symbolic link to one.
+//!
+//! **What is asked** to learn whether it answers: `containerManager.ContainerRuntimeState`, which each runsc command asks
+//! first (runsc/container/container.go, `CheckStopped`). It takes the locks that the known wedges hold: `Loader.mu`
+//! (an exec or a start that hangs in the gofer, `destroySubcontainer` in `WaitExited`) and the kernel's `TaskSet.mu`
+//! (gvisor-contract, section 8, number 10). It does not wait for tasks, and so is answered by a paused sandbox and by
+//! one that is being checkpointed. Whether it is paused the sentry does not tell: runsc's state file does.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, send, shutdown,
+    socket, sockopt::PeerCredentials,
+};
+use nix::unistd::geteuid;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::time::timeout_at;
+
+use super::identity::Identity;
+use super::state_file::{SOCKET_FALLBACKS, socket_name};
+use crate::kernel::{wait_readable, watch};
+
+/// The longest answer that is read; of what is asked so far, none has a hundredth of it.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// It was asked, or has so many open questions that it takes no more, and nothing came in time.
+    #[error("no answer in time")]
+    Silent,
+    /// Nobody listens: there is no socket, or the sentry has closed it.
+    #[error("nobody listens on its control socket")]
+    Gone,
+    /// Who listens is not the sentry.
+    #[error("process {0} listens on its control socket")]
+    Stranger(i32),
+    /// What came is no answer to this question.
+    #[error("its answer makes no sense")]
+    Nonsense,
+    /// It has heard the question and says that it cannot tell.
+    #[error("it says {0:?}")]
+    Refused(String),
+    /// It could not be asked: no descriptors, no memory. That says nothing of the sentry.
+    #[error("it cannot be asked: {0}")]
+    Unasked(#[from] io::Error),
+}
+
+impl From<Errno> for Unanswered {
+    fn from(error: Errno) -> Self {
+        match error {
+            Errno::EAGAIN => Self::Silent,
+            Errno::ECONNREFUSED | Errno::ENOENT | Errno::EPIPE | Errno::ECONNRESET => Self::Gone,
+            other => Self::Unasked(other.into()),
+        }
+    }
+}
+
+/// A sentry, and where it is asked.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// runsc's root with the namespace, as the caller has it recorded.
+    pub runsc_root: PathBuf,
+    /// The sandbox's id.
+    pub sandbox: String,
+    /// The process that was proved to be the sentry.
+    pub sentry: Identity,
+}
+
+#[derive(Serialize)]
+struct Call<'a, A> {
+    method: &'a str,
+    arg: A,
+}
+
+#[derive(Deserialize)]
+struct Answer<R> {
+    success: bool,
+    #[serde(default)]
+    err: String,
+    result: Option<R>,
+}
+
+impl Control {
+    /// Asks and waits for the answer.
+    pub fn ask<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        arg: impl Serialize,
+        deadline: Instant,
+    ) -> Result<R, Unanswered> {
+        let (socket, mut heard) = (self.put(method, arg)?, Vec::new());
+        loop {
+            if !wait_readable(socket.as_fd(), deadline)? {
+                return Err(Unanswered::Silent);
+            }
+            if take_in(&socket, &mut heard)? {
+                return understood(&heard);
+            }
+        }
+    }
+
+    /// The same in a task.
+    pub async fn hear<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        arg: impl Serialize,
+        deadline: Instant,
+    ) -> Result<R, Unanswered> {
+        let (socket, mut heard) = (watch(self.put(method, arg)?, Interest::READABLE)?, Vec::new());
+        let answered = async {
+            loop {
+                let mut ready = socket.readable().await?;
+                if take_in(socket.get_ref(), &mut heard)? {
+                    return understood(&heard);
+                }
+                ready.clear_ready();
+            }
+        };
+        timeout_at(deadline.into(), answered).await.unwrap_or(Err(Unanswered::Silent))
+    }
+
+    /// Whether it answers at all; what it answers does not matter. See the head of this file.
+    pub fn answers(&self, deadline: Instant) -> Result<(), Unanswered> {
+        let told: Result<IgnoredAny, _> = self.ask(STATE_OF, &self.sandbox, deadline);
+        heard(told)
+    }
+
+    /// The same in a task.
+    pub async fn is_heard(&self, deadline: Instant) -> Result<(), Unanswered> {
+        let told: Result<IgnoredAny, _> = self.hear(STATE_OF, &self.sandbox, deadline).await;
+        heard(told)
+    }
+
+    fn put(&self, method: &str, arg: impl Serialize) -> Result<UnixStream, Unanswered> {
+        let call = serde_json::to_vec(&Call { method, arg }).map_err(io::Error::from)?;
+        let file = self.socket()?;
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        // The very file that was looked at, however long its path is and whatever lies there now.
+        let through = format!("/proc/self/fd/{}", file.as_raw_fd());
+        connect(socket.as_raw_fd(), &UnixAddr::new(through.as_str())?)?;
+        let peer = getsockopt(&socket, PeerCredentials)?.pid();
+        if peer != self.sentry.pid || !self.sentry.is_alive() {
+            return Err(Unanswered::Stranger(peer));
+        }
+        if send(socket.as_raw_fd(), &call, MsgFlags::MSG_NOSIGNAL)? != call.len() {
+            return Err(Unanswered::Unasked(io::ErrorKind::WriteZero.into()));
+        }
+        shutdown(socket.as_raw_fd(), Shutdown::Write)?;
+        Ok(socket.into())
+    }
+
+    /// The socket, where runsc puts it: below its root, or where that path was too long for it
+    /// (runsc/sandbox/sandbox.go, `createControlSocket`).
+    fn socket(&self) -> Result<OwnedFd, Unanswered> {
+        let name = socket_name(&self.sandbox)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+        let folders = [self.runsc_root.as_path()].into_iter().chain(SOCKET_FALLBACKS.iter().map(Path::new));
+        for folder in folders {
+            let opened = OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+                .open(folder.join(&name));
+            let file = match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let about = file.metadata()?;
+            if about.file_type().is_socket() && about.uid() == geteuid().as_raw() {
+                return Ok(file.into());
+            }
+        }
+        Err(Unanswered::Gone)
+    }
+}
+
+/// Takes a string, the container's id, and answers a number.
+const STATE_OF: &str = "containerManager.ContainerRuntimeState";
+
+/// Any answer is one, also that of a gVisor which does not know the method.
+fn heard<R>(told: Result<R, Unanswered>) -> Result<(), Unanswered> {
+    match told {
+        Ok(_) | Err(Unanswered::Refused(_)) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
+/// Takes in what has come; whether that was all.
+fn take_in(mut socket: &UnixStream, heard: &mut Vec<u8>) -> Result<bool, Unanswered> {
+    let mut buffer = [0; 1024];
+    while heard.len() <= ANSWER_LIMIT {
+        match socket.read(&mut buffer) {
+            Ok(0) if heard.is_empty() => return Err(Unanswered::Gone),
+            Ok(0) => return Ok(true),
+            Ok(count) => heard.extend_from_slice(&buffer[..count]),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(false),
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::ConnectionReset => return Err(Unanswered::Gone),
+                _ => return Err(error.into()),
+            },
+        }
+    }
+    Err(Unanswered::Nonsense)
+}
+
+fn understood<R: DeserializeOwned>(heard: &[u8]) -> Result<R, Unanswered> {
+    match serde_json::from_slice(heard) {
+        Ok(Answer { success: true, result: Some(result), .. }) => Ok(result),
+        Ok(Answer { success: false, err, .. }) => Err(Unanswered::Refused(err.chars().take(200).collect())),
+        _ => Err(Unanswered::Nonsense),
+    }
+}
+
+#[cfg(test)]
+mod tests;
