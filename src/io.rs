@@ -205,14 +205,17 @@ pub enum Input {
     Tick,
 }
 
-/// What a probe was told in its time.
+/// What one question to the sentry has shown in its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// The sentry answers.
     Answers,
     /// It was paused on purpose: it answers, but whatever is sent to its tasks waits.
     Paused,
-    /// Nothing.
+    /// No answer in the time given, but /proc shows that it is at work or held back: its processor time grows, it is
+    /// runnable, or its cgroup throttles it. That is not silence.
+    Slow,
+    /// No answer, and /proc shows it stopped, frozen, or not using its processor.
     Nothing,
 }
 

@@ -124,7 +124,7 @@ impl Default for Policy {
             stats_deadline: Duration::from_millis(1500),
             signal_deadline: Duration::from_secs(2),
             kill_deadline: Duration::from_secs(10),
-            hard_limit: Some(Duration::from_secs(30)),
+            hard_limit: Some(Duration::from_secs(5 * 60)),
             delete_deadline: Duration::from_millis(2500),
             shutdown_deadline: Duration::from_secs(2),
             watchdog: Watchdog::Report,

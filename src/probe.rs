@@ -38,7 +38,7 @@ impl Guard {
     /// waited for, it does not answer.
     pub(crate) fn verdict(&self, clock: &Clock) -> Verdict {
         match self.heard_since(clock.since) {
-            Some(Heard::Answers) => Verdict::Answers,
+            Some(Heard::Answers | Heard::Slow) => Verdict::Answers,
             Some(Heard::Paused | Heard::Nothing) => Verdict::Silent,
             None => Verdict::Out,
         }

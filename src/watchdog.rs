@@ -89,7 +89,7 @@ impl Guard {
         }
         match self.heard_since(due) {
             None => self.probe(0),
-            Some(Heard::Answers | Heard::Paused) => self.hear(),
+            Some(Heard::Answers | Heard::Slow | Heard::Paused) => self.hear(),
             Some(Heard::Nothing) if self.policy.watchdog == Watchdog::Kill => {
                 self.escalate(Why::Silent, since);
             }

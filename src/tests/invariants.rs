@@ -209,7 +209,7 @@ fn happen(world: &mut World, what: Happens) {
 
 /// Ends whatever is left, as containerd would, and checks that nothing is.
 fn wind_up(world: &mut World) {
-    world.run(ms(300_000));
+    world.run(ms(600_000));
     world.remnants_die();
     world.run(ms(10_000));
     let quiet = world.ledger.open.iter().all(|id| matches!(world.ledger.asked[id].op, Op::Wait(_)));

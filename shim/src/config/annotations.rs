@@ -115,7 +115,7 @@ mod tests {
         for (name, value, why) in [
             ("kill-deadline", "1h", "is longer than the operator's"),
             ("kill-deadline", "10001ms", "is longer than the operator's"),
-            ("hard-limit", "31s", "is longer than the operator's"),
+            ("hard-limit", "301s", "is longer than the operator's"),
             ("hard-limit", "0s", "is shorter than 100ms"),
             ("kill-deadline", "1ms", "is shorter than 100ms"),
             ("kill-deadline", "ten\nseconds", "is no duration"),

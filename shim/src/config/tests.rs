@@ -93,7 +93,7 @@ fn the_defaults_are_within_their_own_bounds() {
     let policy = Policy::default();
     let text = format!(
         "[guard]\nquery_deadline='{:?}'\nstats_deadline='{:?}'\ndelete_deadline='{:?}'\n\
-         shutdown_deadline='{:?}'\nkill_deadline='{:?}'\nhard_limit='30s'",
+         shutdown_deadline='{:?}'\nkill_deadline='{:?}'\nhard_limit='5m'",
         policy.query_deadline,
         Duration::from_secs(1),
         Duration::from_secs(2),
@@ -176,8 +176,8 @@ fn what_fits_alone_but_not_together() {
     read("[guard]\ndelete_deadline = '4s'\nshutdown_deadline = '1s'").unwrap();
     let error = refused("[guard]\nkill_deadline = '10s'\nhard_limit = '5s'", 3);
     assert!(error.ends_with("accepted: at least kill_deadline, which is \"10s\""), "{error}");
-    let longer = read("[guard]\nkill_deadline = '50s'").unwrap();
-    assert_eq!(longer.policy.hard_limit, Some(Duration::from_secs(50)));
+    let longer = read("[guard]\nkill_deadline = '6m'").unwrap();
+    assert_eq!(longer.policy.hard_limit, Some(Duration::from_secs(6 * 60)));
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn three_probes_without_an_answer_end_the_sandbox_at_the_deadline() {
 
 #[test]
 fn a_sentry_that_answers_has_until_the_hard_limit() {
-    let mut world = World::pod();
+    let mut world = World::pod_with(Policy { hard_limit: Some(ms(30_000)), ..Policy::default() });
     kill_without_effect(&mut world);
     let began = world.now - crate::time::Time(ms(5));
     world.run(ms(29_000));
@@ -69,7 +69,7 @@ fn with_hard_limit_off_only_the_root_ends_a_sandbox_that_answers() {
 
 #[test]
 fn an_exec_is_like_a_container() {
-    let mut world = World::pod();
+    let mut world = World::pod_with(Policy { hard_limit: Some(ms(30_000)), ..Policy::default() });
     let exec = world.exec("root", "e");
     world.does("SIGKILL", Does::Nothing(ms(5)));
     let began = world.now;
@@ -116,7 +116,7 @@ fn a_member_that_never_started_goes_with_its_root_quietly() {
 
 #[test]
 fn delete_of_a_member_that_hangs_is_refused_in_its_time_until_the_hard_limit() {
-    let mut world = World::pod();
+    let mut world = World::pod_with(Policy { hard_limit: Some(ms(30_000)), ..Policy::default() });
     world.exits(&init("app"), 0);
     world.run(ms(1));
     world.does("Delete", Does::Hang);
@@ -188,7 +188,7 @@ fn what_waits_behind_another_containers_create_costs_nobody_the_sandbox() {
 
 #[test]
 fn time_behind_a_create_does_not_count_and_the_rest_does() {
-    let mut world = World::pod();
+    let mut world = World::pod_with(Policy { hard_limit: Some(ms(30_000)), ..Policy::default() });
     world.does("SIGKILL", Does::Nothing(ms(5)));
     world.fakes.probe = Some(ms(10));
     let began = world.now;
