@@ -1,7 +1,7 @@
 //! Ways to wedge a sandbox, all with real parts (`gvisor-contract.md`, section 8). Each looks only among the
 //! processes and files of its own host.
 
-use crate::{Ctr, Fuse, Host, eventually, process::Process, run};
+use crate::{Access, Asked, Ctr, Fuse, Host, eventually, process::Process, run};
 use anyhow::{Context as _, Result};
 use rustix::{
     fd::OwnedFd,
@@ -196,12 +196,43 @@ pub fn fuse_volume(host: &Host, point: &Path) -> Result<Arc<Fuse>> {
     let source = host.path().join("volume");
     std::fs::create_dir_all(&source)?;
     std::fs::write(source.join("file"), "well\n")?;
-    host.fuse(&source, point)
+    host.fuse(&source, point, Access::ReadOnly)
+}
+
+/// The same for who writes: the file has some pages of zeroes. What has been let out of it is in
+/// [`writable_source`].
+pub fn writable_volume(host: &Host, point: &Path, access: Access) -> Result<Arc<Fuse>> {
+    let source = writable_source(host);
+    std::fs::create_dir_all(&source)?;
+    std::fs::write(source.join("file"), [0; WRITABLE])?;
+    host.fuse(&source, point, access)
+}
+
+/// The length of the file of [`writable_volume`], as `guest/files.rs` has it.
+pub const WRITABLE: usize = 8 * 4096;
+
+/// What the server of [`writable_volume`] keeps.
+pub fn writable_source(host: &Host) -> PathBuf {
+    host.path().join("writable")
+}
+
+/// What a container runs to use that file again and again, see `guest/files.rs`.
+pub fn uses_file(verb: &str) -> [&str; 3] {
+    ["files", verb, "/mnt/file"]
 }
 
 /// What `ctr run` needs to mount `source` at [`VOLUME`].
 pub fn volume_flag(source: &Path) -> String {
-    format!("--mount=type=bind,src={},dst={VOLUME},options=rbind:ro", source.display())
+    volume_flag_with(source, "ro")
+}
+
+/// The same for a [`writable_volume`].
+pub fn writable_volume_flag(source: &Path) -> String {
+    volume_flag_with(source, "rw")
+}
+
+fn volume_flag_with(source: &Path, access: &str) -> String {
+    format!("--mount=type=bind,src={},dst={VOLUME},options=rbind:{access}", source.display())
 }
 
 /// Recipe 6, second half: the server stops answering, and somebody waits for it who cannot be killed. Released
@@ -211,6 +242,25 @@ pub fn hang_fuse(fuse: &Fuse) -> Result<()> {
     eventually(Duration::from_secs(20), "somebody waits for the FUSE server", || {
         (fuse.held() > 0).then_some(())
     })
+}
+
+/// A FUSE server that hangs in a write while a stub of a container that runs `uses_file("munmap")` is in munmap, and
+/// holds its mmap_lock: whoever reads its command line waits for it, and cannot but be killed. (A stub has unmapped what
+/// its command line was in, so the reader asks for the lock to write; mm/mmap.c, `expand_stack`.) Gives that stub.
+/// Released by [`Fuse::answer`] or [`Fuse::end`]; every reader of /proc on the machine is its victim until then.
+pub fn hold_mmap_lock(fuse: &Fuse, sandbox: &Sandbox) -> Result<Process> {
+    let stubs = sandbox.stubs();
+    fuse.hang_in(&[Asked::Write]);
+    eventually(Duration::from_secs(20), "a stub that holds its mmap_lock", || {
+        let hangs = |stub: &&Process| Process::state(stub.pid) == Some('D');
+        stubs.iter().find(hangs).filter(|stub| is_command_line_held(stub.pid)).cloned()
+    })
+}
+
+/// Whether nobody can read the command line of this process for now.
+pub fn is_command_line_held(pid: i32) -> bool {
+    let read = run(Command::new("cat").arg(format!("/proc/{pid}/cmdline")), b"", Duration::from_millis(500));
+    read.is_ok_and(|outcome| outcome.timed_out())
 }
 
 /// What a container runs to look into its rootfs again and again: names that nobody has cached.
@@ -227,5 +277,5 @@ pub fn fuse_rootfs(host: &Host, point: &Path) -> Result<Arc<Fuse>> {
     for applet in ["sh", "cat", "sleep", "echo"] {
         std::os::unix::fs::symlink("busybox", source.join("bin").join(applet))?;
     }
-    host.fuse(&source, point)
+    host.fuse(&source, point, Access::ReadOnly)
 }

@@ -5,7 +5,7 @@
 //! is this host's own, and how the end of a host ends everything of it and nothing else.
 
 use crate::{
-    Cri, Ctr, Fuse, Handler, Parts, Root, disk, eventually, image, leaks, network, patience,
+    Access, Cri, Ctr, Fuse, Handler, Parts, Root, disk, eventually, image, leaks, network, patience,
     process::Process, version::Configuration,
 };
 use anyhow::{Context as _, Result, bail, ensure};
@@ -213,8 +213,8 @@ impl Host {
 
     /// Mounts a FUSE file system that shows `source` at `point` (below the host's folder), see [`Fuse`]. It ends
     /// with the host at the latest.
-    pub fn fuse(&self, source: &Path, point: &Path) -> Result<Arc<Fuse>> {
-        let fuse = Arc::new(Fuse::serve(source, &self.path().join(point))?);
+    pub fn fuse(&self, source: &Path, point: &Path, access: Access) -> Result<Arc<Fuse>> {
+        let fuse = Arc::new(Fuse::serve(source, &self.path().join(point), access)?);
         self.fuses.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&fuse));
         Ok(fuse)
     }

@@ -1,4 +1,5 @@
-//! The one image that every scenario runs: busybox in an OCI archive, written here, so that nothing is pulled.
+//! The one image that every scenario runs: busybox and `files` in an OCI archive, written here, so that nothing is
+//! pulled.
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -13,6 +14,9 @@ const APPLETS: &[&str] = &[
     "sh", "sleep", "cat", "echo", "true", "false", "kill", "stty", "ps", "dd", "yes", "env", "id", "touch",
     "ls", "tty", "tr", "wc",
 ];
+
+/// The program `files`, see `guest/files.rs`.
+const FILES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/files"));
 
 /// Writes the archive; `ctr images import` takes it.
 pub(crate) fn write_archive(path: &Path) -> Result<()> {
@@ -58,6 +62,7 @@ fn layer(busybox: &[u8]) -> Result<Vec<u8>> {
         layer.append_data(&mut header, folder, std::io::empty())?;
     }
     file(&mut layer, "bin/busybox", 0o755, busybox)?;
+    file(&mut layer, "bin/files", 0o755, FILES)?;
     for applet in APPLETS {
         let mut header = header(0o777, 0);
         header.set_entry_type(tar::EntryType::Symlink);

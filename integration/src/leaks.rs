@@ -160,7 +160,7 @@ pub(crate) fn processes(host: &Host) -> Vec<Process> {
     let own = std::process::id().cast_signed();
     Process::with_descendants(|p| {
         p.pid != own
-            && (file_contains(p.pid, "environ", &mark)
+            && (p.environment_has(&mark)
                 || file_contains(p.pid, "cgroup", &format!("/{}/", host.tag()))
                 || p.args.iter().any(|arg| arg.contains(host.path().to_string_lossy().as_ref())))
             && !p.args.first().is_some_and(|arg| arg.ends_with("/ctr"))

@@ -50,7 +50,7 @@ pub use ctr::Ctr;
 pub use daemonset::DaemonSet;
 pub use docker::Docker;
 pub use events::{Event, EventLog};
-pub use fuse::Fuse;
+pub use fuse::{Access, Asked, Fuse};
 pub use handler::Handler;
 pub use host::{Host, HostBuilder};
 pub use image::NAME as IMAGE;

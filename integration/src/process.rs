@@ -1,5 +1,7 @@
 //! Processes by identity. A process is its pid *and* its start time; signals go through a pidfd.
 
+mod memory;
+
 use anyhow::{Context as _, Result, bail};
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -44,11 +46,12 @@ impl Process {
         let (head, tail) = stat.rsplit_once(')')?;
         let comm = head.split_once('(')?.1.to_owned();
         let fields: Vec<&str> = tail.split_whitespace().collect();
-        let args = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let started = fields.get(19)?.parse().ok()?;
+        let args = memory::read(pid, started, "cmdline");
         Some(Self {
             pid,
             parent: fields.get(1)?.parse().ok()?,
-            started: fields.get(19)?.parse().ok()?,
+            started,
             state: fields.first()?.chars().next()?,
             args: args
                 .split(|byte| *byte == 0)
@@ -57,6 +60,18 @@ impl Process {
                 .collect(),
             comm,
         })
+    }
+
+    /// Its state alone, for which nobody can make one wait.
+    pub fn state(pid: i32) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    /// Its environment holds this word.
+    pub(crate) fn environment_has(&self, word: &str) -> bool {
+        let bytes = memory::read(self.pid, self.started, "environ");
+        bytes.split(|byte| *byte == 0).any(|one| one == word.as_bytes())
     }
 
     /// This one.

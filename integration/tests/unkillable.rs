@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use containerd_shim_protos::api;
 use integration::{
-    EventLog, Fuse, Handler, Host, Pod, PodContainer, TaskClient, code, eventually,
+    Access, EventLog, Fuse, Handler, Host, Pod, PodContainer, TaskClient, code, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     links_of_the_node,
@@ -42,7 +42,7 @@ fn who_waits_for_a_fuse_server_cannot_be_killed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::create_dir(folder.path().join("source"))?;
     std::fs::write(folder.path().join("source/file"), "well\n")?;
-    let fuse = Fuse::serve(&folder.path().join("source"), &folder.path().join("mount"))?;
+    let fuse = Fuse::serve(&folder.path().join("source"), &folder.path().join("mount"), Access::ReadOnly)?;
     let file = fuse.point().join("file");
     ensure!(std::fs::read_to_string(&file)? == "well\n");
     fuse.hang();
@@ -65,6 +65,21 @@ fn who_waits_for_a_fuse_server_cannot_be_killed() -> Result<()> {
     fuse.end()?;
     await_abort(&fuse)?;
     Ok(())
+}
+
+/// The fixture for what reads /proc (rule 8): a stub that holds its mmap_lock, and what only a sentry can end lives.
+#[test]
+fn a_stub_in_munmap_holds_its_command_line() -> Result<()> {
+    let host = Host::builder().handler(Handler::unguarded("subject")).start()?;
+    let fuse = faults::writable_volume(&host, "volumes/v".as_ref(), Access::WriteThrough)?;
+    start(&host, "subject", &[&faults::writable_volume_flag(fuse.point())], &faults::uses_file("munmap"))?;
+    let sandbox = Sandbox::of(&host, "subject")?;
+    let stub = faults::hold_mmap_lock(&fuse, &sandbox)?;
+    sandbox.sentry.signal(Signal::KILL)?;
+    let holds = || faults::is_command_line_held(stub.pid);
+    ensure!(Process::state(stub.pid) == Some('D') && holds(), "{stub} was freed by SIGKILL");
+    fuse.answer();
+    sandbox.sentry.wait_gone(SOON)
 }
 
 /// The kernel has told the server that its connection is no more.
@@ -404,7 +419,7 @@ fn layer_on_fuse(host: &Host) -> Result<Arc<Fuse>> {
     let (first, others) = layers.split_first().context("no layer")?;
     let copy = host.path().join("layer");
     run(Command::new("cp").arg("-a").arg(first).arg(&copy), b"", SOON)?.ok()?;
-    let fuse = host.fuse(&copy, first)?;
+    let fuse = host.fuse(&copy, first, Access::ReadOnly)?;
     others.iter().try_for_each(|layer| mount_bind(first, layer))?;
     Ok(fuse)
 }
