@@ -177,6 +177,7 @@ impl Record {
                 .collect(),
             runsc_root: self.runsc_root.clone(),
             folder: self.folder.clone(),
+            ..Scope::default()
         }
     }
 }

@@ -5,10 +5,12 @@
 //! here takes one to send a signal to.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -129,6 +131,63 @@ pub fn mount_detached(kind: &CStr) -> io::Result<OwnedFd> {
     checked(unsafe { libc::syscall(libc::SYS_fsconfig, raw, CMD_CREATE, nothing, nothing, 0) })?;
     // SAFETY: the descriptor is open, and the rest are integers.
     descriptor(unsafe { libc::syscall(libc::SYS_fsmount, raw, CLOEXEC, 0) })
+}
+
+/// Which file, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: (u32, u32),
+    inode: u64,
+    /// The user who owns it.
+    pub owner: u32,
+    /// Its kind and permissions.
+    pub mode: u16,
+}
+
+/// What to do where the last step of a path is a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Look at what it leads to.
+    Follow,
+    /// Look at the link.
+    Stay,
+}
+
+impl FileId {
+    /// Of the file at this path, as far as the kernel knows it: no server of a file system is asked, so that nobody's
+    /// file can hold this up at its last step.
+    pub fn of(path: &Path, links: Links) -> io::Result<Self> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let stay = if links == Links::Stay { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+        let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | stay;
+        let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+        // SAFETY: the path is a C string and the buffer is as large as the kernel's structure; both outlive the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_statx,
+                libc::AT_FDCWD,
+                path.as_ptr(),
+                flags,
+                libc::STATX_BASIC_STATS,
+                found.as_mut_ptr(),
+            )
+        };
+        checked(result)?;
+        // SAFETY: all of it was zero, and the kernel has filled it in.
+        let found = unsafe { found.assume_init() };
+        let device = (found.stx_dev_major, found.stx_dev_minor);
+        Ok(Self { device, inode: found.stx_ino, owner: found.stx_uid, mode: found.stx_mode })
+    }
+
+    /// Whether it is a symbolic link.
+    pub fn is_link(&self) -> bool {
+        u32::from(self.mode) & libc::S_IFMT == libc::S_IFLNK
+    }
+
+    /// Whether this is the same file, whatever has become of its owner and permissions.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 /// The new descriptor that a system call has returned.

@@ -29,6 +29,7 @@ use crate::place::{self, Base, Place};
 use crate::sandbox::identity::Identity;
 use crate::sandbox::process::serves;
 use crate::sandbox::procfs;
+use crate::sandbox::proof::Vantage;
 
 /// What the real `start` gives to gVisor's shim (`pkg/shim/v1/manager.go`, `shimOOMScore`): the kernel takes
 /// it last.
@@ -235,14 +236,15 @@ pub fn adopt(base: &Base, target: &Target) -> Result<(ServeParams, UnixListener)
     Ok((params, listener))
 }
 
-/// The living guard of this place, by its own word or else by `hint`, and proved by its command line: a file may
-/// be old, damaged or forged.
+/// The living guard of this place, by its own word or else by `hint`, if root runs it and its command line agrees: a
+/// file may be old, damaged or forged.
 pub fn guard_of(place: &Place, hint: Option<Identity>) -> Option<Identity> {
     let word =
         file::read(&place.guard(), MAX_PARAMS).ok().and_then(|word| serde_json::from_slice(&word).ok());
+    let vantage = Vantage::new();
     let is_guard = |one: &Identity| {
-        let argv = procfs::command_line(one.pid).unwrap_or_default();
-        one.pid > 1 && one.is_alive() && serves(&argv, &place.folder)
+        let serves = || serves(&procfs::command_line(one.pid).unwrap_or_default(), &place.folder);
+        one.pid > 1 && one.is_alive() && vantage.is_root(one.pid) && serves()
     };
     [word, hint].into_iter().flatten().find(is_guard)
 }

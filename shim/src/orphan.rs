@@ -12,12 +12,13 @@ use crate::config::Config;
 use crate::launch::{self, ServeParams};
 use crate::place::{self, Place};
 use crate::sandbox::Scope;
-use crate::sandbox::find::{find, is_real_shim};
+use crate::sandbox::find::find;
 use crate::sandbox::free::Freedoms;
 use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::procfs;
+use crate::sandbox::proof::{Vantage, is_real_shim};
 use crate::sandbox::prove::prove;
 use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
@@ -51,7 +52,7 @@ pub fn learn(place: &Place, namespace: &str, sandbox: &str, container: &str, bun
     record.guard = launch::guard_of(place, record.guard);
     record.real_shim = record.real_shim.filter(|shim| {
         let argv = procfs::command_line(shim.pid).unwrap_or_default();
-        shim.is_alive() && is_real_shim(shim.pid, &argv, &place.folder)
+        shim.is_alive() && is_real_shim(&Vantage::new(), shim.pid, &argv, &place.folder)
     });
     if let Some(told) = told {
         record.runsc_root = told.runsc_root;
@@ -92,10 +93,12 @@ fn sibling(bundle: &Path, id: &str) -> PathBuf {
 /// only if that is nothing are the members released and socket and folder removed. The caller holds the lock.
 pub fn bury(record: &mut Record, place: &Place, deadline: Instant) -> Vec<String> {
     let mut scope = record.scope();
+    let told = ServeParams::of(place);
+    scope.runsc = told.as_ref().map(|told| told.config.runsc_binary.clone().into()).unwrap_or_default();
     // Before anything is killed: a real shim that sees its sandbox die removes what tells.
     let holdings = Holdings::of(&scope, &scope.members);
     let mut connections = Connections::of(&find(&scope));
-    let freedoms = ServeParams::of(place).map_or(Freedoms::NONE, |params| (&params.config).into());
+    let freedoms = told.map_or(Freedoms::NONE, |told| (&told.config).into());
     let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
     if let Some(guard) = scope.guard.take_if(|guard| guard.is_alive()) {
         // First with its help: whatever descends from it is proved by that alone.

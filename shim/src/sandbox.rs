@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 pub mod cgroup;
 mod child;
+mod command_line;
 pub mod control;
 pub mod evidence;
 pub mod find;
@@ -19,6 +20,7 @@ pub mod network;
 pub mod probe;
 pub mod process;
 pub mod procfs;
+pub mod proof;
 pub mod prove;
 pub mod release;
 pub mod remnant;
@@ -26,6 +28,7 @@ pub mod residue;
 pub mod stacks;
 pub mod state_file;
 pub mod teardown;
+pub mod trusted;
 
 use identity::Identity;
 use state_file::RunscState;
@@ -44,6 +47,8 @@ pub struct Scope {
     pub runsc_root: PathBuf,
     /// The guard's private folder (real shim's cwd and socket, events socket).
     pub folder: PathBuf,
+    /// gVisor's command, as the guard was configured; empty where that is not known.
+    pub runsc: PathBuf,
 }
 
 impl Scope {

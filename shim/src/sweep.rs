@@ -12,6 +12,7 @@ use crate::orphan;
 use crate::place::Place;
 use crate::sandbox::process::serves;
 use crate::sandbox::procfs;
+use crate::sandbox::proof::{Vantage, works_in};
 
 /// How long the end of one forsaken sandbox may take.
 const BURIAL: Duration = Duration::from_secs(2);
@@ -70,10 +71,10 @@ fn end_if_forsaken(params: &ServeParams) {
 
 /// Whether a guard serves the pod with this folder, whatever its files say.
 fn is_served(folder: &Path) -> bool {
-    let pids = procfs::all().unwrap_or_default();
+    let (pids, vantage) = (procfs::all().unwrap_or_default(), Vantage::new());
     let mut serving = pids.into_iter().filter(|pid| {
-        let works_elsewhere = procfs::working_directory(*pid).is_some_and(|cwd| cwd != folder);
-        works_elsewhere && procfs::command_line(*pid).is_ok_and(|argv| serves(&argv, folder))
+        let serves = || procfs::command_line(*pid).is_ok_and(|argv| serves(&argv, folder));
+        vantage.is_root(*pid) && !works_in(*pid, folder) && serves()
     });
     serving.next().is_some()
 }

@@ -2,18 +2,16 @@
 //!
 //! While the guard lives, descent proves it: the guard started the real shim and is a child subreaper, so that
 //! all of the sandbox is below it whatever else dies. When the guard is dead its orphans belong to some other
-//! reaper, and the command lines that gVisor gives its processes prove it instead, of the real shim together with
-//! its working directory; what descends from a proved process is proved as well. A name alone proves nothing, a pid
-//! from a file is not even looked at, and what another guard lives above is that guard's, whatever files say.
+//! reaper, and [`proof`](super::proof) says which are proved by what; what descends from a proved process is proved as
+//! well, and what another guard lives above is that guard's, whatever files say.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::OsString;
-use std::path::Path;
 
 use super::Scope;
 use super::identity::Identity;
-use super::process::{Process, Role, guards_another, proves, serves};
+use super::process::{Process, Role};
 use super::procfs::{self, Stat};
+use super::proof::Proof;
 
 /// Children of the kernel's `kthreadd` are no processes.
 const KTHREADD: i32 = 2;
@@ -66,14 +64,14 @@ fn descend(root: i32) -> Option<Vec<Stat>> {
 }
 
 fn by_command_line(scope: &Scope) -> Vec<Process> {
-    let table = snapshot();
+    let (table, proof) = (snapshot(), Proof::of(scope));
     let (mut roots, mut guards) = (BTreeSet::new(), BTreeSet::new());
-    for pid in table.keys().copied().filter(|pid| *pid > 1) {
-        let argv = procfs::command_line(pid).unwrap_or_default();
-        if guards_another(&argv, &scope.folder) {
-            guards.insert(pid);
-        } else if proves(&argv, scope) || is_real_shim(pid, &argv, &scope.folder) {
-            roots.insert(pid);
+    for (pid, stat) in table.iter().filter(|(pid, stat)| **pid > 1 && proof.may_hold(stat)) {
+        let argv = procfs::command_line(*pid).unwrap_or_default();
+        if proof.is_another_guard(*pid, &argv) {
+            guards.insert(*pid);
+        } else if proof.holds(stat, &argv) {
+            roots.insert(*pid);
         }
     }
     let mut stats: Vec<Stat> = roots.iter().filter_map(|pid| table.get(pid).cloned()).collect();
@@ -81,12 +79,6 @@ fn by_command_line(scope: &Scope) -> Vec<Process> {
     let guarded: BTreeSet<i32> = closure(&table, guards).iter().map(|stat| stat.identity.pid).collect();
     stats.retain(|stat| !guarded.contains(&stat.identity.pid));
     describe(scope, stats)
-}
-
-/// Whether this is the real shim of the guard with that private folder: the flags say so, and the guard has it
-/// work in the folder, which nobody else can enter.
-pub fn is_real_shim(pid: i32, argv: &[OsString], folder: &Path) -> bool {
-    serves(argv, folder) && procfs::working_directory(pid).is_some_and(|cwd| cwd == folder)
 }
 
 /// Every process of the machine but the kernel's own threads.

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::holdings::Linux;
 use super::mounts::Mount;
-use super::process::{Role, guards_another, proves, serves};
+use super::process::{Role, claims, guards_another, serves};
 use super::procfs::{self, Stat};
 use super::state_file::{self, RunscState};
 use super::{Member, Scope, cgroup};
@@ -107,14 +107,14 @@ fn command_line(argv: &[OsString]) {
     };
     Role::of(argv, &scope, None);
     assert!(!(serves(argv, &folder) && guards_another(argv, &folder)), "{argv:?}");
-    assert!(!(proves(argv, &scope) && guards_another(argv, &folder)), "{argv:?}");
-    if proves(argv, &scope) {
+    assert!(!(claims(argv, &scope) && guards_another(argv, &folder)), "{argv:?}");
+    if claims(argv, &scope) {
         let named = |id: &str| argv.iter().any(|one| one.to_string_lossy().contains(id));
         assert!(named("root1") || named("sub1"), "{argv:?}");
     }
     let nobody = Member { id: String::new(), bundle: PathBuf::new() };
-    assert!(!proves(argv, &Scope { members: vec![nobody], ..Scope::default() }), "{argv:?}");
-    assert!(!proves(argv, &Scope::default()) && !serves(argv, Path::new("")), "{argv:?}");
+    assert!(!claims(argv, &Scope { members: vec![nobody], ..Scope::default() }), "{argv:?}");
+    assert!(!claims(argv, &Scope::default()) && !serves(argv, Path::new("")), "{argv:?}");
 }
 
 fn assert_below(root: &str, path: &Path) {

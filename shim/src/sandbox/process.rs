@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::command_line::CommandLine;
 use super::identity::Identity;
+use super::state_file::is_id;
 use super::{Scope, procfs};
 use crate::place;
 
@@ -44,7 +46,11 @@ impl Role {
             Some(b"runsc-gofer") => Self::Gofer,
             Some(b"runsc-exec") => Self::Exec,
             Some(_) if serves(argv, &scope.folder) => Self::RealShim,
-            Some(_) => subcommand(argv).map_or(Self::Other, Self::Runsc),
+            Some(_) => {
+                let line = CommandLine::of(argv);
+                let command = line.command.filter(|_| line.root.is_some());
+                command.map_or(Self::Other, |command| Self::Runsc(command.to_owned()))
+            }
         }
     }
 }
@@ -84,9 +90,11 @@ impl Claim {
         if !matches!(role, Role::Sentry | Role::Gofer | Role::Exec | Role::Runsc(_)) {
             return None;
         }
-        let root = PathBuf::from(option(argv, "root").filter(|root| Path::new(root).is_absolute())?);
-        let container = container(argv)?.to_str()?.to_owned();
-        Some(Self { role, root, container, bundle: option(argv, "bundle").map(PathBuf::from) })
+        let line = CommandLine::of(argv);
+        let root = PathBuf::from(line.root.filter(|root| Path::new(root).is_absolute())?);
+        let bundle = line.bundle.map(PathBuf::from);
+        let container = container(&line, &role)?.to_owned();
+        Some(Self { role, root, container, bundle })
     }
 }
 
@@ -110,7 +118,7 @@ pub struct Process {
 impl Process {
     /// The bundle that its command line names.
     pub fn bundle(&self) -> Option<&Path> {
-        option(&self.argv, "bundle").map(Path::new)
+        CommandLine::of(&self.argv).bundle.map(Path::new)
     }
 
     /// By a signal, or by a debugger.
@@ -119,22 +127,22 @@ impl Process {
     }
 
     /// The container that its command line names.
-    pub fn container(&self) -> Option<&OsStr> {
-        container(&self.argv)
+    pub fn container(&self) -> Option<&str> {
+        container(&CommandLine::of(&self.argv), &self.role)
     }
 }
 
-/// Whether a command line alone proves that its process belongs to the sandbox: a `runsc` with the bundle of a
-/// member, or with this runsc root and exactly a member's id.
-pub(super) fn proves(argv: &[OsString], scope: &Scope) -> bool {
+/// Whether a command line says that its process is of the sandbox: a `runsc` with the bundle of a member, or with this
+/// runsc root and exactly a member's id. That anybody can say; see [`proof`](super::proof).
+pub(super) fn claims(argv: &[OsString], scope: &Scope) -> bool {
     if !argv.first().is_some_and(|name| base(name).starts_with(b"runsc")) {
         return false;
     }
-    let same_root = option(argv, "root").is_some_and(|root| is(root, &scope.runsc_root));
-    let (bundle, id) = (option(argv, "bundle"), container(argv));
+    let line = CommandLine::of(argv);
+    let same_root = line.root.is_some_and(|root| is(root, &scope.runsc_root));
     scope.members.iter().any(|member| {
-        bundle.is_some_and(|bundle| is(bundle, &member.bundle))
-            || same_root && !member.id.is_empty() && id.is_some_and(|id| id == OsStr::new(&member.id))
+        line.bundle.is_some_and(|bundle| is(bundle, &member.bundle))
+            || same_root && !member.id.is_empty() && line.container == Some(&member.id)
     })
 }
 
@@ -160,30 +168,11 @@ pub(super) fn guards_another(argv: &[OsString], folder: &Path) -> bool {
     is_guard && served(argv).is_some_and(|name| folder.file_name() != Some(OsStr::new(&name)))
 }
 
-/// The container's id: the last argument, but for `kill ID SIGNAL`.
-fn container(argv: &[OsString]) -> Option<&OsStr> {
-    let from_the_end = usize::from(subcommand(argv).as_deref() == Some("kill"));
-    argv.iter().skip(1).nth_back(from_the_end).map(OsString::as_os_str)
-}
-
-/// The first word after runsc's own flags, of which `--root=` is always one.
-fn subcommand(argv: &[OsString]) -> Option<String> {
-    let flags = argv.iter().position(|one| one.as_bytes().starts_with(b"--root="))?;
-    let word = argv[flags..].iter().find(|one| !one.as_bytes().starts_with(b"-"))?;
-    Some(word.to_string_lossy().into_owned())
-}
-
-/// The value of `--name=value` or `--name value`: the sentry has its bundle the one way, the gofer the other.
-fn option<'a>(argv: &'a [OsString], name: &str) -> Option<&'a OsStr> {
-    let mut rest = argv.iter();
-    while let Some(one) = rest.next() {
-        match one.as_bytes().strip_prefix(b"--").and_then(|flag| flag.strip_prefix(name.as_bytes())) {
-            Some(b"") => return rest.next().map(OsString::as_os_str),
-            Some([b'=', value @ ..]) => return Some(OsStr::from_bytes(value)),
-            _ => {}
-        }
-    }
-    None
+/// The container that a command line is about. A gofer of gVisor's of before 2026 does not say; its bundle does, which
+/// is named by it.
+fn container<'a>(line: &CommandLine<'a>, role: &Role) -> Option<&'a str> {
+    let by_bundle = || Path::new(line.bundle?).file_name()?.to_str().filter(|id| is_id(id));
+    line.container.or_else(|| by_bundle().filter(|_| *role == Role::Gofer))
 }
 
 fn is(value: &OsStr, path: &Path) -> bool {
@@ -277,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn a_command_line_proves_by_bundle_or_by_root_and_whole_id() {
+    fn a_command_line_names_by_bundle_or_by_root_and_whole_id() {
         for line in [
             "runsc-sandbox --root=/elsewhere boot --bundle=/run/b/root1 x",
             "runsc-gofer --root=/run/runsc/ns gofer --bundle /elsewhere sub1",
             "/usr/bin/runsc --root=/run/runsc/ns kill --all sub1 9",
         ] {
-            assert!(proves(&argv(line), &scope()), "{line}");
+            assert!(claims(&argv(line), &scope()), "{line}");
         }
         for line in [
             "runsc-sandbox --root=/run/runsc/ns boot --bundle=/run/b/root12 root12",
@@ -294,17 +283,17 @@ mod tests {
             "/shim -namespace ns -address /c.sock -id root1",
             "runsc",
         ] {
-            assert!(!proves(&argv(line), &scope()), "{line}");
+            assert!(!claims(&argv(line), &scope()), "{line}");
         }
-        assert!(!proves(&[], &scope()));
+        assert!(!claims(&[], &scope()));
     }
 
     #[test]
-    fn an_empty_scope_proves_nothing() {
+    fn an_empty_scope_is_named_by_nothing() {
         let member = Member { id: String::new(), bundle: Default::default() };
         let empty = Scope { members: vec![member], ..Scope::default() };
         for line in ["runsc --root= state ", "runsc-sandbox --bundle= ", "runsc"] {
-            assert!(!proves(&argv(line), &empty), "{line}");
+            assert!(!claims(&argv(line), &empty), "{line}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::identity::Identity;
 
@@ -57,6 +58,46 @@ impl Stat {
     pub fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
     }
+}
+
+/// Ticks of a start time per second (USER_HZ).
+pub const TICKS: u64 = 100;
+
+/// What the kernel says of a process' standing, in `/proc/<pid>/status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Its pid in this pid namespace and in each one below, down to its own.
+    pub pids: Vec<i32>,
+    /// Its effective capabilities, within its own user namespace.
+    pub effective: u64,
+}
+
+impl Status {
+    /// Of a process.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        Ok(Self::parse(&String::from_utf8_lossy(&read_file(&dir(pid).join("status"))?)))
+    }
+
+    /// A name in it cannot pretend to be a line: the kernel escapes the end of one.
+    fn parse(text: &str) -> Self {
+        let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        Self {
+            pids: line("NSpid:").split_ascii_whitespace().flat_map(str::parse).collect(),
+            effective: u64::from_str_radix(line("CapEff:").trim(), 16).unwrap_or_default(),
+        }
+    }
+}
+
+/// Which namespace of a kind (`user`, `mnt`, ...) a process is in; none where that cannot be seen.
+pub fn namespace(pid: i32, kind: &str) -> Option<PathBuf> {
+    fs::read_link(dir(pid).join("ns").join(kind)).ok()
+}
+
+/// Since the machine was booted.
+pub fn uptime() -> Option<Duration> {
+    let text = read_file(Path::new("/proc/uptime")).ok()?;
+    let seconds = std::str::from_utf8(&text).ok()?.split(' ').next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Whether more threads want a processor right now than this machine has.
@@ -235,6 +276,15 @@ mod tests {
         assert!(!stat.is_dead());
         stat.threads = 1;
         assert!(stat.is_dead());
+    }
+
+    #[test]
+    fn a_status_tells_pids_and_capabilities() {
+        let text = "Name:\tx\\nNSpid:\t1\nNSpid:\t77\t1\nCapPrm:\t0\nCapEff:\t0000000000200000\n";
+        assert_eq!(Status::parse(text), Status { pids: vec![77, 1], effective: 1 << 21 });
+        let me = std::process::id() as i32;
+        assert_eq!(Status::of(me).unwrap().pids.first(), Some(&me));
+        assert!(namespace(me, "pid").is_some() && uptime().unwrap() > Duration::ZERO);
     }
 
     #[test]

@@ -245,9 +245,13 @@ pub fn filestore_name(sandbox: &str) -> Result<String, StateFileError> {
 /// The ids that runsc takes (`validateID`): letters, digits and `_+.-`, which leaves no way out of a folder
 /// once it is part of a longer name.
 fn checked(id: &str) -> Result<&str, StateFileError> {
+    if is_id(id) { Ok(id) } else { Err(StateFileError::Id(id.to_owned())) }
+}
+
+/// Whether runsc takes this for the id of a container.
+pub(super) fn is_id(id: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_+.-".contains(&byte);
-    let plain = !id.is_empty() && id.bytes().all(good) && !id.bytes().all(|byte| byte == b'.');
-    if plain { Ok(id) } else { Err(StateFileError::Id(id.to_owned())) }
+    !id.is_empty() && id.bytes().all(good) && !id.bytes().all(|byte| byte == b'.')
 }
 
 #[cfg(test)]

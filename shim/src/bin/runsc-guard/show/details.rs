@@ -97,6 +97,7 @@ pub(crate) fn scopes(found: &Found) -> Vec<Scope> {
         members: found.containers.iter().map(member).collect(),
         runsc_root: found.runsc_root.clone(),
         folder: found.place.as_ref().map(|place| place.folder.clone()).unwrap_or_default(),
+        ..Scope::default()
     };
     if found.guard != Guard::None {
         return vec![scope(found.guard.task())];
@@ -195,7 +196,7 @@ impl Line {
             stuck: stuck.collect(),
             threads: threads.len(),
             age_ms: age_ms(process.identity, found),
-            container: process.container().map(|id| id.to_string_lossy().into_owned()),
+            container: process.container().map(str::to_owned),
         }
     }
 }

@@ -14,8 +14,6 @@ use crate::model::Task;
 
 /// The guard's program.
 const GUARD: &[u8] = b"containerd-shim-runsc-guard-v2";
-/// Ticks of a start time per second (USER_HZ).
-const TICKS: u64 = 100;
 /// Children of the kernel's `kthreadd` are no processes.
 const KTHREADD: i32 = 2;
 
@@ -55,7 +53,7 @@ impl Table {
             stats: BTreeMap::new(),
             kinds: BTreeMap::new(),
             children: BTreeMap::new(),
-            uptime: uptime(),
+            uptime: procfs::uptime().unwrap_or_default(),
         };
         for pid in procfs::all().unwrap_or_default() {
             reading(pid);
@@ -131,7 +129,7 @@ impl Table {
     /// As a task with this role.
     pub(crate) fn task(&self, pid: i32, role: Role) -> Option<Task> {
         let stat = self.stats.get(&pid)?;
-        let started = Duration::from_millis(stat.identity.start_time.saturating_mul(1000 / TICKS));
+        let started = Duration::from_millis(stat.identity.start_time.saturating_mul(1000 / procfs::TICKS));
         let age = self.uptime.saturating_sub(started);
         Some(Task {
             identity: stat.identity,
@@ -167,12 +165,6 @@ fn kind_of(pid: i32, argv: &[OsString]) -> Kind {
         _ if pid == 1 || program == Some(b"containerd") => Kind::Reaper,
         _ => Kind::Other,
     }
-}
-
-fn uptime() -> Duration {
-    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-    let seconds = text.split(' ').next().and_then(|seconds| seconds.parse().ok()).unwrap_or_default();
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 #[cfg(test)]
