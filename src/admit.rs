@@ -143,6 +143,7 @@ impl Guard {
         match self.tasks.0.get_mut(&process.container) {
             Some(task) if open && !known => {
                 task.execs.insert(process.exec.clone(), Process::new(born, about));
+                self.listen_to(&process);
                 self.plain(id, Kind::Exec, process, limit, caller);
             }
             // An exec id in use or an unknown container is the real shim's to judge.
@@ -213,7 +214,7 @@ impl Guard {
         let Some(exit) = self.tasks.get(process).and_then(|known| known.exit) else {
             return Answer::Refused(Refusal::NotFound(name(process)));
         };
-        self.tasks.remove(process);
+        self.remove(process);
         self.remember_deleted(process, exit);
         self.output(Output::Save);
         Answer::Deleted(exit)

@@ -34,6 +34,7 @@ impl Guard {
             return self.plain(id, Kind::Plain("Create"), process, limit, caller);
         }
         self.reserved.remove(&container);
+        self.listen_to(&process);
         self.tasks.0.insert(container, Task::new(self.next_call, about, self.now));
         // At its deadline the teardown answers, and says where it hung.
         let due = self.answer_due(limit + rungs::TOTAL * 2, caller);
@@ -80,7 +81,7 @@ impl Guard {
 
     /// Forgets a process whose Create or Exec came to nothing; who waited for it learns that.
     pub(crate) fn never_came_to_be(&mut self, process: &ProcessId) {
-        let gone = self.tasks.remove(process);
+        let gone = self.remove(process);
         for kind in [Kind::Wait, Kind::End] {
             for id in self.requests_for(process, kind) {
                 self.reply(id, Answer::Refused(Refusal::NotFound(name(process))));

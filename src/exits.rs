@@ -1,4 +1,7 @@
-//! Exits: who is told of one, and that each is published exactly once.
+//! Exits: who is told of one, and that the guard publishes each exactly once (rule 3).
+//!
+//! What the real shim publishes goes on as it comes, also in an order that is odd, or twice (rule 2): the start of a
+//! short exec after its exit is one of its own making. Only an exit that the *guard* has published is the last word.
 
 use alloc::vec::Vec;
 
@@ -8,13 +11,17 @@ use crate::exit::{Exit, REAL_SHIM_LOST_IT};
 use crate::guard::{Guard, Phase};
 use crate::io::{Answer, Event, Output, ProcessId, Publication};
 use crate::refusal::Refusal;
-use crate::task::{Clock, Life, SIGKILL};
+use crate::task::{Clock, Life, Process, SIGKILL, Voice};
 
 /// How many exits of deleted containers are remembered for their `delete`.
 const REMEMBERED: usize = 16;
 /// How many exits of deleted processes wait for the real shim's own event, before the guard publishes the
 /// oldest itself.
 const OWED: usize = 64;
+
+/// How many deleted processes are remembered whose exit the guard has published: what the real shim still says of
+/// them is on its way already, if it says anything.
+const SILENCED: usize = 64;
 
 /// The exit of a process that was deleted before the real shim published it.
 #[derive(Clone, Copy, Debug)]
@@ -34,39 +41,53 @@ impl Guard {
     }
 
     fn alive_event(&mut self, id: &ProcessId) {
-        let open = matches!(self.phase, Phase::Open);
-        let contradicts = match self.tasks.get_mut(id) {
-            Some(process) => {
-                if process.life == Life::Added {
-                    process.life = Life::Started;
-                }
-                process.published
-            }
-            None => !open,
-        };
-        if !contradicts {
+        if let Some(process) = self.tasks.get_mut(id)
+            && process.life == Life::Added
+        {
+            process.life = Life::Started;
+        }
+        if !self.is_silenced(id) {
             self.output(Output::Publish(Publication::AsReceived));
         }
     }
 
-    fn exit_event(&mut self, id: ProcessId, exit: Exit) {
-        if self.is_lost_alive(exit) && !self.owed.contains_key(&id) {
-            return self.withheld.push((id, exit));
+    /// Whether the guard has had the last word on a process.
+    fn is_silenced(&self, id: &ProcessId) -> bool {
+        match self.tasks.get(id) {
+            Some(process) => process.published == Some(Voice::Guards),
+            None => self.silenced.contains(id),
         }
+    }
+
+    fn exit_event(&mut self, id: ProcessId, exit: Exit) {
         let seen = if self.forced { exit.told_after_kill() } else { exit };
         if let Some(owed) = self.owed.remove(&id) {
             // Events come in order: this is the process that was deleted, though its name may be in use again.
             let told = if owed.guess { seen } else { owed.exit };
-            self.publish_as(&id, exit, told);
+            let voice = self.publish_as(&id, exit, told);
+            self.remember_voice(&id, voice);
             return self.answer_waiters(&id, told);
         }
-        // Neither known nor owed: published before it was deleted.
-        let Some(process) = self.tasks.get_mut(&id) else { return };
-        if !core::mem::replace(&mut process.published, true) {
-            // A status that was told already (by Wait or Delete) stays.
-            let told = process.exit.unwrap_or(seen);
-            self.publish_as(&id, exit, told);
-            self.ended(&id, told);
+        if self.is_silenced(&id) {
+            return;
+        }
+        let Some(process) = self.tasks.get(&id).filter(|process| process.published.is_none()) else {
+            // Said before, or of what is deleted.
+            return self.output(Output::Publish(Publication::AsReceived));
+        };
+        // A status that was told already (by Wait or Delete) stays.
+        let told = process.exit.unwrap_or(seen);
+        if self.is_lost_alive(exit) {
+            return self.withheld.push((id, exit));
+        }
+        let voice = self.publish_as(&id, exit, told);
+        self.is_published(&id, voice);
+        self.ended(&id, told);
+    }
+
+    fn is_published(&mut self, id: &ProcessId, voice: Voice) {
+        if let Some(process) = self.tasks.get_mut(id) {
+            process.published.get_or_insert(voice);
         }
     }
 
@@ -84,17 +105,25 @@ impl Guard {
     /// The sandbox is dead: what the real shim said of it was so.
     pub(crate) fn tell_withheld(&mut self) {
         for (id, exit) in core::mem::take(&mut self.withheld) {
-            self.exit_event(id, exit);
+            let Some(process) = self.tasks.get(&id).filter(|process| process.published.is_none()) else {
+                continue;
+            };
+            let told = process.exit.unwrap_or(exit.told_after_kill());
+            self.publish_exit(&id, told);
+            self.is_published(&id, Voice::Guards);
+            self.ended(&id, told);
         }
     }
 
-    /// Publishes the exit event that has just come in, with the status that was told in place of its own.
-    fn publish_as(&mut self, id: &ProcessId, seen: Exit, told: Exit) {
-        if told.status == seen.status {
+    /// Publishes the exit event that has just come in; after a kill of the guard's with the status that was told, where
+    /// that is another.
+    fn publish_as(&mut self, id: &ProcessId, seen: Exit, told: Exit) -> Voice {
+        if !self.forced || told.status == seen.status {
             self.output(Output::Publish(Publication::AsReceived));
-        } else {
-            self.publish_exit(id, told);
+            return Voice::RealShims;
         }
+        self.publish_exit(id, told);
+        Voice::Guards
     }
 
     /// The exit of a process is known: whoever waits for it is answered, whatever ran for it is over.
@@ -157,11 +186,11 @@ impl Guard {
         }
         self.answer_waiters(id, exit);
         self.drop_all_signals(id);
-        let Some(process) = self.tasks.remove(id) else { return };
+        let Some(process) = self.remove(id) else { return };
         if let Some(call) = process.wait_call {
             self.cancel(call);
         }
-        if process.life == Life::Started && !process.published {
+        if process.life == Life::Started && process.published.is_none() {
             self.owe(id, Owed { exit, guess: false });
         }
         for request in self.requests_for(id, Kind::End) {
@@ -176,9 +205,9 @@ impl Guard {
     /// publishes its exit.
     fn forget_exec_of_deleted(&mut self, id: &ProcessId, container: Exit) {
         self.drop_all_signals(id);
-        let Some(exec) = self.tasks.remove(id) else { return };
+        let Some(exec) = self.remove(id) else { return };
         let guess = Exit::killed(exec.pid, container.at_ns);
-        if exec.life == Life::Started && !exec.published {
+        if exec.life == Life::Started && exec.published.is_none() {
             self.owe(id, Owed { exit: exec.exit.unwrap_or(guess), guess: exec.exit.is_none() });
         }
         let waiters = self.requests_for(id, Kind::Wait);
@@ -196,17 +225,49 @@ impl Guard {
         if self.owed.len() > OWED
             && let Some((id, owed)) = self.owed.pop_first()
         {
-            self.publish_exit(&id, owed.exit);
-            self.answer_waiters(&id, owed.exit);
+            self.pay(&id, owed);
         }
+    }
+
+    fn pay(&mut self, id: &ProcessId, owed: Owed) {
+        self.publish_exit(id, owed.exit);
+        self.remember_voice(id, Voice::Guards);
+        self.answer_waiters(id, owed.exit);
     }
 
     /// The real shim will publish nothing any more.
     pub(crate) fn publish_owed(&mut self) {
         for (id, owed) in core::mem::take(&mut self.owed) {
-            self.publish_exit(&id, owed.exit);
-            self.answer_waiters(&id, owed.exit);
+            self.pay(&id, owed);
         }
+    }
+
+    /// Removes a process and, with a container, its execs.
+    pub(crate) fn remove(&mut self, id: &ProcessId) -> Option<Process> {
+        for exec in self.tasks.execs_of(id) {
+            self.remove(&exec);
+        }
+        let removed = self.tasks.remove(id)?;
+        if let Some(voice) = removed.published {
+            self.remember_voice(id, voice);
+        }
+        Some(removed)
+    }
+
+    /// A new process has this name: what the real shim says is about that one.
+    pub(crate) fn listen_to(&mut self, id: &ProcessId) {
+        self.silenced.retain(|silenced| silenced != id);
+    }
+
+    /// Remembers of a deleted process who has had the last word on it.
+    fn remember_voice(&mut self, id: &ProcessId, voice: Voice) {
+        if voice == Voice::RealShims || self.silenced.contains(id) {
+            return;
+        }
+        if self.silenced.len() == SILENCED {
+            self.silenced.pop_front();
+        }
+        self.silenced.push_back(id.clone());
     }
 
     /// Everything is dead: each process that was created and has no exit has one now, published once.
@@ -218,8 +279,8 @@ impl Guard {
                 continue;
             }
             let exit = process.exit.unwrap_or(Exit::killed(process.pid, at_ns));
-            let publish = !process.published && (id.is_init() || process.life == Life::Started);
-            process.published = true;
+            let publish = process.published.is_none() && (id.is_init() || process.life == Life::Started);
+            process.published.get_or_insert(Voice::Guards);
             if publish {
                 self.publish_exit(&id, exit);
             }

@@ -67,6 +67,8 @@ pub struct Guard {
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) probing: crate::probe::Probing,
     pub(crate) watch: crate::watchdog::Watch,
+    /// Deleted processes, the last ones, whose exit the guard has published in its own words.
+    pub(crate) silenced: VecDeque<ProcessId>,
     /// Exits of started processes that were deleted before the real shim published them.
     pub(crate) owed: BTreeMap<ProcessId, Owed>,
     /// Exits that the real shim has reported of a sandbox that was killed and is not known to be dead.
@@ -112,6 +114,7 @@ impl Guard {
             calls: BTreeMap::new(),
             probing: Default::default(),
             watch: crate::watchdog::Watch::Quiet(Time::default()),
+            silenced: VecDeque::new(),
             owed: BTreeMap::new(),
             withheld: Vec::new(),
             deleted: VecDeque::new(),
@@ -164,7 +167,7 @@ impl Guard {
     #[cfg(test)]
     pub(crate) fn knows(&self, process: &ProcessId, call: Option<CallId>) -> bool {
         let Some(process) = self.tasks.get(process) else { return false };
-        let there = process.life != crate::task::Life::Adding && !process.published;
+        let there = process.life != crate::task::Life::Adding && process.published.is_none();
         there && call.is_none_or(|call| call > process.born)
     }
 

@@ -209,7 +209,7 @@ impl Guard {
             if process.end || process.life == Life::Adding {
                 // `delete` has asked for its end, or it never was: nobody else will delete it.
                 self.delete_from_record(&id);
-                self.tasks.remove(&id);
+                self.remove(&id);
             }
         }
         self.output(Output::Save);

