@@ -2,7 +2,7 @@
 //! escalation: the answers stay the same, events come in order and once, and what was asked for comes true.
 
 use anyhow::{Context as _, Result, ensure};
-use containerd_shim_protos::{api, protobuf::well_known_types::any::Any};
+use containerd_shim_protos::api;
 use integration::{
     EventLog, Handler, Host, Pod, PodContainer, TaskClient, eventually,
     faults::{self, Sandbox},
@@ -63,27 +63,8 @@ fn kill(host: &Host, ns: &str, id: &str) -> Result<api::Empty> {
 
 /// Runs `true` in the container, past containerd.
 fn exec(host: &Host, ns: &str, id: &str, exec: &str) -> Result<()> {
-    let process =
-        r#"{"args": ["/bin/true"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]}"#;
-    let spec = Any {
-        type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
-        value: process.into(),
-        ..Any::default()
-    };
-    let (id_, exec_) = (id.to_owned(), exec.to_owned());
-    let add = api::ExecProcessRequest {
-        id: id_.clone(),
-        exec_id: exec_.clone(),
-        spec: Some(spec).into(),
-        ..Default::default()
-    };
-    let _: api::Empty = ask(host, ns, id, "Exec", &add)?;
-    let start = api::StartRequest { id: id_.clone(), exec_id: exec_.clone(), ..Default::default() };
-    let _: api::StartResponse = ask(host, ns, id, "Start", &start)?;
-    let status = wait(host, ns, id, exec)?.exit_status;
+    let status = TaskClient::connect(host, ns, id)?.exec(id, exec, &["/bin/true"], SOON)?;
     ensure!(status == 0, "exec {exec}: status {status}");
-    let delete = api::DeleteRequest { id: id_, exec_id: exec_, ..Default::default() };
-    let _: api::DeleteResponse = ask(host, ns, id, "Delete", &delete)?;
     Ok(())
 }
 
