@@ -25,9 +25,7 @@ impl Guard {
             Op::Reap => return self.reap(id),
             Op::Wait(process) => return self.wait(id, process),
             Op::State(process, sentry) => return self.state(id, process, sentry, caller),
-            Op::Pids(container) => {
-                return self.question(id, Kind::Pids, ProcessId::init(&container), caller);
-            }
+            Op::Pids(container, sentry) => return self.pids(id, &container, sentry, caller),
             Op::Stats(container) => {
                 return self.question(id, Kind::Stats, ProcessId::init(&container), caller);
             }

@@ -73,8 +73,8 @@ pub enum Op {
     Exec(ProcessId, About),
     /// State, with what /proc says meanwhile.
     State(ProcessId, Sentry),
-    /// Pids of a container.
-    Pids(String),
+    /// Pids of a container, with what /proc says meanwhile.
+    Pids(String, Sentry),
     /// Connect.
     Connect(String),
     /// Stats of a container.

@@ -1,5 +1,7 @@
 //! State, Pids and Stats: one call in flight for all who ask, and none at all for a while after one was
-//! late. Days of polling a wedged sandbox must cost neither the callers time nor the real shim memory.
+//! late. Days of polling a wedged sandbox must cost neither the callers time nor the real shim memory, and a containerd
+//! that comes back asks all of them before it serves anybody: a sandbox that is silent costs it one question, not one
+//! for each of its containers, and one that /proc shows to be stopped none.
 
 use core::time::Duration;
 
@@ -9,6 +11,7 @@ use crate::io::{Answer, CallId, Lane, Outcome, ProcessId, RequestId, Sentry, Sta
 use crate::policy::ASK_AGAIN_AFTER;
 use crate::task::{Ask, Life};
 use crate::time::Time;
+use crate::watchdog::Watch;
 
 /// How long callers wait for a question whose last answer was late.
 const SUSPECT_PATIENCE: Duration = Duration::from_millis(20);
@@ -42,6 +45,23 @@ impl Guard {
         self.question(id, Kind::State, process, caller);
     }
 
+    pub(crate) fn pids(&mut self, id: RequestId, container: &str, sentry: Sentry, caller: Option<Duration>) {
+        let process = ProcessId::init(container);
+        if sentry == Sentry::Stopped {
+            self.suspect(self.now);
+        }
+        // Where the sentry is dead the exit is on its way: until it is known, containerd must not take the container
+        // for one that nobody needs to hear of any more.
+        let ends =
+            sentry == Sentry::Dead && self.tasks.get(&process).is_some_and(|known| known.exit.is_none());
+        if (ends || sentry == Sentry::Stopped)
+            && let Some(answer) = self.pids_from_record(container)
+        {
+            return self.answer_at_once(id, answer);
+        }
+        self.question(id, Kind::Pids, process, caller);
+    }
+
     /// A question that callers share; answered from the record where the real shim is late.
     pub(crate) fn question(
         &mut self,
@@ -64,7 +84,8 @@ impl Guard {
             let answer = self.late_answer(kind, &process, sent);
             return self.answer_at_once(id, answer);
         }
-        let patience = if late { SUSPECT_PATIENCE.min(limit) } else { limit };
+        let hushed = kind != Kind::Stats && self.is_hushed();
+        let patience = if late || hushed { SUSPECT_PATIENCE.min(limit) } else { limit };
         let due = self.answer_due(patience, caller);
         self.wait_for_answer(id, kind, process.clone(), Some(due));
         if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
@@ -75,6 +96,21 @@ impl Guard {
             ask.call = Some(call);
             ask.sent = now;
         }
+    }
+
+    /// Whether the sandbox owes an answer that it was asked for after it was last heard: nobody else need wait for it
+    /// again. (A container of which the real shim holds the lock hushes nobody who is answered.)
+    fn is_hushed(&self) -> bool {
+        let heard = match self.watch {
+            Watch::Quiet(heard) | Watch::Suspects(heard) => heard,
+            Watch::Reported(_) => return true,
+        };
+        let asks = self.tasks.0.values().flat_map(|task| {
+            let state = (&task.init.state, self.policy.query_deadline);
+            let pids = (&task.pids, self.policy.query_deadline);
+            [state, pids, (&task.stats, self.policy.stats_deadline)]
+        });
+        asks.into_iter().any(|(ask, limit)| ask.sent >= heard && ask.is_owed(self.now, limit))
     }
 
     /// The configured time of a question.

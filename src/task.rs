@@ -31,6 +31,11 @@ impl Ask {
     pub(crate) fn is_late(&self, now: Time, limit: Duration) -> bool {
         self.missed || (self.call.is_some() && now >= self.sent + limit)
     }
+
+    /// Whether the last question has not been answered in its time.
+    pub(crate) fn is_owed(&self, now: Time, limit: Duration) -> bool {
+        if self.call.is_some() { now >= self.sent + limit } else { self.missed }
+    }
 }
 
 /// A signal on its way to a process. One that no request waits for any more is pending: its caller has been

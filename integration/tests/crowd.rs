@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use integration::{
-    Handler, Host,
+    Handler, Host, Pod, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
 };
@@ -102,5 +102,53 @@ fn fifty_wedged_sandboxes_are_listed_in_time_and_end() -> Result<()> {
     for number in 0..CROWD {
         ctr.delete_container(&id(number))?;
     }
+    assert_nothing_left(&host, &before, SOON)
+}
+
+/// How long containerd takes, killed and started again, until CRI serves.
+fn restart(host: &Host) -> Result<Duration> {
+    host.stop_containerd();
+    let began = Instant::now();
+    host.start_containerd()?;
+    let cri = host.cri()?;
+    eventually(SOON, "CRI serves", || cri.pods(SOON).ok())?;
+    Ok(began.elapsed())
+}
+
+/// containerd asks every shim before it serves anybody: a node whose sandboxes are stopped gets it back as soon as one
+/// whose sandboxes are well. (At a second for each container, 180 of them are beyond what systemd waits for.)
+#[test]
+fn containerd_comes_back_to_stopped_sandboxes_as_to_healthy_ones() -> Result<()> {
+    let pods: usize = std::env::var("RUNSC_GUARD_CROWD").map_or(Ok(3), |pods| pods.parse())?;
+    let host = Host::builder().handler(Handler::guarded("crowd").guard("kill_deadline", "\"2s\"")).start()?;
+    let before = Holdings::of(&host);
+    let cri = host.cri()?;
+    let start = &|number: usize| -> Result<Pod> {
+        let cri = host.cri()?;
+        let pod = cri.run_pod("crowd", &format!("p{number}"))?;
+        for name in ["a", "b", "c"] {
+            cri.run_container(&pod, name, &["sleep", "1000"])?;
+        }
+        Ok(pod)
+    };
+    let pods = thread::scope(|scope| {
+        let pods: Vec<_> = (0..pods).map(|number| scope.spawn(move || start(number))).collect();
+        let join = |pod: thread::ScopedJoinHandle<'_, Result<Pod>>| {
+            pod.join().map_err(|_| anyhow::anyhow!("a pod panicked"))?
+        };
+        pods.into_iter().map(join).collect::<Result<Vec<Pod>>>()
+    })?;
+    let healthy = restart(&host)?;
+    for pod in &pods {
+        Sandbox::of(&host, &pod.id)?.stop_sentry()?;
+    }
+    let stopped = restart(&host)?;
+    println!("{} containers: healthy {healthy:?}, stopped {stopped:?}", 4 * pods.len());
+    ensure!(stopped < healthy * 2 + Duration::from_secs(2), "healthy {healthy:?}, stopped {stopped:?}");
+    ensure!(cri.containers(SOON)?.iter().filter(|(_, state)| *state == 1).count() == 3 * pods.len());
+    thread::scope(|scope| {
+        let ends: Vec<_> = pods.iter().map(|pod| scope.spawn(|| host.cri()?.end_pod(pod))).collect();
+        ends.into_iter().try_for_each(|end| end.join().map_err(|_| anyhow::anyhow!("an end panicked"))?)
+    })?;
     assert_nothing_left(&host, &before, SOON)
 }

@@ -267,7 +267,7 @@ pub(crate) fn method(op: &Op) -> &'static str {
         Op::Start(_) => "Start",
         Op::Exec(..) => "Exec",
         Op::State(..) => "State",
-        Op::Pids(_) => "Pids",
+        Op::Pids(..) => "Pids",
         Op::Connect(_) => "Connect",
         Op::Stats(_) => "Stats",
         Op::Update(_) => "Update",

@@ -207,7 +207,7 @@ pub(crate) fn bound(policy: &Policy, asked: &Asked) -> Option<Duration> {
     let limit = match &asked.op {
         Op::Wait(_) => return None,
         Op::Connect(_) | Op::Join(_) => Duration::ZERO,
-        Op::State(..) | Op::Pids(_) => policy.query_deadline,
+        Op::State(..) | Op::Pids(..) => policy.query_deadline,
         Op::Stats(_) => policy.stats_deadline,
         Op::Create(..) => policy.create_deadline + rungs::TOTAL * 2,
         Op::Start(process) if process.is_init() => policy.start_deadline,

@@ -282,6 +282,10 @@ pub(crate) fn state(container: &str) -> Op {
     Op::State(init(container), Sentry::Runs)
 }
 
+pub(crate) fn pids(container: &str) -> Op {
+    Op::Pids(container.into(), Sentry::Runs)
+}
+
 pub(crate) fn sigkill(container: &str) -> Op {
     Op::Kill { process: init(container), signal: SIGKILL, all: false }
 }

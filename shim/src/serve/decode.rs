@@ -62,7 +62,7 @@ pub(crate) fn op(method: &str, payload: &[u8]) -> protobuf::Result<Op> {
             let request = task::DeleteRequest::parse_from_bytes(payload)?;
             Op::Delete(process(request.id, request.exec_id))
         }
-        "Pids" => Op::Pids(task::PidsRequest::parse_from_bytes(payload)?.id),
+        "Pids" => Op::Pids(task::PidsRequest::parse_from_bytes(payload)?.id, Sentry::Runs),
         "Pause" => Op::Pause(task::PauseRequest::parse_from_bytes(payload)?.id),
         "Resume" => Op::Resume(task::ResumeRequest::parse_from_bytes(payload)?.id),
         "Checkpoint" => Op::Checkpoint(task::CheckpointTaskRequest::parse_from_bytes(payload)?.id),

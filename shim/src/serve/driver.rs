@@ -236,6 +236,7 @@ impl Driver {
     ) -> bool {
         let op = match op {
             Op::State(process, _) => Op::State(process, self.look_at_sentry()),
+            Op::Pids(container, _) => Op::Pids(container, self.look_at_sentry()),
             other => other,
         };
         let caller = decode::caller_timeout(request.timeout_nano);

@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::io::{Answer, Event, Op, ProcessId};
 use crate::tests::fake::{Does, ms};
-use crate::tests::world::{World, delete, init, sigkill};
+use crate::tests::world::{World, delete, init, pids, sigkill};
 
 #[test]
 fn events_pass_in_order() {
@@ -202,7 +202,7 @@ fn lost_connections_lose_no_request() {
         for op in [
             crate::tests::world::state("app"),
             Op::Stats("app".into()),
-            Op::Pids("app".into()),
+            pids("app"),
             Op::Exec(exec, Default::default()),
             Op::Pause("app".into()),
             crate::tests::world::sigterm("app"),

@@ -4,7 +4,7 @@ use crate::io::{Answer, Note, Op, Status, Why};
 use crate::refusal::Code;
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Step;
-use crate::tests::world::{World, create, delete, init, sigkill, sigterm, state};
+use crate::tests::world::{World, create, delete, init, pids, sigkill, sigterm, state};
 
 fn wedged() -> World {
     let mut world = World::alone();
@@ -105,7 +105,7 @@ fn all_answers_after_a_forced_end_agree() {
     let kill = world.ask(sigkill("root"));
     let term = world.ask(sigterm("root"));
     let stats = world.ask(Op::Stats("root".into()));
-    let pids = world.ask(Op::Pids("root".into()));
+    let pids = world.ask(pids("root"));
     let again = world.ask(create("root"));
     let exec = world.ask(Op::Pause("root".into()));
     let join = world.ask(Op::Join("app".into()));

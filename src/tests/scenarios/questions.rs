@@ -3,7 +3,7 @@
 use crate::io::{Answer, Op, Sentry, Status};
 use crate::refusal::Code;
 use crate::tests::fake::{Does, ms};
-use crate::tests::world::{World, init, sigterm, state};
+use crate::tests::world::{World, create, init, pids, sigterm, state};
 
 #[test]
 fn callers_share_one_question() {
@@ -43,13 +43,89 @@ fn a_stopped_sentry_is_not_even_asked() {
 fn pids_of_a_live_container_are_never_empty() {
     let mut world = World::alone();
     world.does("Pids", Does::Never);
-    let id = world.ask(Op::Pids("root".into()));
+    let id = world.ask(pids("root"));
     world.run(ms(1_000));
     assert_eq!(world.answer(id), Some(Answer::Pids([101].into())));
     world.exits(&init("root"), 0);
     world.run(ms(1));
-    let id = world.ask(Op::Pids("root".into()));
+    let id = world.ask(pids("root"));
     assert_eq!(world.answer(id), Some(Answer::Pids([].into())));
+}
+
+/// What a containerd that comes back asks of each container before it serves anybody.
+#[test]
+fn a_stopped_sentry_costs_a_returning_containerd_nothing() {
+    let mut world = World::new(Default::default());
+    world.relayed(create("root"));
+    world.started("app");
+    world.stop_sentry();
+    let before = world.ledger.calls.len();
+    for container in ["root", "app"] {
+        for op in [
+            Op::Connect(container.into()),
+            Op::Pids(container.into(), Sentry::Stopped),
+            Op::State(init(container), Sentry::Stopped),
+        ] {
+            let id = world.ask(op);
+            assert_eq!(world.took(id), ms(0));
+            assert!(!matches!(world.answer(id), Some(Answer::Refused(_))));
+        }
+    }
+    let id = world.ask(Op::Pids("app".into(), Sentry::Stopped));
+    assert_eq!(world.answer(id), Some(Answer::Pids([102].into())));
+    assert_eq!(world.ledger.calls.len(), before);
+    world.untouched();
+}
+
+/// A sentry that is silent and not stopped makes one of the questions wait, whichever container they are about, until
+/// it is heard again.
+#[test]
+fn a_silent_sandbox_makes_one_question_wait() {
+    let mut world = World::pod();
+    world.started("sidecar");
+    world.started("spare");
+    world.stop_sentry();
+    let first = world.ask(pids("root"));
+    world.run(ms(1_000));
+    assert_eq!(world.took(first), ms(1_000));
+    for container in ["app", "sidecar", "root"] {
+        for op in [pids(container), Op::State(init(container), Sentry::Runs)] {
+            let id = world.ask(op);
+            world.run(ms(20));
+            assert!(world.took(id) <= ms(20), "{container}");
+        }
+    }
+    for method in ["State", "Pids"] {
+        world.does(method, Does::Work(ms(300)));
+    }
+    world.run(ms(5_000));
+    world.ask(pids("app"));
+    world.run(ms(300));
+    world.relayed_within(pids("spare"), ms(300));
+}
+
+/// One container that does not answer is no reason to answer for those that do.
+#[test]
+fn a_container_that_keeps_its_lock_hushes_nobody_who_answers() {
+    let mut world = World::pod();
+    world.does("State", Does::Never);
+    world.ask(state("app"));
+    world.run(ms(1_000));
+    world.does("State", Does::Work(ms(15)));
+    world.does("Pids", Does::Work(ms(500)));
+    world.relayed_within(state("root"), ms(20));
+    world.relayed_within(pids("root"), ms(500));
+}
+
+/// Until its exit is known a container is not told to be empty: containerd would take it for one that nobody needs.
+#[test]
+fn pids_of_one_whose_sentry_has_just_died() {
+    let mut world = World::alone();
+    let id = world.ask(Op::Pids("root".into(), Sentry::Dead));
+    assert_eq!(world.answer(id), Some(Answer::Pids([101].into())));
+    world.exits(&init("root"), 0);
+    world.run(ms(1));
+    world.relayed(Op::Pids("root".into(), Sentry::Dead));
 }
 
 #[test]
@@ -88,7 +164,7 @@ fn days_of_polling_a_real_shim_that_never_returns_cost_one_call() {
     }
     let before = world.ledger.calls.len();
     for _ in 0..2 * 24 * 360 {
-        for op in [state("root"), Op::Pids("root".into()), Op::Stats("root".into())] {
+        for op in [state("root"), pids("root"), Op::Stats("root".into())] {
             world.ask_within(op, Some(ms(2_000)));
         }
         world.run(ms(10_000));

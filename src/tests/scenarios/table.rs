@@ -4,7 +4,7 @@ use crate::io::{About, Answer, Op, Sentry, Status};
 use crate::policy::Policy;
 use crate::refusal::{Code, Refusal};
 use crate::tests::fake::{Does, ms};
-use crate::tests::world::{World, create, delete, init, sigkill, sigterm, state};
+use crate::tests::world::{World, create, delete, init, pids, sigkill, sigterm, state};
 
 #[test]
 fn a_healthy_life_is_passed_through() {
@@ -12,7 +12,7 @@ fn a_healthy_life_is_passed_through() {
     let wait = world.ask(Op::Wait(init("root")));
     for op in [
         state("root"),
-        Op::Pids("root".into()),
+        pids("root"),
         Op::Stats("root".into()),
         Op::Update("root".into()),
         Op::Pause("root".into()),

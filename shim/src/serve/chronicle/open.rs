@@ -119,7 +119,7 @@ pub(super) fn about(op: &Op) -> String {
         | Op::Delete(process)
         | Op::Kill { process, .. } => note::name(process),
         Op::Create(id, _)
-        | Op::Pids(id)
+        | Op::Pids(id, _)
         | Op::Connect(id)
         | Op::Stats(id)
         | Op::Update(id)
