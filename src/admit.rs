@@ -115,6 +115,7 @@ impl Guard {
     fn join(&mut self, id: RequestId, container: String) {
         if matches!(self.phase, Phase::Open) {
             self.reserved.insert(container);
+            self.vacant = None;
             self.answer_at_once(id, Answer::Done);
         } else {
             self.refuse(id, Refusal::Closing(container));

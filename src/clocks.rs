@@ -61,6 +61,7 @@ impl Guard {
             Phase::Unkillable(_, stuck) => stuck.due(),
             _ => None,
         };
+        let phase = phase.into_iter().chain(self.vacancy_due());
         answers.chain(clocks).chain(creates).chain(phase).min()
     }
 
@@ -76,6 +77,7 @@ impl Guard {
             Phase::Unkillable(..) => self.free_again(),
             _ => {}
         }
+        self.leave_if_vacant();
         let due = |waiting: &Waiting| waiting.due.is_some_and(|due| due <= self.now);
         let late: Vec<RequestId> =
             self.waiting.iter().filter(|(_, waiting)| due(waiting)).map(|(id, _)| *id).collect();

@@ -8,7 +8,7 @@ use core::time::Duration;
 use crate::call::Kind;
 use crate::guard::{Guard, Phase};
 use crate::io::{Answer, Note, Output, OwnCall, ProcessId, RequestId, Rung, RungDone};
-use crate::policy::rungs;
+use crate::policy::{VACANT_FOR, rungs};
 use crate::refusal::Refusal;
 use crate::time::Time;
 use crate::unkillable::Stuck;
@@ -85,6 +85,30 @@ impl Guard {
                 if released { self.finish() } else { self.close_step(Step::Killing) }
             }
             _ => {}
+        }
+    }
+
+    /// Takes note whether there is a container.
+    pub(crate) fn look_for_vacancy(&mut self) {
+        if !self.tasks.0.is_empty() {
+            self.vacant = None;
+        } else if self.vacant.is_none() {
+            self.vacant = Some(self.now);
+        }
+    }
+
+    /// When a guard without a container leaves although no Shutdown has come.
+    pub(crate) fn vacancy_due(&self) -> Option<Time> {
+        let stays = matches!(self.phase, Phase::Open | Phase::Gone(_));
+        self.vacant.filter(|_| stays).map(|since| since + VACANT_FOR)
+    }
+
+    /// A containerd that died between `start` and Create, or between Delete and Shutdown, may never come back to it:
+    /// before 1.7 it asks nothing of a shim whose task it does not find.
+    pub(crate) fn leave_if_vacant(&mut self) {
+        if self.vacancy_due().is_some_and(|due| due <= self.now) {
+            self.reserved.clear();
+            self.close_if_empty();
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Guard {
     pub(crate) tasks: Tasks,
     /// Containers announced by `start` whose Create has not come.
     pub(crate) reserved: BTreeSet<String>,
+    /// Since when there is no container, or the last place was reserved without one.
+    pub(crate) vacant: Option<Time>,
     pub(crate) waiting: BTreeMap<RequestId, Waiting>,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) probing: crate::probe::Probing,
@@ -110,6 +112,7 @@ impl Guard {
             phase: Phase::Open,
             tasks: Tasks::default(),
             reserved: BTreeSet::from([first]),
+            vacant: Some(Time::default()),
             waiting: BTreeMap::new(),
             calls: BTreeMap::new(),
             probing: Default::default(),
@@ -139,6 +142,7 @@ impl Guard {
             Input::RemnantsDied => self.remnants_died(),
             Input::Tick => self.tick(),
         }
+        self.look_for_vacancy();
     }
 
     /// The next thing to be done; `None` when all is said.

@@ -26,6 +26,9 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const FREE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// ... up to this.
 pub const FREE_AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(60);
+/// How long a guard without a container waits for one: containerd gives the connection to a new shim 100 s (pkg/shim
+/// util.go), and Create follows it.
+pub const VACANT_FOR: Duration = Duration::from_secs(120);
 /// How long a forward lives that nobody waits for any more (a pending signal).
 pub const PENDING_SIGNAL: Duration = Duration::from_secs(30);
 

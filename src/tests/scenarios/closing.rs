@@ -46,6 +46,66 @@ fn a_reserved_place_keeps_the_guard() {
     assert!(!world.ledger.quit);
 }
 
+/// containerd was killed between `start` and Create, and what came back does not ask.
+#[test]
+fn a_guard_whose_first_container_never_comes_leaves() {
+    let mut world = World::new(Policy::default());
+    world.run(ms(119_000));
+    assert!(world.ledger.listening);
+    // One more `start` has the same time.
+    world.ask(Op::Join("app".into()));
+    world.run(ms(119_000));
+    assert!(world.ledger.listening);
+    world.run(ms(2_000));
+    assert!(world.ledger.quit);
+    assert_eq!(world.ledger.kills(), 1);
+}
+
+/// The place of a member that never came holds no pod's guard, once the pod is gone; and one that comes late finds it.
+#[test]
+fn a_place_that_nobody_took_keeps_no_guard() {
+    for late in [true, false] {
+        let mut world = World::alone();
+        world.ask(Op::Join("app".into()));
+        world.run(ms(600_000));
+        assert!(world.ledger.listening);
+        if late {
+            world.relayed(create("app"));
+            world.relayed(delete("app"));
+        }
+        world.relayed(sigkill("root"));
+        world.relayed(delete("root"));
+        let shutdown = world.ask(Op::Shutdown);
+        world.run(ms(130_000));
+        assert_eq!(world.answer(shutdown), Some(Answer::Done));
+        assert!(world.ledger.quit);
+    }
+}
+
+/// containerd was killed between Delete and Shutdown, or told that Create had failed when it was gone.
+#[test]
+fn a_guard_that_has_lost_its_last_container_leaves_without_a_shutdown() {
+    let mut world = emptied();
+    world.run(ms(119_000));
+    assert!(world.ledger.listening);
+    world.run(ms(2_000));
+    assert!(world.ledger.quit);
+    let mut world = World::new(Policy::default());
+    world.does("Create", Does::Fail(ms(100)));
+    world.ask(create("root"));
+    world.run(ms(121_000));
+    assert!(world.ledger.quit);
+}
+
+/// The real shim died before the first Create.
+#[test]
+fn a_guard_that_has_lost_its_real_shim_before_the_first_create_leaves() {
+    let mut world = World::new(Policy::default());
+    world.shim_dies();
+    world.run(ms(121_000));
+    assert!(world.ledger.quit);
+}
+
 #[test]
 fn nobody_joins_a_guard_that_is_closing() {
     let mut world = emptied();
