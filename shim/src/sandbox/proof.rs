@@ -307,8 +307,8 @@ mod tests {
         let found = |binary: &str| -> Vec<PathBuf> {
             runsc(Path::new(binary), Some(&path), &ground).into_iter().map(|one| one.path).collect()
         };
-        assert_eq!(found("runsc"), [file.clone()]);
-        assert_eq!(found(&file.to_string_lossy()), [file.clone()]);
+        assert_eq!(found("runsc"), std::slice::from_ref(&file));
+        assert_eq!(found(&file.to_string_lossy()), std::slice::from_ref(&file));
         assert!(found("./runsc").is_empty() && found("other").is_empty());
         fs::set_permissions(&file, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(found("runsc").is_empty(), "anybody may have written it");
