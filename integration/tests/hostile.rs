@@ -316,7 +316,7 @@ fn connections_never_take_the_last_descriptors_and_a_soft_limit_stops_nothing() 
 }
 
 #[test]
-fn a_guard_without_descriptors_claims_nothing_and_its_end_loses_nothing() -> Result<()> {
+fn a_guard_without_descriptors_ends_its_sandbox_and_says_what_it_needs() -> Result<()> {
     let host = host()?;
     let before = Holdings::of(&host);
     let sandbox = subject(&host)?;
@@ -325,15 +325,13 @@ fn a_guard_without_descriptors_claims_nothing_and_its_end_loses_nothing() -> Res
     let open = lowest_free_descriptor(guard);
     limit_descriptors(guard, open, Some(open))?;
     let ctr = host.ctr();
-    let refused = ctr.force_delete_task("subject", Duration::from_secs(8))?;
-    ensure!(!refused.success(), "it claims the end of a sandbox that it cannot see: {refused:?}");
-    ensure!(sandbox.sentry.is_alive(), "who has ended it?");
-    ensure!(host.log().contains("no file descriptors are left"), "it does not say why");
-    let state = ctr.tasks(SOON)?;
-    ensure!(state.iter().any(|task| task.id == "subject" && task.status == "RUNNING"), "{state:?}");
-    // What its own advice comes to where the limit cannot be raised: containerd's `delete` finishes the job.
+    // By the descriptors that it holds of sentry and real shim: it takes none to send a signal.
+    let deleted = ctr.force_delete_task("subject", Duration::from_secs(8))?;
+    println!("deleted: {deleted:?}");
+    ensure!(!sandbox.sentry.is_alive(), "the sentry lives on");
+    eventually(SOON, "it says why", || host.log().contains("no file descriptors are left").then_some(()))?;
+    // Whatever else it cannot do: containerd's `delete` finishes the job.
     guard.signal(rustix::process::Signal::KILL)?;
-    eventually(Duration::from_secs(20), "the sentry is gone", || (!sandbox.sentry.is_alive()).then_some(()))?;
     eventually(Duration::from_secs(20), "forgotten", || ctr.delete_container("subject").ok())?;
     assert_nothing_left(&host, &before, SOON)
 }

@@ -56,6 +56,10 @@ pub struct Record {
     pub guard: Option<Identity>,
     /// The real shim.
     pub real_shim: Option<Identity>,
+    /// The sentry, as it was seen below the guard.
+    pub sentry: Option<Identity>,
+    /// The gofers that were seen there last.
+    pub gofers: Vec<Identity>,
     /// Every container that this sandbox has or had, the root container first.
     pub members: Vec<MemberRecord>,
 }
@@ -121,6 +125,8 @@ impl Record {
         if record.boot_id != boot_id {
             record.guard = None;
             record.real_shim = None;
+            record.sentry = None;
+            record.gofers.clear();
         }
         Some(record)
     }
@@ -170,6 +176,8 @@ impl Record {
         Scope {
             guard: self.guard,
             real_shim: self.real_shim,
+            sentry: self.sentry,
+            gofers: self.gofers.clone(),
             members: self
                 .members
                 .iter()

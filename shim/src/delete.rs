@@ -84,13 +84,12 @@ pub type Finish = fn(&Base, &Target, Instant) -> Answer;
 pub fn run(base: &Base, target: &Target, begun: Instant, finish: Finish) -> Answer {
     let deadline = begun + DELETE_BINARY - MARGIN;
     let (sender, receiver) = mpsc::channel();
-    let (base, wanted) = (base.clone(), target.clone());
-    thread::spawn(move || {
-        let answer = with_worker(&base, &wanted, deadline, |worker, place| {
-            worker.without_lock(place).unwrap_or_else(|| finish(&base, &wanted, deadline))
-        });
-        sender.send(answer)
-    });
+    let (its_base, wanted) = (base.clone(), target.clone());
+    let work = move || sender.send(ended(&its_base, &wanted, deadline, finish));
+    if thread::Builder::new().spawn(work).is_err() {
+        // No thread can be made: late is better than not at all.
+        return ended(base, target, deadline, finish);
+    }
     let left = deadline.saturating_duration_since(Instant::now()) + MARGIN / 2;
     receiver.recv_timeout(left).unwrap_or_else(|_| Answer {
         exit: Exit::killed(0),
@@ -98,6 +97,12 @@ pub fn run(base: &Base, target: &Target, begun: Instant, finish: Finish) -> Answ
             "container {}: its end took too long and goes on, see runsc-guard show",
             target.id
         )),
+    })
+}
+
+fn ended(base: &Base, target: &Target, deadline: Instant, finish: Finish) -> Answer {
+    with_worker(base, target, deadline, |worker, place| {
+        worker.without_lock(place).unwrap_or_else(|| finish(base, target, deadline))
     })
 }
 

@@ -111,6 +111,12 @@ pub fn watch(socket: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixS
     Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
 }
 
+/// Has the runtime tell when this process has exited.
+pub fn watch_death(process: PidFd) -> io::Result<AsyncFd<PidFd>> {
+    // SAFETY: a PidFd owns its descriptor and names the same one until it is dropped, which is after its registration.
+    Ok(unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) }?)
+}
+
 /// Whether this kernel has pidfds (5.3 and later). Without them nothing could be killed with certainty, and
 /// the guard does not start.
 pub fn pidfd_supported() -> bool {

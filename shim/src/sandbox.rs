@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 pub mod cgroup;
+mod cgroup_path;
 mod child;
 mod command_line;
 pub mod control;
@@ -41,6 +42,10 @@ pub struct Scope {
     pub guard: Option<Identity>,
     /// The real shim.
     pub real_shim: Option<Identity>,
+    /// The sandbox's kernel, once it was seen below the guard.
+    pub sentry: Option<Identity>,
+    /// What else runsc has left running there: gofers.
+    pub gofers: Vec<Identity>,
     /// Every container that this sandbox has or had, the root container first.
     pub members: Vec<Member>,
     /// runsc's root folder with the namespace: `/run/containerd/runsc/k8s.io`.

@@ -66,8 +66,6 @@ const LAST_REPORT: Duration = Duration::from_millis(200);
 const FAREWELL: Duration = Duration::from_secs(60);
 /// How long the guard waits for the pod's lock at its end.
 const LEAVING: Duration = Duration::from_millis(20);
-/// Threads that block (steps of the ladder, probes) live this long when idle: the pod's memory is not theirs.
-const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(500);
 
 /// What the driver is told.
 pub(crate) enum Message {
@@ -112,7 +110,6 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .build()
         .context("cannot start the runtime")?;
     let address = params.ttrpc_address.clone();

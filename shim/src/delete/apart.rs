@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use runsc_guard::policy::DELETE_BINARY;
@@ -14,17 +14,21 @@ use crate::cli::Target;
 use crate::place::Base;
 
 /// [`finish`](super::finish) in a process of its own, which outlives this one if need be.
-pub fn apart(_: &Base, target: &Target, deadline: Instant) -> Answer {
+pub fn apart(base: &Base, target: &Target, deadline: Instant) -> Answer {
     let failed = |why: String| Answer {
         exit: Exit::killed(0),
         note: Some(format!("container {}: its sandbox could not be ended: {why}", target.id)),
     };
-    spawn_apart(target, deadline).unwrap_or_else(|error| failed(error.to_string()))
+    match spawn_apart(target) {
+        Ok(child) => hear(child, deadline).unwrap_or_else(|error| failed(error.to_string())),
+        // None can be made, on a node out of pids say: then here.
+        Err(_) => super::finish(base, target, deadline),
+    }
 }
 
-fn spawn_apart(target: &Target, deadline: Instant) -> io::Result<Answer> {
+fn spawn_apart(target: &Target) -> io::Result<Child> {
     let program = std::env::current_exe().ok().filter(|path| path.exists());
-    let mut child = Command::new(program.unwrap_or_else(|| "/proc/self/exe".into()))
+    Command::new(program.unwrap_or_else(|| "/proc/self/exe".into()))
         .args(["-namespace", &target.namespace, "-address", &target.address, "-id", &target.id, "-bundle"])
         .arg(&target.bundle)
         .arg("finish")
@@ -32,7 +36,10 @@ fn spawn_apart(target: &Target, deadline: Instant) -> io::Result<Answer> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .spawn()?;
+        .spawn()
+}
+
+fn hear(mut child: Child, deadline: Instant) -> io::Result<Answer> {
     let left = deadline.saturating_duration_since(Instant::now());
     if let Some(mut stdin) = child.stdin.take() {
         write!(stdin, "{}", left.as_millis())?;

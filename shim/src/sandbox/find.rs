@@ -2,10 +2,15 @@
 //!
 //! While the guard lives, descent proves it: the guard started the real shim and is a child subreaper, so that
 //! all of the sandbox is below it whatever else dies. When the guard is dead its orphans belong to some other
-//! reaper, and [`proof`](super::proof) says which are proved by what; what descends from a proved process is proved as
+//! reaper: then the guard's record proves those that it has seen below it, by their start times, and
+//! [`proof`](super::proof) says which others are proved by what; what descends from a proved process is proved as
 //! well, and what another guard lives above is that guard's, whatever files say.
+//!
+//! A command line may never be told ([`procfs::bounded`]), so that killing does not begin with one: [`at_once`] gives
+//! whom descent and record prove.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
 
 use super::Scope;
 use super::identity::Identity;
@@ -15,28 +20,47 @@ use super::proof::Proof;
 
 /// Children of the kernel's `kthreadd` are no processes.
 const KTHREADD: i32 = 2;
+/// What the kernel calls those that runsc has started of itself and left running: sentry, gofers and execs come of
+/// /proc/self/exe (`specutils.ExePath`), or the sentry of a program of its own.
+const OF_ITSELF: [&str; 2] = ["exe", "gvisor_sentry"];
 
 /// Every living process proved to belong to the sandbox, parents before children. Never the guard, the caller
 /// or the first process of the machine.
 pub fn find(scope: &Scope) -> Vec<Process> {
-    match scope.guard.filter(|guard| guard.pid > 1 && guard.is_alive()) {
-        Some(guard) => below(scope, guard),
-        None => by_command_line(scope),
-    }
+    let stats = match living_guard(scope) {
+        Some(guard) => below(guard),
+        None => by_proof(scope),
+    };
+    describe(scope, stats, |pid| procfs::command_line(pid).unwrap_or_default())
+}
+
+/// Those of them that are proved without a look that could hang. Roles are as far as the kernel tells: what runsc has
+/// started of itself counts as the sentry, and what descends from such a one as its stub.
+pub fn at_once(scope: &Scope) -> Vec<Process> {
+    let stats = match living_guard(scope) {
+        Some(guard) => below(guard),
+        None => {
+            let table = snapshot();
+            let roots = recorded(scope, &table);
+            with_descendants(&table, roots)
+        }
+    };
+    describe(scope, stats, |_| Vec::new())
 }
 
 /// The living descendants of one process, itself not included, whatever they are.
 pub fn descendants(of: Identity) -> Vec<Process> {
-    below(&Scope::default(), of)
+    describe(&Scope::default(), below(of), |_| Vec::new())
 }
 
-fn below(scope: &Scope, root: Identity) -> Vec<Process> {
+fn living_guard(scope: &Scope) -> Option<Identity> {
+    scope.guard.filter(|guard| guard.pid > 1 && guard.is_alive())
+}
+
+fn below(root: Identity) -> Vec<Stat> {
     let stats = descend(root.pid).unwrap_or_else(|| closure(&snapshot(), BTreeSet::from([root.pid])));
     // The root's death in between would make its pid, and with it all this, worthless.
-    if Identity::of(root.pid).ok() != Some(root) {
-        return Vec::new();
-    }
-    describe(scope, stats)
+    if Identity::of(root.pid).ok() == Some(root) { stats } else { Vec::new() }
 }
 
 /// Walks the `children` files: a few reads, however many processes the machine has. None where the kernel has
@@ -63,22 +87,58 @@ fn descend(root: i32) -> Option<Vec<Stat>> {
     Some(found)
 }
 
-fn by_command_line(scope: &Scope) -> Vec<Process> {
+/// Without the guard: from those that its record names, and those that are proved otherwise.
+fn by_proof(scope: &Scope) -> Vec<Stat> {
     let (table, proof) = (snapshot(), Proof::of(scope));
-    let (mut roots, mut guards) = (BTreeSet::new(), BTreeSet::new());
-    for (pid, stat) in table.iter().filter(|(pid, stat)| **pid > 1 && proof.may_hold(stat)) {
-        let argv = procfs::command_line(*pid).unwrap_or_default();
-        if proof.is_another_guard(*pid, &argv) {
-            guards.insert(*pid);
-        } else if proof.holds(stat, &argv) {
-            roots.insert(*pid);
+    let (mut roots, mut guards) = (recorded(scope, &table), BTreeSet::new());
+    // Below these nobody is asked: it is known already whose that is, and stubs are what hangs.
+    let mut known = roots.clone();
+    for (pid, stat) in top_down(&table).into_iter().filter_map(|pid| Some((pid, table.get(&pid)?))) {
+        if known.contains(&pid) || known.contains(&stat.parent) {
+            known.insert(pid);
+            continue;
         }
+        if !proof.may_hold(stat) {
+            continue;
+        }
+        let argv = procfs::command_line(pid).unwrap_or_default();
+        if proof.is_another_guard(pid, &argv) {
+            guards.insert(pid);
+        } else if proof.holds(stat, &argv) {
+            roots.insert(pid);
+        } else if Role::of(&argv, scope, None) != Role::Sentry {
+            continue;
+        }
+        known.insert(pid);
     }
-    let mut stats: Vec<Stat> = roots.iter().filter_map(|pid| table.get(pid).cloned()).collect();
-    stats.extend(closure(&table, roots));
+    let mut stats = with_descendants(&table, roots);
     let guarded: BTreeSet<i32> = closure(&table, guards).iter().map(|stat| stat.identity.pid).collect();
     stats.retain(|stat| !guarded.contains(&stat.identity.pid));
-    describe(scope, stats)
+    stats
+}
+
+/// The living processes that the guard has seen below it.
+fn recorded(scope: &Scope, table: &BTreeMap<i32, Stat>) -> BTreeSet<i32> {
+    let seen = scope.sentry.iter().chain(&scope.gofers);
+    let lives = |one: &&Identity| table.get(&one.pid).is_some_and(|stat| stat.identity == **one);
+    seen.filter(lives).map(|one| one.pid).filter(|pid| *pid > 1).collect()
+}
+
+/// Parents before children.
+fn top_down(table: &BTreeMap<i32, Stat>) -> Vec<i32> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for stat in table.values().filter(|stat| table.contains_key(&stat.parent)) {
+        children.entry(stat.parent).or_default().push(stat.identity.pid);
+    }
+    let is_root = |stat: &&Stat| !table.contains_key(&stat.parent);
+    let mut order: Vec<i32> = table.values().filter(is_root).map(|stat| stat.identity.pid).collect();
+    let mut next = 0;
+    while let Some(pid) = order.get(next) {
+        order.extend(children.remove(pid).unwrap_or_default());
+        next += 1;
+    }
+    order.retain(|pid| *pid > 1);
+    order
 }
 
 /// Every process of the machine but the kernel's own threads.
@@ -102,7 +162,13 @@ fn closure(table: &BTreeMap<i32, Stat>, mut known: BTreeSet<i32>) -> Vec<Stat> {
     }
 }
 
-fn describe(scope: &Scope, stats: Vec<Stat>) -> Vec<Process> {
+fn with_descendants(table: &BTreeMap<i32, Stat>, roots: BTreeSet<i32>) -> Vec<Stat> {
+    let mut stats: Vec<Stat> = roots.iter().filter_map(|pid| table.get(pid).cloned()).collect();
+    stats.extend(closure(table, roots));
+    stats
+}
+
+fn describe(scope: &Scope, stats: Vec<Stat>, argv_of: impl Fn(i32) -> Vec<OsString>) -> Vec<Process> {
     let me = Identity::me().ok();
     let mut roles: BTreeMap<i32, Role> = BTreeMap::new();
     let mut found = Vec::new();
@@ -110,10 +176,18 @@ fn describe(scope: &Scope, stats: Vec<Stat>) -> Vec<Process> {
         if Some(stat.identity) == me || Some(stat.identity) == scope.guard {
             continue;
         }
-        let argv = procfs::command_line(stat.identity.pid).unwrap_or_default();
-        let role = match scope.real_shim {
-            Some(shim) if shim == stat.identity => Role::RealShim,
-            _ => Role::of(&argv, scope, roles.get(&stat.parent)),
+        let parent = roles.get(&stat.parent);
+        let (role, argv) = if scope.real_shim == Some(stat.identity) {
+            (Role::RealShim, argv_of(stat.identity.pid))
+        } else if matches!(parent, Some(Role::Sentry | Role::Stub)) {
+            // Nobody reads the memory of one that runs guest code.
+            (Role::Stub, Vec::new())
+        } else {
+            let argv = argv_of(stat.identity.pid);
+            let told = Role::of(&argv, scope, parent);
+            let of_itself = scope.sentry == Some(stat.identity)
+                || argv.is_empty() && OF_ITSELF.contains(&stat.comm.as_str());
+            (if of_itself { Role::Sentry } else { told }, argv)
         };
         roles.insert(stat.identity.pid, role.clone());
         let Stat { identity, parent, comm, state, .. } = stat;

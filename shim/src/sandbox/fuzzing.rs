@@ -9,7 +9,7 @@ use super::mounts::Mount;
 use super::process::{Role, claims, guards_another, serves};
 use super::procfs::{self, Stat};
 use super::state_file::{self, RunscState};
-use super::{Member, Scope, cgroup};
+use super::{Member, Scope, cgroup, cgroup_path};
 use crate::place;
 
 const ROOT: &str = "/run/containerd/runsc/k8s.io";
@@ -49,8 +49,11 @@ pub fn state_file(data: &[u8]) {
 pub(crate) fn configured(data: &[u8]) {
     let Some(linux) = Linux::in_config(data) else { return };
     if let Some(path) = &linux.cgroups_path {
-        let folders = cgroup::CONTROLLERS.iter().filter_map(|controller| cgroup::v1(controller, path));
-        folders.chain(cgroup::v2(Path::new(CGROUPS), path)).for_each(|folder| assert_below(CGROUPS, &folder));
+        let own = [("cpu,pids".to_owned(), "/a/b".into()), (String::new(), "/a/b".into())];
+        let ids = path.to_string_lossy().into_owned();
+        for id in ids.split([':', '/']) {
+            cgroup_path::folders(path, &own, id).iter().for_each(|folder| assert_below(CGROUPS, folder));
+        }
     }
     assert!(linux.network_namespace().is_none_or(|path| path.is_absolute()));
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::mounts::{self, Mount};
 use super::state_file::{self, RunscState};
-use super::{Member, Scope, cgroup, find};
+use super::{Member, Scope, cgroup, cgroup_path, find, procfs};
 use crate::file;
 
 /// Far beyond any OCI spec (containerd's gRPC limit).
@@ -147,7 +147,7 @@ impl Holdings {
 /// Removes the cgroups of a container that has been deleted, as far as they are empty: where `runsc delete` fails
 /// midway it removes its state all the same, and nobody else knows of them.
 pub fn sweep_cgroups(member: &Member) {
-    for folder in configured_cgroups(member).iter().filter(|folder| is_of(folder, member)) {
+    for folder in configured_cgroups(member, &Scope::default()) {
         // In use means not deleted, and gone is as it should be.
         let _ = fs::remove_dir(folder);
     }
@@ -157,28 +157,26 @@ pub fn sweep_cgroups(member: &Member) {
 /// asked for, or (where no file tells) that the sandbox's processes are in, can be nobody else's if it is named for
 /// this very container.
 fn cgroups_named_for(scope: &Scope, member: &Member, recorded: bool) -> Vec<PathBuf> {
-    let configured = configured_cgroups(member);
-    let inhabited = || {
-        let processes = find::find(scope);
-        processes.iter().flat_map(|process| cgroup::of(process.identity.pid)).collect::<BTreeSet<_>>()
-    };
-    let unknown = configured.is_empty() && !recorded;
-    let folders = if unknown { inhabited() } else { configured.into_iter().collect() };
     // Also what is not there yet: a runsc create that is about to be killed may still be making them.
-    folders.into_iter().filter(|folder| is_of(folder, member)).collect()
+    let asked_for = configured_cgroups(member, scope);
+    if !asked_for.is_empty() || recorded {
+        return asked_for;
+    }
+    let processes = find::at_once(scope);
+    let inhabited: BTreeSet<PathBuf> =
+        processes.iter().flat_map(|process| cgroup::of(process.identity.pid)).collect();
+    inhabited.into_iter().filter(|folder| cgroup_path::is_named_for(folder, &member.id)).collect()
 }
 
-fn is_of(folder: &Path, member: &Member) -> bool {
-    folder.file_name().is_some_and(|name| name == member.id.as_str())
-}
-
-/// In every hierarchy, what config.json asked for.
-fn configured_cgroups(member: &Member) -> Vec<PathBuf> {
+/// In every hierarchy, what config.json asked for and is named for this very container.
+fn configured_cgroups(member: &Member, scope: &Scope) -> Vec<PathBuf> {
     let Some(path) = configured(&member.bundle).and_then(|linux| linux.cgroups_path) else {
         return Vec::new();
     };
-    let v1 = cgroup::CONTROLLERS.iter().filter_map(|controller| cgroup::v1(controller, &path));
-    v1.chain(cgroup::unified().and_then(|mountpoint| cgroup::v2(mountpoint, &path))).collect()
+    // What is no absolute path lies beside or below the cgroups of who ran runsc, as the guard does.
+    let callers = [scope.guard, scope.real_shim].into_iter().flatten().map(|one| one.pid);
+    let own = callers.chain(i32::try_from(std::process::id())).flat_map(procfs::cgroups);
+    cgroup_path::folders(&path, &own.collect::<Vec<_>>(), &member.id)
 }
 
 /// What config.json asks for.

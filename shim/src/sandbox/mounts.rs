@@ -6,11 +6,8 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -19,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MntFlags, umount2};
 
 use super::identity::Identity;
-use super::procfs;
+use super::procfs::{self, bounded};
 
 /// How long a busy mount is tried again before it is detached: the last process's exit takes a moment.
 const BUSY: Duration = Duration::from_millis(200);
@@ -125,6 +122,11 @@ fn unmount(point: &Path, how: MntFlags, deadline: Instant) -> bool {
             }
         }
     });
+    if worker.is_err() && how.contains(MntFlags::MNT_DETACH) {
+        // No thread can be made, and this returns.
+        let _ = umount2(point, how | MntFlags::UMOUNT_NOFOLLOW);
+        return !below(point).iter().any(|mount| mount.point == point);
+    }
     let patience = deadline.saturating_duration_since(Instant::now()) + RETRY;
     match worker.map(|_| result.recv_timeout(patience)) {
         Ok(Ok(Ok(()) | Err(nix::Error::ENOENT))) => true,
@@ -137,23 +139,8 @@ fn unmount(point: &Path, how: MntFlags, deadline: Instant) -> bool {
 /// Who keeps a detached mount alive: by an open file, as working folder or as root.
 pub(super) fn holders(id: u64) -> Vec<Identity> {
     let pids = procfs::all().unwrap_or_default();
-    pids.into_iter().filter(|pid| holds(*pid, id)).filter_map(|pid| Identity::of(pid).ok()).collect()
-}
-
-fn holds(pid: i32, id: u64) -> bool {
-    let dir = procfs::dir(pid);
-    let infos = fs::read_dir(dir.join("fdinfo")).into_iter().flatten().flatten();
-    // Only the links themselves are opened, never the file behind them: that could hang as the umount did.
-    let links = ["cwd", "root"].into_iter().filter_map(|link| {
-        let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(dir.join(link)).ok()?;
-        mount_id(Path::new(&format!("/proc/self/fdinfo/{}", file.as_raw_fd())))
-    });
-    infos.filter_map(|info| mount_id(&info.path())).chain(links).any(|found| found == id)
-}
-
-fn mount_id(fdinfo: &Path) -> Option<u64> {
-    let text = fs::read_to_string(fdinfo).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
+    let holds = |pid: &i32| bounded::mounts_held(*pid).is_ok_and(|held| held.contains(&id));
+    pids.into_iter().filter(holds).filter_map(|pid| Identity::of(pid).ok()).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What /proc tells of one process. Everything read here may vanish between two reads, and `comm` and the
 //! command line are the process's own words: they may hold spaces, parentheses and anything that is no NUL.
+//! What may never come back is read in [`bounded`], and nowhere else.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 use super::identity::Identity;
 
-/// More than any command line of runsc has, and little enough to read for each process of a node.
-const CMDLINE_LIMIT: u64 = 64 * 1024;
+pub mod bounded;
+
+pub use bounded::{command_line, kernel_stack};
 
 /// The fields of `/proc/<pid>/stat` that identify a process and tell whether it can still do anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,23 +130,6 @@ pub(crate) fn started(command: &mut std::process::Command) -> std::process::Chil
     child
 }
 
-/// The command line, one element per argument. Empty for kernel threads, zombies and systrap's stubs. Where
-/// the first thread has ended and with it the process' view of its memory, another thread's is asked.
-pub fn command_line(pid: i32) -> io::Result<Vec<OsString>> {
-    let of_process = argv(&dir(pid))?;
-    if !of_process.is_empty() {
-        return Ok(of_process);
-    }
-    let task = dir(pid).join("task");
-    let threads = numbers(&task)?.into_iter().filter(|thread| *thread != pid);
-    let of_threads = threads.flat_map(|thread| argv(&task.join(thread.to_string())));
-    Ok(of_threads.into_iter().find(|argv| !argv.is_empty()).unwrap_or_default())
-}
-
-fn argv(dir: &Path) -> io::Result<Vec<OsString>> {
-    Ok(arguments(&read_at_most(&dir.join("cmdline"), CMDLINE_LIMIT)?))
-}
-
 /// The arguments in `/proc/<pid>/cmdline`, each of which ends with a NUL; the last one's may be missing.
 pub(crate) fn arguments(cmdline: &[u8]) -> Vec<OsString> {
     let all = cmdline.strip_suffix(&[0]).unwrap_or(cmdline);
@@ -202,12 +187,6 @@ pub fn wait_channel(pid: i32) -> Option<String> {
     let name = read_file(&dir(pid).join("wchan")).ok()?;
     let name = String::from_utf8_lossy(&name).trim().to_owned();
     (!name.is_empty() && name != "0").then_some(name)
-}
-
-/// The kernel's own stack of a process or thread, where readable.
-pub fn kernel_stack(pid: i32) -> Option<String> {
-    let stack = read_file(&dir(pid).join("stack")).ok()?;
-    (!stack.is_empty()).then(|| String::from_utf8_lossy(&stack).into_owned())
 }
 
 /// `/proc/<pid>/cgroup`: for each hierarchy its controllers (empty for v2) and the path in it.

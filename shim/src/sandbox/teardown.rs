@@ -1,6 +1,7 @@
 //! Rungs 2 and 3: ending a sandbox's processes.
 //!
-//! SIGKILL goes out first and the freezer is thawed after: a frozen process then dies with the first
+//! Whom descent and record prove is killed at once, before anybody is asked for a command line, which may never be
+//! told. SIGKILL goes out first and the freezer is thawed after: a frozen process then dies with the first
 //! instruction instead of running guest code for a moment. What is found is looked for again until there is
 //! nothing left to kill, because a shim that lives may start another `runsc` at any time.
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::find::{descendants, find};
+use super::find::{at_once, descendants, find};
 use super::identity::Identity;
 use super::process::{Process, Role};
 use super::remnant::Remnant;
@@ -46,9 +47,13 @@ impl Hunted {
 /// `runsc wait`, whose end tells the real shim how each container ended. Commands that the real shim starts
 /// afterwards, to clean up, are left to it.
 pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Hunted {
-    let mut present: Option<BTreeSet<Identity>> = None;
+    let blow = Blow::at_sandbox(scope);
+    blow.land(deadline);
+    let mut present: BTreeSet<Identity> = blow.found.iter().map(|process| process.identity).collect();
     hunt(scope, deadline, |found| {
-        let present = present.get_or_insert_with(|| found.iter().map(|process| process.identity).collect());
+        if present.is_empty() {
+            present = found.iter().map(|process| process.identity).collect();
+        }
         let dies = |process: &&Process| match &process.role {
             Role::RealShim => false,
             Role::Runsc(subcommand) if subcommand == "wait" => false,
@@ -61,7 +66,48 @@ pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Hunted {
 
 /// Rung 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
 pub fn kill_all(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
+    Blow::at_all(scope).land(deadline);
     hunt(scope, deadline, |found| found.to_vec()).left
+}
+
+/// A first blow: it needs no thread, and no look that could hang stands before it.
+pub struct Blow {
+    /// All that was there.
+    found: Vec<Process>,
+    /// Those that it was meant for.
+    struck: BTreeMap<Identity, Process>,
+    /// Some of them, to wait for.
+    fds: Vec<PidFd>,
+}
+
+impl Blow {
+    /// Rung 2's: sentry, gofers and stubs.
+    pub fn at_sandbox(scope: &Scope) -> Self {
+        Self::at(scope, |process| matches!(process.role, Role::Sentry | Role::Stub))
+    }
+
+    /// Rung 3's: the real shim as well, and whatever it has started.
+    pub fn at_all(scope: &Scope) -> Self {
+        Self::at(scope, |_| true)
+    }
+
+    fn at(scope: &Scope, dies: impl Fn(&Process) -> bool) -> Self {
+        let found = at_once(scope);
+        let doomed = found.iter().filter(|process| dies(process));
+        let struck: BTreeMap<Identity, Process> = doomed.map(|one| (one.identity, one.clone())).collect();
+        let fds = strike_these(&struck);
+        cgroup::thaw(&found, &own_cgroups(scope));
+        Self { found, struck, fds }
+    }
+
+    /// Who of those that it was meant for lives.
+    pub fn left(&self) -> Vec<Remnant> {
+        self.struck.values().filter(|process| process.identity.is_alive()).map(Remnant::of).collect()
+    }
+
+    fn land(&self, deadline: Instant) {
+        wait_all(&self.fds, deadline.min(Instant::now() + ROUND));
+    }
 }
 
 /// Ends what one container's Create began, and only that: its `runsc create`, its gofer, whatever names its
@@ -118,12 +164,7 @@ fn hunt(scope: &Scope, deadline: Instant, mut choose: impl FnMut(&[Process]) -> 
         if struck.is_empty() {
             return Hunted { left: Vec::new(), seen: found };
         }
-        let mut fds: Vec<PidFd> = Vec::new();
-        for fd in real_shim_first(&struck).filter_map(strike) {
-            if fds.len() < WAITED_FOR {
-                fds.push(fd);
-            }
-        }
+        let fds = strike_these(&struck);
         cgroup::kill(&struck.keys().map(|identity| identity.pid).collect(), &own);
         cgroup::thaw(&found, &own);
         wait_all(&fds, deadline.min(Instant::now() + ROUND));
@@ -132,6 +173,17 @@ fn hunt(scope: &Scope, deadline: Instant, mut choose: impl FnMut(&[Process]) -> 
             return Hunted { left: struck.values().map(Remnant::of).collect(), seen: found };
         }
     }
+}
+
+/// Strikes them all; gives as many descriptors as may be kept.
+fn strike_these(struck: &BTreeMap<Identity, Process>) -> Vec<PidFd> {
+    let mut fds: Vec<PidFd> = Vec::new();
+    for fd in real_shim_first(struck).filter_map(strike) {
+        if fds.len() < WAITED_FOR {
+            fds.push(fd);
+        }
+    }
+    fds
 }
 
 fn real_shim_first(struck: &BTreeMap<Identity, Process>) -> impl Iterator<Item = Identity> {

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use runsc_guard::guard::Guard;
 use runsc_guard::io::{
-    Answer, CallId, Event, Input, Lane, Note, Op, Outcome, Output, Publication, RequestId, Sentry, Told,
+    Answer, CallId, Event, Input, Lane, Note, Op, Outcome, Output, Publication, RequestId, Rung, Sentry, Told,
 };
 use runsc_guard::status::Status;
 use runsc_guard::time::Time;
@@ -28,9 +28,11 @@ use super::status::Memory;
 use super::tally::{self, Method, Tally};
 use super::upstream::{Answered, Upstream};
 use super::{Message, decode, effects, encode, status};
+use crate::kernel::PidFd;
 use crate::launch::ServeParams;
 use crate::sandbox::identity::Identity;
-use crate::sandbox::procfs;
+use crate::sandbox::process::Role;
+use crate::sandbox::{find, procfs};
 
 /// Signals that would end a process that does not expect them.
 const SIGNALS: [SignalKind; 5] = [
@@ -81,6 +83,9 @@ pub(super) struct Driver {
     tally: Tally,
     /// The sandbox's sentry, from the first Create that told a pid.
     sentry: Option<Identity>,
+    /// What ends sentry and real shim even when no descriptor is left, opened when there were some.
+    sentry_fd: Option<PidFd>,
+    real_shim_fd: Option<PidFd>,
     reports: UnboundedSender<Message>,
     params: Arc<ServeParams>,
 }
@@ -110,6 +115,8 @@ impl Driver {
             memory: Memory::default(),
             tally: Tally::default(),
             sentry: None,
+            sentry_fd: None,
+            real_shim_fd: real_shim.open().ok(),
             reports,
             params,
         }
@@ -259,9 +266,32 @@ impl Driver {
         }
     }
 
+    /// A pid that is told is a hint. Who is below the guard is the sandbox's, and is written down for whoever must end it
+    /// when descent tells nothing any more.
     fn learn_sentry(&mut self, method: &str, outcome: &Outcome) {
-        if let ("Create", None, Outcome::Done(Told::Pid(pid))) = (method, self.sentry, outcome) {
-            self.sentry = i32::try_from(*pid).ok().and_then(|pid| Identity::of(pid).ok());
+        let ("Create", Outcome::Done(Told::Pid(pid))) = (method, outcome) else { return };
+        let found = find::at_once(&self.keeper.scope());
+        let of_itself = found.iter().filter(|process| process.role == Role::Sentry).map(|one| one.identity);
+        let (told, gofers): (Vec<Identity>, Vec<Identity>) =
+            of_itself.partition(|one| u32::try_from(one.pid) == Ok(*pid));
+        if let (None, Some(sentry)) = (self.sentry, told.first()) {
+            self.sentry = Some(*sentry);
+            self.sentry_fd = sentry.open().ok();
+        }
+        self.keeper.seen(self.sentry, gofers);
+    }
+
+    /// The first blows, by what is held already: they need neither thread nor descriptor, nor any look.
+    fn strike(&self, rung: &Rung) {
+        let doomed = match rung {
+            Rung::KillSandbox => [None, self.sentry_fd.as_ref()],
+            Rung::KillAll => [self.real_shim_fd.as_ref(), self.sentry_fd.as_ref()],
+            _ => [None; 2],
+        };
+        for process in doomed.into_iter().flatten() {
+            if let Err(error) = process.send(Signal::SIGKILL) {
+                log::warn!("guard: SIGKILL: {error}");
+            }
         }
     }
 
@@ -303,6 +333,7 @@ impl Driver {
             Output::Rung(rung, budget) => {
                 self.tally.rung(&rung);
                 self.escalation.rung_begins(&rung, budget, || view(&self.guard, self.start), &self.memory);
+                self.strike(&rung);
                 self.ladder.step(rung, budget, self.keeper.scope());
             }
             Output::StopListening => self.stop_listening(),

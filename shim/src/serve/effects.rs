@@ -10,22 +10,23 @@ use runsc_guard::io::{Heard, Input, Rung, RungDone};
 use runsc_guard::policy::rungs;
 use tokio::sync::mpsc::UnboundedSender;
 
+mod apart;
+
+pub(crate) use apart::await_remnants;
+
 use super::chronicle::Chronicle;
 use super::{Message, encode};
 use crate::config::Config;
-use crate::descriptors;
-use crate::kernel::{PidFd, wait_all};
 use crate::report::Inventory;
 use crate::sandbox::evidence::{ask_for_goroutines, evidence};
 use crate::sandbox::free::{Freedoms, take_from_the_living};
 use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
-use crate::sandbox::identity::Identity;
 use crate::sandbox::process::Process;
 use crate::sandbox::prove::prove;
 use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
-use crate::sandbox::teardown::{await_death, kill_all, kill_create, kill_sandbox};
+use crate::sandbox::teardown::{kill_all, kill_create, kill_sandbox};
 use crate::sandbox::{Scope, find, probe, procfs, stacks};
 
 /// How long rung 3 kills before it looks for what holds up those that live on.
@@ -34,8 +35,6 @@ const PLAINLY: Duration = Duration::from_millis(200);
 const PUT_AWAY: Duration = Duration::from_millis(20);
 /// How long what a Create began is looked at before it is killed.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long one wait for the unkillable lasts before it begins anew.
-const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the sandbox holds and uses, learned before anything is killed.
 struct Known {
@@ -59,22 +58,6 @@ impl Ladder {
         Self { known: Arc::default(), freedoms: config.into(), runsc, chronicle, reports }
     }
 
-    /// Takes one step within `budget`.
-    pub(crate) fn step(&self, rung: Rung, budget: Duration, scope: Scope) {
-        let ladder = self.clone();
-        let deadline = Instant::now() + budget;
-        tokio::task::spawn_blocking(move || {
-            descriptors::wait_for_some();
-            let mut unkillable = Vec::new();
-            let done = ladder.perform(rung, &scope, deadline, &mut unkillable);
-            let _ = ladder.reports.send(Message::Input(Input::Rung(done)));
-            // After the result: their death must not be reported before they are known to live.
-            if !unkillable.is_empty() {
-                let _ = ladder.reports.send(Message::AwaitDeath(await_death(&unkillable)));
-            }
-        });
-    }
-
     fn perform(
         &self,
         rung: Rung,
@@ -84,9 +67,8 @@ impl Ladder {
     ) -> RungDone {
         match rung {
             Rung::Evidence => {
-                let found = find::find(scope);
-                self.learn_from(scope, &found);
-                self.look(scope, &found, deadline);
+                self.learn(scope);
+                self.look(scope, &find::find(scope), deadline);
                 RungDone::Evidence
             }
             Rung::Watch => {
@@ -162,17 +144,12 @@ impl Ladder {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the sandbox holds, as long as runsc's files can tell.
+    /// What the sandbox holds, as long as runsc's files can tell. No look at a process that could hang: killing waits
+    /// for this.
     fn learn(&self, scope: &Scope) {
-        if self.lock().is_none() {
-            self.learn_from(scope, &find::find(scope));
-        }
-    }
-
-    fn learn_from(&self, scope: &Scope, found: &[Process]) {
         self.lock().get_or_insert_with(|| Known {
             holdings: Holdings::of(scope, &scope.members),
-            connections: Connections::of(found),
+            connections: Connections::of(&find::at_once(scope)),
         });
     }
 
@@ -277,7 +254,8 @@ pub(crate) fn probe_sentry(
     timeout: Duration,
     reports: UnboundedSender<Message>,
 ) {
-    tokio::task::spawn_blocking(move || {
+    let again = reports.clone();
+    let asks = move || {
         let heard = match probe::probe(&runsc, &root, &id, timeout).as_ref().map(Option::as_deref) {
             // runsc says so without asking the sandbox.
             Ok(Some("paused")) => Heard::Paused,
@@ -290,13 +268,9 @@ pub(crate) fn probe_sentry(
             }
         };
         let _ = reports.send(Message::Input(Input::Probed(heard)));
-    });
-}
-
-/// Reports when all of these are dead. A thread of its own, because there is no knowing when.
-pub(crate) fn await_remnants(remnants: Vec<(Identity, PidFd)>, reports: UnboundedSender<Message>) {
-    tokio::task::spawn_blocking(move || {
-        while !wait_all(remnants.iter().map(|(_, process)| process), Instant::now() + LONG) {}
-        let _ = reports.send(Message::Input(Input::RemnantsDied));
-    });
+    };
+    if let Err(error) = thread::Builder::new().name("probe".into()).spawn(asks) {
+        log::warn!("the sandbox cannot be asked: {error}");
+        let _ = again.send(Message::Input(Input::Probed(Heard::Answers)));
+    }
 }

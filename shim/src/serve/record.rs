@@ -8,6 +8,7 @@ use runsc_guard::guard::Guard;
 
 use crate::bundle::{self, Record};
 use crate::sandbox::Scope;
+use crate::sandbox::identity::Identity;
 
 /// The record with what was written last.
 pub(crate) struct Keeper {
@@ -23,6 +24,12 @@ impl Keeper {
     /// What to look for when the sandbox must be found.
     pub(crate) fn scope(&self) -> Scope {
         self.record.scope()
+    }
+
+    /// Who of the sandbox was seen below the guard. Written with the next thing that is.
+    pub(crate) fn seen(&mut self, sentry: Option<Identity>, gofers: Vec<Identity>) {
+        self.record.sentry = sentry;
+        self.record.gofers = gofers;
     }
 
     /// Takes over what the guard knows and writes it where it has changed. What cannot be written is logged

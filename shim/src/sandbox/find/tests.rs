@@ -146,7 +146,8 @@ fn what_another_guard_lives_above_is_not_found() {
         let identity = Identity::of(parent.id() as i32).unwrap();
         let child = loop {
             let below = descendants(identity);
-            if below.iter().any(|one| one.argv.first().is_some_and(|name| name == "runsc-sandbox")) {
+            let name = |pid| procfs::command_line(pid).ok().and_then(|argv| argv.into_iter().next());
+            if below.iter().any(|one| name(one.identity.pid).is_some_and(|name| name == "runsc-sandbox")) {
                 break below;
             }
         };

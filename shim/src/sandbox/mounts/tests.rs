@@ -1,5 +1,7 @@
 use nix::mount::{MsFlags, mount};
 
+use std::fs;
+
 use super::*;
 
 /// A folder with a tmpfs on it, taken down with the test. Where mounting is not allowed there is none.

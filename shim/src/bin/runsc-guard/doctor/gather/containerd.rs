@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
-use shim::sandbox::procfs::{self, Stat};
+use shim::sandbox::procfs::{self, Stat, bounded};
 
 use super::super::bounded::{Later, output};
 use super::super::facts::{Containerd, Greeting, Process};
@@ -77,9 +77,7 @@ fn look_at(pid: i32, deadline: Instant) -> Option<Process> {
     let state = Stat::of(pid).ok()?.state;
     let proc = procfs::dir(pid);
     let exe = fs::read_link(proc.join("exe")).ok()?;
-    let environment = fs::read(proc.join("environ")).unwrap_or_default();
-    let path = environment.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(b"PATH="));
-    let path = OsString::from_vec(path.unwrap_or_default().to_vec());
+    let path = bounded::environment(pid, "PATH").unwrap_or_default();
     let status = fs::read_to_string(proc.join("status")).unwrap_or_default();
     let version = version(pid, deadline.min(Instant::now() + VERSION / 2));
     Some(Process {

@@ -1,0 +1,198 @@
+//! Nothing that hangs, and nothing that is missing, stands before a SIGKILL (rule 8): a stub that holds its mmap_lock,
+//! so that nobody can read its command line, this pod's or a neighbour's; no thread to be had; no file descriptor.
+
+use anyhow::{Context as _, Result, ensure};
+use integration::{
+    Access, EventLog, Fuse, Handler, Host, eventually,
+    faults::{self, Sandbox},
+    leaks::{Holdings, assert_gone, assert_nothing_left},
+    process::Process,
+    run,
+};
+use rustix::process::Signal;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// `kill_deadline` of the subject.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// `query_deadline`: containerd asks State before Kill.
+const QUERY: Duration = Duration::from_secs(1);
+/// What the ladder may take.
+const LADDER: Duration = Duration::from_secs(2);
+/// What `delete` may take: then containerd kills it.
+const DELETE: Duration = Duration::from_secs(5);
+/// What `ls` promises, whatever hangs.
+const LISTED: Duration = Duration::from_secs(2);
+/// How much longer it is waited for, to be sure that something is stuck and not late.
+const MARGIN: Duration = Duration::from_secs(2);
+/// Long enough for everything healthy, on a busy machine too.
+const SOON: Duration = Duration::from_secs(30);
+
+fn host() -> Result<Host> {
+    let handler = Handler::guarded("subject").guard("kill_deadline", "\"2s\"").guard("hard_limit", "\"2s\"");
+    Host::builder().handler(handler).start()
+}
+
+/// A container of which a stub holds its mmap_lock, until the server answers.
+fn start_held(host: &Host, id: &str) -> Result<(Arc<Fuse>, Sandbox)> {
+    let fuse = faults::writable_volume(host, Path::new("volumes/v"), Access::WriteThrough)?;
+    let ctr = host.ctr();
+    let volume = faults::writable_volume_flag(fuse.point());
+    let flags = ["--detach", "--null-io", &volume];
+    let args = ctr.run_args(host, &host.handler("subject")?, &flags, id, &faults::uses_file("munmap"));
+    run(&mut ctr.command(&args), b"", SOON)?.ok()?;
+    let sandbox = Sandbox::of(host, id)?;
+    let stub = faults::hold_mmap_lock(&fuse, &sandbox)?;
+    println!("nobody can read the command line of {stub}");
+    Ok((fuse, sandbox))
+}
+
+/// Whether a process is gone, or has been sent SIGKILL: it may have to wait for one of its own that cannot die.
+fn is_struck(process: &Process) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+    let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let pending = |name: &str| {
+        line(name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & 1 << 8 != 0)
+    };
+    // The last thread of the first process of a pid namespace waits for all others there.
+    !process.is_alive() || pending("SigPnd:") || pending("ShdPnd:") || line("Threads:") == Some("1")
+}
+
+fn await_strike(sandbox: &Sandbox, limit: Duration) -> Result<Duration> {
+    let begun = Instant::now();
+    let struck =
+        eventually(limit + MARGIN, "the sentry is sent SIGKILL", || is_struck(&sandbox.sentry).then_some(()));
+    let took = begun.elapsed();
+    println!("SIGKILL after {took:?} of {limit:?}: {struck:?}");
+    struck?;
+    ensure!(took <= limit, "SIGKILL was sent after {took:?}");
+    Ok(took)
+}
+
+/// Once the server answers, all becomes normal by itself.
+fn clear_up(host: &Host, fuse: &Fuse, ids: &[&str], before: &Holdings) -> Result<()> {
+    fuse.answer();
+    for id in ids {
+        eventually(SOON, "the task can be deleted", || {
+            let ctr = host.ctr();
+            let gone = !ctr.tasks(SOON).ok()?.iter().any(|task| task.id == *id);
+            (gone || ctr.force_delete_task(id, SOON).ok()?.success()).then_some(())
+        })?;
+        host.ctr().delete_container(id)?;
+    }
+    fuse.end()?;
+    assert_nothing_left(host, before, SOON)
+}
+
+#[test]
+fn a_held_mmap_lock_holds_up_neither_a_neighbours_delete_nor_the_operator() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let (ctr, handler) = (host.ctr(), host.handler("subject")?);
+    ctr.start(&host, &handler, "neighbour", &["sleep", "1000"])?;
+    let neighbour = Sandbox::of(&host, "neighbour")?;
+    let (fuse, held) = start_held(&host, "held")?;
+
+    let operator = host.parts().guard.with_file_name("runsc-guard");
+    let listed = run(Command::new(operator).args(["--namespace", host.tag(), "ls"]), b"", SOON)?;
+    println!("ls: {:?}\n{}", listed.took, listed.stdout);
+    ensure!(listed.success() && listed.took <= LISTED, "ls: {:?} {}", listed.took, listed.stderr);
+    ensure!(listed.stdout.contains("held") && listed.stdout.contains("neighbour"), "{}", listed.stdout);
+
+    // The neighbour's guard dies: its `delete` ends what is the neighbour's, and that alone.
+    neighbour.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
+    let begun = Instant::now();
+    neighbour.sentry.wait_gone(DELETE)?;
+    println!("the neighbour's sentry is gone after {:?}", begun.elapsed());
+    assert_gone(&host, "neighbour", SOON)?;
+    ensure!(!is_struck(&held.sentry), "another pod's delete has killed the sentry");
+    clear_up(&host, &fuse, &["neighbour", "held"], &before)
+}
+
+#[test]
+fn a_held_mmap_lock_does_not_hold_up_the_guard() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let (fuse, held) = start_held(&host, "held")?;
+    let kill = thread::spawn({
+        let ctr = host.ctr();
+        move || ctr.kill("held", "SIGKILL", SOON)
+    });
+    await_strike(&held, QUERY + DEADLINE + LADDER)?;
+    ensure!(held.guard.as_ref().is_some_and(Process::is_alive), "the guard has died");
+    kill.join().map_err(|_| anyhow::anyhow!("the kill"))??;
+    clear_up(&host, &fuse, &["held"], &before)
+}
+
+#[test]
+fn a_held_mmap_lock_does_not_hold_up_the_delete_of_a_dead_guard() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let (fuse, held) = start_held(&host, "held")?;
+    held.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
+    await_strike(&held, DELETE)?;
+    clear_up(&host, &fuse, &["held"], &before)
+}
+
+/// A cgroup of its own in which nobody can make a thread or a child.
+struct Full(PathBuf);
+
+impl Full {
+    /// Not below the host's own, which is looked at for what the guard has left.
+    fn around(process: &Process) -> Result<Self> {
+        let folder = PathBuf::from(format!("/sys/fs/cgroup/pids/unhindered-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let full = Self(folder);
+        std::fs::write(full.0.join("cgroup.procs"), process.pid.to_string())?;
+        full.limit("0")?;
+        Ok(full)
+    }
+
+    fn limit(&self, most: &str) -> Result<()> {
+        std::fs::write(self.0.join("pids.max"), most).context("pids.max")
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = self.limit("max");
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn without_a_thread_to_be_had_the_sandbox_ends_on_time() -> Result<()> {
+    let host = host()?;
+    let ctr = host.ctr();
+    let before = Holdings::of(&host);
+    let events = EventLog::start(&ctr)?;
+    ctr.start(&host, &host.handler("subject")?, "subject", &["sleep", "1000"])?;
+    let sandbox = Sandbox::of(&host, "subject")?;
+    let guard = sandbox.guard.clone().context("no guard")?;
+    let full = Full::around(&guard)?;
+    sandbox.stop_sentry()?;
+    let kill = thread::spawn({
+        let ctr = host.ctr();
+        move || ctr.kill("subject", "SIGKILL", SOON)
+    });
+    await_strike(&sandbox, QUERY + DEADLINE + LADDER)?;
+    kill.join().map_err(|_| anyhow::anyhow!("the kill"))??;
+    ensure!(guard.is_alive(), "the guard has died");
+    eventually(SOON, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
+    full.limit("max")?;
+    eventually(SOON, "the task is deleted", || {
+        ctr.force_delete_task("subject", SOON).ok()?.success().then_some(())
+    })?;
+    ctr.delete_container("subject")?;
+    assert_nothing_left(&host, &before, SOON)?;
+    guard.wait_gone(SOON)?;
+    drop(full);
+    let exits = events.exits("subject", "subject");
+    ensure!(exits == 1, "{exits} exits were published");
+    Ok(())
+}
