@@ -1,7 +1,7 @@
 //! The `[guard]` table, in the same TOML file that `ConfigPath` names for gVisor.
 //!
 //! gVisor ignores tables that it does not know, and here everything outside `[guard]` is gVisor's, except
-//! that `root` and `binary_name` are read too: the guard must look where the real shim looks. An unknown key
+//! what says where things lie, which is read too (`gvisors`). An unknown key
 //! inside `[guard]` is an error: a deadline that is silently not set is worse than a pod that does not start.
 //! Only `start` and `-info` parse TOML; the guard itself gets the result as JSON and keeps it for life.
 
@@ -17,6 +17,7 @@ use crate::file;
 
 mod annotations;
 mod bounds;
+mod gvisors;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub allow_annotations: bool,
     /// gVisor's `root`, without the namespace.
     pub runsc_root: PathBuf,
+    /// `root` in `[runsc_config]`, which wins and is taken as it stands.
+    pub runsc_flag_root: Option<PathBuf>,
     /// gVisor's `binary_name`.
     pub runsc_binary: String,
 }
@@ -60,8 +63,16 @@ impl Default for Config {
             abort_fuse: true,
             allow_annotations: false,
             runsc_root: "/run/containerd/runsc".into(),
+            runsc_flag_root: None,
             runsc_binary: "runsc".into(),
         }
+    }
+}
+
+impl Config {
+    /// Where runsc works for a namespace of containerd (its `--root`).
+    pub fn runsc_root_of(&self, namespace: &str) -> PathBuf {
+        self.runsc_flag_root.clone().unwrap_or_else(|| self.runsc_root.join(namespace))
     }
 }
 
@@ -143,6 +154,20 @@ pub enum ConfigError {
         /// The key.
         key: String,
     },
+    /// A key of gVisor's by which the guard would look elsewhere than gVisor works.
+    #[error("{}:{line}: {key} = {found}: the guard could not find what gVisor makes; accepted: {accepted}", file.display())]
+    Elsewhere {
+        /// Which file.
+        file: PathBuf,
+        /// Where.
+        line: usize,
+        /// The key, and the table that it is in.
+        key: String,
+        /// What stands there, shortened.
+        found: String,
+        /// What may stand there.
+        accepted: &'static str,
+    },
     /// A value that the guard does not take.
     #[error("{}:{line}: [guard] {key} = {found}: not accepted; accepted: {accepted}", file.display())]
     Value {
@@ -186,11 +211,11 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         file: file.clone(),
     })?;
     let mut config = Config::default();
-    read_gvisors(&mut config, document.get_ref());
+    let source = Source { file, text };
+    gvisors::read(&mut config, &source, document.get_ref())?;
     let Some((name, guard)) = document.get_ref().iter().find(|(key, _)| *key.get_ref() == "guard") else {
         return Ok(config);
     };
-    let source = Source { file, text };
     let Some(table) = guard.get_ref().as_table() else {
         return Err(source.refuse(name.span().start, "guard", guard, Accepted::Table));
     };
@@ -213,20 +238,6 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
             Some((key, value)) => Err(source.refuse(key.span().start, at, value, accepted)),
             None => Err(source.unknown(name.span().start, at)),
         },
-    }
-}
-
-/// gVisor's own keys, tolerantly: if they are wrong, gVisor says so in its own words at Create.
-fn read_gvisors(config: &mut Config, document: &DeTable<'_>) {
-    let text = |name: &str| {
-        let (_, value) = document.iter().find(|(key, _)| *key.get_ref() == name)?;
-        value.get_ref().as_str().filter(|value| !value.is_empty())
-    };
-    if let Some(root) = text("root") {
-        config.runsc_root = root.into();
-    }
-    if let Some(binary) = text("binary_name") {
-        config.runsc_binary = binary.into();
     }
 }
 

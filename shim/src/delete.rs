@@ -147,7 +147,7 @@ fn sandbox(target: &Target) -> String {
     let told = own_word()
         .or_else(|| Record::load(bundle).map(|record| record.sandbox))
         .or_else(|| bundle::recorded_beside(bundle, id))
-        .or_else(|| bundle::sandbox_of(&Config::default().runsc_root.join(namespace), id));
+        .or_else(|| bundle::sandbox_of(&Config::default().runsc_root_of(namespace), id));
     told.filter(|sandbox| place::check_name("id", sandbox).is_ok()).unwrap_or_else(|| id.clone())
 }
 

@@ -125,10 +125,13 @@ fn as_toml(config: &Config) -> String {
         Watchdog::Kill => "kill",
     };
     let mut text = format!(
-        "root = {}\nbinary_name = {}\n[guard]\nshim = {}\nreport_dir = {}\nwatchdog = \"{watchdog}\"\n\
+        "root = {}\nbinary_name = {}\n{}[guard]\nshim = {}\nreport_dir = {}\nwatchdog = \"{watchdog}\"\n\
          release_network = {}\nabort_fuse = {}\nallow_annotations = {}\n",
         quoted(&config.runsc_root.to_string_lossy()),
         quoted(&config.runsc_binary),
+        config.runsc_flag_root.as_ref().map_or_else(String::new, |root| {
+            format!("[runsc_config]\nroot = {}\n", quoted(&root.to_string_lossy()))
+        }),
         quoted(&config.shim),
         quoted(&config.report_dir.to_string_lossy()),
         config.release_network,
@@ -189,7 +192,7 @@ pub fn spec(data: &[u8]) {
     // It becomes part of a path.
     let uid = annotations().and_then(|mut all| all.pod_uid());
     assert!(uid.is_none_or(|uid| !uid.is_empty() && !uid.contains(['/', '.', '\0'])));
-    assert!(root_in_state(data).is_none_or(|root| root.is_absolute()));
+    assert!(root_in_state(data, "ns").is_none_or(|root| root.is_absolute()));
     crate::sandbox::fuzzing::configured(data);
 }
 

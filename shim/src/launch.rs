@@ -70,7 +70,7 @@ pub struct ServeParams {
 impl ServeParams {
     /// runsc's root with the namespace, as the real shim passes it (`--root`).
     pub fn runsc_root(&self) -> PathBuf {
-        self.config.runsc_root.join(&self.namespace)
+        self.config.runsc_root_of(&self.namespace)
     }
 
     /// The record of a sandbox as it is before anything has happened: what the guard begins with.

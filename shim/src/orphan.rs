@@ -57,8 +57,9 @@ pub fn learn(place: &Place, namespace: &str, sandbox: &str, container: &str, bun
     if let Some(told) = told {
         record.runsc_root = told.runsc_root;
     } else if !record.runsc_root.is_absolute() {
-        let root = bundle::state_root(bundle).or_else(|| bundle::state_root(&roots_bundle));
-        record.runsc_root = root.unwrap_or_else(|| Config::default().runsc_root).join(namespace);
+        let told = |bundle: &Path| bundle::state_root(bundle, namespace);
+        let root = told(bundle).or_else(|| told(&roots_bundle));
+        record.runsc_root = root.unwrap_or_else(|| Config::default().runsc_root_of(namespace));
     }
     for found in bundle::sandbox_states(&record.runsc_root, sandbox) {
         let member = record.member_mut(&found.id, &found.bundle);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::config;
+use crate::config::{self, Config};
 use crate::file;
 use crate::sandbox::state_file::RunscState;
 
@@ -93,23 +93,32 @@ impl Annotations {
     }
 }
 
-/// The `root` that the real shim was configured with, from its `state.json`
+/// Where runsc works for that namespace, as the real shim was configured, from its `state.json`
 /// (`pkg/shim/v1/runsc/state.go`); it is the first thing that Create writes.
-pub fn state_root(bundle: &Path) -> Option<PathBuf> {
-    root_in_state(&file::read(&bundle.join("state.json"), MAX_SPEC).ok()?)
+pub fn state_root(bundle: &Path, namespace: &str) -> Option<PathBuf> {
+    root_in_state(&file::read(&bundle.join("state.json"), MAX_SPEC).ok()?, namespace)
 }
 
-pub(crate) fn root_in_state(content: &[u8]) -> Option<PathBuf> {
+pub(crate) fn root_in_state(content: &[u8], namespace: &str) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct State {
         options: Options,
     }
     #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct Options {
+        #[serde(default)]
         root: PathBuf,
+        runsc_config: Option<Flags>,
     }
-    let state: State = serde_json::from_slice(content).ok()?;
-    state.options.root.is_absolute().then_some(state.options.root)
+    #[derive(Deserialize)]
+    struct Flags {
+        root: Option<PathBuf>,
+    }
+    let Options { root, runsc_config } = serde_json::from_slice::<State>(content).ok()?.options;
+    let flag = runsc_config.and_then(|flags| flags.root);
+    let named = Config { runsc_root: root, runsc_flag_root: flag, ..Config::default() };
+    Some(named.runsc_root_of(namespace)).filter(|root| root.is_absolute())
 }
 
 /// The sandbox of container `id`, from the names of runsc's state files.

@@ -143,10 +143,19 @@ fn runscs_own_files_tell_who_belongs_together() {
 #[test]
 fn the_real_shims_state_tells_its_root() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(state_root(dir.path()), None);
+    let root = || state_root(dir.path(), "ns");
+    assert_eq!(root(), None);
     let path = dir.path().join("state.json");
-    fs::write(&path, r#"{"rootfs":"/b/rootfs","options":{"root":"/srv/runsc"}}"#).unwrap();
-    assert_eq!(state_root(dir.path()), Some("/srv/runsc".into()));
-    fs::write(&path, r#"{"rootfs":"/b/rootfs","options":{"root":""}}"#).unwrap();
-    assert_eq!(state_root(dir.path()), None);
+    for (options, expected) in [
+        (r#""root":"/srv/runsc""#, Some("/srv/runsc/ns")),
+        (r#""root":"""#, None),
+        (r#""root":"srv""#, None),
+        (r#""root":"/srv/runsc","runscConfig":null"#, Some("/srv/runsc/ns")),
+        (r#""root":"/srv/runsc","runscConfig":{"platform":"ptrace"}"#, Some("/srv/runsc/ns")),
+        (r#""root":"","runscConfig":{"root":"/srv/other"}"#, Some("/srv/other")),
+        (r#""root":"/srv/runsc","runscConfig":{"root":"other"}"#, None),
+    ] {
+        fs::write(&path, format!(r#"{{"rootfs":"/b/rootfs","options":{{{options}}}}}"#)).unwrap();
+        assert_eq!(root(), expected.map(PathBuf::from), "{options}");
+    }
 }

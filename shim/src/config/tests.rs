@@ -73,6 +73,7 @@ fn every_key() {
         abort_fuse: false,
         allow_annotations: true,
         runsc_root: "/var/run/runsc".into(),
+        runsc_flag_root: None,
         runsc_binary: "runsc-debug".into(),
     };
     let config = read(text).unwrap();
@@ -108,6 +109,53 @@ fn the_defaults_are_within_their_own_bounds() {
 fn gvisors_own_mistakes_are_gvisors_business() {
     let config = read("root = 3\nbinary_name = \"\"\nrunsc_config = \"x\"").unwrap();
     assert_eq!(config, Config::default());
+}
+
+#[test]
+fn where_runsc_works_is_told_by_its_last_flag() {
+    let root = |text: &str| read(text).unwrap().runsc_root_of("ns");
+    assert_eq!(root(""), Path::new("/run/containerd/runsc/ns"));
+    assert_eq!(root("root = \"/a\""), Path::new("/a/ns"));
+    for flag in [
+        "root = \"/a\"\n[runsc_config]\nroot = \"/b\"",
+        "runsc_config.root = \"/b\"",
+        "runsc_config = { \"root\" = \"/b\", debug = \"true\" }",
+        "[Runsc_Config]\nroot = '/b'",
+        "[runsc_config]\n\"root=/b\" = \"\"",
+    ] {
+        let whole = root(flag);
+        assert!(whole == Path::new("/b") || whole == Path::new("/b="), "{flag}: {}", whole.display());
+    }
+    // Other flags than that, which runsc refuses or which lead nowhere.
+    for flag in ["Root", "-root", "debug-log", "shared-root"] {
+        assert_eq!(root(&format!("root = \"/a\"\n[runsc_config]\n{flag} = \"/b\"")), Path::new("/a/ns"));
+    }
+    let capitals = read("ROOT = \"/a\"\nBinary_Name = \"runsc-2\"").unwrap();
+    assert_eq!((capitals.runsc_root, capitals.runsc_binary.as_str()), ("/a".into(), "runsc-2"));
+    let json = serde_json::to_string(&read("runsc_config.root = \"/b\"").unwrap()).unwrap();
+    let again: Config = serde_json::from_str(&json).unwrap();
+    assert_eq!(again.runsc_root_of("ns"), Path::new("/b"));
+}
+
+#[test]
+fn where_the_guard_could_not_find_runscs_files_nothing_starts() {
+    let could_not = |text: &str, line, key: &str, accepted: &str| {
+        let error = refused(text, line);
+        assert!(error.starts_with(&format!("{key} = ")), "{error}");
+        assert!(
+            error.ends_with(&format!("could not find what gVisor makes; accepted: {accepted}")),
+            "{error}"
+        );
+    };
+    let path = "an absolute path";
+    could_not("\nroot = \"run/runsc\"", 2, "root", path);
+    could_not("[runsc_config]\nplatform = \"kvm\"\nroot = \"\"", 3, "[runsc_config] root", path);
+    could_not("runsc_config.root = \"./r\"", 1, "[runsc_config] root", path);
+    could_not("[runsc_config]\nshared-root = \"r\"", 2, "[runsc_config] shared-root", path);
+    could_not("binary_name = \"bin/runsc\"", 1, "binary_name", "a name on PATH, or an absolute path");
+    refused("root = \"/a\"\nROOT = \"/b\"", 1);
+    refused("[runsc_config]\nroot = \"/a\"\n[RUNSC_CONFIG]\nroot = \"/b\"", 1);
+    read("binary_name = \"/opt/runsc\"\nroot = \"/r\"\n[runsc_config]\nshared-root = \"\"").unwrap();
 }
 
 #[test]

@@ -24,7 +24,10 @@ pub(super) const ANNOTATIONS: [&str; 2] = [
 pub(super) fn gvisors() -> String {
     let Config { runsc_root, runsc_binary, .. } = Config::default();
     format!(
-        "`root` (default {runsc_root:?}) and `binary_name` (default {runsc_binary:?}), at the top of the same file: \
-         the guard looks where gVisor's shim looks. All else is gVisor's business, and gVisor says what is wrong with it."
+        "`root` (default {runsc_root:?}) and `binary_name` (default {runsc_binary:?}), at the top of the same file, and \
+         `root` in `[runsc_config]`, which wins and to which no namespace is appended: the guard looks where gVisor's \
+         shim and runsc look. Paths there must be absolute (`shared-root` in `[runsc_config]`, too), since what is \
+         relative begins in another folder under the guard, and no key may stand there a second time in capitals. All \
+         else is gVisor's business, and gVisor says what is wrong with it."
     )
 }
