@@ -189,7 +189,7 @@ fn mounts(host: &Host) -> BTreeSet<PathBuf> {
 }
 
 /// Every hierarchy that is mounted: those of version 1 and the unified one.
-pub(crate) fn hierarchies() -> Vec<PathBuf> {
+pub fn hierarchies() -> Vec<PathBuf> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     table
         .lines()

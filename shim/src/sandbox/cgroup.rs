@@ -68,9 +68,18 @@ pub(super) fn folders((controllers, path): (String, PathBuf)) -> Vec<PathBuf> {
 
 /// The cgroups of a process that can be frozen: of the v1 freezer and of v2.
 pub fn freezable(pid: i32) -> Vec<PathBuf> {
+    with_controller(pid, "freezer")
+}
+
+/// The cgroups of a process that may limit its processor time: of v1's `cpu` and of v2.
+pub(super) fn limiting(pid: i32) -> Vec<PathBuf> {
+    with_controller(pid, "cpu")
+}
+
+fn with_controller(pid: i32, controller: &str) -> Vec<PathBuf> {
     let folder = |(controllers, path): (String, PathBuf)| match controllers.as_str() {
         "" => v2(unified()?, &path),
-        named if named.split(',').any(|one| one == "freezer") => v1("freezer", &path),
+        named if named.split(',').any(|one| one == controller) => v1(controller, &path),
         _ => None,
     };
     procfs::cgroups(pid).into_iter().filter_map(folder).collect()

@@ -1,14 +1,73 @@
-//! Whether a sandbox answers: one bounded `runsc state`.
+//! Whether a sandbox answers: one question to its sentry, and where none comes back in time, what /proc says of that.
+//!
+//! Silence is only what /proc does not explain: a sentry that is stopped, frozen or dead, or one that nothing keeps from
+//! answering. In doubt it is slow.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use runsc_guard::io::Heard;
 use serde::Deserialize;
+use tokio::time::sleep_until;
 
 use super::child::{self, From};
+use super::control::{Control, Unanswered};
+use super::pulse::Pulse;
+use super::state_file;
+
+/// Asks and waits for the answer, in a thread that may block.
+pub fn ask(control: &Control, timeout: Duration) -> Heard {
+    let probe = Probe::begin(control, timeout);
+    let told = control.answers(probe.deadline);
+    if told.is_err() {
+        thread::sleep(probe.deadline.saturating_duration_since(Instant::now()));
+    }
+    probe.end(told)
+}
+
+/// The same in a task, which takes neither a thread nor a program.
+pub async fn hear(control: Control, timeout: Duration) -> Heard {
+    let probe = Probe::begin(&control, timeout);
+    let told = control.is_heard(probe.deadline).await;
+    if told.is_err() {
+        // Whatever went wrong at once: what it means is looked at when the time is over.
+        sleep_until(probe.deadline.into()).await;
+    }
+    probe.end(told)
+}
+
+/// One question, from the look before it to the look after.
+struct Probe<'a> {
+    control: &'a Control,
+    deadline: Instant,
+    before: Option<Pulse>,
+}
+
+impl<'a> Probe<'a> {
+    fn begin(control: &'a Control, timeout: Duration) -> Self {
+        Self { control, deadline: Instant::now() + timeout, before: Pulse::of(control.sentry) }
+    }
+
+    fn end(self, told: Result<(), Unanswered>) -> Heard {
+        let Control { runsc_root, sandbox, sentry } = self.control;
+        let why = match told {
+            // runsc's word: the sentry itself answers all the same, only its tasks do not run.
+            Ok(()) if state_file::is_paused(runsc_root, sandbox) => return Heard::Paused,
+            Ok(()) => return Heard::Answers,
+            Err(why) => why,
+        };
+        let (Some(before), Some(after)) = (self.before, Pulse::of(*sentry)) else { return Heard::Nothing };
+        let asked = matches!(why, Unanswered::Silent);
+        if !asked {
+            log::warn!("the sandbox cannot be asked: {why}");
+        }
+        if after.is_held() || asked && !after.explains(&before) { Heard::Nothing } else { Heard::Slow }
+    }
+}
 
 /// `runsc state` prints a handful of keys.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -19,9 +78,8 @@ struct Answer {
     status: String,
 }
 
-/// What `runsc state` says within `timeout` that this container is: `running`, `paused`, ... It asks the sentry,
-/// so a wedged one gives none; then the command is killed with all that it started. A dead sentry is not asked:
-/// that is `stopped`. An error if the command could not be run, which says nothing of the sentry.
+/// What `runsc state` says within `timeout` that this container is: `running`, `paused`, ... An error if the command
+/// could not be run, which says nothing of the sentry.
 pub fn probe(binary: &Path, runsc_root: &Path, id: &str, timeout: Duration) -> io::Result<Option<String>> {
     let mut root = OsString::from("--root=");
     root.push(runsc_root);
@@ -33,49 +91,4 @@ pub fn probe(binary: &Path, runsc_root: &Path, id: &str, timeout: Duration) -> i
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::PidFd;
-    use crate::sandbox::identity::Identity;
-    use crate::sandbox::stand_in as runsc;
-    use std::fs;
-
-    fn asked(script: &str) -> (Option<String>, Duration) {
-        let (_folder, binary) = runsc(script);
-        let start = Instant::now();
-        (probe(&binary, Path::new("/r/ns"), "c1", Duration::from_millis(700)).unwrap(), start.elapsed())
-    }
-
-    #[test]
-    fn an_answer_is_json_about_the_container() {
-        let (status, _) =
-            asked(r#"test "$*" = "--root=/r/ns state c1" && echo '{"id":"c1","status":"running"}'"#);
-        assert_eq!(status.as_deref(), Some("running"));
-        assert_eq!(asked(r#"echo '{"id":"c2","status":"running"}'"#).0, None);
-        assert_eq!(asked("echo 'loading container: file does not exist' >&2; exit 128").0, None);
-        assert_eq!(asked("").0, None);
-        let absent = Path::new("/nonexistent/runsc");
-        assert!(probe(absent, Path::new("/r"), "c1", Duration::from_secs(1)).is_err());
-    }
-
-    #[test]
-    fn silence_ends_at_the_timeout_with_all_that_was_started() {
-        let folder = tempfile::tempdir().unwrap();
-        let pids = folder.path().join("pids");
-        let (answered, took) = asked(&format!("sleep 61 & echo $! > {}; sleep 62; :", pids.display()));
-        assert!(
-            answered.is_none() && took >= Duration::from_millis(700) && took < Duration::from_secs(3),
-            "{took:?}"
-        );
-        let background = fs::read_to_string(pids).unwrap().trim().parse().unwrap();
-        let dead = |fd: PidFd| fd.wait(Instant::now() + Duration::from_secs(2));
-        let left = Identity::of(background).and_then(|identity| identity.open());
-        assert!(left.is_err() || left.is_ok_and(dead));
-    }
-
-    #[test]
-    fn a_command_that_answers_and_does_not_end_is_ended() {
-        let (answered, took) = asked(r#"echo '{"id":"c1","status":"running"}'; exec >&-; sleep 63; :"#);
-        assert!(answered.is_some() && took < Duration::from_secs(3), "{took:?}");
-    }
-}
+mod tests;

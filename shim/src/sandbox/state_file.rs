@@ -221,6 +221,12 @@ impl CgroupV2 {
     }
 }
 
+/// Whether runsc has noted that this sandbox is paused. A file that is being written says no.
+pub(super) fn is_paused(runsc_root: &Path, sandbox: &str) -> bool {
+    let state = file(runsc_root, sandbox, sandbox, "state").and_then(|path| RunscState::parse(&path));
+    state.is_ok_and(|state| state.id == sandbox && state.status == "paused")
+}
+
 /// The name of one of runsc's files about a container. Ids are checked: they must not leave the folder.
 pub fn file(
     runsc_root: &Path,

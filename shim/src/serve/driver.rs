@@ -30,6 +30,7 @@ use super::upstream::{Answered, Upstream};
 use super::{Message, decode, effects, encode, status};
 use crate::kernel::PidFd;
 use crate::launch::ServeParams;
+use crate::sandbox::control::Control;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::process::Role;
 use crate::sandbox::{find, procfs};
@@ -295,6 +296,12 @@ impl Driver {
         }
     }
 
+    /// Where the sentry is asked, once it is known.
+    fn control(&self) -> Option<Control> {
+        let (runsc_root, sandbox) = (self.params.runsc_root(), self.params.sandbox.clone());
+        self.sentry.map(|sentry| Control { runsc_root, sandbox, sentry })
+    }
+
     /// One input, and everything that follows from it. False when there is nothing more to do, ever.
     fn input(&mut self, input: Input, fresh: Fresh) -> bool {
         self.guard.handle(Time(self.start.elapsed()), input);
@@ -323,13 +330,7 @@ impl Driver {
             }
             Output::Cancel(call) => self.upstream.cancel(call),
             Output::Publish(publication) => self.publish(publication, fresh),
-            Output::Probe(timeout) => effects::probe_sentry(
-                self.params.config.runsc_binary.clone().into(),
-                self.params.runsc_root(),
-                self.params.sandbox.clone(),
-                timeout,
-                self.reports.clone(),
-            ),
+            Output::Probe(timeout) => effects::probe_sentry(self.control(), timeout, self.reports.clone()),
             Output::Rung(rung, budget) => {
                 self.tally.rung(&rung);
                 self.escalation.rung_begins(&rung, budget, || view(&self.guard, self.start), &self.memory);

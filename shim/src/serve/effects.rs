@@ -18,6 +18,7 @@ use super::chronicle::Chronicle;
 use super::{Message, encode};
 use crate::config::Config;
 use crate::report::Inventory;
+use crate::sandbox::control::Control;
 use crate::sandbox::evidence::{ask_for_goroutines, evidence};
 use crate::sandbox::free::{Freedoms, take_from_the_living};
 use crate::sandbox::fuse::Connections;
@@ -246,31 +247,13 @@ fn where_create_hangs(scope: &Scope, container: &str) -> String {
     }
 }
 
-/// Asks the sentry past the real shim, once.
-pub(crate) fn probe_sentry(
-    runsc: PathBuf,
-    root: PathBuf,
-    id: String,
-    timeout: Duration,
-    reports: UnboundedSender<Message>,
-) {
-    let again = reports.clone();
-    let asks = move || {
-        let heard = match probe::probe(&runsc, &root, &id, timeout).as_ref().map(Option::as_deref) {
-            // runsc says so without asking the sandbox.
-            Ok(Some("paused")) => Heard::Paused,
-            Ok(Some(_)) => Heard::Answers,
-            Ok(None) => Heard::Nothing,
-            // Nobody was asked, so nobody failed to answer: only `hard_limit` may judge then.
-            Err(error) => {
-                log::warn!("the sandbox cannot be asked: {}: {error}", runsc.display());
-                Heard::Answers
-            }
+/// Asks the sentry past the real shim, once. One that is not known yet cannot be asked, which says nothing of it.
+pub(crate) fn probe_sentry(control: Option<Control>, timeout: Duration, reports: UnboundedSender<Message>) {
+    tokio::spawn(async move {
+        let heard = match control {
+            Some(control) => probe::hear(control, timeout).await,
+            None => Heard::Slow,
         };
         let _ = reports.send(Message::Input(Input::Probed(heard)));
-    };
-    if let Err(error) = thread::Builder::new().name("probe".into()).spawn(asks) {
-        log::warn!("the sandbox cannot be asked: {error}");
-        let _ = again.send(Message::Input(Input::Probed(Heard::Answers)));
-    }
+    });
 }
