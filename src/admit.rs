@@ -196,11 +196,14 @@ impl Guard {
         self.wait_for_answer(id, Kind::Delete, process.clone(), due);
         let now = self.now;
         let Some(known) = self.tasks.get_mut(&process) else { return };
-        known.delete.get_or_insert(Clock::starting(now));
-        let shared = known.delete_call;
+        known.delete.get_or_insert(Clock::starting(now)).ask_again(now);
+        let (shared, releasing) = (known.delete_call, known.releasing.is_some());
         self.drop_pending(&process);
         if let Some(call) = shared.and_then(|call| self.calls.get_mut(&call)) {
             return call.requests.push(id);
+        }
+        if releasing {
+            return;
         }
         let call = self.forward(id, Kind::Delete, process.clone(), limit + WIRE_SLACK, Lane::Control);
         if let Some(known) = self.tasks.get_mut(&process) {
@@ -265,7 +268,7 @@ impl Guard {
     fn delete_for_end(&mut self, process: &ProcessId) {
         let now = self.now;
         let Some(known) = self.tasks.get_mut(process) else { return };
-        if known.delete_call.is_some() || known.life == Life::Adding {
+        if known.delete_call.is_some() || known.releasing.is_some() || known.life == Life::Adding {
             return;
         }
         known.delete.get_or_insert(Clock::starting(now));

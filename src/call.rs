@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     End,
     /// A signal to what has ended.
     KillEnded,
+    /// Whether the real shim answers anything at all.
+    Greeting,
     /// Forwarded without further thought.
     Plain(Method),
 }
@@ -53,6 +55,7 @@ impl Kind {
             Kind::Delete => "Delete",
             Kind::Shutdown => "Shutdown",
             Kind::End => "delete",
+            Kind::Greeting => "Checkpoint",
             Kind::Plain(method) => method,
         }
     }

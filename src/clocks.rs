@@ -1,21 +1,23 @@
 //! Which deadline passed, and what follows.
 //!
-//! The rules for one container of a pod: its SIGKILL or Delete costs the whole sandbox only if the sentry
-//! does not answer, or the root container is being ended too; otherwise at `hard_limit`. Time that a request
-//! spends behind another container's Create does not count, because Create holds the real shim's one lock
-//! (gVisor pkg/shim/v1/runsc/service.go), unless probes show that the sentry does not answer at all.
+//! The rules for one container of a pod: what is to be protected is a living sibling that nobody has asked to end
+//! (`stake`). Where there is one, a SIGKILL costs the sandbox only if the sentry is silent (`probe`) or the real shim
+//! is mute (`signal`), otherwise at `hard_limit`; a Delete of what has ended costs nobody anything (`release`). Time
+//! that a request spends behind what holds the real shim's locks does not count (gVisor
+//! pkg/shim/v1/runsc/service.go, proc/init.go).
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::admit::name;
-use crate::call::{Call, Kind, Waiting};
+use crate::call::{Kind, Waiting};
 use crate::guard::{Guard, Phase};
 use crate::io::{Answer, ProcessId, RequestId, Why};
 use crate::policy::rungs;
 use crate::probe::Verdict;
 use crate::refusal::Refusal;
-use crate::task::{Clock, Life, Process, SIGKILL};
+use crate::stake::Stake;
+use crate::task::{Clock, Process, SIGKILL, Teardown};
 use crate::time::Time;
 
 /// Which of a process's two clocks.
@@ -42,27 +44,42 @@ impl Guard {
     /// The next moment at which something is due.
     pub(crate) fn first_deadline(&self) -> Option<Time> {
         let answers = self.waiting.values().filter_map(|waiting| waiting.due);
-        let open = matches!(self.phase, Phase::Open);
-        let clocks = self.tasks.processes().filter(|_| open).flat_map(|(id, process)| {
-            let clocks = Deadline::BOTH.map(|which| {
-                let clock = which.of(process)?;
-                let probe = self.probe_due(&id, which, &clock);
-                self.due(&id, which, &clock).into_iter().chain(probe).min()
-            });
-            let lingers = process.lingers.map(|since| since + self.policy.kill_deadline);
-            clocks.into_iter().chain([lingers]).flatten()
-        });
-        let creates = self.tasks.0.values().filter(|task| open && !task.torn_down);
-        let creates = creates.filter_map(|task| task.creating).map(|at| at + self.policy.create_deadline);
         let phase = match &self.phase {
-            Phase::Open => self.watch_due(),
+            Phase::Open => {
+                let open = self.clocks_due().chain(self.steps_due()).chain(self.vacancy_due());
+                return answers.chain(open).min();
+            }
             Phase::Ending(ladder) => ladder.due(),
             Phase::Closing(closing) => closing.due(),
             Phase::Unkillable(_, stuck) => stuck.due(),
             _ => None,
         };
-        let phase = phase.into_iter().chain(self.vacancy_due());
-        answers.chain(clocks).chain(creates).chain(phase).min()
+        answers.chain(phase).chain(self.vacancy_due()).min()
+    }
+
+    /// When the clocks are to be judged, and the questions asked that their judgement needs.
+    fn clocks_due(&self) -> impl Iterator<Item = Time> {
+        self.tasks.processes().flat_map(|(id, process)| {
+            let clocks = Deadline::BOTH.map(|which| {
+                let clock = which.of(process)?;
+                let question = self.question_due(&id, which, &clock);
+                let greeting = self.greeting_due(&id, which, &clock);
+                self.due(&id, which, &clock).into_iter().chain(question).chain(greeting).min()
+            });
+            let lingers = process.lingers.map(|since| since + self.policy.kill_deadline);
+            let signals = process.signals.iter().filter_map(|pending| pending.again).min();
+            clocks.into_iter().chain([lingers, signals, process.releasing]).flatten()
+        })
+    }
+
+    /// When the Creates and the steps that are under way have to be over.
+    fn steps_due(&self) -> impl Iterator<Item = Time> {
+        let creates = self.tasks.0.values().filter_map(|task| match (task.teardown, task.creating) {
+            (Teardown::None, Some(began)) => Some(began + self.policy.create_deadline),
+            (Teardown::Until(limit), _) => Some(limit),
+            _ => None,
+        });
+        creates.chain(self.question_lost_at()).chain(self.watch_due())
     }
 
     pub(crate) fn tick(&mut self) {
@@ -124,6 +141,7 @@ impl Guard {
         let clocks =
             self.tasks.get(process).map(|known| Deadline::BOTH.map(|which| (which, which.of(known))));
         let mut clocks = clocks.into_iter().flatten().filter_map(|(which, clock)| Some((which, clock?)));
+        let alone = kind != Kind::Signal(SIGKILL) && self.stake(process, Deadline::Delete) == Stake::Itself;
         let latest = match (&self.phase, clocks.next()) {
             (Phase::Unkillable(_, stuck), _) => {
                 return Answer::Refused(Refusal::Unkillable { method, id, left: stuck.left.clone() });
@@ -134,24 +152,27 @@ impl Guard {
             (_, None) => return Answer::Refused(Refusal::Late { method, id, waited }),
         };
         Answer::Refused(match latest {
+            Some(latest) if alone => Refusal::Releasing { id, waited, ends_in: latest - self.now },
             Some(latest) => Refusal::Pending { method, id, waited, ends_in: latest - self.now },
+            None if !process.is_init() => Refusal::ExecPending { method, id, waited },
             None => Refusal::PendingForever { method, id, waited },
         })
     }
 
-    /// When a clock ends its sandbox even if everything speaks for sparing it.
+    /// When a clock ends its sandbox even if everything speaks for sparing it; or, of what has ended, settles it.
     pub(crate) fn latest_end(&self, id: &ProcessId, which: Deadline, clock: &Clock) -> Option<Time> {
         let limit = self.limit(which);
-        let unheard = which == Deadline::Kill && !clock.acknowledged && !clock.spared;
-        if self.is_root(id) || (unheard && self.blocking_create(id).is_none()) {
-            return Some(clock.since + limit);
+        match self.stake(id, which) {
+            Stake::Nobody | Stake::Itself => Some(clock.since + limit),
+            Stake::Container => None,
+            Stake::Sibling => {
+                let limit = self.policy.hard_limit?.max(limit);
+                let excused = self
+                    .held_since(id, clock)
+                    .map(|(began, over)| over + limit.saturating_sub(began - clock.since));
+                Some(excused.unwrap_or(clock.since + limit))
+            }
         }
-        let limit = self.policy.hard_limit?.max(limit);
-        let excused = self.blocking_create(id).map(|began| {
-            let over = began + self.policy.create_deadline;
-            over + limit.saturating_sub(began - clock.since)
-        });
-        Some(excused.unwrap_or(clock.since + limit))
     }
 
     /// The configured time of a clock.
@@ -165,54 +186,54 @@ impl Guard {
     /// When a clock has to be judged; `None` while it is excused, waits for something else, or has no end.
     /// Whatever turns `None` into a time is an input, or a deadline of its own.
     fn due(&self, id: &ProcessId, which: Deadline, clock: &Clock) -> Option<Time> {
-        let first = clock.since + self.limit(which);
-        if self.tasks.0.get(&id.container)?.torn_down {
+        if self.is_busy_with(id) {
             return None;
         }
-        if self.is_root(id) {
+        let first = clock.since + self.limit(which);
+        let stake = self.stake(id, which);
+        if self.is_being_created(id) {
             return Some(first);
         }
-        let spared = clock.since + self.policy.hard_limit.unwrap_or_default().max(self.limit(which));
-        let due = match (clock.spared, self.policy.hard_limit) {
-            (true, None) => return None,
-            (true, Some(_)) => spared,
-            (false, _) => first,
-        };
-        let verdict = self.verdict(clock);
-        let waits = verdict == Verdict::Out && self.needs_verdict(id, which, clock);
-        let excused = verdict != Verdict::Silent && self.behind_a_create(id);
-        (self.now < due || !(waits || excused)).then_some(due)
+        match self.verdict(id, which, clock) {
+            _ if !stake.needs_verdict() && clock.spared => {
+                Some(self.others_due().map_or(first, |due| due.max(first)))
+            }
+            _ if !stake.needs_verdict() => Some(first),
+            Verdict::Silent => Some(first),
+            Verdict::Answers if !clock.spared => Some(first),
+            // Until the verdict is in, or the limit that needs none has come.
+            Verdict::Out | Verdict::Answers => {
+                self.mute_at(id, which, clock).into_iter().chain(self.hard_end(id, which, clock)).min()
+            }
+        }
     }
 
-    /// When the Create of another container began that holds the real shim's lock, within its own deadline.
-    fn blocking_create(&self, id: &ProcessId) -> Option<Time> {
-        let others = self.tasks.0.iter().filter(|(container, _)| **container != id.container);
-        let creates = others.filter_map(|(_, task)| task.creating);
-        creates.filter(|began| self.now < *began + self.policy.create_deadline).min()
+    /// When a living sibling pays in spite of everything; none while that is excused.
+    fn hard_end(&self, id: &ProcessId, which: Deadline, clock: &Clock) -> Option<Time> {
+        self.latest_end(id, which, clock).filter(|_| self.held_since(id, clock).is_none())
     }
 
-    pub(crate) fn behind_a_create(&self, id: &ProcessId) -> bool {
-        self.blocking_create(id).is_some()
-    }
-
-    pub(crate) fn root_is_ending(&self) -> bool {
-        self.tasks.0.get(&self.sandbox).is_none_or(|root| {
-            let root = &root.init;
-            root.kill.is_some() || root.delete.is_some() || root.exit.is_some() || root.lingers.is_some()
-        })
+    /// When the SIGKILLs that came last have had their time: those who were spared so far need not be ended sooner.
+    fn others_due(&self) -> Option<Time> {
+        let clocks = self.tasks.processes().filter_map(|(_, process)| process.kill);
+        let fresh = clocks.filter(|clock| !clock.spared).map(|clock| clock.since + self.policy.kill_deadline);
+        fresh.max()
     }
 
     pub(crate) fn judge_if_due(&mut self) {
         if self.now < self.not_before {
             return;
         }
+        self.lose_question_if_due();
         for id in self.tasks.ids() {
+            self.send_again_if_due(&id);
+            self.lose_release_if_due(&id);
             for which in Deadline::BOTH {
                 if !matches!(self.phase, Phase::Open) {
                     return;
                 }
                 let Some(clock) = self.tasks.get(&id).and_then(|process| which.of(process)) else { continue };
-                self.probe_if_due(&id, which, &clock);
+                self.ask_if_due(&id, which, &clock);
                 if self.due(&id, which, &clock).is_some_and(|due| due <= self.now) {
                     self.judge(&id, which, clock);
                 }
@@ -232,50 +253,38 @@ impl Guard {
 
     /// A clock has run out.
     fn judge(&mut self, id: &ProcessId, which: Deadline, clock: Clock) {
+        if self.is_being_created(id) {
+            return self.tear_down_create(&id.container);
+        }
         let why = match which {
             Deadline::Kill => Why::KillWithoutExit { process: id.clone(), acknowledged: clock.acknowledged },
             Deadline::Delete => Why::DeleteStuck(id.clone()),
         };
-        let creating = self.tasks.0.get(&id.container).is_some_and(|task| task.creating.is_some());
-        let exit = self.tasks.get(id).and_then(|process| process.exit);
-        if creating {
-            return self.tear_down_create(&id.container);
+        let stake = self.stake(id, which);
+        if stake == Stake::Itself {
+            return match which {
+                Deadline::Kill => self.has_no_exit(id),
+                Deadline::Delete => self.release_one(id),
+            };
         }
-        if let (Deadline::Delete, false, Some(exit)) = (which, id.is_init(), exit) {
-            // An exec that has ended holds nothing but its output's copy in the real shim: the sandbox of a
-            // healthy container is no price for that.
-            let requests = self.requests_for(id, Kind::Delete);
-            self.forget(id, exit);
-            for request in requests {
-                self.reply(request, Answer::Deleted(exit));
-            }
-            return;
-        }
-        if which == Deadline::Kill && clock.acknowledged && self.never_will_run(id) {
-            return self.has_no_exit(id);
-        }
-        let answers = self.verdict(&clock) == Verdict::Answers;
-        if !answers || !self.needs_verdict(id, which, &clock) {
+        let silent = self.verdict(id, which, &clock) == Verdict::Silent;
+        let over = |due: Option<Time>| due.is_some_and(|due| due <= self.now);
+        let mute = over(self.mute_at(id, which, &clock));
+        if !stake.needs_verdict() || silent || mute || over(self.hard_end(id, which, &clock)) {
             return self.escalate(why, clock.since);
         }
         self.spare(id, which);
     }
 
-    /// A member that was created, and is neither started nor being started: what SIGKILL has destroyed, or what
-    /// went with its root, was nothing that could end.
-    fn never_will_run(&self, id: &ProcessId) -> bool {
-        let added = self.tasks.get(id).is_some_and(|known| known.life == Life::Added);
-        let starting = |call: &Call| call.process == *id && call.kind == Kind::Start;
-        added && !self.is_root(id) && !self.calls.values().any(starting)
-    }
-
-    /// No exit will come of this process: nobody needs to wait for one.
+    /// No exit will come of this process: nobody needs to wait for one, nor for a SIGKILL.
     fn has_no_exit(&mut self, id: &ProcessId) {
         if let Some(known) = self.tasks.get_mut(id) {
             known.kill = None;
         }
-        for waiter in self.requests_for(id, Kind::Wait) {
-            self.reply(waiter, Answer::Refused(Refusal::NotFound(name(id))));
+        for kind in [Kind::Wait, Kind::Signal(SIGKILL)] {
+            for request in self.requests_for(id, kind) {
+                self.reply(request, Answer::Refused(Refusal::NotFound(name(id))));
+            }
         }
     }
 
@@ -287,7 +296,7 @@ impl Guard {
             Deadline::Delete => (&mut process.delete, Kind::Delete),
         };
         if let Some(clock) = clock {
-            clock.spared = true;
+            (clock.spared, clock.asks) = (true, None);
         }
         for kind in [kind, Kind::End] {
             for request in self.requests_for(id, kind) {

@@ -7,11 +7,11 @@ use core::time::Duration;
 
 use crate::call::Kind;
 use crate::guard::{Guard, Phase};
-use crate::io::{Answer, Note, Output, OwnCall, ProcessId, RequestId, Rung, RungDone};
-use crate::policy::{VACANT_FOR, rungs};
+use crate::io::{Answer, Note, Outcome, Output, OwnCall, ProcessId, RequestId, Rung, RungDone};
+use crate::policy::{HOME, VACANT_FOR, rungs};
 use crate::refusal::Refusal;
 use crate::time::Time;
-use crate::unkillable::Stuck;
+use crate::unkillable::{Killing, Stuck, kill_lost};
 
 /// How far the guard is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ enum Step {
 pub(crate) struct Closing {
     began: Time,
     step: Step,
-    /// When the step's budget is spent; killing has none, time alone proves nothing.
+    /// When the step's budget is spent, or it will not come back.
     due: Option<Time>,
     /// What cannot be killed.
     pub(crate) stuck: Option<Stuck>,
@@ -138,7 +138,8 @@ impl Guard {
         let limit = self.policy.shutdown_deadline / 2;
         let due = match step {
             Step::Asked => Some(self.now + limit),
-            Step::Killing => None,
+            // Time alone proves nothing, but that it does not come back must be said.
+            Step::Killing => Some(self.now + rungs::KILL_ALL + rungs::OVERLOAD + HOME),
             Step::Releasing => Some(self.now + rungs::RELEASE + rungs::PROVE),
             Step::Overtime => Some(self.now + rungs::OVERLOAD),
         };
@@ -168,7 +169,7 @@ impl Guard {
         }
         match closing.step {
             Step::Asked => self.close_step(Step::Killing),
-            Step::Killing => {}
+            Step::Killing => self.closing_stuck(kill_lost(), Killing::Lost),
             Step::Releasing => self.close_step(Step::Overtime),
             Step::Overtime => self.closing_rung(RungDone::Released {
                 left: Vec::from(["release did not return in its time".into()]),
@@ -182,14 +183,10 @@ impl Guard {
             (Step::Killing, RungDone::AllKilled { left, .. }) if left.is_empty() => {
                 self.close_step(Step::Releasing);
             }
-            (Step::Killing, RungDone::AllKilled { left, .. }) => {
-                let stuck = self.free(left.clone());
-                if let Phase::Closing(closing) = &mut self.phase {
-                    closing.stuck = Some(stuck);
-                }
-                let refusal = self.cannot_shut_down(left);
-                self.answer_shutdowns(Answer::Refused(refusal));
+            (Step::Killing, RungDone::AllKilled { left, at_ns }) if self.waits_for_kill() => {
+                self.kill_came_back(left, at_ns);
             }
+            (Step::Killing, RungDone::AllKilled { left, .. }) => self.closing_stuck(left, Killing::CameBack),
             (Step::Releasing | Step::Overtime, RungDone::Released { left }) => {
                 let took = self.now - closing.began;
                 if !left.is_empty() {
@@ -198,6 +195,23 @@ impl Guard {
                 self.finish();
             }
             _ => {}
+        }
+    }
+
+    fn closing_stuck(&mut self, left: Vec<String>, killing: Killing) {
+        let stuck = self.free(left.clone(), killing);
+        if let Phase::Closing(closing) = &mut self.phase {
+            (closing.due, closing.stuck) = (None, Some(stuck));
+        }
+        let refusal = self.cannot_shut_down(left);
+        self.answer_shutdowns(Answer::Refused(refusal));
+    }
+
+    /// The real shim ends by itself in milliseconds after it has answered a Shutdown; after an error it does not.
+    pub(crate) fn shutdown_returned(&mut self, outcome: &Outcome) {
+        let asked = matches!(&self.phase, Phase::Closing(closing) if closing.step == Step::Asked);
+        if asked && matches!(outcome, Outcome::Failed { .. }) {
+            self.close_step(Step::Killing);
         }
     }
 

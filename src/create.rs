@@ -8,10 +8,9 @@ use crate::admit::name;
 use crate::call::{Call, Kind};
 use crate::guard::{Guard, Phase, WIRE_SLACK};
 use crate::io::{About, Answer, Lane, Note, Outcome, Output, ProcessId, RequestId, Rung, Told};
-use crate::policy::rungs;
+use crate::policy::{HOME, rungs};
 use crate::refusal::Refusal;
-use crate::task::{Life, Task};
-use crate::time::Time;
+use crate::task::{Clock, Life, Task, Teardown};
 
 impl Guard {
     pub(crate) fn create(
@@ -46,7 +45,7 @@ impl Guard {
 
     pub(crate) fn create_returned(&mut self, call: Call, outcome: Outcome) {
         let Some(task) = self.tasks.0.get_mut(&call.process.container) else { return };
-        if task.torn_down || outcome == Outcome::Lost {
+        if task.teardown != Teardown::None || outcome == Outcome::Lost {
             // Its answer waits for the teardown, which says where it hung; what became of a Create whose
             // connection is lost is not known, so its deadline stays.
             return;
@@ -72,7 +71,7 @@ impl Guard {
     pub(crate) fn create_is_proven(&mut self, container: &str) {
         if let Some(task) = self.tasks.0.get_mut(container)
             && task.init.life == Life::Adding
-            && !task.torn_down
+            && task.teardown == Teardown::None
         {
             task.creating = None;
             task.init.life = Life::Added;
@@ -92,36 +91,44 @@ impl Guard {
         }
     }
 
-    /// Another container's Create is over: what waited behind it has its own time again.
-    fn create_is_over(&mut self, created: &ProcessId, began: Time) {
-        let now = self.now;
-        let others = self.tasks.0.iter_mut().filter(|(container, _)| **container != created.container);
-        for (_, task) in others {
-            for process in core::iter::once(&mut task.init).chain(task.execs.values_mut()) {
-                for clock in [&mut process.kill, &mut process.delete].into_iter().flatten() {
-                    let behind = now - clock.since.max(began);
-                    clock.since = clock.since + behind;
-                }
-            }
-        }
-    }
-
     pub(crate) fn check_creates(&mut self) {
         let limit = self.policy.create_deadline;
-        let stuck = |task: &Task| task.creating.is_some_and(|since| since + limit <= self.now);
-        let stuck = self.tasks.0.iter().filter(|(_, task)| stuck(task));
-        let stuck: Vec<String> = stuck.map(|(container, _)| container.clone()).collect();
-        for container in stuck {
-            self.tear_down_create(&container);
+        let containers: Vec<String> = self.tasks.0.keys().cloned().collect();
+        for container in containers {
+            match self.tasks.0.get(&container).map(|task| (task.teardown, task.creating)) {
+                Some((Teardown::None, Some(began))) if began + limit <= self.now => {
+                    self.tear_down_create(&container);
+                }
+                Some((Teardown::Until(limit), _)) if limit <= self.now => self.lose_teardown(&container),
+                _ => {}
+            }
         }
     }
 
     /// Kills what a Create began; the ladder follows where that is the whole sandbox.
     pub(crate) fn tear_down_create(&mut self, container: &str) {
+        let limit = self.now + rungs::KILL_SANDBOX + rungs::OVERLOAD + HOME;
         let Some(task) = self.tasks.0.get_mut(container) else { return };
-        if !core::mem::replace(&mut task.torn_down, true) {
+        if task.teardown == Teardown::None {
+            task.teardown = Teardown::Until(limit);
             self.rung(Rung::KillCreate(container.into()), rungs::KILL_SANDBOX);
         }
+    }
+
+    /// Its teardown has not come back. Who waits for the Create is told; what it began was to die, so that a SIGKILL's
+    /// clock runs for it.
+    fn lose_teardown(&mut self, container: &str) {
+        let stuck = "its teardown did not come back, so what it began may still be there";
+        if container == self.sandbox {
+            return self.create_killed(container.into(), stuck.into());
+        }
+        let now = self.now;
+        let Some(task) = self.tasks.0.get_mut(container) else { return };
+        task.teardown = Teardown::Lost;
+        let clock = Clock { acknowledged: true, ..Clock::starting(now) };
+        task.init.kill.get_or_insert(clock);
+        self.note(Note::CreateStuck { container: container.into(), stuck: stuck.into() });
+        self.refuse_create(&ProcessId::init(container), stuck);
     }
 
     pub(crate) fn create_killed(&mut self, container: String, stuck: String) {

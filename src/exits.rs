@@ -128,11 +128,12 @@ impl Guard {
 
     /// The exit of a process is known: whoever waits for it is answered, whatever ran for it is over.
     pub(crate) fn ended(&mut self, id: &ProcessId, exit: Exit) {
+        let now = self.now;
         let Some(process) = self.tasks.get_mut(id) else { return };
         if process.exit.is_some() {
             return;
         }
-        process.exit = Some(exit);
+        (process.exit, process.exited) = (Some(exit), Some(now));
         process.kill = None;
         process.lingers = None;
         let end = process.end;

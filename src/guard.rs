@@ -167,6 +167,21 @@ impl Guard {
         }
     }
 
+    /// Whether a step is out whose end is waited for.
+    #[cfg(test)]
+    pub(crate) fn has_a_step_out(&self) -> bool {
+        use crate::task::Teardown;
+        let one = |task: &crate::task::Task| {
+            matches!(task.teardown, Teardown::Until(_)) || task.init.releasing.is_some()
+        };
+        let open = matches!(self.phase, Phase::Open);
+        let asks = matches!(self.probing, crate::probe::Probing::Asking(..));
+        open && (asks || self.tasks.0.values().any(one))
+            || self.waits_for_kill()
+            || matches!(self.phase, Phase::Ending(_))
+            || matches!(&self.phase, Phase::Closing(closing) if closing.stuck.is_none())
+    }
+
     /// Whether a process is in the record that a call could have started.
     #[cfg(test)]
     pub(crate) fn knows(&self, process: &ProcessId, call: Option<CallId>) -> bool {

@@ -195,7 +195,7 @@ pub enum Input {
     Event(Event),
     /// The real shim's process ended.
     RealShimExited,
-    /// A probe (`runsc state` of the root container) ended.
+    /// A question to the sentry ended.
     Probed(Heard),
     /// A step of the ladder ended.
     Rung(RungDone),
@@ -244,6 +244,15 @@ pub enum RungDone {
         container: String,
         /// Where it hung, in words for the operator.
         stuck: String,
+    },
+    /// One container that had ended is released by itself.
+    ReleasedOne {
+        /// The container.
+        container: String,
+        /// What is left, and who holds it.
+        left: Vec<String>,
+        /// When that was seen, in nanoseconds since the epoch.
+        at_ns: u64,
     },
     /// Rungs 4 and 5: released, and what is left all the same.
     Released {
@@ -300,9 +309,10 @@ pub enum Output {
     Cancel(CallId),
     /// Publish the event that has just come in, as it came in or with the guard's exit in its place.
     Publish(Publication),
-    /// Run `runsc state` of the root container, bounded by this time; answered by [`Input::Probed`].
+    /// Ask the sentry, past the real shim, whether it answers within this time, and look at it meanwhile; answered by
+    /// [`Input::Probed`]. Like every step it is given up when it does not come back.
     Probe(Duration),
-    /// Take a step of the ladder within this time; answered by [`Input::Rung`].
+    /// Take a step within this time; answered by [`Input::Rung`], or given up some time after.
     Rung(Rung, Duration),
     /// Unlink the socket: nobody can join any more.
     StopListening,
@@ -328,6 +338,9 @@ pub enum OwnCall {
     },
     /// Delete.
     Delete(ProcessId),
+    /// A request about this container that the real shim answers without a lock and without `runsc`: whether it
+    /// answers anything at all.
+    Greet(String),
     /// Shutdown.
     Shutdown,
 }
@@ -352,6 +365,8 @@ pub enum Rung {
     KillAll,
     /// Kill what one container's Create began.
     KillCreate(String),
+    /// Release one container that has ended or never ran, and only that: the sandbox lives on.
+    ReleaseOne(String),
     /// 4 and 5: release what the sandbox held and prove that nothing is left.
     Release,
     /// 6: take from what cannot be killed what it holds for others, and free it where nobody else is harmed.
@@ -421,6 +436,15 @@ pub enum Note {
         container: String,
         /// Where it hung.
         stuck: String,
+    },
+    /// Delete of a container that had ended had no effect, and it was released by itself; what is left all the same.
+    ReleasedOne {
+        /// Which container.
+        container: String,
+        /// Since when the Delete had been waited for.
+        waited: Duration,
+        /// What is left, and who holds it.
+        left: Vec<String>,
     },
     /// The sandbox has not answered for this long, and nobody wants its end.
     Silent(Duration),

@@ -6,16 +6,18 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::admit::name;
 use crate::call::Kind;
 use crate::guard::{Guard, Phase};
 use crate::io::{Answer, Note, Output, ProcessId, RequestId, Rung, RungDone, Why};
-use crate::policy::rungs;
+use crate::policy::{HOME, rungs};
 use crate::refusal::Refusal;
 use crate::status::Stage;
 use crate::task::Life;
 use crate::time::Time;
+use crate::unkillable::{Killing, kill_lost};
 
 /// Where on the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,17 +95,23 @@ impl Guard {
             Step::All => (Rung::KillAll, (began + rungs::BEFORE_RELEASE - self.now).max(rungs::KILL_ALL)),
             Step::Release => (Rung::Release, rungs::RELEASE + rungs::PROVE),
         };
-        // Rung 3 is over when the processes are dead, or shown to be unkillable: time alone proves nothing.
-        let due = (step != Step::All).then(|| self.now + budget);
+        // Rung 3 is over when the processes are dead, or shown to be unkillable: time alone proves nothing, but that
+        // it does not come back must be said.
+        let patience = if step == Step::All { rungs::OVERLOAD + HOME } else { Duration::ZERO };
+        let due = Some(self.now + budget + patience);
         self.forced |= step != Step::Evidence;
         self.phase = Phase::Ending(Ladder { began, step, due, stuck });
         self.rung(rung, budget);
     }
 
     pub(crate) fn rung_done(&mut self, done: RungDone) {
-        if let RungDone::Freed { left } = done {
-            return self.freed(left);
-        }
+        let done = match done {
+            RungDone::Freed { left } => return self.freed(left),
+            RungDone::ReleasedOne { container, left, at_ns } => {
+                return self.released_one(container, left, at_ns);
+            }
+            done => done,
+        };
         if matches!(self.phase, Phase::Closing(_)) {
             return self.closing_rung(done);
         }
@@ -127,13 +135,11 @@ impl Guard {
                     self.exit_seen_by_ladder();
                 }
             }
-            (Some(Step::All), RungDone::AllKilled { left, at_ns }) if left.is_empty() => {
-                // The real shim is dead, too: what it may have said before comes too late.
-                self.calls.clear();
-                self.establish_exits(at_ns);
-                self.climb(Step::Release);
+            (Some(Step::All), RungDone::AllKilled { left, at_ns }) if left.is_empty() => self.all_dead(at_ns),
+            (Some(Step::All), RungDone::AllKilled { left, .. }) => self.unkillable(left, Killing::CameBack),
+            (None, RungDone::AllKilled { left, at_ns }) if self.waits_for_kill() => {
+                self.kill_came_back(left, at_ns);
             }
-            (Some(Step::All), RungDone::AllKilled { left, .. }) => self.unkillable(left),
             (Some(Step::Release), RungDone::Released { left }) => self.released(left),
             // A release that was given up for lateness comes home: only now is it known what is left.
             (None, RungDone::Released { left }) if matches!(self.phase, Phase::Gone(_)) => {
@@ -145,6 +151,13 @@ impl Guard {
         }
     }
 
+    /// The real shim is dead, too: what it may have said before comes too late.
+    pub(crate) fn all_dead(&mut self, at_ns: u64) {
+        self.calls.clear();
+        self.establish_exits(at_ns);
+        self.climb(Step::Release);
+    }
+
     /// The step's budget is spent.
     pub(crate) fn ladder_tick(&mut self) {
         let Phase::Ending(ladder) = &self.phase else { return };
@@ -154,7 +167,7 @@ impl Guard {
         match ladder.step {
             Step::Evidence => self.climb(Step::Sandbox { dead: false }),
             Step::Sandbox { .. } => self.climb(Step::All),
-            Step::All => {}
+            Step::All => self.unkillable(kill_lost(), Killing::Lost),
             Step::Release => self.released(Vec::from([String::from(
                 "release did not return in its time: a mount or a cgroup may still be there",
             )])),

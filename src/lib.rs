@@ -55,14 +55,17 @@ mod create;
 pub mod exit;
 mod exits;
 pub mod guard;
+mod held;
 pub mod io;
 mod ladder;
 pub mod policy;
 mod probe;
 mod question;
 pub mod refusal;
+mod release;
 mod returned;
 mod signal;
+mod stake;
 pub mod status;
 mod task;
 #[cfg(test)]

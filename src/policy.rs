@@ -18,14 +18,24 @@ pub const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long the real shim's word that a task runs is taken as certain, so that State need not ask it again
 /// (each time it runs a `runsc state`). A change made behind its back must show within 5 s (rule 2).
 pub const CERTAIN_FOR: Duration = Duration::from_secs(4);
-/// Times that a bounded `runsc state` must fail before a sentry counts as not answering.
-pub const PROBES: u32 = 3;
-/// How long one such probe may take, at most; less where the deadline leaves less.
-pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Questions to the sentry that must stay unanswered before it is silent.
+pub const QUESTIONS: u32 = 3;
+/// How long each may take.
+pub const QUESTION: Duration = Duration::from_secs(1);
+/// How long they must have stayed unanswered in all. Silence is a measurement over seconds, never a slow disk.
+pub const SILENCE: Duration = Duration::from_secs(5);
+/// From one question to the next: three with their pauses take no less than [`SILENCE`].
+pub const PACE: Duration = Duration::from_millis(2100);
+/// How long before a deadline that needs a verdict the first question is asked, so that the verdict is in by then.
+pub const VERDICT: Duration = Duration::from_millis(5500);
+/// How long after its own time a step or a question counts as one that will not come back.
+pub const HOME: Duration = Duration::from_secs(2);
 /// How long the guard waits before it tries again to free what it cannot kill; each time twice as long ...
 pub const FREE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// ... up to this.
 pub const FREE_AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(60);
+/// ... and up to this where not even killing them has come back.
+pub const KILL_AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(10 * 60);
 /// How long a guard without a container waits for one: containerd gives the connection to a new shim 100 s (pkg/shim
 /// util.go), and Create follows it.
 pub const VACANT_FOR: Duration = Duration::from_secs(120);
@@ -68,6 +78,8 @@ pub mod rungs {
     pub const OVERLOAD: Duration = Duration::from_secs(6);
     /// Rung 6, one attempt to free what cannot be killed; nobody waits for it.
     pub const FREE: Duration = Duration::from_secs(2);
+    /// One container that has ended, released by itself.
+    pub const RELEASE_ONE: Duration = Duration::from_millis(1000);
     /// Rungs 1 to 5.
     pub const TOTAL: Duration = Duration::from_millis(300 + 700 + 400 + 400 + 200);
 }
@@ -94,9 +106,9 @@ pub struct Policy {
     pub signal_deadline: Duration,
     /// SIGKILL to the exit: escalate.
     pub kill_deadline: Duration,
-    /// One container of a pod whose sandbox answers: escalate after all; `None` is never.
+    /// One container of a pod whose siblings live and were not asked to end: escalate after all; `None` is never.
     pub hard_limit: Option<Duration>,
-    /// Delete: escalate.
+    /// Delete: the container is released by itself; the root container's: escalate.
     pub delete_deadline: Duration,
     /// Shutdown: answered by then.
     pub shutdown_deadline: Duration,
@@ -161,6 +173,13 @@ mod tests {
         assert_eq!(sum, rungs::TOTAL);
         assert_eq!(sum, rungs::BEFORE_RELEASE + rungs::RELEASE + rungs::PROVE);
         assert!(sum <= Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_verdict_is_in_at_the_deadline() {
+        let last_question = PACE * (QUESTIONS - 1) + QUESTION;
+        assert!(SILENCE <= last_question && last_question < VERDICT);
+        assert!(VERDICT < Policy::default().kill_deadline);
     }
 
     #[test]

@@ -136,14 +136,25 @@ impl Guard {
         {
             ask.call = None;
             ask.missed = missed;
+            match outcome {
+                Outcome::Failed { not_found: false } => _ = ask.failing.get_or_insert(call.sent),
+                _ => ask.failing = None,
+            }
         }
+        let failing = self.ask(call.kind, &call.process).and_then(|ask| ask.failing);
         if let Outcome::Done(Told::State { status, pid }) = outcome {
             self.learn_state(&call.process, status, pid, call.sent);
         }
         // An error that the ladder caused says nothing about the process.
         let open = matches!(self.phase, Phase::Open);
         let caused = !open && matches!(outcome, Outcome::Failed { .. });
-        if !missed && !caused {
+        // Nor is one an answer that comes each time: to CRI, State's would mean for ever that no Kill may follow.
+        let limit = self.question_limit(call.kind);
+        let in_vain = failing.is_some_and(|since| self.now >= since + limit) && call.kind != Kind::Stats;
+        if let Some(since) = failing.filter(|_| open) {
+            self.suspect_failing(&call.process, since);
+        }
+        if !missed && !caused && !in_vain {
             return self.relay(call.requests, &outcome);
         }
         for request in call.requests {

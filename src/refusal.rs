@@ -63,6 +63,34 @@ pub enum Refusal {
         /// How long.
         waited: Duration,
     },
+    /// A SIGKILL to an exec'd process has had no effect, and nothing is ever escalated for it alone.
+    #[error(
+        "guard: {method} of {id} has had no effect for {w:?}; the sandbox still answers, so its container is \
+         left alone, and the exec'd process ends with it",
+        w = rounded(.waited)
+    )]
+    ExecPending {
+        /// The method's name.
+        method: &'static str,
+        /// Container/exec.
+        id: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// A Delete of what has ended has had no effect yet; the guard releases it by itself on schedule.
+    #[error(
+        "guard: Delete of {id} has had no effect for {w:?}; unless it still has, the guard releases this \
+         container by itself in {e:?}, and a retry does not delay that",
+        w = rounded(.waited), e = rounded(.ends_in)
+    )]
+    Releasing {
+        /// The container.
+        id: String,
+        /// How long.
+        waited: Duration,
+        /// When the guard acts.
+        ends_in: Duration,
+    },
     /// A Create hung and was torn down.
     #[error(
         "guard: Create of {id} hung for {w:?} and was torn down; it was stuck in: {stuck}",
@@ -123,6 +151,8 @@ impl Refusal {
             Refusal::Late { .. }
             | Refusal::Pending { .. }
             | Refusal::PendingForever { .. }
+            | Refusal::ExecPending { .. }
+            | Refusal::Releasing { .. }
             | Refusal::CreateStuck { .. } => Code::DeadlineExceeded,
             Refusal::NotFound(_) | Refusal::Finished(_) => Code::NotFound,
             Refusal::Ending { .. } | Refusal::Unkillable { .. } | Refusal::Closing(_) => {

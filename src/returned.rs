@@ -6,12 +6,14 @@ use crate::call::{Call, Kind};
 use crate::exit::Exit;
 use crate::guard::{Guard, Phase};
 use crate::io::{Answer, CallId, Outcome, Output, RequestId, Told};
-use crate::task::Life;
+use crate::task::{Life, Process};
 
 impl Guard {
     pub(crate) fn returned(&mut self, id: CallId, outcome: Outcome) {
         // A call that was given up, or whose sandbox is gone, has nobody left.
         let Some(call) = self.calls.remove(&id) else { return };
+        self.has_spoken(id, &call, &outcome);
+        self.call_is_over(&call);
         if self.tasks.get(&call.process).is_some_and(|process| id < process.born) {
             // It speaks of a process that is gone; there is a new one of that name.
             return self.relay(call.requests, &outcome);
@@ -28,8 +30,8 @@ impl Guard {
             Kind::Wait => self.wait_returned(call, outcome),
             Kind::Signal(signal) => self.signal_returned(id, call, signal, outcome),
             Kind::Delete => self.delete_returned(call, outcome),
-            // The real shim ends by itself in milliseconds after it has answered a Shutdown.
-            Kind::Shutdown => {}
+            Kind::Shutdown => self.shutdown_returned(&outcome),
+            Kind::Greeting => {}
             Kind::Plain(method) => {
                 self.may_change(method, &call.process);
                 self.relay(call.requests, &outcome);
@@ -83,6 +85,7 @@ impl Guard {
 
     fn wait_returned(&mut self, call: Call, outcome: Outcome) {
         let lost_alive = matches!(outcome, Outcome::Done(Told::Exit(exit)) if self.is_lost_alive(exit));
+        let (now, limit) = (self.now, self.policy.query_deadline);
         let id = &call.process;
         let Some(process) = self.tasks.get_mut(id) else {
             // An exec that was deleted with its container. After a teardown its exit answers, when published.
@@ -106,6 +109,9 @@ impl Guard {
             }
             Outcome::Lost => {}
             _ if self.forced => {}
+            // Errors and nothing else are no answer: what the guard knows to live has an exit to come.
+            Outcome::Failed { not_found: false }
+                if *process.wait_failing.get_or_insert(now) + limit <= now => {}
             _ => self.relay(self.requests_for(id, Kind::Wait), &outcome),
         }
     }
@@ -115,7 +121,9 @@ impl Guard {
         let forced = self.forced;
         let open = matches!(self.phase, Phase::Open);
         let childless = self.tasks.execs_of(&call.process).is_empty();
-        let must_end = self.root_is_ending();
+        let sent = call.sent;
+        let before = |process: &Process| process.exited.is_none_or(|exited| exited < sent);
+        let ended = self.counts_as_ended(&call.process) && self.tasks.get(&call.process).is_some_and(before);
         // The clock of the root strikes before its call gives up, unless the guard itself ran late.
         let gave_up = gave_up && !self.is_root(&call.process);
         let Some(process) = self.tasks.get_mut(&call.process) else {
@@ -136,8 +144,9 @@ impl Guard {
             }
             Outcome::Failed { not_found: true } if let Some(exit) = known => exit,
             _ => {
-                // After an End nobody asks again: its clock stays, where that costs no living pod.
-                if !(process.end && must_end) {
+                // What ran when it was asked for cannot be deleted, and nothing is under way. What had ended is, at its
+                // deadline.
+                if !ended {
                     process.delete = None;
                 }
                 return self.relay(call.requests, &outcome);

@@ -6,11 +6,13 @@ use core::time::Duration;
 
 use crate::admit::name;
 use crate::call::{Call, Kind};
+use crate::clocks::Deadline;
 use crate::guard::{Guard, Phase};
 use crate::io::{Answer, CallId, Lane, Outcome, OwnCall, ProcessId, RequestId};
-use crate::policy::{PENDING_SIGNAL, rungs};
+use crate::policy::{PENDING_SIGNAL, QUESTION, rungs};
 use crate::refusal::Refusal;
 use crate::task::{Clock, Life, Pending, SIGKILL};
+use crate::time::Time;
 
 /// How long the real shim may think about a signal to what has ended: it need not ask runsc.
 const ENDED_PATIENCE: Duration = Duration::from_millis(500);
@@ -60,12 +62,13 @@ impl Guard {
         if let Some(call) = self.signal_to_share(&process, signal, all) {
             return call.requests.push(id);
         }
+        self.forget_failed(&process, signal, all);
         let now = self.now;
         if let Some(known) = self.tasks.get_mut(&process) {
             known.may_change(now);
         }
         let call = self.forward(id, Kind::Signal(signal), process.clone(), PENDING_SIGNAL, Lane::Own);
-        self.remember_signal(&process, Pending { signal, all, call });
+        self.remember_signal(&process, Pending { signal, all, call, again: None });
     }
 
     /// The same signal on its way already: one SIGKILL is as good as two, and a signal that is pending is
@@ -93,7 +96,7 @@ impl Guard {
         if self.signal_to_share(process, signal, all).is_none() {
             let own = OwnCall::Signal { process: process.clone(), signal, all };
             let call = self.call(Kind::Signal(signal), process.clone(), own, PENDING_SIGNAL);
-            self.remember_signal(process, Pending { signal, all, call });
+            self.remember_signal(process, Pending { signal, all, call, again: None });
         }
     }
 
@@ -101,7 +104,7 @@ impl Guard {
     fn start_kill_clock(&mut self, process: &ProcessId) {
         let now = self.now;
         if let Some(known) = self.tasks.get_mut(process) {
-            known.kill.get_or_insert(Clock::starting(now));
+            known.kill.get_or_insert(Clock::starting(now)).ask_again(now);
         }
         self.drop_pending(process);
     }
@@ -169,12 +172,107 @@ impl Guard {
             if let Some(sent) = self.calls.get_mut(&again) {
                 sent.requests = call.requests;
             }
-            return self.remember_signal(&call.process, Pending { signal, all, call: again });
+            return self.remember_signal(&call.process, Pending { signal, all, call: again, again: None });
         }
         if !open && matches!(outcome, Outcome::Failed { .. }) {
             // The ladder has cut it short; it answers, too.
             return;
         }
+        if signal != SIGKILL && open {
+            return self.other_signal_answered(
+                call,
+                Pending { signal, all, call: id, again: None },
+                &outcome,
+            );
+        }
         self.relay(call.requests, &outcome);
+    }
+
+    /// An error is passed on, unless there was nothing else for longer than a signal may take: to CRI it would mean
+    /// for ever that no SIGKILL may follow. Then the signal is pending, and sent again after a while.
+    fn other_signal_answered(&mut self, call: Call, pending: Pending, outcome: &Outcome) {
+        let (now, limit) = (self.now, self.policy.signal_deadline);
+        let known = self.tasks.get_mut(&call.process).filter(|process| process.exit.is_none());
+        let Some(process) = known else { return self.relay(call.requests, outcome) };
+        match outcome {
+            Outcome::Failed { not_found: false } => {
+                let since = *process.refused.get_or_insert(call.sent);
+                let resent = call.requests.is_empty();
+                if now < since + limit && !resent {
+                    return self.relay(call.requests, outcome);
+                }
+                process.signals.push(Pending { again: Some(now + PENDING_SIGNAL), ..pending });
+                for request in call.requests {
+                    self.reply(request, Answer::Done);
+                }
+            }
+            _ => {
+                process.refused = None;
+                self.relay(call.requests, outcome);
+            }
+        }
+    }
+
+    /// A signal that was answered with an error is sent again by whoever asks for it again.
+    fn forget_failed(&mut self, process: &ProcessId, signal: u32, all: bool) {
+        if let Some(known) = self.tasks.get_mut(process) {
+            let same = |one: &Pending| one.signal == signal && one.all == all && one.again.is_some();
+            known.signals.retain(|one| !same(one));
+        }
+    }
+
+    /// Sends what was answered with errors once more.
+    pub(crate) fn send_again_if_due(&mut self, id: &ProcessId) {
+        let now = self.now;
+        let Some(process) = self.tasks.get_mut(id) else { return };
+        let due = |pending: &mut Pending| pending.again.is_some_and(|again| again <= now);
+        let due: Vec<Pending> = process.signals.extract_if(.., due).collect();
+        for Pending { signal, all, .. } in due {
+            let own = OwnCall::Signal { process: id.clone(), signal, all };
+            let call = self.call(Kind::Signal(signal), id.clone(), own, PENDING_SIGNAL);
+            self.remember_signal(id, Pending { signal, all, call, again: None });
+        }
+    }
+
+    /// A SIGKILL that is not acknowledged may wait behind a lock of the real shim's. Whether that answers anything at
+    /// all shows a request that takes none.
+    pub(crate) fn greet_if_due(&mut self, id: &ProcessId, which: Deadline, clock: &Clock) {
+        if self.greeting_due(id, which, clock).is_none_or(|due| due > self.now) {
+            return;
+        }
+        let container = ProcessId::init(&id.container);
+        let own = OwnCall::Greet(id.container.clone());
+        let call = self.call(Kind::Greeting, container, own, QUESTION);
+        if let Some(task) = self.tasks.0.get_mut(&id.container) {
+            task.greeting = Some(call);
+        }
+    }
+
+    /// When that is to be asked: with the sentry, and again where nothing was heard since.
+    pub(crate) fn greeting_due(&self, id: &ProcessId, which: Deadline, clock: &Clock) -> Option<Time> {
+        let task = self.tasks.0.get(&id.container)?;
+        let unheard = which == Deadline::Kill && !clock.acknowledged && self.stake(id, which).needs_verdict();
+        let from = self.asked_from(which, clock);
+        (unheard && task.greeting.is_none() && task.spoke < from).then_some(from)
+    }
+
+    /// When the real shim will have answered nothing at all about a container for as long as a SIGKILL may take.
+    pub(crate) fn mute_at(&self, id: &ProcessId, which: Deadline, clock: &Clock) -> Option<Time> {
+        let task = self.tasks.0.get(&id.container)?;
+        let unheard = which == Deadline::Kill && !clock.acknowledged;
+        let greeted = self.calls.get(&task.greeting.filter(|_| unheard)?)?;
+        Some((clock.since.max(task.spoke) + self.policy.kill_deadline).max(greeted.sent + QUESTION))
+    }
+
+    /// The real shim has answered something, or a connection to it was lost.
+    pub(crate) fn has_spoken(&mut self, id: CallId, call: &Call, outcome: &Outcome) {
+        let now = self.now;
+        let Some(task) = self.tasks.0.get_mut(&call.process.container) else { return };
+        if *outcome != Outcome::Lost {
+            task.spoke = now;
+        }
+        if task.greeting == Some(id) {
+            task.greeting = None;
+        }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Ask {
     pub(crate) sent: Time,
     /// The last call that came back had missed its time.
     pub(crate) missed: bool,
+    /// Since when it has been answered with nothing but errors.
+    pub(crate) failing: Option<Time>,
 }
 
 impl Ask {
@@ -45,6 +47,8 @@ pub(crate) struct Pending {
     pub(crate) signal: u32,
     pub(crate) all: bool,
     pub(crate) call: CallId,
+    /// It was answered with errors, and is sent again then.
+    pub(crate) again: Option<Time>,
 }
 
 /// A deadline that runs until an effect is there: the exit after SIGKILL, or the end of a Delete.
@@ -54,13 +58,22 @@ pub(crate) struct Clock {
     pub(crate) since: Time,
     /// The real shim answered the request, be it with an error.
     pub(crate) acknowledged: bool,
-    /// The deadline has passed and the sandbox was left alone: only `hard_limit` is left.
+    /// The deadline has passed and the sandbox was left alone, until the sentry is silent or `hard_limit`.
     pub(crate) spared: bool,
+    /// Spared, and asked for again since: from then on the sentry is asked again.
+    pub(crate) asks: Option<Time>,
 }
 
 impl Clock {
     pub(crate) fn starting(now: Time) -> Self {
-        Self { since: now, acknowledged: false, spared: false }
+        Self { since: now, acknowledged: false, spared: false, asks: None }
+    }
+
+    /// The effect is asked for again: once spared, what was heard of the sentry is out of date.
+    pub(crate) fn ask_again(&mut self, now: Time) {
+        if self.spared {
+            self.asks = Some(now);
+        }
     }
 }
 
@@ -95,15 +108,23 @@ pub(crate) struct Process {
     /// The last status that the real shim reported, for pause and resume.
     pub(crate) status: Status,
     pub(crate) exit: Option<Exit>,
+    /// When that became known.
+    pub(crate) exited: Option<Time>,
     /// Who has published its exit.
     pub(crate) published: Option<Voice>,
     pub(crate) wait_call: Option<CallId>,
+    /// Since when Wait has been answered with nothing but errors.
+    pub(crate) wait_failing: Option<Time>,
     pub(crate) state: Ask,
     pub(crate) signals: Vec<Pending>,
+    /// Since when signals other than SIGKILL have been answered with nothing but errors.
+    pub(crate) refused: Option<Time>,
     pub(crate) kill: Option<Clock>,
     pub(crate) delete: Option<Clock>,
     pub(crate) delete_call: Option<CallId>,
-    /// The real shim has deleted it, and nobody has heard of that.
+    /// The guard is releasing it by itself, and by then that has come back.
+    pub(crate) releasing: Option<Time>,
+    /// It is deleted or released, and nobody has heard of that.
     pub(crate) deleted: bool,
     /// When the real shim first called it stopped without an exit being known.
     pub(crate) lingers: Option<Time>,
@@ -126,13 +147,17 @@ impl Process {
             pid: 0,
             status: Status::Created,
             exit: None,
+            exited: None,
             published: None,
             wait_call: None,
+            wait_failing: None,
             state: Ask::default(),
             signals: Vec::new(),
+            refused: None,
             kill: None,
             delete: None,
             delete_call: None,
+            releasing: None,
             deleted: false,
             lingers: None,
             end: false,
@@ -172,6 +197,17 @@ impl Process {
     }
 }
 
+/// Whether what a Create began is being killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Teardown {
+    /// No.
+    None,
+    /// Yes, and by then that has come back.
+    Until(Time),
+    /// It has not.
+    Lost,
+}
+
 /// A container.
 #[derive(Debug)]
 pub(crate) struct Task {
@@ -181,8 +217,12 @@ pub(crate) struct Task {
     pub(crate) pids: Ask,
     /// When its Create was sent, while that is under way.
     pub(crate) creating: Option<Time>,
-    /// What its Create began is being killed.
-    pub(crate) torn_down: bool,
+    /// Whether what its Create began is being killed.
+    pub(crate) teardown: Teardown,
+    /// When the real shim last answered anything about it.
+    pub(crate) spoke: Time,
+    /// The greeting that it has not answered.
+    pub(crate) greeting: Option<CallId>,
 }
 
 impl Task {
@@ -193,7 +233,9 @@ impl Task {
             stats: Ask::default(),
             pids: Ask::default(),
             creating: Some(now),
-            torn_down: false,
+            teardown: Teardown::None,
+            spoke: now,
+            greeting: None,
         }
     }
 

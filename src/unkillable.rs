@@ -10,7 +10,7 @@ use crate::admit::name;
 use crate::call::Kind;
 use crate::guard::{Guard, Phase};
 use crate::io::{Answer, Note, ProcessId, RequestId, Rung};
-use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, rungs};
+use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, HOME, KILL_AGAIN_AFTER_AT_MOST, rungs};
 use crate::refusal::Refusal;
 use crate::time::Time;
 
@@ -19,10 +19,27 @@ use crate::time::Time;
 pub(crate) struct Stuck {
     /// Words for each process.
     pub(crate) left: Vec<String>,
-    /// When the next attempt to free it is due; none while one is under way.
+    /// When the next attempt is due, or the one under way counts as one that does not come back.
     due: Option<Time>,
     /// How long to wait after that one.
     pause: Duration,
+    /// An attempt to free it is under way.
+    freeing: bool,
+    killing: Killing,
+}
+
+/// Whether it is known what rung 3 has killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Killing {
+    /// Yes: the death of what is left will be told.
+    CameBack,
+    /// No: it is taken again, and again.
+    Lost,
+}
+
+/// What is said where rung 3 does not come back.
+pub(crate) fn kill_lost() -> Vec<String> {
+    Vec::from(["the sandbox: killing it has not come back, so that nobody knows what is left".into()])
 }
 
 impl Stuck {
@@ -50,10 +67,10 @@ impl Guard {
     }
 
     /// Rung 3 could not kill these.
-    pub(crate) fn unkillable(&mut self, left: Vec<String>) {
+    pub(crate) fn unkillable(&mut self, left: Vec<String>, killing: Killing) {
         let Phase::Ending(ladder) = &self.phase else { return };
         let ladder = ladder.clone();
-        let stuck = self.free(left.clone());
+        let stuck = self.free(left.clone(), killing);
         self.phase = Phase::Unkillable(ladder, stuck);
         let waiting = self.waiting.iter().filter(|(_, waiting)| waiting.kind != Kind::Wait);
         let waiting: Vec<(RequestId, Kind, ProcessId)> =
@@ -68,10 +85,14 @@ impl Guard {
     }
 
     /// The first attempt.
-    pub(crate) fn free(&mut self, left: Vec<String>) -> Stuck {
+    pub(crate) fn free(&mut self, left: Vec<String>, killing: Killing) -> Stuck {
         self.note(Note::Unkillable(left.clone()));
         self.rung(Rung::Free, rungs::FREE);
-        Stuck { left, due: None, pause: FREE_AGAIN_AFTER }
+        let first = match killing {
+            Killing::CameBack => rungs::FREE + HOME,
+            Killing::Lost => FREE_AGAIN_AFTER,
+        };
+        Stuck { left, due: Some(self.now + first), pause: FREE_AGAIN_AFTER, freeing: true, killing }
     }
 
     /// An attempt is over. What has become free dies by itself, and that is an input of its own.
@@ -81,8 +102,11 @@ impl Guard {
         if !left.is_empty() {
             stuck.left = left;
         }
-        stuck.due = Some(now + stuck.pause);
-        stuck.pause = (stuck.pause * 2).min(FREE_AGAIN_AFTER_AT_MOST);
+        stuck.freeing = false;
+        if stuck.killing == Killing::CameBack {
+            stuck.due = Some(now + stuck.pause);
+            stuck.pause = (stuck.pause * 2).min(FREE_AGAIN_AFTER_AT_MOST);
+        }
     }
 
     /// The next attempt, when it is due.
@@ -91,7 +115,42 @@ impl Guard {
         let Some(stuck) = self.stuck_mut().filter(|stuck| stuck.due.is_some_and(|due| due <= now)) else {
             return;
         };
-        stuck.due = None;
-        self.rung(Rung::Free, rungs::FREE);
+        match (stuck.killing, stuck.freeing) {
+            // What hangs is not joined by more of its kind often.
+            (Killing::Lost, _) => {
+                stuck.pause = (stuck.pause * 2).min(KILL_AGAIN_AFTER_AT_MOST);
+                stuck.due = Some(now + stuck.pause);
+                self.rung(Rung::KillAll, rungs::KILL_ALL);
+            }
+            (Killing::CameBack, true) => {
+                stuck.due = None;
+                stuck.left.push("freeing it has not come back either: what looks at it hangs".into());
+            }
+            (Killing::CameBack, false) => {
+                (stuck.due, stuck.freeing) = (Some(now + rungs::FREE + HOME), true);
+                self.rung(Rung::Free, rungs::FREE);
+            }
+        }
+    }
+
+    /// Whether a rung 3 that was given up may still come back.
+    pub(crate) fn waits_for_kill(&self) -> bool {
+        self.stuck().is_some_and(|stuck| stuck.killing == Killing::Lost)
+    }
+
+    /// Rung 3 has come back after all. What it could not kill is waited for, as ever.
+    pub(crate) fn kill_came_back(&mut self, left: Vec<String>, at_ns: u64) {
+        let now = self.now;
+        let ladder = match &self.phase {
+            Phase::Unkillable(ladder, _) if left.is_empty() => Some(ladder.clone()),
+            _ => None,
+        };
+        if let Some(ladder) = ladder {
+            self.phase = Phase::Ending(ladder);
+            return self.all_dead(at_ns);
+        }
+        let Some(stuck) = self.stuck_mut() else { return };
+        (stuck.left, stuck.killing, stuck.pause) = (left, Killing::CameBack, FREE_AGAIN_AFTER);
+        stuck.due = Some(now + FREE_AGAIN_AFTER);
     }
 }

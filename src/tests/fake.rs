@@ -8,7 +8,7 @@ use std::vec::Vec;
 use crate::exit::Exit;
 use crate::io::{CallId, Event, Input, Op, Outcome, ProcessId, Status, Told};
 use crate::task::SIGKILL;
-use crate::tests::kernel::Step;
+use crate::tests::kernel::{Hears, Step};
 use crate::tests::ledger::Sent;
 use crate::time::Time;
 
@@ -52,10 +52,8 @@ pub(crate) struct Fakes {
     pub(crate) free_works: bool,
     /// What Release cannot remove.
     pub(crate) residue: Vec<String>,
-    /// How long a probe takes that is answered; `None` where the sentry does not answer.
-    pub(crate) probe: Option<Duration>,
-    /// Whether it says that it was paused.
-    pub(crate) paused: bool,
+    /// How it takes a question.
+    pub(crate) sentry: Hears,
     /// Whether the real shim reports the exits of a killed sandbox.
     pub(crate) reports: bool,
     /// Whether it is seen that it cannot.
@@ -82,8 +80,7 @@ impl Fakes {
             unkillable: Vec::new(),
             free_works: false,
             residue: Vec::new(),
-            probe: Some(ms(20)),
-            paused: false,
+            sentry: Hears::Answers(ms(20)),
             reports: true,
             mute: false,
             processes: BTreeMap::new(),
@@ -103,7 +100,11 @@ impl Fakes {
         if self.shim_dead {
             return Vec::from([(ms(1), Input::Returned(call, Outcome::Lost))]);
         }
-        if self.lock.is_some() && !matches!(sent.op, Op::Wait(_)) {
+        let greeting = matches!(sent.op, Op::Checkpoint(_));
+        if greeting && !self.script.contains_key("Checkpoint") {
+            return fail(call, ms(1));
+        }
+        if self.lock.is_some() && !greeting && !matches!(sent.op, Op::Wait(_)) {
             self.behind.push((call, sent.clone()));
             return Vec::new();
         }

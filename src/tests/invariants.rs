@@ -11,7 +11,7 @@ use crate::io::{About, Event, Input, Op, Outcome, ProcessId, RequestId, Sentry, 
 use crate::policy::{Policy, Watchdog};
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, ms};
-use crate::tests::kernel::Step;
+use crate::tests::kernel::{Hears, Step};
 use crate::tests::world::{World, create};
 
 const CASES: u32 = 1_000;
@@ -19,7 +19,8 @@ const METHODS: [&str; 13] = [
     "Create", "Start", "Exec", "State", "Pids", "Stats", "Kill", "SIGKILL", "Delete", "Shutdown", "Pause",
     "Wait", "CloseIO",
 ];
-const RUNGS: [&str; 7] = ["Evidence", "KillSandbox", "KillAll", "KillCreate", "Release", "Free", "Watch"];
+const RUNGS: [&str; 8] =
+    ["Evidence", "KillSandbox", "KillAll", "KillCreate", "Release", "ReleaseOne", "Free", "Watch"];
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ enum Happens {
     Passes(Duration),
     Script(&'static str, Does),
     RungStep(&'static str, Step),
-    Probe(Option<Duration>),
+    Sentry(Hears),
     Exits(ProcessId, u32),
     /// An event without a cause: a duplicate, or a contradiction.
     Stray(Event),
@@ -94,6 +95,16 @@ fn does() -> impl Strategy<Value = Does> {
     ]
 }
 
+fn hears() -> impl Strategy<Value = Hears> {
+    prop_oneof![
+        2 => (1..2_000_u64).prop_map(|millis| Hears::Answers(ms(millis))),
+        1 => Just(Hears::Slow),
+        1 => Just(Hears::Paused),
+        2 => Just(Hears::Nothing),
+        1 => Just(Hears::Lost),
+    ]
+}
+
 fn events() -> impl Strategy<Value = Event> {
     (processes(), 0..3_u32).prop_map(|(process, which)| match which {
         0 => Event::Alive(process),
@@ -142,12 +153,48 @@ fn happenings() -> impl Strategy<Value = Happens> {
         20 => healthy(),
         5 => ((0..METHODS.len()).prop_map(|n| METHODS[n]), does()).prop_map(|(m, d)| Happens::Script(m, d)),
         2 => ((0..RUNGS.len()).prop_map(|n| RUNGS[n]), step).prop_map(|(r, s)| Happens::RungStep(r, s)),
-        2 => prop::option::of((1..900_u64).prop_map(ms)).prop_map(Happens::Probe),
+        3 => hears().prop_map(Happens::Sentry),
         2 => events().prop_map(Happens::Stray),
         2 => (0..40_usize, outcomes()).prop_map(|(n, outcome)| Happens::Returns(n, outcome)),
         1 => stuck,
         1 => speech,
         1 => Just(Happens::ShimDies),
+    ]
+}
+
+/// What may happen to a pod of which `side` lives, and neither it nor the root is asked to end: anything but a sentry
+/// that is silent, and a real shim that is mute or dies.
+fn around_a_sibling() -> impl Strategy<Value = Happens> {
+    let spared =
+        |process: &ProcessId| process.is_init() && ["root", "side"].contains(&process.container.as_str());
+    let asked = asked().prop_map(move |what| match what {
+        Happens::Ask(Op::Kill { process, signal: SIGKILL, .. } | Op::Delete(process), caller)
+            if spared(&process) =>
+        {
+            Happens::Ask(Op::Stats(process.container), caller)
+        }
+        Happens::Ask(Op::End(container), caller) if container != "app" => {
+            Happens::Ask(Op::Stats(container), caller)
+        }
+        other => other,
+    });
+    let sentry = prop_oneof![
+        2 => (1..2_000_u64).prop_map(|millis| Hears::Answers(ms(millis))),
+        1 => Just(Hears::Slow),
+        1 => Just(Hears::Lost),
+    ];
+    let step =
+        prop_oneof![4 => (1..600_u64).prop_map(|millis| Step::Takes(ms(millis))), 1 => Just(Step::Never)];
+    let members = prop_oneof![Just("app"), Just("sidecar")];
+    prop_oneof![
+        30 => asked,
+        20 => spans().prop_map(Happens::Passes),
+        6 => ((0..METHODS.len()).prop_map(|n| METHODS[n]), does()).prop_map(|(m, d)| Happens::Script(m, d)),
+        2 => ((0..RUNGS.len()).prop_map(|n| RUNGS[n]), step).prop_map(|(r, s)| Happens::RungStep(r, s)),
+        3 => sentry.prop_map(Happens::Sentry),
+        2 => (0..40_usize).prop_map(Happens::Abandon),
+        2 => (members, 0..3_u32).prop_map(|(member, status)| Happens::Exits(ProcessId::init(member), status)),
+        1 => spans().prop_map(Happens::GuardSleeps),
     ]
 }
 
@@ -180,9 +227,8 @@ fn happen(world: &mut World, what: Happens) {
         }
         Happens::Passes(span) => world.run(span),
         Happens::Script(method, does) => world.does(method, does),
-        Happens::RungStep("KillAll" | "KillCreate", Step::Never) => {}
         Happens::RungStep(rung, step) => world.step(rung, step),
-        Happens::Probe(probe) => world.fakes.probe = probe,
+        Happens::Sentry(hears) => world.fakes.sentry = hears,
         Happens::Exits(process, status) => world.exits(&process, status),
         Happens::Stray(event) => world.event(event),
         Happens::Returns(n, outcome) => {
@@ -275,5 +321,26 @@ fn a_sandbox_that_answers_in_time_is_never_touched() {
         if world.ledger.listening {
             world.untouched();
         }
+    });
+}
+
+/// What a healthy neighbour pays: nothing.
+#[test]
+fn a_living_sibling_under_a_sentry_that_answers_never_dies() {
+    check(CASES, (Just(true), prop::collection::vec(around_a_sibling(), 1..80)), |_, sequence| {
+        let policy = Policy {
+            watchdog: Watchdog::Kill,
+            watchdog_after: ms(5_000),
+            hard_limit: None,
+            ..Policy::default()
+        };
+        let mut world = World::siblings_with(policy);
+        for what in sequence {
+            happen(&mut world, what);
+        }
+        world.run(ms(3_600_000));
+        let own = |rung: &str| matches!(rung, "ReleaseOne" | "KillCreate" | "Watch");
+        assert!(world.rungs().into_iter().all(own), "{:?}", world.ledger.notes);
+        assert!(world.published(&ProcessId::init("side")).is_empty());
     });
 }

@@ -52,6 +52,10 @@ impl Fakes {
                 RungDone::CreateKilled { container: container.clone(), stuck: "pipe_read".to_string() }
             }
             Rung::Watch => RungDone::Watched,
+            Rung::ReleaseOne(container) => {
+                let (left, at_ns) = (self.residue.clone(), self.epoch_ns + 100);
+                RungDone::ReleasedOne { container: container.clone(), left, at_ns }
+            }
             Rung::Release => RungDone::Released { left: self.residue.clone() },
             Rung::Free => {
                 if self.free_works && !self.unkillable.is_empty() {
@@ -66,15 +70,30 @@ impl Fakes {
     }
 
     pub(crate) fn probe(&self, timeout: Duration) -> Soon {
-        let answered = self.probe.is_some_and(|takes| takes < timeout);
-        let heard = match answered {
-            true if self.paused => Heard::Paused,
-            true => Heard::Answers,
-            false => Heard::Nothing,
+        let (takes, heard) = match self.sentry {
+            Hears::Answers(after) if after < timeout => (after, Heard::Answers),
+            Hears::Answers(_) | Hears::Slow => (timeout, Heard::Slow),
+            Hears::Paused => (ms(1), Heard::Paused),
+            Hears::Nothing => (timeout, Heard::Nothing),
+            Hears::Lost => return Vec::new(),
         };
-        let takes = self.probe.unwrap_or(timeout).min(timeout);
         Vec::from([(takes, Input::Probed(heard))])
     }
+}
+
+/// How the fake sentry takes a question.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hears {
+    /// It answers after this time; where that is longer than anybody waits, it is seen at work.
+    Answers(Duration),
+    /// It is seen at work, or held back.
+    Slow,
+    /// It was paused.
+    Paused,
+    /// It neither answers nor works.
+    Nothing,
+    /// The question itself does not come back.
+    Lost,
 }
 
 pub(crate) fn rung_name(rung: &Rung) -> &'static str {
@@ -84,6 +103,7 @@ pub(crate) fn rung_name(rung: &Rung) -> &'static str {
         Rung::KillAll => "KillAll",
         Rung::KillCreate(_) => "KillCreate",
         Rung::Release => "Release",
+        Rung::ReleaseOne(_) => "ReleaseOne",
         Rung::Free => "Free",
         Rung::Watch => "Watch",
     }

@@ -164,7 +164,10 @@ impl Ledger {
 
     /// How often the sandbox was touched.
     pub(crate) fn kills(&self) -> usize {
-        self.rungs.iter().filter(|(_, rung)| !matches!(rung, Rung::Release | Rung::Watch)).count()
+        self.rungs
+            .iter()
+            .filter(|(_, rung)| !matches!(rung, Rung::Release | Rung::ReleaseOne(_) | Rung::Watch))
+            .count()
     }
 
     /// How many calls for which `wanted` holds reached the real shim.
@@ -198,6 +201,7 @@ fn op_of(own: &OwnCall) -> Op {
             Op::Kill { process: process.clone(), signal: *signal, all: *all }
         }
         OwnCall::Delete(process) => Op::Delete(process.clone()),
+        OwnCall::Greet(container) => Op::Checkpoint(container.clone()),
         OwnCall::Shutdown => Op::Shutdown,
     }
 }

@@ -77,4 +77,10 @@ impl World {
     pub(crate) fn untouched(&self) {
         assert_eq!(self.ledger.kills(), 0, "{:?}", self.ledger.rungs);
     }
+
+    /// Nothing was done but to tear down a Create.
+    #[track_caller]
+    pub(crate) fn untouched_but_for_create(&self) {
+        assert!(self.rungs().iter().all(|rung| *rung == "KillCreate"), "{:?}", self.ledger.rungs);
+    }
 }

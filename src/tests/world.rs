@@ -13,7 +13,7 @@ use crate::io::{
 use crate::policy::{CERTAIN_FOR, LATENESS, Policy};
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, Fakes, Soon, at, ms};
-use crate::tests::kernel::Step;
+use crate::tests::kernel::{Hears, Step};
 use crate::tests::ledger::{Asked, Fresh, Ledger};
 use crate::time::Time;
 
@@ -68,6 +68,18 @@ impl World {
         world
     }
 
+    /// A pod with a second member `side`, which nobody asks to end.
+    pub(crate) fn siblings() -> Self {
+        Self::siblings_with(Policy::default())
+    }
+
+    pub(crate) fn siblings_with(policy: Policy) -> Self {
+        let mut world = Self::pod_with(policy);
+        world.started("side");
+        world.run(CERTAIN_FOR);
+        world
+    }
+
     /// Creates and starts a container.
     pub(crate) fn started(&mut self, container: &str) {
         self.relayed(create(container));
@@ -104,7 +116,7 @@ impl World {
         for method in ["State", "Stats", "Pids", "Kill", "SIGKILL", "Delete", "Exec", "Start", "Pause"] {
             self.does(method, Does::Hang);
         }
-        self.fakes.probe = None;
+        self.fakes.sentry = Hears::Nothing;
     }
 
     pub(crate) fn step(&mut self, rung: &'static str, step: Step) {
@@ -189,6 +201,15 @@ impl World {
             self.expect(soon);
         }
         assert!(passed_on || !due, "an event of a healthy sandbox is lost: {:#?}", self.guard);
+        self.check_timer();
+    }
+
+    /// As long as anything is open that something else may not end, there is a timer.
+    fn check_timer(&self) {
+        let waits = |id: &RequestId| matches!(self.ledger.asked[id].op, Op::Wait(_));
+        let open = self.guard.has_a_step_out() || self.ledger.open.iter().any(|id| !waits(id));
+        let set = self.guard.poll_timeout().is_some() || self.ledger.quit;
+        assert!(set || !open, "no timer is set: {:#?}", self.guard);
     }
 
     /// As long as something cannot be killed, the guard itself establishes no end. (One that was known before may

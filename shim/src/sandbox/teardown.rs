@@ -139,6 +139,21 @@ pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<Rem
     .left
 }
 
+/// Ends the `runsc` commands about one container that has ended. Its gofer is left: the sentry would take the end of
+/// that for its container's, and pause the whole sandbox to kill what is not there, with the lock that every question
+/// takes (gVisor runsc/boot/loader.go, startGoferMonitor). It ends with the sandbox.
+/// Nothing is thawed for it.
+pub fn kill_commands(scope: &Scope, member: &Member, deadline: Instant) {
+    let about = |process: &&Process| {
+        let named = process.container().is_some_and(|id| id == member.id.as_str());
+        matches!(process.role, Role::Runsc(_)) && named
+    };
+    let found = find(scope);
+    let struck: Vec<PidFd> =
+        found.iter().filter(about).filter_map(|process| strike(process.identity)).collect();
+    wait_all(&struck, deadline);
+}
+
 /// Ends one process that the caller started, and what descends from it.
 pub(super) fn kill_tree(root: Identity) {
     let below = descendants(root);

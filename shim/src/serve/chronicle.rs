@@ -176,8 +176,8 @@ impl Chronicle {
         });
     }
 
-    /// What one container's Create began is torn down; a ladder that was begun meanwhile goes on.
-    pub(crate) fn create_ends(&self) {
+    /// What one container's Create began is torn down, or a container is released by itself; a ladder that was begun meanwhile goes on.
+    pub(crate) fn one_ends(&self) {
         self.learn(|open| {
             if !open.whole {
                 open.report.ended_ms = open.report.left.is_empty().then(now_ms);

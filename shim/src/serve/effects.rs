@@ -27,7 +27,7 @@ use crate::sandbox::process::Process;
 use crate::sandbox::prove::prove;
 use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
-use crate::sandbox::teardown::{kill_all, kill_create, kill_sandbox};
+use crate::sandbox::teardown::{kill_all, kill_commands, kill_create, kill_sandbox};
 use crate::sandbox::{Scope, find, probe, procfs, stacks};
 
 /// How long rung 3 kills before it looks for what holds up those that live on.
@@ -91,6 +91,11 @@ impl Ladder {
                 self.observe(&find::find(scope), deadline.min(Instant::now() + LOOK));
                 let stuck = self.end_create(scope, &container, deadline);
                 RungDone::CreateKilled { container, stuck }
+            }
+            Rung::ReleaseOne(container) => {
+                self.observe(&find::find(scope), deadline.min(Instant::now() + LOOK));
+                let left = self.release_one(scope, &container, deadline);
+                RungDone::ReleasedOne { container, left, at_ns: encode::wall_clock_ns() }
             }
             Rung::Release => {
                 let known = self.lock().take().map(|known| known.holdings);
@@ -191,6 +196,22 @@ impl Ladder {
         self.chronicle.released(inventory.released(&holdings));
         self.chronicle.is_stuck(&left);
         if left.is_empty() { stuck } else { format!("{stuck}; left behind: {}", left.join("; ")) }
+    }
+
+    /// Releases what one container held that has ended, under a sandbox that lives on.
+    fn release_one(&self, scope: &Scope, container: &str, deadline: Instant) -> Vec<String> {
+        let Some(member) = scope.members.iter().find(|member| member.id == container) else {
+            return Vec::new();
+        };
+        let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
+        let inventory = Inventory::of(&holdings);
+        kill_commands(scope, member, deadline.min(Instant::now() + LOOK));
+        let mut left = release(scope, &mut holdings, deadline);
+        if left.is_empty() {
+            left = prove(scope, &holdings);
+        }
+        self.chronicle.released(inventory.released(&holdings));
+        left.iter().map(ToString::to_string).collect()
     }
 
     fn name(&self, left: &mut [Remnant]) {

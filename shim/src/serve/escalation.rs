@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use log::Level;
-use runsc_guard::io::{Answer, Note, Op, RequestId, Rung, RungDone, Why};
+use runsc_guard::io::{Answer, Note, Op, ProcessId, RequestId, Rung, RungDone, Why};
 use runsc_guard::status::Status;
 
 use super::chronicle::Chronicle;
@@ -55,8 +55,13 @@ impl Escalation {
                 self.happened(&note::line(note).1);
                 // The root container's is the whole sandbox, whose end follows.
                 if *container != self.sandbox {
-                    self.chronicle.create_ends();
+                    self.chronicle.one_ends();
                 }
+            }
+            Note::ReleasedOne { left, .. } => {
+                self.happened(&note::line(note).1);
+                self.chronicle.is_stuck(left);
+                self.chronicle.one_ends();
             }
             Note::Silent(waited) => {
                 let sign = "it does not answer, though nobody wants its end";
@@ -67,7 +72,8 @@ impl Escalation {
         }
     }
 
-    /// A step of the ladder is about to be taken. The end of one container's Create is an escalation of its own.
+    /// A step of the ladder is about to be taken. The end of one container's Create is an escalation of its own, and so
+    /// is the release of one container.
     pub(super) fn rung_begins(
         &self,
         rung: &Rung,
@@ -75,16 +81,20 @@ impl Escalation {
         view: impl FnOnce() -> Status,
         memory: &Memory,
     ) {
-        if let Rung::KillCreate(container) = rung
-            && !self.chronicle.is_open()
-        {
+        let of_one = match rung {
+            Rung::KillCreate(container) => Some(("Create", Why::CreateStuck(container.clone()), container)),
+            Rung::ReleaseOne(container) => {
+                Some(("Delete", Why::DeleteStuck(ProcessId::init(container)), container))
+            }
+            _ => None,
+        };
+        if let Some((method, why, container)) = of_one.filter(|_| !self.chronicle.is_open()) {
             let view = view();
-            let creates = |clock: &&runsc_guard::status::Clock| {
-                clock.method == "Create" && clock.process.container == *container
+            let concerns = |clock: &&runsc_guard::status::Clock| {
+                clock.method == method && clock.process.container == *container
             };
-            let waited = view.clocks.iter().find(creates).map_or(Duration::ZERO, |clock| clock.waited);
-            let sign = note::words(&Why::CreateStuck(container.clone()));
-            self.chronicle.begins(&sign, waited, false, view, memory);
+            let waited = view.clocks.iter().find(concerns).map_or(Duration::ZERO, |clock| clock.waited);
+            self.chronicle.begins(&note::words(&why), waited, false, view, memory);
         }
         self.chronicle.rung_begins(name(rung), budget);
     }
@@ -151,6 +161,7 @@ fn name(rung: &Rung) -> &'static str {
         Rung::KillAll => "kill all",
         Rung::KillCreate(_) => "kill create",
         Rung::Release => "release",
+        Rung::ReleaseOne(_) => "release one",
         Rung::Free => "free",
         Rung::Watch => "look",
     }
@@ -164,6 +175,7 @@ fn result(done: &RungDone) -> (&'static str, &[String]) {
         RungDone::AllKilled { left, .. } => (name(&Rung::KillAll), left),
         RungDone::CreateKilled { .. } => (name(&Rung::KillCreate(String::new())), &[]),
         RungDone::Released { left } => (name(&Rung::Release), left),
+        RungDone::ReleasedOne { left, .. } => (name(&Rung::ReleaseOne(String::new())), left),
         RungDone::Freed { left } => (name(&Rung::Free), left),
         RungDone::Watched => (name(&Rung::Watch), &[]),
     }

@@ -43,6 +43,17 @@ pub(crate) fn line(note: &Note) -> (Level, String) {
         Note::Heard(silent) => {
             (Level::Warn, format!("the sandbox answers again, after {:?}", rounded(*silent)))
         }
+        Note::ReleasedOne { container, waited, left } => {
+            let waited = rounded(*waited);
+            let line = format!(
+                "Delete of {container} had no effect for {waited:?}, so the guard has released this container by \
+                 itself; the sandbox lives on"
+            );
+            match left.is_empty() {
+                true => (Level::Warn, line),
+                false => (Level::Error, format!("{line}; this is left: {}", left.join("; "))),
+            }
+        }
         Note::CreateStuck { container, stuck } => {
             let line = format!("Create of {container} hung and was torn down; it was stuck in: {stuck}");
             (Level::Error, line)
@@ -62,7 +73,7 @@ pub(crate) fn words(why: &Why) -> String {
             let how = if *acknowledged { "acknowledged" } else { "not even acknowledged" };
             format!("SIGKILL to {} was {how} and did not end it", name(process))
         }
-        Why::DeleteStuck(process) => format!("Delete of {} did not return", name(process)),
+        Why::DeleteStuck(process) => format!("Delete of {} had no effect", name(process)),
         Why::CreateStuck(container) => format!("Create of {container} did not return"),
         Why::SentryLingers => "the root container has ended, its sentry has not".to_owned(),
         Why::RealShimDied => "the real shim is dead".to_owned(),

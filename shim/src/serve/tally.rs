@@ -41,10 +41,13 @@ const SIGNS: [&str; 9] = [
 ];
 /// Of a Create that hung, whether or not the whole sandbox went with it.
 const CREATE_STUCK: usize = 3;
+/// Of a Delete that had no effect, whether the whole sandbox was ended for it or the container released by itself.
+const DELETE_STUCK: usize = 2;
 /// The watchdog has found it and is not set to end it.
 const REPORTED: usize = 7;
 /// In the order of [`rung`].
-const RUNGS: [&str; 6] = ["evidence", "kill_sandbox", "kill_all", "kill_create", "release", "free"];
+const RUNGS: [&str; 7] =
+    ["evidence", "kill_sandbox", "kill_all", "kill_create", "release", "free", "release_one"];
 
 /// One of the Task API's methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +149,12 @@ impl Tally {
                 up(&mut self.signs[sign(why)]);
             }
             Note::CreateStuck { .. } => up(&mut self.signs[CREATE_STUCK]),
+            Note::ReleasedOne { left, .. } => {
+                up(&mut self.signs[DELETE_STUCK]);
+                if !left.is_empty() {
+                    up(&mut self.residue);
+                }
+            }
             Note::Silent(_) => up(&mut self.signs[REPORTED]),
             Note::Ended { took, left } => {
                 if std::mem::take(&mut self.escalates) {
@@ -161,7 +170,7 @@ impl Tally {
 
     /// A step of the ladder begins.
     pub(super) fn rung(&mut self, step: &Rung) {
-        let counts = self.escalates || matches!(step, Rung::KillCreate(_) | Rung::Free);
+        let counts = self.escalates || matches!(step, Rung::KillCreate(_) | Rung::ReleaseOne(_) | Rung::Free);
         if let Some(rung) = rung(step).filter(|_| counts) {
             up(&mut self.rungs[rung]);
         }
@@ -229,7 +238,7 @@ fn sign(why: &Why) -> usize {
     match why {
         Why::KillWithoutExit { acknowledged: true, .. } => 0,
         Why::KillWithoutExit { acknowledged: false, .. } => 1,
-        Why::DeleteStuck(_) => 2,
+        Why::DeleteStuck(_) => DELETE_STUCK,
         Why::CreateStuck(_) => CREATE_STUCK,
         Why::SentryLingers => 4,
         Why::RealShimDied => 5,
@@ -248,6 +257,7 @@ fn rung(rung: &Rung) -> Option<usize> {
         Rung::KillCreate(_) => Some(3),
         Rung::Release => Some(4),
         Rung::Free => Some(5),
+        Rung::ReleaseOne(_) => Some(6),
     }
 }
 

@@ -5,6 +5,7 @@ use std::vec::Vec;
 use crate::io::{Note, Op, Rung, Sentry, Why};
 use crate::policy::{Policy, Watchdog};
 use crate::tests::fake::{Does, ms};
+use crate::tests::kernel::Hears;
 use crate::tests::world::{World, create, init, state};
 
 fn world(watchdog: Watchdog) -> World {
@@ -32,13 +33,13 @@ fn silence_is_reported_once_and_its_end_too() {
     poll(&mut world, 200);
     let looks = looks(&world);
     assert_eq!(looks.len(), 1, "{looks:?}");
-    // The three probes come after the sixty seconds: nothing is asked before.
+    // The three questions come with the end of the sixty seconds.
     let after = looks[0] - began;
     assert!((60_000..=63_000).contains(&after), "{after}");
     assert_eq!(world.ledger.probes.len(), 3);
     world.untouched();
     world.fakes.script.clear();
-    world.fakes.probe = Some(ms(20));
+    world.fakes.sentry = Hears::Answers(ms(20));
     poll(&mut world, 10);
     let heard = world.ledger.notes.iter().filter(|(_, note)| matches!(note, Note::Heard(_)));
     assert_eq!(heard.count(), 1, "{:?}", world.ledger.notes);
@@ -94,9 +95,9 @@ fn an_exec_that_does_not_start_is_a_sign() {
 
 #[test]
 fn a_sandbox_that_answers_behind_a_busy_real_shim_is_left_alone() {
-    for paused in [false, true] {
+    for sentry in [Hears::Answers(ms(20)), Hears::Slow, Hears::Paused, Hears::Lost] {
         let mut world = world(Watchdog::Kill);
-        world.fakes.paused = paused;
+        world.fakes.sentry = sentry;
         world.does("Stats", Does::Never);
         poll(&mut world, 200);
         world.untouched();
@@ -123,7 +124,7 @@ fn an_answer_in_between_starts_the_time_anew() {
         world.stop_sentry();
         poll(&mut world, 50);
         world.fakes.script.clear();
-        world.fakes.probe = Some(ms(20));
+        world.fakes.sentry = Hears::Answers(ms(20));
         world.run(ms(5_000));
         world.relayed(state("root"));
     }
@@ -134,7 +135,7 @@ fn an_answer_in_between_starts_the_time_anew() {
 fn what_is_still_being_created_is_not_silent() {
     let mut world = World::new(Policy { watchdog: Watchdog::Kill, ..Policy::default() });
     world.does("Create", Does::Work(ms(85_000)));
-    world.fakes.probe = None;
+    world.fakes.sentry = Hears::Nothing;
     world.ask(create("root"));
     world.ask(state("root"));
     world.run(ms(85_000));

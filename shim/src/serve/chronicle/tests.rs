@@ -123,16 +123,16 @@ fn what_is_known_is_on_disk_while_the_ladder_goes_on_and_what_is_left_keeps_it_o
 }
 
 #[test]
-fn the_end_of_a_create_ends_its_report_unless_a_ladder_has_begun() {
+fn the_end_of_a_one_ends_its_report_unless_a_ladder_has_begun() {
     let folder = tempfile::tempdir().unwrap();
     let chronicle = chronicle(folder.path());
     begun(&chronicle, false);
     begun(&chronicle, true);
-    chronicle.create_ends();
+    chronicle.one_ends();
     assert!(chronicle.is_open());
     chronicle.ends(&[]);
     begun(&chronicle, false);
-    chronicle.create_ends();
+    chronicle.one_ends();
     assert!(!chronicle.is_open());
     chronicle.close(SOON);
 }

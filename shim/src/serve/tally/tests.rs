@@ -167,6 +167,7 @@ fn every_sign_and_rung_has_a_name() {
         (Rung::KillCreate("a".into()), "kill_create"),
         (Rung::Release, "release"),
         (Rung::Free, "free"),
+        (Rung::ReleaseOne("a".into()), "release_one"),
     ] {
         assert_eq!(RUNGS[rung(&step).unwrap()], name);
     }

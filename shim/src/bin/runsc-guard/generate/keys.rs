@@ -113,9 +113,11 @@ fn meaning(name: &str) -> Option<String> {
             "SIGKILL to the exit, counted from the first: retries do not move it; then the sandbox is ended"
         }
         "hard_limit" => {
-            "The same for one container of a pod whose sandbox still answers, since the others go with it"
+            "The same for one container of a pod while the sandbox answers and a sibling lives that nobody has asked to end, since that goes with it"
         }
-        "delete_deadline" => "Delete; then the sandbox is ended, and the answer is its exit",
+        "delete_deadline" => {
+            "Delete, through errors too; then the container is released by itself (for the root container the sandbox is ended), and the answer is its exit"
+        }
         "shutdown_deadline" => {
             return Some(format!(
                 "Shutdown; it is answered by then (containerd waits {})",

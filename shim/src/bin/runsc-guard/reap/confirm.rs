@@ -17,8 +17,8 @@ use crate::survey::survey;
 /// Between the looks.
 const PAUSE: Duration = Duration::from_secs(1);
 /// As often as the guard itself asks before a sentry counts as silent, and for as long.
-const PROBES: u32 = runsc_guard::policy::PROBES;
-const PROBE: Duration = runsc_guard::policy::PROBE_TIMEOUT;
+const PROBES: u32 = runsc_guard::policy::QUESTIONS;
+const PROBE: Duration = runsc_guard::policy::QUESTION;
 
 /// Those of them that are still as bad.
 pub(crate) fn confirm(scope: &Scope, first: Vec<Sandbox>) -> Result<Vec<Sandbox>> {
