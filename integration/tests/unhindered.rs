@@ -139,30 +139,76 @@ fn a_held_mmap_lock_does_not_hold_up_the_delete_of_a_dead_guard() -> Result<()> 
     clear_up(&host, &fuse, &["held"], &before)
 }
 
-/// A cgroup of its own in which nobody can make a thread or a child.
-struct Full(PathBuf);
-
-impl Full {
-    /// Not below the host's own, which is looked at for what the guard has left.
-    fn around(process: &Process) -> Result<Self> {
-        let folder = PathBuf::from(format!("/sys/fs/cgroup/pids/unhindered-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let full = Self(folder);
-        std::fs::write(full.0.join("cgroup.procs"), process.pid.to_string())?;
-        full.limit("0")?;
-        Ok(full)
-    }
-
-    fn limit(&self, most: &str) -> Result<()> {
-        std::fs::write(self.0.join("pids.max"), most).context("pids.max")
-    }
+/// What a `delete` could not end before it had to answer is not forgotten with the bundle.
+#[test]
+fn what_a_late_delete_leaves_goes_when_it_can() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let (fuse, held) = start_held(&host, "held")?;
+    let bundle = host.bundle(host.tag(), "held");
+    held.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
+    eventually(SOON, "containerd has forgotten it", || (!bundle.exists()).then_some(()))?;
+    ensure!(!host.processes().is_empty(), "nothing was left: this tells nothing");
+    fuse.answer();
+    host.ctr().delete_container("held")?;
+    fuse.end()?;
+    assert_nothing_left(&host, &before, SOON)
 }
 
-impl Drop for Full {
-    fn drop(&mut self) {
-        let _ = self.limit("max");
-        let _ = std::fs::remove_dir(&self.0);
-    }
+/// A runsc whose `create` is stopped as soon as it has made the container's cgroups: before there is a state file.
+fn stopped_create(host: &Host, cgroup: &Path) -> Result<PathBuf> {
+    let (path, runsc, cgroup) =
+        (host.path().join("runsc-stops"), host.parts().runsc.display(), cgroup.display());
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in\n*\" create \"*)\n{runsc} \"$@\" & pid=$!\nwhile [ ! -d '{cgroup}' ]; do :; done\n\
+         kill -STOP $pid; wait $pid;;\nesac\nexec {runsc} \"$@\"\n"
+    );
+    integration::write_script(&path, &script)?;
+    Ok(path)
+}
+
+/// The v1 cgroups of this process, in which its containerd, the guard and runsc are, too: what runsc is told to make
+/// and is no absolute path lies below them.
+fn own_cgroups() -> Result<Vec<PathBuf>> {
+    let all = std::fs::read_to_string("/proc/self/cgroup")?;
+    let folder = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let controller = controllers.trim_start_matches("name=");
+        let root = Path::new("/sys/fs/cgroup").join(controller);
+        (!controller.is_empty()).then(|| root.join(path.trim_start_matches('/')))
+    };
+    Ok(all.lines().filter_map(folder).collect())
+}
+
+#[test]
+fn a_create_that_ends_early_leaves_no_cgroup_in_systemds_form() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let name = format!("{}.slice:cri-containerd:subject", host.tag());
+    let own = own_cgroups()?;
+    let made = || -> Vec<PathBuf> {
+        own.iter().map(|own| own.join(&name)).filter(|folder| folder.exists()).collect()
+    };
+    let runsc = stopped_create(&host, &own.first().context("no v1 cgroups")?.join(&name))?;
+    let handler = Handler::guarded("stops").guard("create_deadline", "\"3s\"").runsc(runsc);
+    host.add_handler(&handler)?;
+    let create = thread::spawn({
+        let ctr = host.ctr();
+        let flags = ["--detach", "--null-io", "--cgroup", &name];
+        let args = ctr.run_args(&host, &handler, &flags, "subject", &["sleep", "1000"]);
+        move || run(&mut ctr.command(&args), b"", SOON)
+    });
+    let folders = eventually(SOON, "runsc has made cgroups", || Some(made()).filter(|made| !made.is_empty()));
+    let outcome = create.join().map_err(|_| anyhow::anyhow!("the create"))??;
+    println!("{folders:?}: {}", outcome.stderr);
+    folders?;
+    ensure!(!outcome.success() && outcome.stderr.contains("guard"), "{outcome:?}");
+    let left = eventually(SOON, "the cgroups are gone", || made().is_empty().then_some(()));
+    let still = made();
+    still.iter().try_for_each(std::fs::remove_dir)?;
+    left.with_context(|| format!("left: {still:?}"))?;
+    let _ = host.ctr().delete_container("subject");
+    assert_nothing_left(&host, &before, SOON)
 }
 
 #[test]
@@ -174,7 +220,7 @@ fn without_a_thread_to_be_had_the_sandbox_ends_on_time() -> Result<()> {
     ctr.start(&host, &host.handler("subject")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     let guard = sandbox.guard.clone().context("no guard")?;
-    let full = Full::around(&guard)?;
+    let full = faults::Full::around(&guard)?;
     sandbox.stop_sentry()?;
     let kill = thread::spawn({
         let ctr = host.ctr();
@@ -184,14 +230,13 @@ fn without_a_thread_to_be_had_the_sandbox_ends_on_time() -> Result<()> {
     kill.join().map_err(|_| anyhow::anyhow!("the kill"))??;
     ensure!(guard.is_alive(), "the guard has died");
     eventually(SOON, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
-    full.limit("max")?;
+    drop(full);
     eventually(SOON, "the task is deleted", || {
         ctr.force_delete_task("subject", SOON).ok()?.success().then_some(())
     })?;
     ctr.delete_container("subject")?;
     assert_nothing_left(&host, &before, SOON)?;
     guard.wait_gone(SOON)?;
-    drop(full);
     let exits = events.exits("subject", "subject");
     ensure!(exits == 1, "{exits} exits were published");
     Ok(())

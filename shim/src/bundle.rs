@@ -131,11 +131,12 @@ impl Record {
         Some(record)
     }
 
-    /// Writes the record into the bundle of every member that still has one. What cannot be written is left
+    /// Writes the record into the bundle of every member that still has one, and into the guard's folder, for when
+    /// there are no bundles any more. What cannot be written is left
     /// as it was: a full disk fails no request. The errors are returned for the log.
     pub fn store(&self) -> Vec<io::Error> {
-        let bundles = self.members.iter().map(|member| &member.bundle);
-        let there = bundles.filter(|bundle| bundle.is_absolute() && bundle.is_dir());
+        let folders = self.members.iter().map(|member| &member.bundle).chain([&self.folder]);
+        let there = folders.filter(|bundle| bundle.is_absolute() && bundle.is_dir());
         there.filter_map(|bundle| self.store_in(bundle).err()).collect()
     }
 

@@ -25,11 +25,12 @@ use crate::ask;
 use crate::bundle::{self, Exit, Kinship, Record};
 use crate::cli::Target;
 use crate::config::Config;
-use crate::launch::ServeParams;
+use crate::launch::{self, ServeParams};
 use crate::lock::{Lock, LockError};
 use crate::orphan;
 use crate::place::{self, Base, Place};
-use crate::sandbox::{Member, holdings};
+use crate::sandbox::Member;
+use crate::sandbox::holdings::{self, Holdings};
 use crate::sweep;
 
 mod apart;
@@ -44,6 +45,13 @@ const END: Duration = Duration::from_secs(3);
 const CLOSING: Duration = Duration::from_millis(1500);
 /// How often it is looked after meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long is gone on with what was not done when it had to answer. What cannot be killed for longer stays for the
+/// operator: the guard's folder names it.
+const GOES_ON: Duration = Duration::from_secs(300);
+/// How long each further attempt takes, and who wants the lock is waited for.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How long the lock is free between two of them.
+const LET_IN: Duration = Duration::from_millis(500);
 /// Kept back at the end, for writing the answer.
 const MARGIN: Duration = Duration::from_millis(100);
 /// `NOT_FOUND`: the guard never had it (proto/vendor/guard.proto).
@@ -84,6 +92,8 @@ pub type Finish = fn(&Base, &Target, Instant) -> Answer;
 pub fn run(base: &Base, target: &Target, begun: Instant, finish: Finish) -> Answer {
     let deadline = begun + DELETE_BINARY - MARGIN;
     let (sender, receiver) = mpsc::channel();
+    // What is published must be the exit that the guard has told, also where there is time for nothing else.
+    let recorded = Record::load(&target.bundle).and_then(|record| record.member(&target.id)?.exit);
     let (its_base, wanted) = (base.clone(), target.clone());
     let work = move || sender.send(ended(&its_base, &wanted, deadline, finish));
     if thread::Builder::new().spawn(work).is_err() {
@@ -92,7 +102,7 @@ pub fn run(base: &Base, target: &Target, begun: Instant, finish: Finish) -> Answ
     }
     let left = deadline.saturating_duration_since(Instant::now()) + MARGIN / 2;
     receiver.recv_timeout(left).unwrap_or_else(|_| Answer {
-        exit: Exit::killed(0),
+        exit: recorded.unwrap_or_else(|| Exit::killed(0)),
         note: Some(format!(
             "container {}: its end took too long and goes on, see runsc-guard show",
             target.id
@@ -101,14 +111,34 @@ pub fn run(base: &Base, target: &Target, begun: Instant, finish: Finish) -> Answ
 }
 
 fn ended(base: &Base, target: &Target, deadline: Instant, finish: Finish) -> Answer {
-    with_worker(base, target, deadline, |worker, place| {
+    let done = with_worker(base, target, deadline, |worker, place| {
         worker.without_lock(place).unwrap_or_else(|| finish(base, target, deadline))
-    })
+    });
+    done.unwrap_or_else(|answer| answer)
 }
 
 /// The part that needs the pod's lock: asks the guard again, and buries the sandbox of a dead one.
 pub fn finish(base: &Base, target: &Target, deadline: Instant) -> Answer {
-    with_worker(base, target, deadline, Worker::with_lock)
+    finish_with_rest(base, target, deadline).0
+}
+
+/// The same by somebody who need not end when it has answered: what is not done by then is gone on with.
+pub fn finish_and_go_on<T>(
+    base: &Base,
+    target: &Target,
+    deadline: Instant,
+    tell: impl FnOnce(&Answer) -> T,
+) -> T {
+    let (answer, rest) = finish_with_rest(base, target, deadline);
+    let told = tell(&answer);
+    if let Some(rest) = rest {
+        rest.go_on();
+    }
+    told
+}
+
+fn finish_with_rest(base: &Base, target: &Target, deadline: Instant) -> (Answer, Option<Rest>) {
+    with_worker(base, target, deadline, Worker::with_lock).unwrap_or_else(|answer| (answer, None))
 }
 
 /// When nobody waits any more: looks around for what nobody else will come back for.
@@ -118,21 +148,21 @@ pub fn sweep(base: &Base, target: &Target) {
     }
 }
 
-/// Finds out which sandbox is meant and where its things lie.
-fn with_worker(
+/// Finds out which sandbox is meant and where its things lie; if there can be none, that is the answer.
+fn with_worker<T>(
     base: &Base,
     target: &Target,
     deadline: Instant,
-    work: impl FnOnce(&Worker, &Place) -> Answer,
-) -> Answer {
+    work: impl FnOnce(&Worker, &Place) -> T,
+) -> Result<T, Answer> {
     let checked = place::check_name("id", &target.id).and_then(|()| {
         let sandbox = sandbox(target);
         Ok((place_of(base, target, &sandbox)?, sandbox))
     });
     match checked {
-        Ok((place, sandbox)) => work(&Worker { target: target.clone(), sandbox, deadline }, &place),
+        Ok((place, sandbox)) => Ok(work(&Worker { target: target.clone(), sandbox, deadline }, &place)),
         // containerd gives no such names; nothing can have been started under one.
-        Err(error) => Answer { exit: Exit::killed(0), note: Some(error.to_string()) },
+        Err(error) => Err(Answer { exit: Exit::killed(0), note: Some(error.to_string()) }),
     }
 }
 
@@ -170,6 +200,31 @@ struct Worker {
     deadline: Instant,
 }
 
+/// What is left of a sandbox when `delete` has to answer.
+struct Rest {
+    record: Record,
+    place: Place,
+    holdings: Holdings,
+}
+
+impl Rest {
+    /// containerd has its answer and forgets the sandbox: nobody else comes back for it. A `start` of the same id may
+    /// want the lock meanwhile; when there is a guard again, all is that one's.
+    fn go_on(mut self) {
+        let until = Instant::now() + GOES_ON;
+        while Instant::now() < until {
+            let Ok(lock) = Lock::take(&self.place.lock, Instant::now() + AGAIN) else { continue };
+            let is_another = launch::guard_of(&self.place, None).is_some();
+            let soon = Instant::now() + AGAIN;
+            if is_another || orphan::bury_rest(&mut self.record, &self.place, &mut self.holdings, soon) {
+                return;
+            }
+            drop(lock);
+            thread::sleep(LET_IN);
+        }
+    }
+}
+
 /// What a guard says, or what its silence means.
 enum Word {
     /// It has ended the container.
@@ -197,16 +252,20 @@ impl Worker {
         settled().or_else(|| self.by_guard(place)).or_else(settled)
     }
 
-    fn with_lock(&self, place: &Place) -> Answer {
+    fn with_lock(&self, place: &Place) -> (Answer, Option<Rest>) {
         match Lock::take(&place.lock, self.deadline - Duration::from_millis(500)) {
-            Ok(_lock) => self
-                .settled(place)
-                // A `start` may have replaced the dead guard meanwhile.
-                .or_else(|| self.by_guard(place))
-                .unwrap_or_else(|| self.by_own_hands(place)),
-            Err(error @ LockError::Held { .. }) => self.answer(Some(error.to_string())),
+            // A `start` may have replaced the dead guard meanwhile.
+            Ok(lock) => match self.settled(place).or_else(|| self.by_guard(place)) {
+                Some(answer) => (answer, None),
+                None => {
+                    let done = self.by_own_hands(place);
+                    drop(lock);
+                    done
+                }
+            },
+            Err(error @ LockError::Held { .. }) => (self.answer(Some(error.to_string())), None),
             // Nowhere to lock, as on a full disk: what several may do at once must be done by one at least.
-            Err(LockError::Io { .. }) => self.by_own_hands(place),
+            Err(LockError::Io { .. }) => (self.by_own_hands(place).0, None),
         }
     }
 
@@ -269,14 +328,17 @@ impl Worker {
         orphan::learn(place, namespace, &self.sandbox, id, self.bundle())
     }
 
-    /// The guard is dead: end its sandbox here.
-    fn by_own_hands(&self, place: &Place) -> Answer {
+    /// The guard is dead: end its sandbox here. What is not done in time is the rest.
+    fn by_own_hands(&self, place: &Place) -> (Answer, Option<Rest>) {
         let mut record = self.learn(place);
+        // What tells goes with the bundle, as soon as this is answered.
+        let holdings = orphan::holdings(&record);
         let left = orphan::bury(&mut record, place, self.deadline - MARGIN);
         let exit = record.member(&self.target.id).and_then(|member| member.exit);
         let note = (!left.is_empty())
             .then(|| format!("container {}: left behind: {}", self.target.id, left.join("; ")));
-        Answer { exit: exit.unwrap_or_else(|| Exit::killed(0)), note }
+        let rest = (!left.is_empty()).then(|| Rest { record, place: place.clone(), holdings });
+        (Answer { exit: exit.unwrap_or_else(|| Exit::killed(0)), note }, rest)
     }
 
     /// The answer of a container of which nothing is left. That of the last one also needs that its guard has gone

@@ -56,10 +56,10 @@ fn delete(base: &Base, target: &Target, begun: Instant) -> Result<()> {
 }
 
 fn finish(base: &Base, target: &Target, begun: Instant) -> Result<()> {
-    let answer = delete::finish(base, target, delete::told_deadline(begun, &read_stdin()));
-    delete::answer(&answer).context("cannot answer")?;
+    let deadline = delete::told_deadline(begun, &read_stdin());
+    let told = delete::finish_and_go_on(base, target, deadline, delete::answer);
     delete::sweep(base, target);
-    Ok(())
+    told.context("cannot answer")
 }
 
 fn guard(base: &Base, target: &Target) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::launch::{self, ServeParams};
 use crate::place::{self, Place};
 use crate::sandbox::Scope;
-use crate::sandbox::find::find;
+use crate::sandbox::find;
 use crate::sandbox::free::Freedoms;
 use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
@@ -45,6 +45,7 @@ pub fn learn(place: &Place, namespace: &str, sandbox: &str, container: &str, bun
     let told = ServeParams::of(place).map(|params| params.record());
     let mut record = load(bundle)
         .or_else(|| load(&roots_bundle))
+        .or_else(|| load(&place.folder))
         .or_else(|| told.clone())
         .unwrap_or_else(|| Record::new(namespace, sandbox));
     record.socket.clone_from(&place.socket);
@@ -98,7 +99,7 @@ pub fn bury(record: &mut Record, place: &Place, deadline: Instant) -> Vec<String
     scope.runsc = told.as_ref().map(|told| told.config.runsc_binary.clone().into()).unwrap_or_default();
     // Before anything is killed: a real shim that sees its sandbox die removes what tells.
     let holdings = Holdings::of(&scope, &scope.members);
-    let mut connections = Connections::of(&find(&scope));
+    let mut connections = Connections::of(&find::before_a_blow(&scope));
     let freedoms = told.map_or(Freedoms::NONE, |told| (&told.config).into());
     let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
     if let Some(guard) = scope.guard.take_if(|guard| guard.is_alive()) {
@@ -131,6 +132,21 @@ pub fn bury(record: &mut Record, place: &Place, deadline: Instant) -> Vec<String
     record.guard = None;
     let _ = record.store();
     left
+}
+
+/// What its members hold, as long as files tell.
+pub fn holdings(record: &Record) -> Holdings {
+    let scope = record.scope();
+    Holdings::of(&scope, &scope.members)
+}
+
+/// Tries again what [`bury`] has not ended in time, and to release these holdings, which no file may name any more. True
+/// when nothing is left.
+pub fn bury_rest(record: &mut Record, place: &Place, holdings: &mut Holdings, deadline: Instant) -> bool {
+    let scope = Scope { guard: None, ..record.scope() };
+    let dead = kill_all(&scope, deadline).is_empty();
+    let released = dead && release(&scope, holdings, deadline).is_empty();
+    bury(record, place, deadline).is_empty() && released
 }
 
 /// Rule 1: through a pidfd whose identity is proved.

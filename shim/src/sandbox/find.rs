@@ -48,6 +48,13 @@ pub fn at_once(scope: &Scope) -> Vec<Process> {
     describe(scope, stats, |_| Vec::new())
 }
 
+/// What is to be known of its processes before anything is killed: of those that need no look that could hang, and only
+/// where there are none (the record is an older guard's) of all.
+pub fn before_a_blow(scope: &Scope) -> Vec<Process> {
+    let found = at_once(scope);
+    if found.is_empty() { find(scope) } else { found }
+}
+
 /// The living descendants of one process, itself not included, whatever they are.
 pub fn descendants(of: Identity) -> Vec<Process> {
     describe(&Scope::default(), below(of), |_| Vec::new())

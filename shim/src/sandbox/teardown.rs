@@ -121,7 +121,8 @@ pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<Rem
             match &process.role {
                 Role::Runsc(subcommand) => bundle || subcommand == "create" && named,
                 Role::Gofer => bundle || named,
-                Role::Sentry => is_root && (bundle || named),
+                // Of one that does not tell its command line no more is known than that the sandbox has one.
+                Role::Sentry => is_root && (bundle || named || process.argv.is_empty()),
                 Role::RealShim | Role::Exec | Role::Stub | Role::Other => false,
             }
         };
