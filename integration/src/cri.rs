@@ -168,14 +168,20 @@ impl Cri {
         command: &[&str],
         volumes: &[(&Path, &str)],
     ) -> Result<PodContainer> {
-        let mount = |(host, container): &(&Path, &str)| Mount {
-            host_path: host.to_string_lossy().into_owned(),
-            container_path: (*container).to_owned(),
-            readonly: true,
-            ..Default::default()
-        };
-        let mounts = volumes.iter().map(mount).collect();
+        let mounts = volumes.iter().map(|(host, container)| volume(host, container, true)).collect();
         self.create_container_of(pod, ContainerConfig { mounts, ..container_config(name, attempt, command) })
+    }
+
+    /// The same with one volume that it may write to.
+    pub fn create_container_writing(
+        &self,
+        pod: &Pod,
+        name: &str,
+        command: &[&str],
+        (host, container): (&Path, &str),
+    ) -> Result<PodContainer> {
+        let mounts = vec![volume(host, container, false)];
+        self.create_container_of(pod, ContainerConfig { mounts, ..container_config(name, 0, command) })
     }
 
     /// The same with all that a kubelet may say of a container, see [`container_config`].
@@ -332,6 +338,15 @@ impl Cri {
             client.update_container_resources(request).await
         })
         .map(drop)
+    }
+}
+
+fn volume(host: &Path, container: &str, readonly: bool) -> Mount {
+    Mount {
+        host_path: host.to_string_lossy().into_owned(),
+        container_path: container.to_owned(),
+        readonly,
+        ..Default::default()
     }
 }
 

@@ -35,6 +35,9 @@ pub enum Fault {
     /// The FUSE server under the container's volume stops answering for [`Fault::FUSE_HUNG`]: who waits for it
     /// cannot be killed.
     FuseHung,
+    /// The same in a write while the guest unmaps the file: a stub holds its mmap_lock, and who reads its command line
+    /// hangs.
+    MmapLockHeld,
     /// This subcommand of runsc never returns, and does nothing.
     Hangs(&'static str),
     /// Somebody holds runsc's state lock of the container.
@@ -53,11 +56,13 @@ pub enum Fault {
     GuardStopped,
     /// The disks of bundles, runsc's states and reports are full.
     DiskFull,
+    /// The sentry is stopped, and for [`Fault::NO_THREAD`] the guard can make neither thread nor child.
+    NoThread,
 }
 
 impl Fault {
     /// Every fault of the table; the others are what [`super::versions`] has beside those.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Stopped(Part::Sentry),
         Self::Stopped(Part::Gofer),
         Self::Stopped(Part::Stubs),
@@ -70,6 +75,7 @@ impl Fault {
         Self::Killed(Part::Command),
         Self::Frozen,
         Self::FuseHung,
+        Self::MmapLockHeld,
         Self::Hangs("create"),
         Self::Hangs("start"),
         Self::Hangs("exec"),
@@ -85,16 +91,22 @@ impl Fault {
         Self::ContainerdKilled,
         Self::GuardStopped,
         Self::DiskFull,
+        Self::NoThread,
     ];
 
     /// How long [`Fault::GuardStopped`] lasts.
     pub const GUARD_STOPPED: Duration = Duration::from_secs(30);
-    /// How long [`Fault::FuseHung`] lasts.
+    /// How long [`Fault::FuseHung`] and [`Fault::MmapLockHeld`] last.
     pub const FUSE_HUNG: Duration = Duration::from_secs(10);
+    /// How long [`Fault::NoThread`] lasts.
+    pub const NO_THREAD: Duration = Duration::from_secs(10);
 
     /// Only a guarded sandbox has it.
     pub fn needs_guard(self) -> bool {
-        matches!(self, Self::GuardStopped | Self::Stopped(Part::Guard) | Self::Killed(Part::Guard))
+        matches!(
+            self,
+            Self::GuardStopped | Self::NoThread | Self::Stopped(Part::Guard) | Self::Killed(Part::Guard)
+        )
     }
 
     /// The sentry goes on answering, and says yes to SIGKILL, which then has no effect on one container of a
@@ -123,6 +135,7 @@ impl Fault {
                 &["sh", "-c", "while :; do ls /bin >/dev/null; sleep 1; done"]
             }
             Self::FuseHung => &["sh", "-c", "while :; do cat /mnt/file >/dev/null; sleep 0.3; done"],
+            Self::MmapLockHeld => &["files", "munmap", "/mnt/file"],
             // A full FIFO matters to who writes.
             Self::StdoutFull => &["sh", "-c", "while :; do echo full; sleep 0.3; done"],
             _ => &["sleep", "100000"],
@@ -155,6 +168,7 @@ impl fmt::Display for Fault {
             Self::Killed(what) => format!("{} killed", part(what)),
             Self::Frozen => "cgroup frozen".to_owned(),
             Self::FuseHung => "FUSE volume hung".to_owned(),
+            Self::MmapLockHeld => "mmap_lock held".to_owned(),
             Self::Hangs(command) => format!("runsc {command} hangs"),
             Self::LockHeld => "state lock held".to_owned(),
             Self::CreateStuck => "Create stuck".to_owned(),
@@ -164,6 +178,7 @@ impl fmt::Display for Fault {
             Self::StoppedAfterRestart => "containerd killed, then sentry stopped".to_owned(),
             Self::GuardStopped => "guard stopped for 30 s".to_owned(),
             Self::DiskFull => "disk full".to_owned(),
+            Self::NoThread => "no thread to be had".to_owned(),
         })
     }
 }

@@ -77,7 +77,9 @@ impl Deadlines {
         let needs = match fault {
             Fault::Killed(Part::Guard) => (deadline + LADDER).max(CLEANUP),
             // What cannot be killed ends when it can, and then the ladder goes on.
-            Fault::FuseHung => (deadline + LADDER).max(Fault::FUSE_HUNG) + LADDER,
+            Fault::FuseHung | Fault::MmapLockHeld => (deadline + LADDER).max(Fault::FUSE_HUNG) + LADDER,
+            // Without a thread it is killed, and released when there is one.
+            Fault::NoThread => (deadline + LADDER).max(Fault::NO_THREAD) + LADDER,
             Fault::GuardStopped => deadline + LADDER + Fault::GUARD_STOPPED,
             _ => deadline + LADDER,
         };
@@ -86,9 +88,10 @@ impl Deadlines {
                 (Subject::Pod, Fault::GuardStopped) => next_try(needs, EXIT_HANDLING),
                 (Subject::Pod, Fault::Hangs("delete")) => next_try(needs, self.delete()),
                 // What fails, fails at once: a Delete whose command was killed, or one of what cannot die yet.
-                (Subject::Pod, Fault::Killed(Part::Command) | Fault::FuseHung) => {
-                    next_try(needs, Duration::ZERO)
-                }
+                (
+                    Subject::Pod,
+                    Fault::Killed(Part::Command) | Fault::FuseHung | Fault::MmapLockHeld | Fault::NoThread,
+                ) => next_try(needs, Duration::ZERO),
                 _ => needs,
             }
     }

@@ -6,10 +6,10 @@ use super::{
     subject::Victim,
 };
 use crate::{
-    Fuse,
+    Asked, Fuse,
     disk::Filled,
     eventually,
-    faults::{self, Sandbox},
+    faults::{self, Full, Sandbox},
     process::Process,
 };
 use anyhow::{Context as _, Result, ensure};
@@ -56,7 +56,7 @@ pub(super) fn strike<'scope, 'a: 'scope>(
             }
         }
         Fault::Frozen => sandbox()?.freeze()?,
-        Fault::FuseHung => held.push(Box::new(hang_volume(cell, victim, scope)?)),
+        Fault::FuseHung | Fault::MmapLockHeld => held.push(Box::new(hang_volume(cell, victim, scope)?)),
         Fault::Hangs(command) => gate.hang(command)?,
         Fault::LockHeld => held.push(Box::new(faults::hold_lock(host, victim.ctr(), victim.target())?)),
         Fault::CreateStuck => held.extend(stick_create(cell, victim, scope)?),
@@ -84,6 +84,15 @@ pub(super) fn strike<'scope, 'a: 'scope>(
                 // It cannot have ended while it was stopped, unless somebody has cleared away.
                 let _ = guard.signal(Signal::CONT);
             });
+        }
+        Fault::NoThread => {
+            let full = Full::around(&guard(victim).context("no guard")?)?;
+            scope.spawn(move || {
+                // The fault itself, not a wait for a fact.
+                thread::sleep(Fault::NO_THREAD);
+                drop(full);
+            });
+            sandbox()?.stop_sentry()?;
         }
         Fault::DiskFull => {
             for disk in victim.bench().disks() {
@@ -177,10 +186,15 @@ fn hang_volume<'scope>(
     scope: &'scope Scope<'scope, '_>,
 ) -> Result<Ends> {
     let fuse = victim.fuse().context("no FUSE volume")?;
-    if cell.request.makes_the_container() || cell.request == Request::Delete {
-        fuse.hang();
-    } else {
-        faults::hang_fuse(&fuse)?;
+    let runs = !cell.request.makes_the_container() && cell.request != Request::Delete;
+    match (cell.fault, runs) {
+        (Fault::MmapLockHeld, true) => {
+            let sandbox = Sandbox::of(victim.bench().host(), victim.sandbox())?;
+            faults::hold_mmap_lock(&fuse, &sandbox)?;
+        }
+        (Fault::MmapLockHeld, false) => fuse.hang_in(&[Asked::Write]),
+        (_, true) => faults::hang_fuse(&fuse)?,
+        (_, false) => fuse.hang(),
     }
     let answers = Arc::clone(&fuse);
     scope.spawn(move || {

@@ -1,7 +1,9 @@
 //! What is hurt, and how its owner speaks of it to containerd: in the words of a real client.
 
 use super::{Bench, Cell, Fault, Request, bench::HANDLER};
-use crate::{Ctr, Fuse, Handler, Outcome, Pod, PodContainer, TaskClient, ctr, eventually, faults, patience};
+use crate::{
+    Access, Ctr, Fuse, Handler, Outcome, Pod, PodContainer, TaskClient, ctr, eventually, faults, patience,
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use containerd_shim_protos::api;
 use std::{
@@ -67,11 +69,17 @@ impl<'a> Victim<'a> {
         }
         let ctr = bench.host().ctr();
         let fuse = match (cell.fault, cell.subject) {
-            (Fault::FuseHung, Subject::StandAlone) => Some(Path::new("volumes").join(name)),
-            (Fault::FuseHung, Subject::Pod) => Some(bench.cri().volume(name, "volume")),
+            (Fault::FuseHung | Fault::MmapLockHeld, Subject::StandAlone) => {
+                Some(Path::new("volumes").join(name))
+            }
+            (Fault::FuseHung | Fault::MmapLockHeld, Subject::Pod) => Some(bench.cri().volume(name, "volume")),
             _ => None,
         };
-        let fuse = fuse.map(|point| faults::fuse_volume(bench.host(), &point)).transpose()?;
+        let serve = |point: PathBuf| match cell.fault {
+            Fault::MmapLockHeld => faults::writable_volume(bench.host(), &point, Access::WriteThrough),
+            _ => faults::fuse_volume(bench.host(), &point),
+        };
+        let fuse = fuse.map(serve).transpose()?;
         let mut victim = Self { bench, cell, handler, name: name.to_owned(), ctr, pod: None, fuse };
         match cell.subject {
             Subject::StandAlone => victim.bring_up_container()?,
@@ -105,7 +113,13 @@ impl<'a> Victim<'a> {
         }
         let volumes: Vec<(&Path, &str)> =
             self.fuse.iter().map(|fuse| (fuse.point(), faults::VOLUME)).collect();
-        let third = cri.create_container_with(&pod, "three", 0, self.cell.fault.command(), &volumes)?;
+        let command = self.cell.fault.command();
+        let third = match volumes.as_slice() {
+            [volume] if self.cell.fault == Fault::MmapLockHeld => {
+                cri.create_container_writing(&pod, "three", command, *volume)?
+            }
+            volumes => cri.create_container_with(&pod, "three", 0, command, volumes)?,
+        };
         if !self.cell.request.makes_the_container() {
             cri.start_container(&third)?;
         }
@@ -118,7 +132,11 @@ impl<'a> Victim<'a> {
     fn run(&self, limit: Duration) -> Result<()> {
         let command = self.cell.fault.command();
         if self.cell.fault != Fault::StdoutFull {
-            let volume = self.fuse.as_ref().map(|fuse| faults::volume_flag(fuse.point()));
+            let flag = match self.cell.fault {
+                Fault::MmapLockHeld => faults::writable_volume_flag,
+                _ => faults::volume_flag,
+            };
+            let volume = self.fuse.as_ref().map(|fuse| flag(fuse.point()));
             let flags: Vec<&str> =
                 ["--annotation", ctr::SANDBOX].into_iter().chain(volume.as_deref()).collect();
             return self.run_detached(&flags, limit);

@@ -129,7 +129,9 @@ fn impossible(cell: Cell) -> Option<&'static str> {
         (
             F::Stopped(Part::Sentry | Part::Gofer | Part::Stubs | Part::Everything)
             | F::Killed(Part::Sentry | Part::Gofer)
-            | F::Frozen,
+            | F::Frozen
+            | F::MmapLockHeld
+            | F::NoThread,
             R::Delete,
             S::StandAlone,
         ) => Some(
