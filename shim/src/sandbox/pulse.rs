@@ -133,6 +133,34 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_counts_wherever_it_is_above() {
+        let group = Path::new("/sys/fs/cgroup/cpu").join(format!("guard-test-quota-{}", std::process::id()));
+        // Where there is no such hierarchy there is nothing to try.
+        let Ok(()) = fs::create_dir(&group) else { return };
+        let below = group.join("below");
+        fs::create_dir(&below).unwrap();
+        fs::write(group.join("cpu.cfs_quota_us"), "1000").unwrap();
+        let mut busy = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let identity = Identity::of(busy.id() as i32).unwrap();
+        fs::write(below.join("cgroup.procs"), identity.pid.to_string()).unwrap();
+        let before = Pulse::of(identity).unwrap();
+        let limit = Instant::now() + Duration::from_secs(30);
+        while Pulse::of(identity).unwrap().throttled == before.throttled && Instant::now() < limit {
+            std::thread::yield_now();
+        }
+        let after = Pulse { ticks: before.ticks, queued: false, ..Pulse::of(identity).unwrap() };
+        assert!(after.throttled > before.throttled && after.explains(&before), "{after:?}");
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        for folder in [&below, &group] {
+            while fs::remove_dir(folder).is_err() {
+                assert!(Instant::now() < limit, "{} stays", folder.display());
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
     fn a_busy_process_is_at_work_and_a_stopped_one_is_not() {
         let mut busy = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
         let identity = Identity::of(busy.id() as i32).unwrap();

@@ -3,6 +3,7 @@ use std::process::{Child, Command};
 use super::*;
 use crate::sandbox::find::descendants;
 use crate::sandbox::identity::Identity;
+use crate::sandbox::pulse::Pulse;
 
 /// A cgroup of our own, removed with the test. The hierarchy is one that this machine has.
 struct Group(PathBuf);
@@ -59,6 +60,21 @@ fn each_hierarchy(name: &str) -> Vec<Group> {
     let roots = ["/sys/fs/cgroup/freezer", HYBRID, ROOT];
     let usable = roots.iter().filter(|root| Path::new(root).join("cgroup.procs").exists());
     usable.filter_map(|root| Group::new(root, name)).collect()
+}
+
+#[test]
+fn who_is_frozen_cannot_answer() {
+    for group in each_hierarchy("pulse") {
+        let child = sleeper();
+        let identity = Identity::of(child.id() as i32).unwrap();
+        group.add(&child);
+        assert!(!Pulse::of(identity).unwrap().is_held());
+        group.freeze();
+        let frozen = Pulse::of(identity).unwrap();
+        assert!(frozen.is_held() && !frozen.explains(&frozen), "{}", group.0.display());
+        thaw_one(&group.0).unwrap();
+        end(child);
+    }
 }
 
 #[test]
