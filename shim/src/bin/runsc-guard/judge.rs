@@ -87,6 +87,9 @@ fn orphaned(found: &Found) -> Option<String> {
         Guard::None if nobody && found.managed && found.sentry.is_none() && found.others.is_empty() => {
             Some("no process is left, but files of runsc's are".to_owned())
         }
+        Guard::Says(..) | Guard::Silent(..) if found.forgotten => {
+            Some("containerd has forgotten it: its bundles are gone".to_owned())
+        }
         Guard::None if nobody && found.managed => Some("its real shim is dead".to_owned()),
         _ => None,
     }

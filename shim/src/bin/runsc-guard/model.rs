@@ -242,6 +242,8 @@ pub(crate) struct Found {
     pub(crate) rss_bytes: u64,
     /// A shim started it (its bundle tells), so one ought to be there.
     pub(crate) managed: bool,
+    /// Its guard lives, and none of its bundles is there any more: containerd has forgotten it.
+    pub(crate) forgotten: bool,
     /// A shim above it, a guard, or runsc's files say that it is a sandbox.
     pub(crate) proved: bool,
 }
@@ -346,6 +348,7 @@ pub(crate) mod tests {
             pids: 20,
             rss_bytes: 30 << 20,
             managed: true,
+            forgotten: false,
             proved: true,
         }
     }

@@ -191,3 +191,19 @@ fn beginnings_and_ends_without_a_sentry() {
     assert_eq!(judged(|found| found.sentry = None).0, State::Ended);
     assert_eq!(judged(|found| found.status = Some("paused".into())).0, State::Paused);
 }
+
+#[test]
+fn what_containerd_has_forgotten_has_nobody_however_well_it_is() {
+    let forgotten = |found: &mut Found| {
+        guarded(found, |_| {});
+        found.forgotten = true;
+    };
+    let (verdict, sign) = judged(forgotten);
+    assert_eq!(verdict, State::Orphaned);
+    assert_eq!(sign, "containerd has forgotten it: its bundles are gone");
+    let ending = |found: &mut Found| {
+        guarded(found, |word| word.stage = "closing".into());
+        found.forgotten = true;
+    };
+    assert_eq!(judged(ending).0, State::Ending);
+}

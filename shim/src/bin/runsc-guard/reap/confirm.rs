@@ -59,7 +59,8 @@ fn again(one: &Sandbox, second: &[Sandbox]) -> Option<Sandbox> {
 
 /// What cannot run, or has no keeper, need not be asked; everything else is.
 fn is_silent(one: &Sandbox) -> bool {
-    if one.state == State::Orphaned || judge::is_held(&one.found) {
+    // Nobody will ever ask for the end of what containerd has forgotten, however well it is.
+    if one.found.forgotten || one.state == State::Orphaned || judge::is_held(&one.found) {
         return true;
     }
     let Found { runsc_root, id, .. } = &one.found;

@@ -40,6 +40,7 @@ pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found 
         killed: sentry.as_ref().is_some_and(is_killed),
         proved: place.is_some() || !real_shims.is_empty() || draft.recorded && is_ours(&draft.root),
         managed: place.is_some() || labels::is_managed(&bundle),
+        forgotten: guard.task().is_some_and(|guard| is_forgotten(guard.identity.pid, &containers)),
         status: state.map(|state| state.status),
         pids: table.closure(heads.iter().copied()).len(),
         rss_bytes: heads.iter().filter_map(|pid| procfs::resident(*pid)).sum(),
@@ -122,6 +123,17 @@ fn real_shims(draft: &Draft, guard: &Guard, table: &Table) -> Vec<Task> {
 fn is_ours(path: &Path) -> bool {
     let me = nix::unistd::geteuid().as_raw();
     fs::metadata(path).is_ok_and(|meta| meta.uid() == 0 || meta.uid() == me)
+}
+
+/// containerd removes a bundle only after a Delete, or when it cannot load what is in it. Looked at as the guard sees it,
+/// which has containerd's mounts.
+fn is_forgotten(guard: i32, containers: &[Container]) -> bool {
+    let root = procfs::dir(guard).join("root");
+    let gone = |one: &Container| {
+        let bundle = one.bundle.strip_prefix("/").map(|bundle| root.join(bundle).symlink_metadata());
+        matches!(bundle, Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound)
+    };
+    !containers.is_empty() && root.join("proc").exists() && containers.iter().all(gone)
 }
 
 /// SIGKILL has been sent and waits: what takes it is gone before this can be read twice.
