@@ -46,15 +46,20 @@ impl Guard {
         let answers = self.waiting.values().filter_map(|waiting| waiting.due);
         let phase = match &self.phase {
             Phase::Open => {
-                let open = self.clocks_due().chain(self.steps_due()).chain(self.vacancy_due());
-                return answers.chain(open).min();
+                let open = self.clocks_due().chain(self.steps_due());
+                return answers.chain(open).chain(self.unasked_due()).min();
             }
             Phase::Ending(ladder) => ladder.due(),
             Phase::Closing(closing) => closing.due(),
             Phase::Unkillable(_, stuck) => stuck.due(),
             _ => None,
         };
-        answers.chain(phase).chain(self.vacancy_due()).min()
+        answers.chain(phase).chain(self.unasked_due()).min()
+    }
+
+    /// When the guard acts though nobody asks: no container is there, or containerd may have forgotten them.
+    fn unasked_due(&self) -> impl Iterator<Item = Time> {
+        self.vacancy_due().into_iter().chain(self.recall_due())
     }
 
     /// When the clocks are to be judged, and the questions asked that their judgement needs.
@@ -95,6 +100,7 @@ impl Guard {
             _ => {}
         }
         self.leave_if_vacant();
+        self.recall_if_due();
         let due = |waiting: &Waiting| waiting.due.is_some_and(|due| due <= self.now);
         let late: Vec<RequestId> =
             self.waiting.iter().filter(|(_, waiting)| due(waiting)).map(|(id, _)| *id).collect();

@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::admit::name;
 use crate::call::{Call, Kind};
 use crate::guard::{Guard, Phase, WIRE_SLACK};
-use crate::io::{About, Answer, Lane, Note, Outcome, Output, ProcessId, RequestId, Rung, Told};
+use crate::io::{About, Answer, CallId, Lane, Note, Outcome, Output, ProcessId, RequestId, Rung, Told};
 use crate::policy::{HOME, rungs};
 use crate::refusal::Refusal;
 use crate::task::{Clock, Life, Task, Teardown};
@@ -39,7 +39,8 @@ impl Guard {
         let due = self.answer_due(limit + rungs::TOTAL * 2, caller);
         let timeout = caller.map_or(limit, |caller| caller.min(limit)) + WIRE_SLACK;
         self.wait_for_answer(id, Kind::Create, process.clone(), Some(due));
-        self.forward(id, Kind::Create, process, timeout, Lane::Control);
+        // By a connection of its own, so that giving it up makes the real shim give it up.
+        self.forward(id, Kind::Create, process, timeout, Lane::Own);
         self.output(Output::Save);
     }
 
@@ -140,10 +141,20 @@ impl Guard {
             return self.escalate_create(container, stuck, began);
         }
         self.refuse_create(&process, &stuck);
+        self.give_up_create(&process);
         self.create_is_over(&process, began);
         self.settle_one(&process);
         self.never_came_to_be(&process);
         self.output(Output::Save);
+    }
+
+    /// What it began is dead, and yet the real shim may wait on, with its one lock: for the other end of a FIFO whose
+    /// reader, a containerd that was killed, is gone (30 s; gVisor pkg/shim/v1/proc/init.go).
+    fn give_up_create(&mut self, process: &ProcessId) {
+        let of_it = |(_, call): &(&CallId, &Call)| call.kind == Kind::Create && call.process == *process;
+        if let Some(call) = self.calls.iter().find(of_it).map(|(id, _)| *id) {
+            self.cancel(call);
+        }
     }
 
     pub(crate) fn refuse_create(&mut self, process: &ProcessId, stuck: &str) {

@@ -3,7 +3,8 @@
 //! What each request does stands in `admit`, and in `create`, `signal` and `question` where there is more to
 //! it; what an answer of the real shim does in `returned`; which deadline passed and what follows in `clocks`
 //! and `probe`; who learns of an exit in `exits`; the ladder in `ladder` and `unkillable`, the way out in `closing`;
-//! what is done about a sandbox that is silent unasked in `watchdog`.
+//! what is done about a sandbox that is silent unasked in `watchdog`, and about one that containerd has forgotten in
+//! `forgotten`.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -65,6 +66,7 @@ pub struct Guard {
     pub(crate) reserved: BTreeSet<String>,
     /// Since when there is no container, or the last place was reserved without one.
     pub(crate) vacant: Option<Time>,
+    pub(crate) doubt: crate::forgotten::Doubt,
     pub(crate) waiting: BTreeMap<RequestId, Waiting>,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) probing: crate::probe::Probing,
@@ -113,6 +115,7 @@ impl Guard {
             tasks: Tasks::default(),
             reserved: BTreeSet::from([first]),
             vacant: Some(Time::default()),
+            doubt: Default::default(),
             waiting: BTreeMap::new(),
             calls: BTreeMap::new(),
             probing: Default::default(),
@@ -140,6 +143,8 @@ impl Guard {
             Input::Probed(heard) => self.probed(heard),
             Input::Rung(done) => self.rung_done(done),
             Input::RemnantsDied => self.remnants_died(),
+            Input::Deserted => self.deserted(),
+            Input::Recalled(recalled) => self.recalled(recalled),
             Input::Tick => self.tick(),
         }
         self.look_for_vacancy();

@@ -201,8 +201,23 @@ pub enum Input {
     Rung(RungDone),
     /// The processes that could not be killed are dead at last.
     RemnantsDied,
+    /// The last connection to the guard has ended.
+    Deserted,
+    /// What a look for containerd's memory found.
+    Recalled(Recalled),
     /// Time has passed; harmless when early or repeated.
     Tick,
+}
+
+/// Whether containerd knows the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recalled {
+    /// A bundle is there, and somebody is connected.
+    Known,
+    /// It cannot be said.
+    Unclear,
+    /// No bundle is there, and containerd, asked, knows none of its tasks.
+    Forgotten,
 }
 
 /// What one question to the sentry has shown in its time.
@@ -314,6 +329,8 @@ pub enum Output {
     Probe(Duration),
     /// Take a step within this time; answered by [`Input::Rung`], or given up some time after.
     Rung(Rung, Duration),
+    /// Look whether containerd still knows the sandbox; answered by [`Input::Recalled`].
+    Recall,
     /// Unlink the socket: nobody can join any more.
     StopListening,
     /// Write the record: members or exits have changed.
@@ -448,6 +465,8 @@ pub enum Note {
     },
     /// The sandbox has not answered for this long, and nobody wants its end.
     Silent(Duration),
+    /// containerd has forgotten the sandbox: the guard ends it.
+    Forgotten,
     /// One that was called silent answers again, after this long.
     Heard(Duration),
 }

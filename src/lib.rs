@@ -54,6 +54,7 @@ mod closing;
 mod create;
 pub mod exit;
 mod exits;
+mod forgotten;
 pub mod guard;
 mod held;
 pub mod io;

@@ -39,6 +39,11 @@ pub const KILL_AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(10 * 60);
 /// How long a guard without a container waits for one: containerd gives the connection to a new shim 100 s (pkg/shim
 /// util.go), and Create follows it.
 pub const VACANT_FOR: Duration = Duration::from_secs(120);
+/// How long after a connection has ended the guard looks whether containerd still knows the sandbox: a restart takes a
+/// few seconds ...
+pub const RECALL_AFTER: Duration = Duration::from_secs(10);
+/// ... and again, as long as it cannot be said, and before what is forgotten is ended.
+pub const RECALL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How long a forward lives that nobody waits for any more (a pending signal).
 pub const PENDING_SIGNAL: Duration = Duration::from_secs(30);
 

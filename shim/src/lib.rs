@@ -5,6 +5,7 @@ pub mod ask;
 pub mod bundle;
 pub mod cli;
 pub mod config;
+mod containerd;
 pub mod delete;
 mod descriptors;
 pub mod file;

@@ -44,12 +44,14 @@ mod note;
 mod pace;
 mod publish;
 mod real_shim;
+mod recall;
 mod record;
 mod socket;
 mod status;
 mod tally;
 mod upstream;
 
+use arrivals::Callers;
 use chronicle::Chronicle;
 use driver::Driver;
 use publish::Publisher;
@@ -153,11 +155,12 @@ async fn serve(
     let (reports, messages) = unbounded_channel();
     listener.set_nonblocking(true)?;
     real_shim.events.set_nonblocking(true)?;
-    let _server = inbound::serve(UnixListener::from_std(listener)?, reports.clone()).await?;
+    let callers = Callers::none(reports.clone());
+    let _server = inbound::serve(UnixListener::from_std(listener)?, reports.clone(), callers.clone()).await?;
     let _events = publish::endpoint(UnixListener::from_std(real_shim.events)?, reports.clone()).await?;
     journal::relay(real_shim.log, &fifo, chronicle.clone())?;
     let publisher = Publisher::start(params.ttrpc_address.clone());
-    let driver = Driver::new(params, real_shim.identity, publisher.clone(), chronicle, reports);
+    let driver = Driver::new(params, real_shim.identity, publisher.clone(), chronicle, reports, callers);
     // A task of its own: what wakes the future that the runtime itself waits for makes it look at every socket first.
     tokio::spawn(driver.run(messages)).await.context("the driver")??;
     // The last answer is on its way through tasks that are ready to run; nobody is waited for. A connection

@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::Exit;
-use crate::io::{CallId, Event, Input, Op, Outcome, ProcessId, Status, Told};
+use crate::io::{CallId, Event, Input, Op, Outcome, ProcessId, Recalled, Status, Told};
 use crate::task::SIGKILL;
 use crate::tests::kernel::{Hears, Step};
 use crate::tests::ledger::Sent;
@@ -54,6 +54,10 @@ pub(crate) struct Fakes {
     pub(crate) residue: Vec<String>,
     /// How it takes a question.
     pub(crate) sentry: Hears,
+    /// What a look for containerd's memory finds.
+    pub(crate) recalled: Recalled,
+    /// Whether it never returns.
+    pub(crate) recall_hangs: bool,
     /// Whether the real shim reports the exits of a killed sandbox.
     pub(crate) reports: bool,
     /// Whether it is seen that it cannot.
@@ -81,6 +85,8 @@ impl Fakes {
             free_works: false,
             residue: Vec::new(),
             sentry: Hears::Answers(ms(20)),
+            recalled: Recalled::Known,
+            recall_hangs: false,
             reports: true,
             mute: false,
             processes: BTreeMap::new(),
@@ -211,6 +217,10 @@ impl Fakes {
         }
     }
 
+    pub(crate) fn recall(&self) -> Soon {
+        if self.recall_hangs { Soon::new() } else { Soon::from([(ms(20), Input::Recalled(self.recalled))]) }
+    }
+
     /// A process ends; with the root all others do, since it takes the sentry along.
     pub(crate) fn exit(&mut self, id: &ProcessId, status: u32, after: Duration) -> Soon {
         let mut soon = self.end(id, status, after);
@@ -237,6 +247,12 @@ impl Fakes {
         let mut soon = Vec::from([(after, Input::Event(Event::Exit(id.clone(), exit)))]);
         soon.extend(calls.into_iter().flat_map(|call| waited(call, exit, after)));
         soon
+    }
+
+    /// The connection of a call ends: a Create that holds the lock lets go of it.
+    pub(crate) fn cancel(&mut self, call: CallId) -> Soon {
+        let behind = self.returned(call);
+        behind.into_iter().flat_map(|(call, sent)| self.call(call, &sent)).collect()
     }
 
     /// A call is over: what waited behind a Create goes on.

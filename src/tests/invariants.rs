@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::Exit;
-use crate::io::{About, Event, Input, Op, Outcome, ProcessId, RequestId, Sentry, Told};
+use crate::io::{About, Event, Input, Op, Outcome, ProcessId, Recalled, RequestId, Sentry, Told};
 use crate::policy::{Policy, Watchdog};
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, ms};
@@ -42,6 +42,8 @@ enum Happens {
     Mute(bool),
     ShimDies,
     GuardSleeps(Duration),
+    Deserted,
+    Recalls(Recalled, bool),
     Tick,
 }
 
@@ -138,6 +140,7 @@ fn healthy() -> impl Strategy<Value = Happens> {
         2 => (0..40_usize).prop_map(Happens::Abandon),
         3 => (processes(), 0..3_u32).prop_map(|(process, status)| Happens::Exits(process, status)),
         1 => spans().prop_map(Happens::GuardSleeps),
+        1 => Just(Happens::Deserted),
         2 => Just(Happens::Tick),
     ]
 }
@@ -148,6 +151,9 @@ fn happenings() -> impl Strategy<Value = Happens> {
     let stuck =
         prop_oneof![any::<bool>().prop_map(Happens::Unkillable), any::<bool>().prop_map(Happens::FreeWorks)];
     let speech = prop_oneof![any::<bool>().prop_map(Happens::Reports), any::<bool>().prop_map(Happens::Mute)];
+    let recalls =
+        prop_oneof![1 => Just(Recalled::Known), 1 => Just(Recalled::Unclear), 3 => Just(Recalled::Forgotten)];
+    let recalls = (recalls, any::<bool>()).prop_map(|(what, hangs)| Happens::Recalls(what, hangs));
     prop_oneof![
         30 => asked(),
         20 => healthy(),
@@ -157,7 +163,7 @@ fn happenings() -> impl Strategy<Value = Happens> {
         2 => events().prop_map(Happens::Stray),
         2 => (0..40_usize, outcomes()).prop_map(|(n, outcome)| Happens::Returns(n, outcome)),
         1 => stuck,
-        1 => speech,
+        2 => prop_oneof![speech, recalls],
         1 => Just(Happens::ShimDies),
     ]
 }
@@ -246,6 +252,8 @@ fn happen(world: &mut World, what: Happens) {
         Happens::ShimDies if !world.fakes.shim_dead => world.shim_dies(),
         Happens::ShimDies => {}
         Happens::GuardSleeps(span) => world.stop_guard(span),
+        Happens::Deserted => world.handle(Input::Deserted),
+        Happens::Recalls(what, hangs) => (world.fakes.recalled, world.fakes.recall_hangs) = (what, hangs),
         Happens::Tick => {
             // A tick too many, but not before the answers that have arrived.
             world.run(ms(0));

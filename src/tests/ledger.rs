@@ -57,6 +57,8 @@ pub(crate) struct Ledger {
     pub(crate) rungs: Vec<(Time, Rung)>,
     pub(crate) notes: Vec<(Time, Note)>,
     pub(crate) probes: Vec<(Time, Duration)>,
+    /// Looks for containerd's memory.
+    pub(crate) recalls: usize,
     /// Whose exit the guard has published in its own words.
     spoken_for: BTreeSet<ProcessId>,
     /// Processes whose Start succeeded.
@@ -109,6 +111,7 @@ impl Ledger {
             }
             Output::Publish(Publication::Exit(id, exit)) => self.told(now, id, *exit),
             Output::Probe(timeout) => self.probes.push((now, *timeout)),
+            Output::Recall => self.recalls += 1,
             Output::Rung(rung, _) => self.rungs.push((now, rung.clone())),
             Output::StopListening => {
                 assert!(self.listening, "stopped listening twice");

@@ -3,6 +3,7 @@
 mod closing;
 mod create;
 mod events;
+mod forgotten;
 mod ladder;
 mod lateness;
 mod lost;

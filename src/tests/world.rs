@@ -196,6 +196,8 @@ impl World {
                 }
                 Output::Rung(rung, _) => self.fakes.rung(rung),
                 Output::Probe(timeout) => self.fakes.probe(*timeout),
+                Output::Recall => self.fakes.recall(),
+                Output::Cancel(call) => self.fakes.cancel(*call),
                 _ => Vec::new(),
             };
             self.expect(soon);

@@ -8,18 +8,23 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
+use runsc_guard::io::Input;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Sleep, sleep};
 use ttrpc::proto::{
     MESSAGE_HEADER_LENGTH, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_DATA, MESSAGE_TYPE_REQUEST,
     MESSAGE_TYPE_RESPONSE, MessageHeader,
 };
 
+use super::Message;
 use super::socket::Socket;
 use crate::descriptors;
 
@@ -40,11 +45,47 @@ pub(crate) struct Arrivals {
     pause: Option<Pin<Box<Sleep>>>,
     /// Said once per shortage.
     short: bool,
+    callers: Callers,
+}
+
+/// How many are connected.
+#[derive(Clone)]
+pub(crate) struct Callers {
+    count: Arc<AtomicUsize>,
+    reports: UnboundedSender<Message>,
+}
+
+impl Callers {
+    /// Nobody; that the last one leaves is reported.
+    pub(crate) fn none(reports: UnboundedSender<Message>) -> Self {
+        Self { count: Arc::default(), reports }
+    }
+
+    /// How many.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn one_more(&self) -> Present {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Present(self.clone())
+    }
+}
+
+/// One of them.
+struct Present(Callers);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let _ = self.0.reports.send(Message::Input(Input::Deserted));
+        }
+    }
 }
 
 impl Arrivals {
-    pub(crate) fn new(listener: UnixListener) -> Self {
-        Self { listener, pause: None, short: false }
+    pub(crate) fn new(listener: UnixListener, callers: Callers) -> Self {
+        Self { listener, pause: None, short: false, callers }
     }
 
     fn admit(arrived: io::Result<UnixStream>) -> io::Result<Socket> {
@@ -75,7 +116,8 @@ impl Stream for Arrivals {
             match Self::admit(arrived) {
                 Ok(stream) => {
                     self.short = false;
-                    return Poll::Ready(Some(Ok(Metered::new(stream))));
+                    let _present = Some(self.callers.one_more());
+                    return Poll::Ready(Some(Ok(Metered { _present, ..Metered::new(stream) })));
                 }
                 // Tried again at once it would fail at once, for ever and at the expense of everything else.
                 Err(error) => {
@@ -102,13 +144,15 @@ pub(crate) struct Metered {
     owed: u64,
     /// The reader, while it has to wait.
     reader: Option<Waker>,
+    /// Says that it ends.
+    _present: Option<Present>,
 }
 
 impl Metered {
     fn new(stream: Socket) -> Self {
         let (incoming, outgoing) = (Frames::default(), Frames::default());
         let stream = BufReader::with_capacity(AT_ONCE, stream);
-        Self { stream, incoming, outgoing, open: BTreeMap::new(), owed: 0, reader: None }
+        Self { stream, incoming, outgoing, open: BTreeMap::new(), owed: 0, reader: None, _present: None }
     }
 }
 

@@ -19,10 +19,12 @@ use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 use ttrpc::{Request, Response};
 
+use super::arrivals::Callers;
 use super::chronicle::Chronicle;
 use super::escalation::Escalation;
 use super::fleet::Loss;
 use super::publish::Publisher;
+use super::recall::{self, Question};
 use super::record::Keeper;
 use super::status::Memory;
 use super::tally::{self, Method, Tally};
@@ -88,6 +90,7 @@ pub(super) struct Driver {
     sentry_fd: Option<PidFd>,
     real_shim_fd: Option<PidFd>,
     reports: UnboundedSender<Message>,
+    callers: Callers,
     params: Arc<ServeParams>,
 }
 
@@ -99,6 +102,7 @@ impl Driver {
         publisher: Publisher,
         chronicle: Chronicle,
         reports: UnboundedSender<Message>,
+        callers: Callers,
     ) -> Self {
         let params = Arc::new(params);
         let mut record = params.record();
@@ -119,6 +123,7 @@ impl Driver {
             sentry_fd: None,
             real_shim_fd: real_shim.open().ok(),
             reports,
+            callers,
             params,
         }
     }
@@ -337,12 +342,23 @@ impl Driver {
                 self.strike(&rung);
                 self.ladder.step(rung, budget, self.keeper.scope());
             }
+            Output::Recall => self.recall(),
             Output::StopListening => self.stop_listening(),
             Output::Save => self.keeper.save(&self.guard),
             Output::Note(note) => self.note(&note),
             Output::Quit => return false,
         }
         true
+    }
+
+    fn recall(&self) {
+        let question = Question {
+            members: self.keeper.scope().members,
+            connected: self.callers.count() > 0,
+            containerd: self.params.address.clone().into(),
+            namespace: self.params.namespace.clone(),
+        };
+        recall::recall(question, self.reports.clone());
     }
 
     fn note(&mut self, note: &Note) {

@@ -68,6 +68,8 @@ impl Escalation {
                 self.chronicle.begins(sign, *waited, false, view(), memory);
                 self.publish("silent", vec![("waited_ms", millis(*waited))]);
             }
+            // Its bundle is gone, and with it the way of a line into containerd's log.
+            Note::Forgotten => self.publish("forgotten", Vec::new()),
             Note::RealShimDied | Note::Late(_) | Note::Heard(_) => self.happened(&note::line(note).1),
         }
     }

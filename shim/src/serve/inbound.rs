@@ -16,7 +16,7 @@ use ttrpc::asynchronous::transport::Listener;
 use ttrpc::asynchronous::{MethodHandler, Server, Service, TtrpcContext};
 use ttrpc::{Code, Request, Response};
 
-use super::arrivals::Arrivals;
+use super::arrivals::{Arrivals, Callers};
 use super::{Message, decode, encode};
 
 /// Methods of the private service.
@@ -98,6 +98,7 @@ pub(super) fn private_op(request: &Request) -> protobuf::Result<Op> {
 pub(crate) async fn serve(
     listener: UnixListener,
     reports: UnboundedSender<Message>,
+    callers: Callers,
 ) -> ttrpc::Result<Server> {
     let next = Arc::new(AtomicU64::new(0));
     let methods = |names: &[&str], private: bool| {
@@ -115,8 +116,9 @@ pub(crate) async fn serve(
         (service::TASK_V3.to_owned(), methods(&decode::METHODS, false)),
         (service::GUARD.to_owned(), methods(&PRIVATE, true)),
     ]);
-    let mut server =
-        Server::new().add_listener(Listener::new(Arrivals::new(listener))).register_service(services);
+    let mut server = Server::new()
+        .add_listener(Listener::new(Arrivals::new(listener, callers)))
+        .register_service(services);
     server.start().await?;
     Ok(server)
 }

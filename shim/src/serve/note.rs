@@ -40,6 +40,12 @@ pub(crate) fn line(note: &Note) -> (Level, String) {
             );
             (Level::Error, line)
         }
+        Note::Forgotten => {
+            let line = "containerd has forgotten this sandbox (its bundles are gone, and asked it knows none of its \
+                        tasks), so nobody will ever ask for its end; the guard ends it now. Was the guard's program moved \
+                        while the pod ran?";
+            (Level::Error, line.to_owned())
+        }
         Note::Heard(silent) => {
             (Level::Warn, format!("the sandbox answers again, after {:?}", rounded(*silent)))
         }

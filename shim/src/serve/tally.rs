@@ -164,7 +164,7 @@ impl Tally {
                     up(&mut self.residue);
                 }
             }
-            Note::RealShimDied | Note::Late(_) | Note::Unkillable(_) | Note::Heard(_) => {}
+            Note::RealShimDied | Note::Late(_) | Note::Unkillable(_) | Note::Heard(_) | Note::Forgotten => {}
         }
     }
 

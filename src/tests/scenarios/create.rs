@@ -5,7 +5,7 @@ use crate::policy::Policy;
 use crate::refusal::{Code, Refusal};
 use crate::tests::fake::{Does, at, ms};
 use crate::tests::kernel::Step;
-use crate::tests::world::{World, create, delete, init, sigkill};
+use crate::tests::world::{World, create, delete, init, sigkill, state};
 
 #[test]
 fn a_stuck_root_is_torn_down_whole() {
@@ -48,12 +48,12 @@ fn an_old_create_that_returns_late_does_not_speak_for_a_new_one() {
     let mut world = World::pod();
     world.does("Create", Does::Never);
     let first = world.ask(create("sidecar"));
+    let old = *world.ledger.in_flight.last().unwrap();
     world.run(ms(91_000));
     assert!(matches!(world.refusal(first), Refusal::CreateStuck { .. }));
     let second = world.ask(create("sidecar"));
     world.run(ms(1_000));
-    let old = *world.ledger.in_flight.first().unwrap();
-    world.ledger.in_flight.remove(&old);
+    // It was on its way when it was given up.
     world.handle(crate::io::Input::Returned(old, crate::io::Outcome::Failed { not_found: false }));
     assert_eq!(world.guard.record().len(), 3);
     world.run(ms(90_000));
@@ -119,4 +119,18 @@ fn a_second_create_of_a_living_id_is_the_real_shims_to_judge() {
     world.does("Create", Does::Fail(ms(1)));
     world.relayed(create("root"));
     assert_eq!(world.guard.record().len(), 1);
+}
+
+/// Killed or not, a Create that the real shim does not give up keeps its one lock.
+#[test]
+fn a_create_that_was_torn_down_holds_up_nobody() {
+    let mut world = World::pod();
+    world.does("Create", Does::Never);
+    let create = world.ask(create("sidecar"));
+    world.abandon(create);
+    world.ask(delete("sidecar"));
+    world.run(ms(3_000));
+    assert_eq!(world.ledger.kills(), 1);
+    world.relayed(state("app"));
+    world.exec("app", "e");
 }

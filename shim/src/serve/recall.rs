@@ -1,0 +1,61 @@
+//! Whether containerd still knows this sandbox: by what lies on disk, and only then by asking it.
+
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use runsc_guard::io::{Input, Recalled};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Message;
+use crate::containerd;
+use crate::sandbox::Member;
+
+/// How long containerd may take to say of one task whether it knows it.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What is asked.
+pub(super) struct Question {
+    /// Every container of the sandbox.
+    pub(super) members: Vec<Member>,
+    /// Somebody is connected to the guard.
+    pub(super) connected: bool,
+    /// containerd's socket.
+    pub(super) containerd: PathBuf,
+    /// Its namespace.
+    pub(super) namespace: String,
+}
+
+/// Looks, in a thread of its own: a disk may hang, and so may containerd.
+pub(super) fn recall(question: Question, reports: UnboundedSender<Message>) {
+    let answers = reports.clone();
+    let look = move || drop(answers.send(Message::Input(Input::Recalled(question.answer()))));
+    if let Err(error) = thread::Builder::new().name("recall".into()).spawn(look) {
+        log::warn!("nobody can look whether containerd knows the sandbox: {error}");
+        let _ = reports.send(Message::Input(Input::Recalled(Recalled::Unclear)));
+    }
+}
+
+impl Question {
+    fn answer(&self) -> Recalled {
+        let there = |member: &Member| {
+            let seen = member.bundle.symlink_metadata();
+            !member.bundle.is_absolute() || !seen.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        if self.members.is_empty() || self.members.iter().any(there) {
+            return if self.connected { Recalled::Known } else { Recalled::Unclear };
+        }
+        let unknown = |member: &Member| {
+            let until = Instant::now() + ANSWER;
+            match containerd::knows(&self.containerd, &self.namespace, &member.id, until) {
+                Ok(known) => !known,
+                Err(error) => {
+                    log::debug!("containerd does not say whether it knows {}: {error}", member.id);
+                    false
+                }
+            }
+        };
+        if self.members.iter().all(unknown) { Recalled::Forgotten } else { Recalled::Unclear }
+    }
+}
