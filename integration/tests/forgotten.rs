@@ -16,6 +16,8 @@ use std::{
 const SOON: Duration = Duration::from_secs(20);
 /// A look after ten seconds, one a minute later; two more where containerd was not back at the first.
 const FORGOTTEN: Duration = Duration::from_secs(150);
+/// Two minutes without a container: where containerd does not ask what it has, an empty guard leaves by itself.
+const VACANT: Duration = Duration::from_secs(150);
 const HANDLER: &str = "guarded";
 
 /// When containerd is killed.
@@ -79,6 +81,11 @@ impl Node {
         Ok(std::fs::write(&self.trigger, "")?)
     }
 
+    /// How long it may take until nothing is left. (containerd 1.6 reaps nothing that has no task.)
+    fn limit(&self) -> Duration {
+        if self.host.parts().versions.containerd.starts_with("1.6") { VACANT } else { SOON }
+    }
+
     /// Starts something that does not come to its end, and brings containerd back.
     fn interrupted<T>(&self, start: impl FnOnce() -> Result<T> + Send) -> Result<()>
     where
@@ -109,7 +116,7 @@ fn alone(node: &Node, moment: Moment) -> Result<()> {
     println!("{moment:?}, alone: {:?}", ctr.tasks(SOON)?);
     let _ = ctr.force_delete_task("subject", SOON)?;
     eventually(SOON, "its container is forgotten", || ctr.delete_container("subject").ok())?;
-    assert_nothing_left(host, &before, SOON)
+    assert_nothing_left(host, &before, node.limit())
 }
 
 /// A pod of which nothing but its root was on the way: the kubelet ends it, and makes another.
@@ -126,7 +133,7 @@ fn root(node: &Node, moment: Moment) -> Result<()> {
         cri.remove_pod_by_id(id, SOON)?;
     }
     Cri::remove_pod_cgroup(&format!("/{}/pod-subject", host.tag()))?;
-    assert_nothing_left(host, &before, SOON)
+    assert_nothing_left(host, &before, node.limit())
 }
 
 /// The second container of a living pod: what is left of it goes, and the first is none the wiser.
@@ -146,12 +153,14 @@ fn member(node: &Node, moment: Moment) -> Result<()> {
         let second = PodContainer { id };
         eventually(SOON, "StopContainer works", || cri.stop_container(&second, 0, SOON).ok())?;
         cri.remove_container(&second, SOON)?;
-        assert_gone(host, &second.id, SOON)?;
+        if node.limit() == SOON {
+            assert_gone(host, &second.id, SOON)?;
+        }
     }
     ensure!(sandbox.sentry.is_alive(), "the pod was ended");
     ensure!(cri.exec(&first, &["echo", "well"], SOON)?.stdout == b"well\n", "exec in the first");
     cri.end_pod(&pod)?;
-    assert_nothing_left(host, &before, SOON)
+    assert_nothing_left(host, &before, node.limit())
 }
 
 /// `RUNSC_GUARD_CONTAINERD=1.7.35` is another of the pinned ones.
