@@ -31,6 +31,7 @@ use crate::orphan;
 use crate::place::{self, Base, Place};
 use crate::sandbox::Member;
 use crate::sandbox::holdings::{self, Holdings};
+use crate::sandbox::teardown::sequence::Nobody;
 use crate::sweep;
 
 mod apart;
@@ -333,7 +334,7 @@ impl Worker {
         let mut record = self.learn(place);
         // What tells goes with the bundle, as soon as this is answered.
         let holdings = orphan::holdings(&record);
-        let left = orphan::bury(&mut record, place, self.deadline - MARGIN);
+        let left = orphan::bury(&mut record, place, orphan::patience(self.deadline - MARGIN), &Nobody);
         let exit = record.member(&self.target.id).and_then(|member| member.exit);
         let note = (!left.is_empty())
             .then(|| format!("container {}: left behind: {}", self.target.id, left.join("; ")));

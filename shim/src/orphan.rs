@@ -3,33 +3,28 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use runsc_guard::policy::rungs;
 
 use crate::bundle::{self, Exit, Kinship, Record};
 use crate::config::Config;
 use crate::launch::{self, ServeParams};
 use crate::place::{self, Place};
 use crate::sandbox::Scope;
-use crate::sandbox::find;
 use crate::sandbox::free::Freedoms;
-use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::procfs;
 use crate::sandbox::proof::{Vantage, is_real_shim};
-use crate::sandbox::prove::prove;
-use crate::sandbox::release::release;
-use crate::sandbox::remnant::Remnant;
-use crate::sandbox::residue::Residue;
 use crate::sandbox::teardown::kill_all;
+use crate::sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_prove};
 
 #[cfg(test)]
 mod tests;
 
-/// How long it kills before it looks for what holds up those that live on.
-const PLAINLY: Duration = Duration::from_millis(200);
 /// How long a killed guard may take to die.
 const GUARD_DIES: Duration = Duration::from_millis(300);
 
@@ -93,32 +88,21 @@ fn sibling(bundle: &Path, id: &str) -> PathBuf {
 
 /// Ends the sandbox, with its guard if that still lives, and writes down how. Returns what is left, in words;
 /// only if that is nothing are the members released and socket and folder removed. The caller holds the lock.
-pub fn bury(record: &mut Record, place: &Place, deadline: Instant) -> Vec<String> {
+pub fn bury(record: &mut Record, place: &Place, patience: Patience, observer: &dyn Observer) -> Vec<String> {
     let mut scope = record.scope();
     let told = ServeParams::of(place);
     scope.runsc = told.as_ref().map(|told| told.config.runsc_binary.clone().into()).unwrap_or_default();
-    // Before anything is killed: a real shim that sees its sandbox die removes what tells.
-    let holdings = Holdings::of(&scope, &scope.members);
-    let mut connections = Connections::of(&find::before_a_blow(&scope));
-    let freedoms = told.map_or(Freedoms::NONE, |told| (&told.config).into());
-    let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-    if let Some(guard) = scope.guard.take_if(|guard| guard.is_alive()) {
+    let sequence = Sequence::new(told.map_or(Freedoms::NONE, |told| (&told.config).into()));
+    sequence.learn(slice::from_ref(&scope));
+    if let Some(guard) = scope.guard.filter(|guard| guard.is_alive()) {
         // First with its help: whatever descends from it is proved by that alone.
-        scope.guard = Some(guard);
-        kill_all(&scope, half);
+        kill_all(&scope, patience.dead);
         end_guard(guard);
     }
     scope.guard = None;
-    let mut remnants = kill_all(&scope, half.min(Instant::now() + PLAINLY));
-    if !remnants.is_empty() {
-        freedoms.abort_fuse(&scope, &mut connections, &remnants);
-        remnants = kill_all(&scope, half);
-        freedoms.release_network(&scope, &holdings, &remnants);
-        connections.name(&mut remnants);
-    }
     // Nobody listens there any more. The folder goes last of all: by that the rest is found, should this be killed.
     let _ = fs::remove_file(&place.socket);
-    let left = release_and_prove(&scope, holdings, remnants, deadline);
+    let left = sequence.run(slice::from_ref(&scope), patience, observer);
     let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
     for member in &mut record.members {
         member.exit.get_or_insert_with(|| Exit::killed(member.pid));
@@ -145,8 +129,16 @@ pub fn holdings(record: &Record) -> Holdings {
 pub fn bury_rest(record: &mut Record, place: &Place, holdings: &mut Holdings, deadline: Instant) -> bool {
     let scope = Scope { guard: None, ..record.scope() };
     let dead = kill_all(&scope, deadline).is_empty();
-    let released = dead && release(&scope, holdings, deadline).is_empty();
-    bury(record, place, deadline).is_empty() && released
+    let released = dead && release_and_prove(&scope, holdings, deadline, &Nobody).is_empty();
+    bury(record, place, patience(deadline), &Nobody).is_empty() && released
+}
+
+/// Who waits for a burial until `deadline`: it kills for half of that, and on a busy node until there is just time to
+/// release.
+pub fn patience(deadline: Instant) -> Patience {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let dead = Instant::now() + left / 2;
+    Patience { dead, overload: (left / 2).saturating_sub(rungs::RELEASE + rungs::PROVE), over: deadline }
 }
 
 /// Rule 1: through a pidfd whose identity is proved.
@@ -156,27 +148,4 @@ fn end_guard(guard: Identity) {
     {
         process.wait(Instant::now() + GUARD_DIES);
     }
-}
-
-/// What is left in the end. A file that could not be released may lie where looking for it hangs, so `release`
-/// has the last word on those.
-fn release_and_prove(
-    scope: &Scope,
-    mut holdings: Holdings,
-    remnants: Vec<Remnant>,
-    deadline: Instant,
-) -> Vec<Residue> {
-    let mut left = release(scope, &mut holdings, deadline);
-    left.retain(|residue| matches!(residue, Residue::File(_)));
-    left.extend(remnants.into_iter().filter(|one| one.identity.is_alive()).map(Residue::Process));
-    for residue in prove(scope, &holdings) {
-        let known = |one: &Residue| match (one, &residue) {
-            (Residue::Process(one), Residue::Process(other)) => one.identity == other.identity,
-            (one, other) => one == other,
-        };
-        if !left.iter().any(known) {
-            left.push(residue);
-        }
-    }
-    left
 }

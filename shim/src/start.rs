@@ -23,6 +23,7 @@ use crate::orphan;
 use crate::place::{self, Base, Place};
 use crate::sandbox::identity::Identity;
 use crate::sandbox::procfs::Stat;
+use crate::sandbox::teardown::sequence::Nobody;
 
 #[cfg(test)]
 mod tests;
@@ -221,7 +222,7 @@ impl Newcomer<'_> {
         if self.place.params().exists() {
             let mut left = self.learn(&target.namespace);
             // What cannot be ended stays for `delete` and the operator; the new guard finds it, too.
-            let _ = orphan::bury(&mut left, self.place, Instant::now() + BURIAL);
+            let _ = orphan::bury(&mut left, self.place, orphan::patience(Instant::now() + BURIAL), &Nobody);
         }
         let mut config = config::load(bootstrap.config_path.as_deref())?;
         let allowed = config.allow_annotations;

@@ -13,6 +13,7 @@ use crate::place::Place;
 use crate::sandbox::process::serves;
 use crate::sandbox::procfs;
 use crate::sandbox::proof::{Vantage, works_in};
+use crate::sandbox::teardown::sequence::Nobody;
 
 /// How long the end of one forsaken sandbox may take.
 const BURIAL: Duration = Duration::from_secs(2);
@@ -61,7 +62,7 @@ fn end_if_forsaken(params: &ServeParams) {
     if has_bundle || record.guard.is_some() || is_served(&place.folder) || !place.folder.exists() {
         return;
     }
-    let left = orphan::bury(&mut record, place, Instant::now() + BURIAL);
+    let left = orphan::bury(&mut record, place, orphan::patience(Instant::now() + BURIAL), &Nobody);
     let found = "of a guard that died before containerd had connected";
     match left.as_slice() {
         [] => log::warn!("sandbox {sandbox}: the things {found} were removed"),

@@ -2,6 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::place::Base;
+use crate::sandbox::teardown::sequence::Nobody;
 
 const ADDRESS: &str = "/run/containerd/containerd.sock";
 
@@ -50,12 +51,12 @@ fn burying_keeps_known_exits_and_leaves_nothing() {
     let mut record = learn(&place, "tests", "orphan-pod1", "orphan-c1", &dir.path().join("gone"));
     let known = Exit { pid: 4, exit_status: 3, exited_at_ns: 2 };
     record.member_mut("orphan-pod1", &bundle).exit = Some(known);
-    let left = bury(&mut record, &place, Instant::now() + Duration::from_secs(5));
+    let left = bury(&mut record, &place, patience(Instant::now() + Duration::from_secs(5)), &Nobody);
     assert_eq!(left, Vec::<String>::new());
     assert!(!place.folder.exists() && !place.socket.exists());
     let written = Record::load(&bundle).unwrap();
     assert!(written.is_released());
     assert_eq!(written.member("orphan-pod1").unwrap().exit, Some(known));
     assert_eq!(written.member("orphan-c1").unwrap().exit.unwrap().exit_status, runsc_guard::exit::KILLED);
-    assert!(bury(&mut record, &place, Instant::now() + Duration::from_secs(5)).is_empty());
+    assert!(bury(&mut record, &place, patience(Instant::now() + Duration::from_secs(5)), &Nobody).is_empty());
 }

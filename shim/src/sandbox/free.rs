@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::fuse::{self, Connections};
 use super::holdings::Holdings;
 use super::remnant::Remnant;
-use super::teardown::kill_all;
 use super::{Scope, network, release};
 use crate::config::Config;
 
@@ -63,16 +62,16 @@ impl Freedoms {
     }
 }
 
-/// Everything that can be released of a sandbox that lives on: its network, and its bundles' mounts. Kills again
-/// what is there; gives what lives all the same, and says what was taken.
+/// Everything that can be released of a sandbox that lives on in these remnants: its network, and its bundles' mounts.
+/// Says what was taken.
 pub fn take_from_the_living(
     scope: &Scope,
     holdings: &mut Holdings,
     freedoms: Freedoms,
+    remnants: &[Remnant],
     deadline: Instant,
-) -> (Vec<Remnant>, Option<String>) {
-    let remnants = kill_all(scope, Instant::now());
-    let taken = freedoms.release_network(scope, holdings, &remnants);
+) -> Option<String> {
+    let taken = freedoms.release_network(scope, holdings, remnants);
     release::release_mounts(holdings, deadline);
-    (remnants, taken)
+    taken
 }

@@ -18,12 +18,15 @@ use super::remnant::Remnant;
 use super::{Member, Scope, cgroup};
 use crate::kernel::{PidFd, wait_all};
 
+pub mod sequence;
+
 /// How long one round waits before it looks (and thaws) again.
 const ROUND: Duration = Duration::from_millis(100);
 /// Descriptors kept to wait on. Stubs can be many; they die with their sentry, and the next round tells.
 const WAITED_FOR: usize = 128;
 
 /// What a hunt ends with.
+#[derive(Default)]
 pub struct Hunted {
     /// Those that live on.
     pub left: Vec<Remnant>,
@@ -32,6 +35,16 @@ pub struct Hunted {
 }
 
 impl Hunted {
+    /// Both hunts, for one sandbox in two scopes: what lives on after the second, each process once.
+    fn and(mut self, later: Self) -> Self {
+        self.left.retain(|one| one.identity.is_alive());
+        self.left.extend(later.left);
+        self.left.sort_by_key(|one| one.identity);
+        self.left.dedup_by_key(|one| one.identity);
+        self.seen.extend(later.seen);
+        self
+    }
+
     /// Whether the real shim cannot tell how the containers ended: it is stopped, or the `runsc wait` is that tells it.
     pub fn is_mute(&self) -> bool {
         let tells = |role: &Role| match role {

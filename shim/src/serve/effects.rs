@@ -2,7 +2,6 @@
 //! long; the result comes back as an input.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,37 +16,26 @@ pub(crate) use apart::await_remnants;
 use super::chronicle::Chronicle;
 use super::{Message, encode};
 use crate::config::Config;
-use crate::report::Inventory;
+use crate::report::{Inventory, Released};
 use crate::sandbox::control::Control;
 use crate::sandbox::evidence::{ask_for_goroutines, evidence};
-use crate::sandbox::free::{Freedoms, take_from_the_living};
-use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
 use crate::sandbox::process::Process;
-use crate::sandbox::prove::prove;
 use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
-use crate::sandbox::teardown::{kill_all, kill_commands, kill_create, kill_sandbox};
+use crate::sandbox::teardown::sequence::{Observer, Sequence, release_and_prove};
+use crate::sandbox::teardown::{kill_commands, kill_create};
 use crate::sandbox::{Scope, find, probe, procfs, stacks};
 
-/// How long rung 3 kills before it looks for what holds up those that live on.
-const PLAINLY: Duration = Duration::from_millis(200);
 /// What of rung 1 is left for putting away what was seen.
 const PUT_AWAY: Duration = Duration::from_millis(20);
 /// How long what a Create began is looked at before it is killed.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the sandbox holds and uses, learned before anything is killed.
-struct Known {
-    holdings: Holdings,
-    connections: Connections,
-}
-
-/// What is carried from one step to the next.
+/// The steps of [`Sequence`], as the core decides; the report is told.
 #[derive(Clone)]
 pub(crate) struct Ladder {
-    known: Arc<Mutex<Option<Known>>>,
-    freedoms: Freedoms,
+    sequence: Sequence,
     runsc: PathBuf,
     chronicle: Chronicle,
     reports: UnboundedSender<Message>,
@@ -56,7 +44,7 @@ pub(crate) struct Ladder {
 impl Ladder {
     pub(crate) fn new(config: &Config, chronicle: Chronicle, reports: UnboundedSender<Message>) -> Self {
         let runsc = config.runsc_binary.clone().into();
-        Self { known: Arc::default(), freedoms: config.into(), runsc, chronicle, reports }
+        Self { sequence: Sequence::new(config.into()), runsc, chronicle, reports }
     }
 
     fn perform(
@@ -66,9 +54,10 @@ impl Ladder {
         deadline: Instant,
         unkillable: &mut Vec<Remnant>,
     ) -> RungDone {
+        let scopes = std::slice::from_ref(scope);
         match rung {
             Rung::Evidence => {
-                self.learn(scope);
+                self.sequence.learn(scopes);
                 self.look(scope, &find::find(scope), deadline);
                 RungDone::Evidence
             }
@@ -78,13 +67,11 @@ impl Ladder {
                 RungDone::Watched
             }
             Rung::KillSandbox => {
-                self.learn(scope);
-                let hunted = kill_sandbox(scope, deadline);
+                let hunted = self.sequence.kill_sandbox(scopes, deadline);
                 RungDone::SandboxKilled { left: words(&hunted.left), mute: hunted.is_mute() }
             }
             Rung::KillAll => {
-                self.learn(scope);
-                *unkillable = self.kill_until_stuck(scope, deadline);
+                *unkillable = self.sequence.kill_all(scopes, deadline, rungs::OVERLOAD, &self.chronicle);
                 RungDone::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() }
             }
             Rung::KillCreate(container) => {
@@ -98,25 +85,11 @@ impl Ladder {
                 RungDone::ReleasedOne { container, left, at_ns: encode::wall_clock_ns() }
             }
             Rung::Release => {
-                let known = self.lock().take().map(|known| known.holdings);
-                let mut holdings = known.unwrap_or_else(|| Holdings::of(scope, &scope.members));
-                let inventory = self.chronicle.is_open().then(|| Inventory::of(&holdings));
-                let mut left = release(scope, &mut holdings, deadline);
-                if !left.is_empty() {
-                    // What a busy node had no time for is done by now, or in another moment.
-                    left = release(scope, &mut holdings, Instant::now() + rungs::RELEASE);
-                }
-                if left.is_empty() {
-                    left = prove(scope, &holdings);
-                }
-                if let Some(inventory) = inventory {
-                    self.chronicle.released(inventory.released(&holdings));
-                }
+                let left = self.sequence.release(scopes, deadline, &self.chronicle);
                 RungDone::Released { left: left.iter().map(ToString::to_string).collect() }
             }
             Rung::Free => {
-                self.learn(scope);
-                RungDone::Freed { left: words(&self.free(scope, deadline)) }
+                RungDone::Freed { left: words(&self.sequence.free(scopes, deadline, &self.chronicle)) }
             }
         }
     }
@@ -146,41 +119,6 @@ impl Ladder {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the sandbox holds, as long as runsc's files can tell. No look at a process that could hang: killing waits
-    /// for this.
-    fn learn(&self, scope: &Scope) {
-        self.lock().get_or_insert_with(|| Known {
-            holdings: Holdings::of(scope, &scope.members),
-            connections: Connections::of(&find::at_once(scope)),
-        });
-    }
-
-    /// Rung 3, with patience for a node that is so busy that dying takes long: what runs, or changes from one look to
-    /// the next, is on its way out. Only what is held and stays the same is stuck, and not even that where who holds it may
-    /// wait for a processor.
-    fn kill_until_stuck(&self, scope: &Scope, deadline: Instant) -> Vec<Remnant> {
-        let mut left = kill_all(scope, deadline.min(Instant::now() + PLAINLY));
-        self.abort_fuse(scope, &left);
-        if !left.is_empty() {
-            left = kill_all(scope, deadline);
-        }
-        let last = Instant::now() + rungs::OVERLOAD;
-        while !left.is_empty() && Instant::now() < last {
-            let again = kill_all(scope, Instant::now() + rungs::KILL_ALL);
-            let stuck = again == left && !again.iter().any(Remnant::runs) && !procfs::is_crowded();
-            left = again;
-            if stuck {
-                break;
-            }
-        }
-        self.name(&mut left);
-        left
-    }
-
     /// Ends what one Create began and releases what it held; says where it hung.
     fn end_create(&self, scope: &Scope, container: &str, deadline: Instant) -> String {
         let Some(member) = scope.members.iter().find(|member| member.id == container) else {
@@ -204,42 +142,23 @@ impl Ladder {
             return Vec::new();
         };
         let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
-        let inventory = Inventory::of(&holdings);
         kill_commands(scope, member, deadline.min(Instant::now() + LOOK));
-        let mut left = release(scope, &mut holdings, deadline);
-        if left.is_empty() {
-            left = prove(scope, &holdings);
-        }
-        self.chronicle.released(inventory.released(&holdings));
+        let left = release_and_prove(scope, &mut holdings, deadline, &self.chronicle);
         left.iter().map(ToString::to_string).collect()
     }
+}
 
-    fn name(&self, left: &mut [Remnant]) {
-        if let Some(known) = self.lock().as_ref() {
-            known.connections.name(left);
-        }
+impl Observer for Chronicle {
+    fn listens(&self) -> bool {
+        self.is_open()
     }
 
-    fn abort_fuse(&self, scope: &Scope, remnants: &[Remnant]) {
-        if let Some(known) = self.lock().as_mut() {
-            let done = self.freedoms.abort_fuse(scope, &mut known.connections, remnants);
-            done.iter().for_each(|line| self.chronicle.happened(line));
-        }
+    fn happened(&self, line: &str) {
+        Self::happened(self, line);
     }
 
-    /// Rung 6. Nothing is locked while mounts are taken away, which may take its time: the ladder may go on.
-    fn free(&self, scope: &Scope, deadline: Instant) -> Vec<Remnant> {
-        let Some(mut holdings) = self.lock().as_ref().map(|known| known.holdings.clone()) else {
-            return Vec::new();
-        };
-        let (mut left, taken) = take_from_the_living(scope, &mut holdings, self.freedoms, deadline);
-        taken.iter().for_each(|line| self.chronicle.happened(line));
-        self.abort_fuse(scope, &left);
-        if let Some(known) = self.lock().as_mut() {
-            known.holdings = holdings;
-        }
-        self.name(&mut left);
-        left
+    fn released(&self, released: Vec<Released>) {
+        Self::released(self, released);
     }
 }
 

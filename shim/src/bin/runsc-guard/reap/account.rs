@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use shim::report::{Folder, Inventory, Report};
+use shim::report::{Folder, Moment, Released, Report, What};
 use shim::sandbox::evidence::evidence;
-use shim::sandbox::holdings::Holdings;
 use shim::sandbox::process::Role;
 use shim::sandbox::{find, stacks};
 
@@ -32,10 +31,9 @@ impl Account {
         let signs = if signs.is_empty() { String::new() } else { format!(" ({})", signs.join("; ")) };
         (report.sign, report.since_ms) = (format!("an operator asked for its end{signs}"), now_ms());
         let mut account = Self { folder: Folder::new(folder), report, written: Ok(()) };
-        account.rung("evidence", EVIDENCE, |report| {
-            look(found, report);
-            ((), Vec::new())
-        });
+        account.rung_begins("evidence", Instant::now() + EVIDENCE);
+        look(found, &mut account.report);
+        account.rung_ends("evidence", &[]);
         account
     }
 
@@ -49,24 +47,31 @@ impl Account {
         self.folder.file(&self.report).display().to_string()
     }
 
-    /// Takes a rung, which gives its result and what it has left in words, and writes down how it went.
-    pub(super) fn rung<T>(
-        &mut self,
-        name: &str,
-        budget: Duration,
-        take: impl FnOnce(&mut Report) -> (T, Vec<String>),
-    ) -> T {
-        let budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX);
-        self.report.rung_begins(name, now_ms(), budget_ms);
-        let (result, left) = take(&mut self.report);
-        self.report.rung_ends(name, now_ms(), &left);
-        self.write();
-        result
+    /// A rung begins, which ought to be over by `until`.
+    pub(super) fn rung_begins(&mut self, name: &str, until: Instant) {
+        let budget = until.saturating_duration_since(Instant::now()).as_millis();
+        self.report.rung_begins(name, now_ms(), u64::try_from(budget).unwrap_or(u64::MAX));
     }
 
-    /// What the sandbox held before is released by now, but for what is `left`.
-    pub(super) fn end(&mut self, inventory: Inventory, holdings: &Holdings, left: &[String]) {
-        self.report.released = inventory.released(holdings);
+    /// It is over, with this left.
+    pub(super) fn rung_ends(&mut self, name: &str, left: &[String]) {
+        self.report.rung_ends(name, now_ms(), left);
+        self.write();
+    }
+
+    /// Something was done that belongs to the story.
+    pub(super) fn happened(&mut self, line: &str) {
+        let (at_ms, text) = (now_ms(), line.to_owned());
+        self.report.moment(Moment { at_ms, what: What::Happened, text, due_ms: None });
+    }
+
+    /// What was released.
+    pub(super) fn released(&mut self, released: Vec<Released>) {
+        self.report.released.extend(released);
+    }
+
+    /// It is over, but for what is `left`.
+    pub(super) fn end(&mut self, left: &[String]) {
         self.report.is_left(left);
         self.report.ended_ms = left.is_empty().then(now_ms);
         self.write();
