@@ -19,6 +19,7 @@ use crate::sandbox::holdings::Holdings;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::procfs;
 use crate::sandbox::proof::{Vantage, is_real_shim};
+use crate::sandbox::residue::Residue;
 use crate::sandbox::teardown::kill_all;
 use crate::sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_prove};
 
@@ -103,19 +104,23 @@ pub fn bury(record: &mut Record, place: &Place, patience: Patience, observer: &d
     // Nobody listens there any more. The folder goes last of all: by that the rest is found, should this be killed.
     let _ = fs::remove_file(&place.socket);
     let left = sequence.run(slice::from_ref(&scope), patience, observer);
+    let is_gone = is_gone(&left);
     let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
     for member in &mut record.members {
         member.exit.get_or_insert_with(|| Exit::killed(member.pid));
-        member.released |= left.is_empty();
+        member.released |= is_gone;
     }
-    if left.is_empty()
-        && let Err(error) = place.remove()
-    {
+    if is_gone && let Err(error) = place.remove() {
         left.push(format!("{}: {error}", place.folder.display()));
     }
     record.guard = None;
     let _ = record.store();
     left
+}
+
+/// What the engine wanted run and did not is told, and nobody would come back for it.
+fn is_gone(left: &[Residue]) -> bool {
+    left.iter().all(|residue| matches!(residue, Residue::Hook { .. }))
 }
 
 /// What its members hold, as long as files tell.
@@ -129,7 +134,7 @@ pub fn holdings(record: &Record) -> Holdings {
 pub fn bury_rest(record: &mut Record, place: &Place, holdings: &mut Holdings, deadline: Instant) -> bool {
     let scope = Scope { guard: None, ..record.scope() };
     let dead = kill_all(&scope, deadline).is_empty();
-    let released = dead && release_and_prove(&scope, holdings, deadline, &Nobody).is_empty();
+    let released = dead && is_gone(&release_and_prove(&scope, holdings, deadline, &Nobody));
     bury(record, place, patience(deadline), &Nobody).is_empty() && released
 }
 

@@ -15,6 +15,7 @@ pub mod fuse;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 pub mod holdings;
+mod hooks;
 pub mod identity;
 pub mod mounts;
 pub mod network;

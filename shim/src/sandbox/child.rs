@@ -50,13 +50,13 @@ pub(super) fn ask(command: &mut Command, from: From, limit: usize, deadline: Ins
     if let Some(pipe) = pipe {
         heard.whole = read_until_end(pipe, limit, deadline, &mut heard.text);
     }
-    end(child, fd, deadline);
+    end(&mut child, fd, deadline);
     Ok(heard)
 }
 
 /// Sees to it that the command ends, and reaps it unless the server has. One that SIGKILL does not end is left
 /// to the server.
-fn end(mut child: Child, process: Option<(Identity, PidFd)>, deadline: Instant) {
+pub(super) fn end(child: &mut Child, process: Option<(Identity, PidFd)>, deadline: Instant) {
     if let Some((identity, fd)) = process
         && !fd.wait(deadline)
     {
@@ -69,7 +69,7 @@ fn end(mut child: Child, process: Option<(Identity, PidFd)>, deadline: Instant) 
 }
 
 /// Certain to be our child: one that has ended, was reaped and replaced by a stranger has another parent.
-fn identity_of(child: &Child) -> Option<(Identity, PidFd)> {
+pub(super) fn identity_of(child: &Child) -> Option<(Identity, PidFd)> {
     let stat = Stat::of(i32::try_from(child.id()).ok()?).ok()?;
     let ours = u32::try_from(stat.parent) == Ok(std::process::id());
     Some((stat.identity, stat.identity.open().ok().filter(|_| ours)?))

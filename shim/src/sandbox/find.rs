@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 
 use super::Scope;
+use super::hooks;
 use super::identity::Identity;
 use super::process::{Process, Role};
 use super::procfs::{self, Stat};
@@ -83,6 +84,7 @@ fn descend(root: i32) -> Option<Vec<Stat>> {
         for child in children {
             // Between the two reads the child may have ended and its pid gone to a stranger: its parent tells.
             let stat = Stat::of(child).ok().filter(|stat| known.contains(&stat.parent));
+            let stat = stat.filter(|stat| !hooks::is_running(stat.identity));
             if let Some(stat) = stat
                 && known.insert(child)
             {
@@ -152,7 +154,8 @@ fn top_down(table: &BTreeMap<i32, Stat>) -> Vec<i32> {
 fn snapshot() -> BTreeMap<i32, Stat> {
     let pids = procfs::all().unwrap_or_default();
     let stats = pids.into_iter().filter_map(|pid| Stat::of(pid).ok());
-    stats.filter(|stat| stat.parent != KTHREADD).map(|stat| (stat.identity.pid, stat)).collect()
+    let is_one = |stat: &Stat| stat.parent != KTHREADD && !hooks::is_running(stat.identity);
+    stats.filter(is_one).map(|stat| (stat.identity.pid, stat)).collect()
 }
 
 /// What descends from `known`, generation by generation.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::hooks::Hooks;
 use super::mounts::{self, Mount};
 use super::state_file::{self, RunscState};
 use super::{Member, Scope, cgroup, cgroup_path, find, procfs};
@@ -30,6 +31,8 @@ pub struct Holdings {
     pub(super) filestores: Vec<PathBuf>,
     /// Mounts that had to be detached: id and place.
     pub(super) detached: Vec<(u64, PathBuf)>,
+    /// What the engine wants run when they are deleted.
+    pub(super) hooks: Vec<Hooks>,
     /// A network namespace that somebody else made for the sandbox.
     pub(super) network_namespace: Option<PathBuf>,
 }
@@ -133,6 +136,8 @@ impl Holdings {
 
     fn add_recorded(&mut self, scope: &Scope, sandbox: &str, state: &RunscState, shared: &BTreeSet<PathBuf>) {
         self.cgroups.extend(state.own_cgroups());
+        let file = state_file::file(&scope.runsc_root, &state.id, sandbox, "state");
+        self.hooks.extend(file.ok().and_then(|file| state.hooks(file)));
         if self.whole {
             self.cgroups.extend(state.sandbox_cgroups());
             self.files.extend(state.control_socket(&scope.runsc_root));

@@ -34,6 +34,15 @@ pub enum Residue {
     /// A file, socket or folder of runsc or of the real shim. One that a hanging file system does not let us
     /// look for counts as left.
     File(PathBuf),
+    /// Something that the engine wants run when a container is deleted, which did not run to its end.
+    Hook {
+        /// The program.
+        path: PathBuf,
+        /// Whose.
+        container: String,
+        /// Why not.
+        why: String,
+    },
 }
 
 impl fmt::Display for Residue {
@@ -46,6 +55,9 @@ impl fmt::Display for Residue {
                 write!(f, "detached mount: {}, held by pid {}", point.display(), pids.join(", "))
             }
             Self::Cgroup(path) => write!(f, "cgroup: {}", path.display()),
+            Self::Hook { path, container, why } => {
+                write!(f, "poststop hook of {container} not run: {}: {why}", path.display())
+            }
             Self::File(path) => write!(f, "file: {}", path.display()),
         }
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::cgroup;
+use super::hooks::{self, Hook, Hooks};
 use crate::file;
 
 /// No state file that runsc writes comes near this.
@@ -120,9 +121,19 @@ struct CgroupV2 {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Spec {
+    #[serde(default)]
+    oci_version: String,
+    annotations: Option<BTreeMap<String, String>>,
+    hooks: Option<SpecHooks>,
     root: Option<Root>,
     mounts: Option<Vec<Mount>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct SpecHooks {
+    poststop: Option<Vec<Hook>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,6 +193,21 @@ impl RunscState {
         let mut folders = SOCKET_FALLBACKS.iter().map(Path::new).chain([runsc_root]);
         let named = socket_name(&sandbox.id).ok()?;
         folders.any(|folder| folder.join(&named) == *path).then(|| path.clone())
+    }
+
+    /// The hooks that `runsc delete` would run, if there are any; `file` is this state's own.
+    pub(super) fn hooks(&self, file: PathBuf) -> Option<Hooks> {
+        let hooks = self.spec.hooks.as_ref()?.poststop.clone().filter(|hooks| !hooks.is_empty())?;
+        let state = hooks::State {
+            oci_version: self.spec.oci_version.clone(),
+            id: self.id.clone(),
+            status: "stopped",
+            // As runsc says it of a container that is deleted (`Container.SandboxPid`).
+            pid: -1,
+            bundle: self.bundle_dir.clone(),
+            annotations: self.spec.annotations.clone().unwrap_or_default(),
+        };
+        Some(Hooks { state, file, hooks })
     }
 
     /// The folders that runsc may have put a filestore in: the rootfs and what is mounted in it.

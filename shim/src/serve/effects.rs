@@ -16,12 +16,11 @@ pub(crate) use apart::await_remnants;
 use super::chronicle::Chronicle;
 use super::{Message, encode};
 use crate::config::Config;
-use crate::report::{Inventory, Released};
+use crate::report::Released;
 use crate::sandbox::control::Control;
 use crate::sandbox::evidence::{ask_for_goroutines, evidence};
 use crate::sandbox::holdings::Holdings;
 use crate::sandbox::process::Process;
-use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
 use crate::sandbox::teardown::sequence::{Observer, Sequence, release_and_prove};
 use crate::sandbox::teardown::{kill_commands, kill_create};
@@ -125,13 +124,12 @@ impl Ladder {
             return "nothing of it was found".to_owned();
         };
         let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
-        let inventory = Inventory::of(&holdings);
         let stuck = where_create_hangs(scope, container);
         let mut left = words(&kill_create(scope, member, deadline));
         if left.is_empty() {
-            left = release(scope, &mut holdings, deadline).iter().map(ToString::to_string).collect();
+            let residue = release_and_prove(scope, &mut holdings, deadline, &self.chronicle);
+            left = residue.iter().map(ToString::to_string).collect();
         }
-        self.chronicle.released(inventory.released(&holdings));
         self.chronicle.is_stuck(&left);
         if left.is_empty() { stuck } else { format!("{stuck}; left behind: {}", left.join("; ")) }
     }

@@ -17,6 +17,7 @@ use crate::report::{Inventory, Released};
 use crate::sandbox::free::{Freedoms, take_from_the_living};
 use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
+use crate::sandbox::hooks::{self, Hooks, Ran};
 use crate::sandbox::prove::prove;
 use crate::sandbox::release::release;
 use crate::sandbox::remnant::Remnant;
@@ -261,6 +262,7 @@ pub fn release_and_prove(
     observer: &dyn Observer,
 ) -> Vec<Residue> {
     let inventory = observer.listens().then(|| Inventory::of(holdings));
+    let hooks = hooks::claim(&holdings.hooks);
     let mut left = release(scope, holdings, deadline);
     if !left.is_empty() {
         // What a busy node had no time for is done by now, or in another moment.
@@ -272,6 +274,28 @@ pub fn release_and_prove(
     // A file that could not be released may lie where looking for it hangs, so `release` has the last word on those.
     left.retain(|residue| matches!(residue, Residue::File(_)));
     add_new(&mut left, prove(scope, holdings));
+    left.extend(hooks.iter().flat_map(|hooks| run_hooks(hooks, observer)));
+    left
+}
+
+/// Runs what the engine wants run for one container; gives what did not run to its end.
+fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Residue> {
+    let mut left = Vec::new();
+    for (path, ran) in hooks.run() {
+        let container = hooks.state.id.clone();
+        let line = format!("poststop hook {} of {container}", path.display());
+        match ran {
+            Ran::Well => observer.happened(&format!("{line} has run")),
+            Ran::Badly(how) => {
+                log::warn!("{line}: {how}");
+                observer.happened(&format!("{line}: {how}"));
+            }
+            Ran::Not(why) => {
+                log::warn!("{line} did not run: {why}");
+                left.push(Residue::Hook { path, container, why });
+            }
+        }
+    }
     left
 }
 
