@@ -38,6 +38,7 @@ use tokio::io::Interest;
 use tokio::time::timeout_at;
 
 use super::identity::Identity;
+use super::pulse::Pulse;
 use super::state_file::{SOCKET_FALLBACKS, socket_name};
 use crate::kernel::{wait_readable, watch};
 
@@ -50,7 +51,10 @@ pub enum Unanswered {
     /// It was asked, or has so many open questions that it takes no more, and nothing came in time.
     #[error("no answer in time")]
     Silent,
-    /// Nobody listens: there is no socket, or the sentry has closed it.
+    /// The same, while /proc shows it at work or held back ([`pulse`](super::pulse)): that is not silence.
+    #[error("no answer in time, but it is at work or held back")]
+    Slow,
+    /// Nobody listens on its socket any more, or not yet.
     #[error("nobody listens on its control socket")]
     Gone,
     /// Who listens is not the sentry.
@@ -62,7 +66,7 @@ pub enum Unanswered {
     /// It has heard the question and says that it cannot tell.
     #[error("it says {0:?}")]
     Refused(String),
-    /// It could not be asked: no descriptors, no memory. That says nothing of the sentry.
+    /// It could not be asked: no socket where one is looked for, no descriptors. That says nothing of the sentry.
     #[error("it cannot be asked: {0}")]
     Unasked(#[from] io::Error),
 }
@@ -71,7 +75,7 @@ impl From<Errno> for Unanswered {
     fn from(error: Errno) -> Self {
         match error {
             Errno::EAGAIN => Self::Silent,
-            Errno::ECONNREFUSED | Errno::ENOENT | Errno::EPIPE | Errno::ECONNRESET => Self::Gone,
+            Errno::ECONNREFUSED | Errno::EPIPE | Errno::ECONNRESET => Self::Gone,
             other => Self::Unasked(other.into()),
         }
     }
@@ -143,14 +147,28 @@ impl Control {
 
     /// Whether it answers at all; what it answers does not matter. See the head of this file.
     pub fn answers(&self, deadline: Instant) -> Result<(), Unanswered> {
+        let before = Pulse::of(self.sentry);
         let told: Result<IgnoredAny, _> = self.ask(STATE_OF, &self.sandbox, deadline);
-        heard(told)
+        self.heard(told, before)
     }
 
     /// The same in a task.
     pub async fn is_heard(&self, deadline: Instant) -> Result<(), Unanswered> {
+        let before = Pulse::of(self.sentry);
         let told: Result<IgnoredAny, _> = self.hear(STATE_OF, &self.sandbox, deadline).await;
-        heard(told)
+        self.heard(told, before)
+    }
+
+    /// Any answer is one, also that of a gVisor which does not know the method. Silence is what nothing explains.
+    fn heard<R>(&self, told: Result<R, Unanswered>, before: Option<Pulse>) -> Result<(), Unanswered> {
+        match told {
+            Ok(_) | Err(Unanswered::Refused(_)) => Ok(()),
+            Err(Unanswered::Silent) => match (before, Pulse::of(self.sentry)) {
+                (Some(before), Some(after)) if after.explains(&before) => Err(Unanswered::Slow),
+                _ => Err(Unanswered::Silent),
+            },
+            Err(other) => Err(other),
+        }
     }
 
     fn put(&self, method: &str, arg: impl Serialize) -> Result<UnixStream, Unanswered> {
@@ -192,20 +210,12 @@ impl Control {
                 return Ok(file.into());
             }
         }
-        Err(Unanswered::Gone)
+        Err(io::Error::from(io::ErrorKind::NotFound).into())
     }
 }
 
 /// Takes a string, the container's id, and answers a number.
 const STATE_OF: &str = "containerManager.ContainerRuntimeState";
-
-/// Any answer is one, also that of a gVisor which does not know the method.
-fn heard<R>(told: Result<R, Unanswered>) -> Result<(), Unanswered> {
-    match told {
-        Ok(_) | Err(Unanswered::Refused(_)) => Ok(()),
-        Err(other) => Err(other),
-    }
-}
 
 /// Takes in what has come; whether that was all.
 fn take_in(mut socket: &UnixStream, heard: &mut Vec<u8>) -> Result<bool, Unanswered> {

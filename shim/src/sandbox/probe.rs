@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use runsc_guard::io::Heard;
@@ -19,53 +18,29 @@ use super::control::{Control, Unanswered};
 use super::pulse::Pulse;
 use super::state_file;
 
-/// Asks and waits for the answer, in a thread that may block.
-pub fn ask(control: &Control, timeout: Duration) -> Heard {
-    let probe = Probe::begin(control, timeout);
-    let told = control.answers(probe.deadline);
-    if told.is_err() {
-        thread::sleep(probe.deadline.saturating_duration_since(Instant::now()));
-    }
-    probe.end(told)
-}
-
-/// The same in a task, which takes neither a thread nor a program.
+/// One question, put by a task, which takes neither a thread nor a program.
 pub async fn hear(control: Control, timeout: Duration) -> Heard {
-    let probe = Probe::begin(&control, timeout);
-    let told = control.is_heard(probe.deadline).await;
+    let deadline = Instant::now() + timeout;
+    let told = control.is_heard(deadline).await;
     if told.is_err() {
         // Whatever went wrong at once: what it means is looked at when the time is over.
-        sleep_until(probe.deadline.into()).await;
+        sleep_until(deadline.into()).await;
     }
-    probe.end(told)
+    judge(&control, told)
 }
 
-/// One question, from the look before it to the look after.
-struct Probe<'a> {
-    control: &'a Control,
-    deadline: Instant,
-    before: Option<Pulse>,
-}
-
-impl<'a> Probe<'a> {
-    fn begin(control: &'a Control, timeout: Duration) -> Self {
-        Self { control, deadline: Instant::now() + timeout, before: Pulse::of(control.sentry) }
-    }
-
-    fn end(self, told: Result<(), Unanswered>) -> Heard {
-        let Control { runsc_root, sandbox, sentry } = self.control;
-        let why = match told {
-            // runsc's word: the sentry itself answers all the same, only its tasks do not run.
-            Ok(()) if state_file::is_paused(runsc_root, sandbox) => return Heard::Paused,
-            Ok(()) => return Heard::Answers,
-            Err(why) => why,
-        };
-        let (Some(before), Some(after)) = (self.before, Pulse::of(*sentry)) else { return Heard::Nothing };
-        let asked = matches!(why, Unanswered::Silent);
-        if !asked {
+fn judge(control: &Control, told: Result<(), Unanswered>) -> Heard {
+    match told {
+        // runsc's word: the sentry itself answers all the same, only its tasks do not run.
+        Ok(()) if state_file::is_paused(&control.runsc_root, &control.sandbox) => Heard::Paused,
+        Ok(()) => Heard::Answers,
+        Err(Unanswered::Silent) => Heard::Nothing,
+        Err(Unanswered::Slow) => Heard::Slow,
+        Err(why) => {
             log::warn!("the sandbox cannot be asked: {why}");
+            let can_run = Pulse::of(control.sentry).is_some_and(|pulse| !pulse.is_held());
+            if can_run { Heard::Slow } else { Heard::Nothing }
         }
-        if after.is_held() || asked && !after.explains(&before) { Heard::Nothing } else { Heard::Slow }
     }
 }
 

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command};
+use std::thread;
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -32,7 +33,7 @@ async fn one_that_answers_is_heard_and_runsc_knows_whether_it_is_paused() {
     });
     let control = control(&folder, Identity::me().unwrap());
     let long = Duration::from_secs(20);
-    assert_eq!(ask(&control, long), Heard::Answers);
+    assert_eq!(hear(control.clone(), long).await, Heard::Answers);
     let state = |status: &str| format!(r#"{{"id":"c1","status":"{status}","sandbox":{{"id":"c1"}}}}"#);
     let path = folder.path().join("c1_sandbox:c1.state");
     std::fs::write(&path, state("running")).unwrap();
@@ -47,7 +48,7 @@ async fn what_cannot_be_asked_is_no_silence_unless_it_is_stopped_or_dead() {
     let folder = tempfile::tempdir().unwrap();
     let (mut child, sentry) = sleeper();
     let control = control(&folder, sentry);
-    assert_eq!(ask(&control, TIMEOUT), Heard::Slow);
+    assert_eq!(hear(control.clone(), TIMEOUT).await, Heard::Slow);
     sentry.open().unwrap().send(Signal::SIGSTOP).unwrap();
     let begun = Instant::now();
     while hear(control.clone(), TIMEOUT).await != Heard::Nothing {
@@ -56,5 +57,5 @@ async fn what_cannot_be_asked_is_no_silence_unless_it_is_stopped_or_dead() {
     assert!(begun.elapsed() >= TIMEOUT);
     sentry.open().unwrap().send(Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    assert_eq!(ask(&control, TIMEOUT), Heard::Nothing);
+    assert_eq!(hear(control, TIMEOUT).await, Heard::Nothing);
 }
