@@ -94,6 +94,9 @@ impl Guard {
             let unknown = !open && self.tasks.get(&process).is_none();
             return self.refuse(id, if unknown { Refusal::NotFound(name(&process)) } else { refusal });
         }
+        if self.is_released_alone(&process) {
+            return self.refuse(id, Refusal::NotFound(name(&process)));
+        }
         if let Kind::Plain(method) = kind {
             self.may_change(method, &process);
         }
@@ -142,6 +145,7 @@ impl Guard {
         match self.tasks.0.get_mut(&process.container) {
             Some(task) if open && !known => {
                 task.execs.insert(process.exec.clone(), Process::new(born, about));
+                self.forget_released(&process);
                 self.listen_to(&process);
                 self.plain(id, Kind::Exec, process, limit, caller);
             }

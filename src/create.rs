@@ -34,6 +34,7 @@ impl Guard {
         }
         self.reserved.remove(&container);
         self.listen_to(&process);
+        self.forget_released(&process);
         self.tasks.0.insert(container, Task::new(self.next_call, about, self.now));
         // At its deadline the teardown answers, and says where it hung.
         let due = self.answer_due(limit + rungs::TOTAL * 2, caller);
@@ -46,7 +47,7 @@ impl Guard {
 
     pub(crate) fn create_returned(&mut self, call: Call, outcome: Outcome) {
         let Some(task) = self.tasks.0.get_mut(&call.process.container) else { return };
-        if task.teardown != Teardown::None || outcome == Outcome::Lost {
+        if matches!(task.teardown, Teardown::Until(_)) || outcome == Outcome::Lost {
             // Its answer waits for the teardown, which says where it hung; what became of a Create whose
             // connection is lost is not known, so its deadline stays.
             return;

@@ -188,6 +188,9 @@ impl Guard {
         self.answer_waiters(id, exit);
         self.drop_all_signals(id);
         let Some(process) = self.remove(id) else { return };
+        if process.released {
+            self.remember_released(id);
+        }
         if let Some(call) = process.wait_call {
             self.cancel(call);
         }

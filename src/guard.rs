@@ -79,6 +79,8 @@ pub struct Guard {
     pub(crate) withheld: Vec<(ProcessId, Exit)>,
     /// The last exits of deleted containers.
     pub(crate) deleted: VecDeque<(String, Exit)>,
+    /// What was released by itself and deleted, though the real shim may still know it.
+    pub(crate) released: VecDeque<ProcessId>,
     /// The guard has begun to kill: the real shim's 128 now means our SIGKILL.
     pub(crate) forced: bool,
     /// A private End has come: after that containerd may send no Shutdown.
@@ -124,6 +126,7 @@ impl Guard {
             owed: BTreeMap::new(),
             withheld: Vec::new(),
             deleted: VecDeque::new(),
+            released: VecDeque::new(),
             forced: false,
             leaving: false,
             next_call: CallId(0),

@@ -10,6 +10,9 @@ use crate::guard::{Guard, Phase};
 use crate::io::{Answer, Note, Output, ProcessId, RequestId, Rung};
 use crate::policy::{HOME, rungs};
 
+/// How much that was released by itself is remembered.
+const REMEMBERED: usize = 64;
+
 impl Guard {
     /// An exec holds nothing but its output's copy in the real shim; a container is released first.
     pub(crate) fn release_one(&mut self, id: &ProcessId) {
@@ -53,6 +56,7 @@ impl Guard {
         let asked = !requests.is_empty() || !self.requests_for(id, Kind::End).is_empty();
         self.output(Output::Save);
         let Some(process) = self.tasks.get_mut(id) else { return };
+        process.released = true;
         if !asked && !process.end {
             (process.delete, process.deleted) = (None, true);
             return self.ended(id, exit);
@@ -61,5 +65,24 @@ impl Guard {
         for request in requests {
             self.reply(request, Answer::Deleted(exit));
         }
+    }
+
+    /// What was released by itself is gone for everybody, whatever the real shim still says of it.
+    pub(crate) fn is_released_alone(&self, id: &ProcessId) -> bool {
+        let covers = |gone: &ProcessId| gone == id || gone.is_init() && gone.container == id.container;
+        self.tasks.get(id).is_none() && self.released.iter().any(covers)
+    }
+
+    /// It is forgotten.
+    pub(crate) fn remember_released(&mut self, id: &ProcessId) {
+        if self.released.len() == REMEMBERED {
+            self.released.pop_front();
+        }
+        self.released.push_back(id.clone());
+    }
+
+    /// The real shim knows nothing of it any more either, or knows another one of that name.
+    pub(crate) fn forget_released(&mut self, id: &ProcessId) {
+        self.released.retain(|gone| gone != id && (!id.is_init() || gone.container != id.container));
     }
 }

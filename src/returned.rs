@@ -127,6 +127,9 @@ impl Guard {
         // The clock of the root strikes before its call gives up, unless the guard itself ran late.
         let gave_up = gave_up && !self.is_root(&call.process);
         let Some(process) = self.tasks.get_mut(&call.process) else {
+            if matches!(outcome, Outcome::Done(_)) {
+                self.forget_released(&call.process);
+            }
             return self.relay(call.requests, &outcome);
         };
         process.delete_call = None;

@@ -243,8 +243,9 @@ impl Guard {
         let container = ProcessId::init(&id.container);
         let own = OwnCall::Greet(id.container.clone());
         let call = self.call(Kind::Greeting, container, own, QUESTION);
+        let now = self.now;
         if let Some(task) = self.tasks.0.get_mut(&id.container) {
-            task.greeting = Some(call);
+            task.greeting = Some((call, now));
         }
     }
 
@@ -260,18 +261,19 @@ impl Guard {
     pub(crate) fn mute_at(&self, id: &ProcessId, which: Deadline, clock: &Clock) -> Option<Time> {
         let task = self.tasks.0.get(&id.container)?;
         let unheard = which == Deadline::Kill && !clock.acknowledged;
-        let greeted = self.calls.get(&task.greeting.filter(|_| unheard)?)?;
-        Some((clock.since.max(task.spoke) + self.policy.kill_deadline).max(greeted.sent + QUESTION))
+        let (_, greeted) = task.greeting.filter(|_| unheard)?;
+        Some((clock.since.max(task.spoke) + self.policy.kill_deadline).max(greeted + QUESTION))
     }
 
-    /// The real shim has answered something, or a connection to it was lost.
+    /// The real shim has answered something. A lost connection is no answer.
     pub(crate) fn has_spoken(&mut self, id: CallId, call: &Call, outcome: &Outcome) {
         let now = self.now;
         let Some(task) = self.tasks.0.get_mut(&call.process.container) else { return };
-        if *outcome != Outcome::Lost {
-            task.spoke = now;
+        if *outcome == Outcome::Lost {
+            return;
         }
-        if task.greeting == Some(id) {
+        task.spoke = now;
+        if task.greeting.is_some_and(|(greeting, _)| greeting == id) {
             task.greeting = None;
         }
     }

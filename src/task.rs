@@ -126,6 +126,8 @@ pub(crate) struct Process {
     pub(crate) releasing: Option<Time>,
     /// It is deleted or released, and nobody has heard of that.
     pub(crate) deleted: bool,
+    /// It was the guard that did it, by itself.
+    pub(crate) released: bool,
     /// When the real shim first called it stopped without an exit being known.
     pub(crate) lingers: Option<Time>,
     /// It must be deleted as soon as it has ended (private End).
@@ -159,6 +161,7 @@ impl Process {
             delete_call: None,
             releasing: None,
             deleted: false,
+            released: false,
             lingers: None,
             end: false,
             sentry_dead: false,
@@ -221,8 +224,8 @@ pub(crate) struct Task {
     pub(crate) teardown: Teardown,
     /// When the real shim last answered anything about it.
     pub(crate) spoke: Time,
-    /// The greeting that it has not answered.
-    pub(crate) greeting: Option<CallId>,
+    /// The greeting that it has not answered, and when that was sent. One whose connection was lost is none.
+    pub(crate) greeting: Option<(CallId, Time)>,
 }
 
 impl Task {

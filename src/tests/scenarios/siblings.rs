@@ -218,6 +218,31 @@ fn what_was_released_alone_can_be_created_anew() {
     world.untouched();
 }
 
+/// Delete gives the exit once, and then there is no such task, whatever the real shim still says.
+#[test]
+fn what_was_released_alone_is_gone_for_everybody() {
+    let mut world = with_an_ended_member(Policy::default());
+    let exec = world.exec("side", "e");
+    world.exits(&exec, 5);
+    world.does("Delete", Does::Never);
+    let ended = [world.ask(delete("app")), world.ask(Op::Delete(exec.clone()))];
+    world.run(ms(3_000));
+    assert_eq!(ended.map(|id| world.exit_of(id).status), [3, 5]);
+    let exec_state = Op::State(exec, crate::io::Sentry::Runs);
+    for op in [
+        state("app"),
+        sigkill("app"),
+        delete("app"),
+        Op::Wait(init("app")),
+        Op::Stats("app".into()),
+        exec_state,
+    ] {
+        let id = world.ask(op);
+        assert_eq!(world.code(id), Code::NotFound);
+    }
+    world.relayed_within(state("side"), ms(5));
+}
+
 #[test]
 fn a_release_that_does_not_come_back_holds_nobody_up() {
     let mut world = with_an_ended_member(Policy::default());
@@ -396,6 +421,16 @@ fn a_real_shim_that_answers_nothing_at_all_is_a_wedge() {
     world.ask(sigkill("app"));
     world.run(ms(12_000));
     assert_eq!(world.wedge().unwrap().0 - began, ms(10_000));
+    // And so is one that loses each connection.
+    let mut world = World::siblings_with(never());
+    for method in ["SIGKILL", "Checkpoint"] {
+        world.does(method, Does::Lose(ms(1)));
+    }
+    let began = world.now;
+    world.ask(sigkill("app"));
+    world.run(ms(12_000));
+    assert_eq!(world.wedge().unwrap().0 - began, ms(10_000));
+    assert_eq!(world.ledger.count(|op| matches!(op, Op::Checkpoint(_))), 1);
     // The same for an exec's: nothing else will end it.
     let mut world = World::alone();
     let exec = world.exec("root", "e");
