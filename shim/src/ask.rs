@@ -55,9 +55,20 @@ pub fn ask<Q: Message, A: Message>(
     question: &Q,
     deadline: Instant,
 ) -> Result<A, AskError> {
+    ask_service(socket, service::GUARD, method, question, deadline)
+}
+
+/// The same of any service that is served there: a real shim has the task API.
+pub fn ask_service<Q: Message, A: Message>(
+    socket: &Path,
+    service: &str,
+    method: &str,
+    question: &Q,
+    deadline: Instant,
+) -> Result<A, AskError> {
     let begun = Instant::now();
     let mut conversation = Conversation { begun, deadline, stream: open(socket, begun, deadline)? };
-    let frame = frame(method, question, deadline.saturating_duration_since(begun))?;
+    let frame = frame(service, method, question, deadline.saturating_duration_since(begun))?;
     conversation.send(&frame)?;
     let response = conversation.receive()?;
     let status = response.status();
@@ -69,9 +80,14 @@ pub fn ask<Q: Message, A: Message>(
     A::parse_from_bytes(&response.payload).map_err(|_| AskError::Malformed)
 }
 
-fn frame<Q: Message>(method: &str, question: &Q, timeout: Duration) -> Result<Vec<u8>, AskError> {
+fn frame<Q: Message>(
+    service: &str,
+    method: &str,
+    question: &Q,
+    timeout: Duration,
+) -> Result<Vec<u8>, AskError> {
     let request = Request {
-        service: service::GUARD.to_owned(),
+        service: service.to_owned(),
         method: method.to_owned(),
         payload: question.write_to_bytes().map_err(|_| AskError::Malformed)?,
         timeout_nano: i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX),

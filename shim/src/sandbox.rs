@@ -17,6 +17,7 @@ pub(crate) mod fuzzing;
 pub mod holdings;
 mod hooks;
 pub mod identity;
+pub mod mount_namespace;
 pub mod mounts;
 pub mod network;
 pub mod probe;

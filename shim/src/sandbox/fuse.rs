@@ -52,7 +52,7 @@ impl Connections {
             }
         }
         // The host's name for it is the one that an operator knows.
-        for mount in mounts::seen_by("self").unwrap_or_default() {
+        for mount in mounts::seen_by(mounts::ME).unwrap_or_default() {
             if let Some(words) = connection(&mount).and_then(|one| known.used.get_mut(&one)) {
                 *words = mount.to_string();
             }

@@ -64,9 +64,12 @@ pub(super) fn seen_by(pid: &str) -> io::Result<Vec<Mount>> {
     Ok(text.split(|byte| *byte == b'\n').filter_map(Mount::parse).collect())
 }
 
-/// What is mounted at or below a folder, as this process sees it.
+/// This thread: it may work in another mount namespace than the rest of the process.
+pub(super) const ME: &str = "thread-self";
+
+/// What is mounted at or below a folder, as this thread sees it.
 pub fn below(folder: &Path) -> Vec<Mount> {
-    let all = seen_by("self").unwrap_or_default();
+    let all = seen_by(ME).unwrap_or_default();
     all.into_iter().filter(|mount| folder.is_absolute() && mount.point.starts_with(folder)).collect()
 }
 

@@ -49,7 +49,7 @@ pub struct Vantage {
 impl Vantage {
     /// Where this process stands.
     pub fn new() -> Self {
-        let me = i32::try_from(std::process::id()).unwrap_or_default();
+        let me = nix::unistd::gettid().as_raw();
         Self { user: procfs::namespace(me, "user"), mount: procfs::namespace(me, "mnt") }
     }
 

@@ -97,7 +97,7 @@ impl Filestores {
     fn remove(filestores: &[PathBuf]) -> Self {
         let (done, removed) = mpsc::channel();
         let mounts =
-            if filestores.is_empty() { Vec::new() } else { mounts::seen_by("self").unwrap_or_default() };
+            if filestores.is_empty() { Vec::new() } else { mounts::seen_by(mounts::ME).unwrap_or_default() };
         let paths: Vec<PathBuf> =
             filestores.iter().filter(|path| !fuse::hangs(path, &mounts)).cloned().collect();
         let work = move || {

@@ -40,7 +40,7 @@ pub struct Trusted {
 impl Ground {
     /// Looks at the mounts. A later one at the same place hides the earlier.
     pub fn look() -> Self {
-        let mounts = mounts::seen_by("self").unwrap_or_default();
+        let mounts = mounts::seen_by(mounts::ME).unwrap_or_default();
         let kinds = mounts.into_iter().map(|mount| (mount.point, mount.kind)).collect();
         Self { kinds, me: nix::unistd::geteuid().as_raw() }
     }

@@ -18,6 +18,7 @@ mod by_guard;
 mod by_hand;
 mod choose;
 mod confirm;
+mod keepers;
 mod plan;
 
 use choose::Chosen;

@@ -1,17 +1,16 @@
 //! The end of a sandbox without a guard that could do it: the library's own ladder, under a lock, so that neither
 //! a `delete` nor another `reap` works on the same one.
 
-use std::cell::RefCell;
 use std::fs;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use runsc_guard::policy::rungs;
 use shim::config::Config;
 use shim::kernel::wait_all;
@@ -19,21 +18,23 @@ use shim::lock::Lock;
 use shim::orphan;
 use shim::place::{Base, Place};
 use shim::report::Released;
-use shim::sandbox::process::Role;
+use shim::sandbox::Scope;
+use shim::sandbox::mount_namespace::MountNamespace;
 use shim::sandbox::teardown::sequence::{Observer, Patience, Sequence};
 
 use super::account::Account;
-use super::{End, Progress, until};
+use super::keepers::{Keepers, sockets, try_connect};
+use super::{End, Progress};
 use crate::args::Reap;
-use crate::model::{Found, Guard, Sandbox, Task};
-use crate::show::details::{processes, scopes, sockets};
+use crate::model::{Found, Guard, Sandbox};
+use crate::show::details::{namespace_of, scopes};
 
 /// How long another one may hold the lock: a whole ladder.
 const LOCKED: Duration = Duration::from_secs(5);
 /// Rungs 2 and 3 each, on a node that may be very busy.
 const KILL: Duration = Duration::from_secs(3);
-/// What a real shim may take to see its sandbox die and to report that.
-const REPORTS: Duration = Duration::from_secs(3);
+/// Rungs 4 and 5.
+const RELEASE: Duration = Duration::from_secs(2);
 /// What a killed shim may take to die.
 const SHIM_DIES: Duration = Duration::from_secs(1);
 /// What cannot be killed is freed for so long: a FUSE server's silence takes ten seconds to prove.
@@ -53,38 +54,107 @@ pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result
             "the sentry of {id} has ended since it was looked at; look again"
         );
     }
-    let witness = Witness { account: RefCell::new(observe(sandbox, args, progress)), progress };
-    let end = match (&found.guard, &found.place) {
-        (Guard::None, _) | (_, None) => unguarded(found, &witness),
-        (_, Some(place)) => in_guards_place(found, place, &witness),
-    };
-    witness.account.borrow_mut().end(&end.left);
+    let home = home(found, progress);
+    let mut account = observe(sandbox, args, progress);
+    let end = work_in(&home, &mut account, progress, |witness| match (&found.guard, &found.place) {
+        (Guard::None, _) | (_, None) => unguarded(found, witness),
+        (_, Some(place)) => in_guards_place(found, place, witness),
+    });
+    account.end(&end.left);
     Ok(end)
 }
 
-/// Who is told: whoever looks at the terminal, and the report.
-struct Witness<'a> {
-    account: RefCell<Account>,
-    progress: &'a Progress,
+/// Where containerd and the shims see what they have mounted: what is said there is said of paths there.
+fn home(found: &Found, progress: &Progress) -> MountNamespace {
+    let home = namespace_of(found).unwrap_or_else(|error| {
+        progress.line("note", &format!("mount namespaces cannot be compared: {error}"));
+        MountNamespace::default()
+    });
+    if let Some(pid) = home.elsewhere() {
+        progress
+            .line("note", &format!("its mounts are in the mount namespace of pid {pid}, which is entered"));
+    }
+    home
 }
 
-impl Observer for Witness<'_> {
+/// Does the work in that mount namespace, in a thread of its own; the report is written here.
+fn work_in(
+    home: &MountNamespace,
+    account: &mut Account,
+    progress: &Progress,
+    work: impl FnOnce(&Witness) -> End + Send,
+) -> End {
+    let (said, heard) = mpsc::channel();
+    thread::scope(|threads| {
+        let worker = threads.spawn(move || {
+            let unseen = home.enter().err().map(|error| {
+                let pid = home.elsewhere().unwrap_or_default();
+                format!("what is mounted in the mount namespace of pid {pid}: it cannot be entered: {error}")
+            });
+            let mut end = work(&Witness(said));
+            end.left.extend(unseen);
+            end
+        });
+        heard.into_iter().for_each(|one: Said| one.tell(account, progress));
+        let panicked = || End {
+            left: vec!["it is not known what: reap itself has failed".to_owned()],
+            ..End::default()
+        };
+        worker.join().unwrap_or_else(|_| panicked())
+    })
+}
+
+/// What is told while it is ended.
+enum Said {
+    Begins(String, Instant),
+    Ends(String, Vec<String>),
+    Happened(String),
+    Released(Vec<Released>),
+}
+
+impl Said {
+    /// To whoever looks at the terminal, and to the report.
+    fn tell(self, account: &mut Account, progress: &Progress) {
+        match self {
+            Self::Begins(step, until) => account.rung_begins(&step, until),
+            Self::Ends(step, left) => {
+                account.rung_ends(&step, &left);
+                progress.line(&step, &left.join("; "));
+            }
+            Self::Happened(line) => {
+                account.happened(&line);
+                progress.line("note", &line);
+            }
+            Self::Released(released) => account.released(released),
+        }
+    }
+}
+
+/// Who passes on what is told.
+struct Witness(mpsc::Sender<Said>);
+
+impl Witness {
+    fn say(&self, said: Said) {
+        // Who would hear it waits until this one is gone.
+        let _ = self.0.send(said);
+    }
+}
+
+impl Observer for Witness {
     fn begins(&self, step: &str, until: Instant) {
-        self.account.borrow_mut().rung_begins(step, until);
+        self.say(Said::Begins(step.to_owned(), until));
     }
 
     fn ends(&self, step: &str, left: &[String]) {
-        self.account.borrow_mut().rung_ends(step, left);
-        self.progress.line(step, &left.join("; "));
+        self.say(Said::Ends(step.to_owned(), left.to_owned()));
     }
 
     fn happened(&self, line: &str) {
-        self.account.borrow_mut().happened(line);
-        self.progress.line("note", line);
+        self.say(Said::Happened(line.to_owned()));
     }
 
     fn released(&self, released: Vec<Released>) {
-        self.account.borrow_mut().released(released);
+        self.say(Said::Released(released));
     }
 }
 
@@ -115,10 +185,11 @@ fn patience() -> Patience {
 
 /// The whole of it, guard and real shim included; how it ended is written down for containerd's `delete`.
 fn in_guards_place(found: &Found, place: &Place, witness: &Witness) -> End {
+    let keepers = Keepers::of(found);
     let bundle = found.containers.first().map(|root| root.bundle.clone()).unwrap_or_default();
     let mut record = orphan::learn(place, &found.namespace, &found.id, &found.id, &bundle);
     let left = orphan::bury(&mut record, place, patience(), witness);
-    End { left, note: "containerd learns the exits (137) when it next asks".to_owned() }
+    End { left, note: keepers.who_clears_up() }
 }
 
 fn unguarded(found: &Found, witness: &Witness) -> End {
@@ -126,7 +197,7 @@ fn unguarded(found: &Found, witness: &Witness) -> End {
     // What a guard would be allowed unless it is told otherwise.
     let sequence = Sequence::new((&Config::default()).into());
     // Before anything is killed: a shim's own word for where it listens goes with the bundle.
-    let sockets = sockets(found);
+    let (sockets, keepers) = (sockets(found), Keepers::of(found));
     let shims_go_on = !found.real_shims.is_empty() && found.real_shims.iter().all(|shim| !shim.is_held());
     if shims_go_on {
         let left = sequence.run_below_shims(&scopes, patience(), witness);
@@ -134,20 +205,33 @@ fn unguarded(found: &Found, witness: &Witness) -> End {
             let left = left.iter().map(|remnant| format!("process: {remnant}")).collect();
             return End { left, note: format!("{STUCK_ON}, and the real shim reports the exit") };
         }
-        if until(REPORTS, || only_shims_are_left(found)) {
-            let pids: Vec<String> = found.real_shims.iter().map(pid).collect();
-            let (pids, what) =
-                (pids.join(", "), "has the exits, containerd collects them and releases the rest");
-            return End { left: Vec::new(), note: format!("its real shim ({pids}) {what}") };
+        match keepers.tell() {
+            Ok(()) => return by_real_shims(&keepers, &sequence, &scopes, witness),
+            Err(why) => witness.happened(&format!("the real shim does not do the rest: {why}")),
         }
-        witness.progress.line("the real shim does not go on", "");
     }
     sequence.learn(&scopes);
     end_shims(found);
     let left = sequence.run(&scopes, patience(), witness);
     let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
     left.extend(sockets.iter().filter_map(|socket| remove_socket(socket).err()));
-    End { left, note: "containerd learns the exits when it finds the real shim gone".to_owned() }
+    End { left, note: keepers.who_clears_up() }
+}
+
+/// The real shims have told how it ended, and serve until containerd has collected that. What it has them delete is
+/// released by `runsc delete`, unless that would refuse.
+fn by_real_shims(keepers: &Keepers, sequence: &Sequence, scopes: &[Scope], witness: &Witness) -> End {
+    let refused = keepers.refused_by_runsc();
+    let mut left = Vec::new();
+    if !refused.is_empty() {
+        // Without a state file there is nothing to refuse: then the real shim deletes what it has, and that is all.
+        witness.happened(&format!("runsc delete would refuse {}: it is released here", refused.join(", ")));
+        let until = Instant::now() + RELEASE;
+        witness.begins("release", until);
+        left = sequence.release(scopes, until, witness).iter().map(ToString::to_string).collect();
+        witness.ends("release", &left);
+    }
+    End { left, note: keepers.who_collects() }
 }
 
 /// Rung 3 for those above the sandbox: each is the process that the survey has proved, or none.
@@ -162,28 +246,10 @@ fn end_shims(found: &Found) {
 /// A shim that was killed leaves its socket. One that somebody listens on is not touched.
 fn remove_socket(path: &Path) -> Result<(), String> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    if is_socket && is_dead(path) {
+    if is_socket && try_connect(path) == Err(Errno::ECONNREFUSED) {
         return fs::remove_file(path).map_err(|error| format!("file: {}: {error}", path.display()));
     }
     Ok(())
-}
-
-/// Whether nobody listens any more. Does not wait where somebody does and takes no connection.
-fn is_dead(path: &Path) -> bool {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let refused = || {
-        let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-        connect(stream.as_raw_fd(), &UnixAddr::new(path)?)
-    };
-    refused() == Err(Errno::ECONNREFUSED)
-}
-
-fn only_shims_are_left(found: &Found) -> bool {
-    processes(found).iter().all(|process| process.role == Role::RealShim)
-}
-
-fn pid(task: &Task) -> String {
-    task.identity.pid.to_string()
 }
 
 #[cfg(test)]

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use shim::sandbox::mounts;
 use shim::sandbox::process::{Claim, Process, Role};
 
 use crate::model::{Guard, Sandbox, Sign, State, Task};
 use crate::paint::{self, heading, plain};
-use crate::show::details::{holdings, processes, sockets};
+use crate::show::details::{holdings, namespace_of, processes, sockets};
 
 /// By whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +46,9 @@ impl Plan {
     pub(crate) fn of(sandbox: Sandbox) -> Self {
         let found = &sandbox.found;
         let (processes, holdings) = (processes(found), holdings(found));
-        let mounts = found.containers.iter().flat_map(|one| mounts::below(&one.bundle.join("rootfs")));
+        let home = namespace_of(found).unwrap_or_default();
+        let mounts = found.containers.iter().flat_map(|one| home.mounts_below(&one.bundle.join("rootfs")));
+
         let there = |path: &&PathBuf| path.symlink_metadata().is_ok();
         let cgroups: BTreeSet<_> = holdings.cgroups().iter().filter(|path| path.exists()).collect();
         let sockets = sockets(found);

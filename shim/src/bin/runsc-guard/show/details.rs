@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use shim::launch::ServeParams;
 use shim::place::Place;
 use shim::sandbox::holdings::Holdings;
 use shim::sandbox::identity::Identity;
+use shim::sandbox::mount_namespace::MountNamespace;
 use shim::sandbox::process::{Process, Role};
 use shim::sandbox::procfs::Stat;
-use shim::sandbox::{Member, Scope, find, mounts, procfs};
+use shim::sandbox::{Member, Scope, find, procfs};
 
 use super::gvisor;
 use crate::model::{Container, Found, Guard, Task};
@@ -138,13 +140,25 @@ pub(crate) fn sockets(found: &Found) -> Vec<PathBuf> {
     if found.guard != Guard::None {
         return Vec::new();
     }
-    let named =
-        found.containers.iter().filter_map(|one| file::read(&one.bundle.join("address"), ADDRESS).ok());
-    let paths = named.filter_map(|named| socket(std::str::from_utf8(&named).ok()?));
-    paths.collect()
+    found.containers.iter().filter_map(socket_of).collect()
 }
 
-fn socket(address: &str) -> Option<PathBuf> {
+/// The socket of the shim that keeps this container.
+pub(crate) fn socket_of(container: &Container) -> Option<PathBuf> {
+    let named = file::read(&container.bundle.join("address"), ADDRESS).ok()?;
+    socket(std::str::from_utf8(&named).ok()?)
+}
+
+/// Where containerd and the shims have the sandbox's mounts.
+pub(crate) fn namespace_of(found: &Found) -> io::Result<MountNamespace> {
+    let keepers: Vec<Identity> =
+        found.guard.task().into_iter().chain(&found.real_shims).map(|task| task.identity).collect();
+    let bundles = found.containers.iter().map(|one| one.bundle.clone());
+    MountNamespace::of(&keepers, &bundles.filter(|bundle| bundle.is_absolute()).collect::<Vec<_>>())
+}
+
+/// The path in an address, where a shim may listen: the name is a hash.
+pub(crate) fn socket(address: &str) -> Option<PathBuf> {
     let path = Path::new(address.trim().strip_prefix("unix://")?);
     let name = path.file_name()?.to_str()?;
     let is_hash = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -211,7 +225,8 @@ fn age_ms(identity: Identity, found: &Found) -> u64 {
 
 fn mounts_of(found: &Found) -> Vec<String> {
     let bundles = found.containers.iter().map(|one| one.bundle.as_path()).filter(|path| path.is_absolute());
-    let mounts = bundles.flat_map(mounts::below);
+    let home = namespace_of(found).unwrap_or_default();
+    let mounts = bundles.flat_map(|bundle| home.mounts_below(bundle));
     mounts.map(|mount| mount.to_string()).collect()
 }
 
