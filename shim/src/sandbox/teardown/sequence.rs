@@ -92,7 +92,8 @@ impl Sequence {
     /// What the sandbox holds, as long as runsc's files can tell. No look at a process that could hang: killing waits for
     /// this.
     pub fn learn(&self, scopes: &[Scope]) {
-        let Some(scope) = scopes.last() else { return };
+        // By descent, where there is any: without a state file only the processes themselves tell of their cgroups.
+        let Some(scope) = scopes.first() else { return };
         self.lock().get_or_insert_with(|| Known {
             holdings: Holdings::of(scope, &scope.members),
             connections: Connections::of(&scopes.iter().flat_map(find::before_a_blow).collect::<Vec<_>>()),
