@@ -74,6 +74,16 @@ fn await_strike(sandbox: &Sandbox, limit: Duration) -> Result<Duration> {
     Ok(took)
 }
 
+/// The operator's command is held up by nobody.
+fn assert_operator_sees(host: &Host, args: &[&str]) -> Result<()> {
+    let program = host.parts().guard.with_file_name("runsc-guard");
+    let told = run(Command::new(program).args(["--namespace", host.tag()]).args(args), b"", SOON)?;
+    println!("{args:?}: {:?} after {:?}\n{}", told.code(), told.took, told.stderr);
+    ensure!(told.took <= LISTED || args[0] == "reap", "{args:?}: {:?}", told.took);
+    ensure!(told.success() && (args[0] != "ls" || told.stdout.contains("held")), "{args:?}: {told:?}");
+    Ok(())
+}
+
 /// Once the server answers, all becomes normal by itself.
 fn clear_up(host: &Host, fuse: &Fuse, ids: &[&str], before: &Holdings) -> Result<()> {
     fuse.answer();
@@ -98,11 +108,9 @@ fn a_held_mmap_lock_holds_up_neither_a_neighbours_delete_nor_the_operator() -> R
     let neighbour = Sandbox::of(&host, "neighbour")?;
     let (fuse, held) = start_held(&host, "held")?;
 
-    let operator = host.parts().guard.with_file_name("runsc-guard");
-    let listed = run(Command::new(operator).args(["--namespace", host.tag(), "ls"]), b"", SOON)?;
-    println!("ls: {:?}\n{}", listed.took, listed.stdout);
-    ensure!(listed.success() && listed.took <= LISTED, "ls: {:?} {}", listed.took, listed.stderr);
-    ensure!(listed.stdout.contains("held") && listed.stdout.contains("neighbour"), "{}", listed.stdout);
+    for args in [&["ls"][..], &["show", "held"], &["metrics"], &["reap", "--wedged", "--dry-run"]] {
+        assert_operator_sees(&host, args)?;
+    }
 
     // The neighbour's guard dies: its `delete` ends what is the neighbour's, and that alone.
     neighbour.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
@@ -125,6 +133,9 @@ fn a_held_mmap_lock_does_not_hold_up_the_guard() -> Result<()> {
     });
     await_strike(&held, QUERY + DEADLINE + LADDER)?;
     ensure!(held.guard.as_ref().is_some_and(Process::is_alive), "the guard has died");
+    // The sentry is dying and waits for its stubs: still nobody is held up.
+    assert_operator_sees(&host, &["ls"])?;
+    assert_operator_sees(&host, &["show", "held"])?;
     kill.join().map_err(|_| anyhow::anyhow!("the kill"))??;
     clear_up(&host, &fuse, &["held"], &before)
 }

@@ -214,16 +214,17 @@ impl<'a> Proof<'a> {
         let pid = stat.identity.pid;
         let runs = || program(pid).is_some_and(|exe| self.programs.iter().any(|one| one.is_same(&exe)));
         !self.programs.is_empty()
-            && runs()
             && self.vantage.is_contained(stat)
             && self.vantage.is_of_roots_making(pid)
+            // Last: the way to a stranger's file may lead over a server that hangs.
+            && runs()
     }
 }
 
 /// Whether this is the real shim of the guard with that private folder: root runs it, its flags say so, and it works in
 /// the very folder, which nobody else can enter.
 pub fn is_real_shim(vantage: &Vantage, pid: i32, argv: &[OsString], folder: &Path) -> bool {
-    serves(argv, folder) && works_in(pid, folder) && vantage.is_root(pid)
+    serves(argv, folder) && vantage.is_root(pid) && works_in(pid, folder)
 }
 
 /// By the folder itself, not by its name: in another mount namespace the same name is another folder.

@@ -277,14 +277,13 @@ impl Driver {
     fn learn_sentry(&mut self, method: &str, outcome: &Outcome) {
         let ("Create", Outcome::Done(Told::Pid(pid))) = (method, outcome) else { return };
         let found = find::at_once(&self.keeper.scope());
-        let of_itself = found.iter().filter(|process| process.role == Role::Sentry).map(|one| one.identity);
-        let (told, gofers): (Vec<Identity>, Vec<Identity>) =
-            of_itself.partition(|one| u32::try_from(one.pid) == Ok(*pid));
-        if let (None, Some(sentry)) = (self.sentry, told.first()) {
-            self.sentry = Some(*sentry);
+        let told = found.iter().map(|one| one.identity).find(|one| u32::try_from(one.pid) == Ok(*pid));
+        if let (None, Some(sentry)) = (self.sentry, told) {
+            self.sentry = Some(sentry);
             self.sentry_fd = sentry.open().ok();
         }
-        self.keeper.seen(self.sentry, gofers);
+        let of_itself = found.iter().filter(|process| process.role == Role::Sentry).map(|one| one.identity);
+        self.keeper.seen(self.sentry, of_itself.filter(|one| self.sentry != Some(*one)).collect());
     }
 
     /// The first blows, by what is held already: they need neither thread nor descriptor, nor any look.
