@@ -18,19 +18,21 @@
 //! (gvisor-contract, section 8, number 10). It does not wait for tasks, and so is answered by a paused sandbox and by
 //! one that is being checkpointed. Whether it is paused the sentry does not tell: runsc's state file does.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, send, shutdown,
     socket, sockopt::PeerCredentials,
 };
+use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -197,13 +199,11 @@ impl Control {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
         let folders = [self.runsc_root.as_path()].into_iter().chain(SOCKET_FALLBACKS.iter().map(Path::new));
         for folder in folders {
-            let opened = OpenOptions::new()
-                .read(true)
-                .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
-                .open(folder.join(&name));
-            let file = match opened {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                other => other?,
+            // Not std's: on musl, where O_PATH counts as an access mode, its `custom_flags` takes that away.
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let file = match open(&folder.join(&name), flags, Mode::empty()) {
+                Err(Errno::ENOENT) => continue,
+                other => File::from(other.map_err(io::Error::from)?),
             };
             let about = file.metadata()?;
             if about.file_type().is_socket() && about.uid() == geteuid().as_raw() {
