@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use super::process::base;
 use super::state_file::is_id;
 
 /// runsc's own flags whose value may be any word, even one that is a command's name.
@@ -103,10 +104,18 @@ pub(super) struct CommandLine<'a> {
 }
 
 impl<'a> CommandLine<'a> {
-    /// Reads one. What stands before the first flag is the program, with a shell that runs it where it is a script.
+    /// Reads one. Before the first flag stands the program, or a shell and its script. Whoever runs something for others
+    /// (`docker exec`, `nsenter`) may have any words of theirs further on: those are none of runsc's.
     pub(super) fn of(argv: &'a [OsString]) -> Self {
         let begins = |word: &&OsString| word.as_bytes().starts_with(b"--") && word.len() > 2;
-        let Some(first) = argv.iter().skip(1).position(|word| begins(&word)) else { return Self::default() };
+        let name = argv.first().map(|name| base(name)).unwrap_or_default();
+        let most = match name {
+            name if name.starts_with(b"runsc") => usize::MAX,
+            name if name.ends_with(b"sh") => 1,
+            _ => 0,
+        };
+        let first = argv.iter().skip(1).position(|word| begins(&word)).filter(|first| *first <= most);
+        let Some(first) = first else { return Self::default() };
         let mut line = Self::default();
         let mut words = argv[1 + first..].iter().map(OsString::as_os_str).peekable();
         while let Some(word) = words.next() {
@@ -237,6 +246,9 @@ mod tests {
             "runsc-sandbox --root=/r frobnicate c1",
             "runsc-sandbox --root=/r",
             "runsc-sandbox",
+            "docker exec x runsc --root=/r kill c1 9",
+            "docker x --root=/r kill c1 9",
+            "sh -c x --root=/r kill c1 9",
             "",
         ] {
             assert_eq!(read(line).3, "", "{line:?}");

@@ -179,7 +179,7 @@ fn is(value: &OsStr, path: &Path) -> bool {
     path.is_absolute() && Path::new(value) == path
 }
 
-fn base(name: &OsStr) -> &[u8] {
+pub(super) fn base(name: &OsStr) -> &[u8] {
     name.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 

@@ -37,7 +37,18 @@ const ALL_USERS: [&str; 3] = ["0", "0", "4294967295"];
 /// How finely the start of a process and the time of a file are told apart.
 const SLACK: Duration = Duration::from_secs(2);
 /// The sentry's own program, where gVisor is not one binary; beside runsc.
-const SENTRY: &str = "gvisor-bin/gvisor_sentry";
+pub const SENTRY: &str = "gvisor-bin/gvisor_sentry";
+
+/// What the kernel says of a process, whatever that says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Root on this node, see [`Vantage::is_root`].
+    Root,
+    /// The first process of a pid namespace just below ours, as sentry and gofer are.
+    Contained,
+    /// Anything else.
+    Stranger,
+}
 
 /// From where processes are looked at: the namespaces of this process.
 #[derive(Debug)]
@@ -51,6 +62,17 @@ impl Vantage {
     pub fn new() -> Self {
         let me = nix::unistd::gettid().as_raw();
         Self { user: procfs::namespace(me, "user"), mount: procfs::namespace(me, "mnt") }
+    }
+
+    /// What it is to us.
+    pub fn standing(&self, stat: &Stat) -> Standing {
+        let pid = stat.identity.pid;
+        let status = Status::of(pid).unwrap_or_default();
+        match status.pids.as_slice() {
+            [_] if status.effective & SYS_ADMIN != 0 && self.is_root(pid) => Standing::Root,
+            [_, 1] if self.is_contained(stat) => Standing::Contained,
+            _ => Standing::Stranger,
+        }
     }
 
     /// Whether it is root on this node: in our own pid and user namespace, with CAP_SYS_ADMIN.
@@ -75,7 +97,7 @@ impl Vantage {
     }
 
     /// Whether it is in a user namespace that only root here can have made.
-    fn is_of_roots_making(&self, pid: i32) -> bool {
+    pub fn is_of_roots_making(&self, pid: i32) -> bool {
         let map = procfs::read_file(&procfs::dir(pid).join("uid_map")).unwrap_or_default();
         let map = String::from_utf8_lossy(&map).into_owned();
         map.split_ascii_whitespace().eq(ALL_USERS) && procfs::namespace(pid, "user") != self.user
@@ -308,8 +330,9 @@ mod tests {
         let found = |binary: &str| -> Vec<PathBuf> {
             runsc(Path::new(binary), Some(&path), &ground).into_iter().map(|one| one.path).collect()
         };
-        assert_eq!(found("runsc"), std::slice::from_ref(&file));
-        assert_eq!(found(&file.to_string_lossy()), std::slice::from_ref(&file));
+        for name in ["runsc", &file.to_string_lossy()] {
+            assert_eq!(found(name), std::slice::from_ref(&file), "{name}");
+        }
         assert!(found("./runsc").is_empty() && found("other").is_empty());
         fs::set_permissions(&file, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(found("runsc").is_empty(), "anybody may have written it");

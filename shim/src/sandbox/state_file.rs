@@ -96,6 +96,7 @@ pub struct SandboxState {
     pub pid: i32,
     #[serde(default)]
     control_socket_path: PathBuf,
+    metric_metadata: Option<BTreeMap<String, String>>,
     cgroup: Option<Cgroup>,
 }
 
@@ -173,6 +174,12 @@ impl RunscState {
 
     pub(super) fn decode(content: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(content)
+    }
+
+    /// gVisor's version, as the sentry has told it; none where it was built without one.
+    pub fn version(&self) -> Option<String> {
+        let version = self.sandbox.as_ref()?.metric_metadata.as_ref()?.get("version")?;
+        (!version.is_empty() && version != "VERSION_MISSING").then(|| version.clone())
     }
 
     /// The cgroups that runsc made for this container alone, deepest first.

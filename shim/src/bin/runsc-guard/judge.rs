@@ -95,9 +95,9 @@ fn orphaned(found: &Found) -> Option<String> {
     }
 }
 
-/// Whether something of it cannot run before somebody lets it: then it certainly does not answer.
-pub(crate) fn is_held(found: &Found) -> bool {
-    !held(found).is_empty()
+/// Whether its guard or a real shim cannot run before somebody lets it.
+pub(crate) fn is_keeper_held(found: &Found) -> bool {
+    found.real_shims.iter().chain(found.guard.task()).any(Task::is_held)
 }
 
 /// What cannot run.

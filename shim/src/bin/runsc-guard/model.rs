@@ -221,6 +221,12 @@ pub(crate) struct Found {
     pub(crate) pod: Option<Pod>,
     /// Its containers, the root container first.
     pub(crate) containers: Vec<Container>,
+    /// gVisor's version, as runsc has written it down.
+    #[serde(skip)]
+    pub(crate) version: Option<String>,
+    /// The runsc that it runs, as a file of root's.
+    #[serde(skip)]
+    pub(crate) runsc: Option<PathBuf>,
     /// What runsc wrote last about the root container.
     pub(crate) status: Option<String>,
     /// The guard.
@@ -338,6 +344,8 @@ pub(crate) mod tests {
                 Container { id: id.into(), bundle: "/b/root".into() },
                 Container { id: format!("app-of-{id}"), bundle: "/b/app".into() },
             ],
+            version: None,
+            runsc: None,
             status: Some("running".into()),
             guard: Guard::None,
             place: None,

@@ -1,12 +1,13 @@
 //! One look at the node: every sandbox, with what is known of it, judged.
 //!
-//! Three sources, each of which may be missing: the process table (what gVisor's command lines claim), the
-//! folders of guards, runsc's state files. None of them is asked for anything that could hang with a sandbox;
+//! Three sources, each of which may be missing: the folders of guards, runsc's state files, and the process table:
+//! what gVisor's command lines claim, as far as something proves it ([`evidence`]). A folder that a process names is
+//! read only if it is root's and local. None of them is asked for anything that could hang with a sandbox;
 //! guards are, each in a thread of its own that is not waited for. All of it runs beside the main thread, which
 //! gives up when nothing moves for [`STILL`]: even /proc may hang, where a process hangs that is in the middle of
 //! changing its memory. A node that is only busy takes its time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -16,23 +17,27 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use shim::bundle;
 use shim::sandbox::process::{Claim, Role};
+use shim::sandbox::proof::{Named, Standing};
+use shim::sandbox::trusted::Ground;
 
 use crate::args::Scope;
 use crate::judge::judge;
 use crate::model::{Found, Sandbox};
 
 mod assemble;
+mod evidence;
 pub(crate) mod guards;
 mod labels;
+mod records;
 mod table;
 
+use evidence::Evidence;
 use guards::Known;
+use records::Records;
 use table::Table;
 
 /// How long the look may stand still: longer than guards are waited for.
 const STILL: Duration = Duration::from_millis(1500);
-/// Where runsc's files are unless the real shim is told otherwise.
-const DEFAULT_ROOT: &str = "/run/containerd/runsc";
 /// Workers that read files: they mostly wait for the kernel.
 const WORKERS: usize = 4;
 
@@ -61,13 +66,15 @@ pub(crate) fn survey(scope: &Scope) -> Result<Vec<Sandbox>> {
 
 /// The same, for who can wait for as long as it takes.
 pub(crate) fn look(scope: &Scope) -> Vec<Sandbox> {
-    let table = Table::read(|pid| {
+    let guards = guards::known();
+    let words = guards::ask_all(&guards, guards::ask);
+    let mut records = Records::new(Ground::look());
+    records.read_known(scope, &guards);
+    let table = Table::read(&records.pids(), |pid| {
         READING.store(pid, Ordering::Relaxed);
         LOOKED_AT.fetch_add(1, Ordering::Relaxed);
     });
-    let guards = guards::known();
-    let words = guards::ask_all(&guards, guards::ask);
-    let drafts = drafts(scope, &table, &guards);
+    let drafts = drafts(scope, &table, &guards, &mut records);
     let (table, guards) = (&table, &guards);
     let mut found: Vec<Found> = thread::scope(|threads| {
         let share = drafts.len().div_ceil(WORKERS).max(1);
@@ -103,8 +110,12 @@ pub(crate) struct Draft {
     id: String,
     /// Containers with what is known of their bundles.
     members: BTreeMap<String, Option<PathBuf>>,
-    /// Processes that claim to be of it.
-    pids: BTreeSet<i32>,
+    /// Processes that are proved to be of it, by their roles.
+    proved: BTreeMap<i32, Role>,
+    /// Processes of root's that say they are of it, which nothing proves.
+    claimants: BTreeMap<i32, Role>,
+    /// Those whom runsc's files name.
+    named: Vec<Named>,
     /// runsc's files tell of it.
     recorded: bool,
 }
@@ -119,30 +130,54 @@ impl Drafts {
     }
 }
 
-fn drafts(scope: &Scope, table: &Table, guards: &[Known]) -> Vec<Draft> {
+fn drafts(scope: &Scope, table: &Table, guards: &[Known], records: &mut Records) -> Vec<Draft> {
+    // A claim about a folder that a stranger may have made proves nothing.
+    let claims: Vec<(i32, &Claim, Option<PathBuf>)> =
+        table.claims().map(|(pid, claim)| (pid, claim, records.read(&claim.root))).collect();
     let mut drafts = Drafts::default();
     // Which sandbox a container is in, as runsc's files have it.
-    let mut homes: BTreeMap<(PathBuf, String), String> = BTreeMap::new();
-    for root in roots(scope, table, guards) {
-        for (container, sandbox) in bundle::state_names(&root) {
-            let draft = drafts.of(&root, &sandbox);
-            draft.recorded = true;
-            draft.members.entry(container.clone()).or_default();
-            homes.insert((root.clone(), container), sandbox);
-        }
+    let mut homes: BTreeMap<(&Path, &str), &str> = BTreeMap::new();
+    for (root, container, sandbox) in records.containers() {
+        let draft = drafts.of(root, sandbox);
+        draft.recorded = true;
+        draft.members.entry(container.to_owned()).or_default();
+        homes.insert((root, container), sandbox);
+    }
+    for (root, sandbox, named) in records.named() {
+        drafts.of(root, sandbox).named.push(named.clone());
     }
     for Known { params, .. } in guards {
-        let draft = drafts.of(&params.runsc_root(), &params.sandbox);
+        let draft = drafts.of(&records.place(&params.runsc_root()), &params.sandbox);
         let bundle = draft.members.entry(params.container.clone()).or_default();
         *bundle = Some(params.bundle.clone());
     }
-    for (pid, claim) in table.claims() {
-        let home = homes.get(&(claim.root.clone(), claim.container.clone()));
-        let Some(sandbox) = home.cloned().or_else(|| unrecorded_home(claim)) else { continue };
-        let draft = drafts.of(&claim.root, &sandbox);
-        draft.pids.insert(pid);
-        let bundle = draft.members.entry(claim.container.clone()).or_default();
-        *bundle = bundle.take().or(claim.bundle.clone());
+    let evidence = Evidence::new(table, guards);
+    for (pid, claim, trusted) in &claims {
+        let root = trusted.as_ref().unwrap_or(&claim.root);
+        let bundle = claim.bundle.as_deref().and_then(|bundle| records.bundle(bundle, &claim.container));
+        let home = homes.get(&(root.as_path(), claim.container.as_str())).map(|home| (*home).to_owned());
+        let home = home.or_else(|| unrecorded_home(claim, bundle.as_deref()));
+        let Some(sandbox) = home else { continue };
+        let is_proved = trusted.is_some() && {
+            let named = records
+                .named()
+                .filter(|(at, id, _)| *at == root.as_path() && *id == sandbox)
+                .map(|(.., one)| one);
+            evidence.proves(*pid, claim, &sandbox, named)
+        };
+        if !is_proved && table.standing(*pid) != Standing::Root {
+            continue;
+        }
+        let draft = drafts.of(root, &sandbox);
+        let claimed = if is_proved { &mut draft.proved } else { &mut draft.claimants };
+        claimed.insert(*pid, claim.role.clone());
+        let known = draft.members.entry(claim.container.clone()).or_default();
+        *known = known.take().or(bundle);
+    }
+    for draft in drafts.0.values_mut() {
+        let silent = draft.named.iter().filter(|named| !draft.proved.contains_key(&named.pid));
+        let silent: Vec<_> = silent.filter(|named| evidence.is_meant(named)).cloned().collect();
+        draft.proved.extend(silent.into_iter().map(|named| (named.pid, named.role)));
     }
     let in_scope = |draft: &Draft| {
         let name = scope.namespace.as_ref();
@@ -153,26 +188,15 @@ fn drafts(scope: &Scope, table: &Table, guards: &[Known]) -> Vec<Draft> {
 
 /// The sandbox of what runsc has written nothing about: it is being created, or its files are lost. Commands
 /// about something that is no container of a sandbox say nothing.
-fn unrecorded_home(claim: &Claim) -> Option<String> {
-    match &claim.role {
-        Role::Sentry => Some(claim.container.clone()),
-        Role::Gofer => Some(home_by_bundle(claim)),
-        Role::Runsc(command) if command == "create" => Some(home_by_bundle(claim)),
-        _ => None,
-    }
-}
-
-fn home_by_bundle(claim: &Claim) -> String {
-    match claim.bundle.as_deref().map(bundle::kinship) {
+fn unrecorded_home(claim: &Claim, bundle: Option<&Path>) -> Option<String> {
+    let by_bundle = || match bundle.map(bundle::kinship) {
         Some(Ok(bundle::Kinship::MemberOf(sandbox))) => sandbox,
         _ => claim.container.clone(),
+    };
+    match &claim.role {
+        Role::Sentry => Some(claim.container.clone()),
+        Role::Gofer => Some(by_bundle()),
+        Role::Runsc(command) if command == "create" => Some(by_bundle()),
+        _ => None,
     }
-}
-
-/// Every folder in which runsc may have written something.
-fn roots(scope: &Scope, table: &Table, guards: &[Known]) -> BTreeSet<PathBuf> {
-    let default = std::fs::read_dir(DEFAULT_ROOT).into_iter().flatten().flatten().map(|entry| entry.path());
-    let claimed = table.claims().map(|(_, claim)| claim.root.clone());
-    let guarded = guards.iter().map(|guard| guard.params.runsc_root());
-    default.chain(claimed).chain(guarded).chain(scope.runsc_root.iter().cloned()).collect()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shim::report::{Folder, Moment, Released, Report, What};
 use shim::sandbox::evidence::evidence;
-use shim::sandbox::process::Role;
+use shim::sandbox::stacks::Dump;
 use shim::sandbox::{find, stacks};
 
 use crate::model::{Found, Sandbox, Sign};
@@ -87,17 +87,24 @@ fn look(found: &Found, report: &mut Report) {
     let scope = scopes(found).swap_remove(0);
     let processes = find::find(&scope);
     report.evidence = evidence(&processes, deadline);
-    let sentry = processes.iter().find(|process| process.role == Role::Sentry);
-    // The very program that the sentry runs: which one is installed now, and where, nobody here knows.
-    let runsc = sentry.map(|sentry| format!("/proc/{}/exe", sentry.identity.pid)).unwrap_or_default();
-    let told = stacks::ask(runsc.as_ref(), &found.runsc_root, &found.id, &processes, deadline);
-    report.stacks = told.stacks;
-    report.runsc_version = match told.version {
-        unknown if unknown.is_empty() => {
-            stacks::version(runsc.as_ref(), deadline.max(Instant::now() + stacks::NAMED))
+    match &found.runsc {
+        Some(runsc) => {
+            let told = stacks::ask(runsc, &found.runsc_root, &found.id, &processes, deadline);
+            report.stacks = told.stacks;
+            report.runsc_version = match told.version {
+                unknown if unknown.is_empty() => {
+                    stacks::version(runsc, deadline.max(Instant::now() + stacks::NAMED))
+                }
+                told => told,
+            };
         }
-        told => told,
-    };
+        None => {
+            report.stacks = Dump::none("not asked: the runsc that it runs is no file of root's here any more")
+        }
+    }
+    if report.runsc_version.is_empty() {
+        report.runsc_version = found.version.clone().unwrap_or_default();
+    }
     report.goroutines.note = "not asked for: where the real shim logs to is containerd's".to_owned();
 }
 

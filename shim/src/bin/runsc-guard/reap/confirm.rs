@@ -1,12 +1,12 @@
-//! The second look: what is ended unnamed must be as bad a second later, and a wedge that is only inferred must
-//! not answer either. A healthy sandbox that happened to look bad is so left alone.
+//! The second look: what is ended unnamed must be as bad a second later, and its sentry, asked on its own control socket,
+//! must not answer. A healthy sandbox that happened to look bad is so left alone. One that nobody keeps any more is ended
+//! whether it answers or not; that it does is said.
 
-use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use shim::sandbox::probe;
+use shim::sandbox::control::{Control, Unanswered};
 
 use crate::args::Scope;
 use crate::judge;
@@ -57,22 +57,30 @@ fn again(one: &Sandbox, second: &[Sandbox]) -> Option<Sandbox> {
     second.iter().find(same).cloned()
 }
 
-/// What cannot run, or has no keeper, need not be asked; everything else is.
+/// Whether it may be ended: it does not answer, or nobody keeps it.
 fn is_silent(one: &Sandbox) -> bool {
+    let found = &one.found;
+    // What has no sentry has nobody to answer.
+    let Some(sentry) = found.sentry.as_ref().map(|task| task.identity) else { return true };
+    let control = Control { runsc_root: found.runsc_root.clone(), sandbox: found.id.clone(), sentry };
+    let asked = || control.answers(Instant::now() + PROBE);
     // Nobody will ever ask for the end of what containerd has forgotten, however well it is.
-    if one.found.forgotten || one.state == State::Orphaned || judge::is_held(&one.found) {
+    if found.forgotten || one.state == State::Orphaned {
+        if asked().is_ok() {
+            anstream::println!(
+                "{}: {}",
+                found.id,
+                paint::caution("it answers, but nobody keeps it any more")
+            );
+        }
         return true;
     }
-    let Found { runsc_root, id, .. } = &one.found;
-    let binary = binary(&one.found);
-    // A probe that could not be run says nothing of the sentry.
-    (0..PROBES).all(|_| matches!(probe::probe(&binary, runsc_root, id, PROBE), Ok(None)))
-}
-
-/// The runsc that runs it: the sentry's own program, whatever is on PATH by now.
-fn binary(found: &Found) -> PathBuf {
-    let own = found.sentry.as_ref().map(|task| format!("/proc/{}/exe", task.identity.pid));
-    own.map_or_else(|| Path::new("runsc").to_owned(), PathBuf::from)
+    // What keeps it cannot run: whether the sentry answers does not help.
+    if judge::is_keeper_held(found) {
+        return true;
+    }
+    // One that could not be asked, or another process at its socket, says nothing of the sentry.
+    (0..PROBES).all(|_| matches!(asked(), Err(Unanswered::Silent | Unanswered::Gone)))
 }
 
 #[cfg(test)]
@@ -92,9 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_run_is_not_asked() {
+    fn who_cannot_be_asked_is_not_silent() {
         let mut stopped = sandbox("a", State::Wedged);
-        stopped.found.sentry.as_mut().unwrap().state = 'T';
+        stopped.found.real_shims[0].state = 'T';
         assert!(is_silent(&stopped) && is_silent(&sandbox("b", State::Orphaned)));
+        stopped.found.sentry = None;
+        assert!(is_silent(&stopped), "nobody is left to answer");
+        let mut nowhere = sandbox("a/b", State::Wedged);
+        nowhere.found.runsc_root = "/nowhere".into();
+        assert!(!is_silent(&nowhere), "such an id no socket has");
     }
 }

@@ -1,6 +1,6 @@
 //! What would be done to a sandbox, exactly.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -74,8 +74,17 @@ impl Plan {
 
 fn how(sandbox: &Sandbox, processes: &[Process]) -> How {
     let found = &sandbox.found;
+    // What has broken out into its own sentry may say anything.
+    let own = found.sentry.as_ref().map(|sentry| sentry.identity.pid);
+    let parents: BTreeMap<i32, i32> =
+        processes.iter().map(|process| (process.identity.pid, process.parent)).collect();
+    let is_within = |process: &Process| {
+        let up = std::iter::successors(Some(process.identity.pid), |pid| parents.get(pid).copied());
+        up.take(parents.len() + 1).any(|pid| Some(pid) == own)
+    };
     let stranger = |process: &Process| {
-        let claim = Claim::of(&process.argv).filter(|claim| claim.role == Role::Sentry)?;
+        let claim =
+            Claim::of(&process.argv).filter(|claim| claim.role == Role::Sentry && !is_within(process))?;
         (claim.container != found.id).then_some((process.identity.pid, claim.container))
     };
     if let Some((pid, id)) = processes.iter().find_map(stranger) {

@@ -99,6 +99,7 @@ pub(crate) fn scopes(found: &Found) -> Vec<Scope> {
         members: found.containers.iter().map(member).collect(),
         runsc_root: found.runsc_root.clone(),
         folder: found.place.as_ref().map(|place| place.folder.clone()).unwrap_or_default(),
+        runsc: found.runsc.clone().unwrap_or_default(),
         ..Scope::default()
     };
     if found.guard != Guard::None {
@@ -184,7 +185,7 @@ impl Details {
             mounts: mounts_of(found),
             files: holdings.files().iter().filter(|path| path.symlink_metadata().is_ok()).cloned().collect(),
             network: Network::of(sentry, holdings.network_namespace()),
-            version: sentry.and_then(|pid| gvisor::version(pid, VERSION)),
+            version: found.version.clone().or_else(|| gvisor::version(found.runsc.as_deref()?, VERSION)),
             flags: words.take_while(|word| word.starts_with('-')).collect(),
             reports: reports(found),
         }

@@ -7,11 +7,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// What the very program that a process runs says to `--version`; none if it says nothing in time. The file may
-/// have been replaced since: it is reached through the process.
-pub(crate) fn version(pid: i32, limit: Duration) -> Option<String> {
-    let said =
-        output(Command::new(Path::new("/proc").join(pid.to_string()).join("exe")).arg("--version"), limit)?;
+/// What this runsc says to `--version`; none if it says nothing in time.
+pub(crate) fn version(runsc: &Path, limit: Duration) -> Option<String> {
+    let said = output(Command::new(runsc).arg("--version"), limit)?;
     let line = said.lines().next()?.trim();
     Some(line.strip_prefix("runsc version ").unwrap_or(line).to_owned())
 }

@@ -1,8 +1,7 @@
 //! All that is known of one sandbox, put together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use shim::bundle::Record;
@@ -10,7 +9,9 @@ use shim::launch;
 use shim::place::Place;
 use shim::sandbox::process::Role;
 use shim::sandbox::procfs;
+use shim::sandbox::proof;
 use shim::sandbox::state_file::RunscState;
+use shim::sandbox::trusted::Ground;
 
 use super::Draft;
 use super::guards::Known;
@@ -27,18 +28,25 @@ pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found 
     let containers = containers(draft, state.as_ref());
     let bundle = containers.first().map(|root| root.bundle.clone()).unwrap_or_default();
     let (guard, place) = guard(draft, &bundle, table, guards);
-    let claims: Vec<Task> = draft.pids.iter().filter_map(|pid| claimed(table, *pid)).collect();
-    let (sentries, others): (Vec<Task>, Vec<Task>) =
-        claims.into_iter().partition(|task| task.role == Role::Sentry);
+    // A row of what nothing proves is a warning; beside what is proved it is nothing.
+    let unproved = draft.proved.is_empty() && !draft.recorded && place.is_none();
+    let claims = if unproved { &draft.claimants } else { &draft.proved };
+    let real_shims = real_shims(draft, claims, &guard, table);
+    let tasks = claims.iter().filter_map(|(pid, role)| table.task(*pid, role.clone()));
+    let (mut sentries, others): (Vec<Task>, Vec<Task>) = tasks.partition(|task| task.role == Role::Sentry);
+    // Whom runsc's file names comes first.
+    sentries.sort_by_key(|task| !draft.named.iter().any(|named| named.is(task.identity)));
     let sentry = sentries.into_iter().next();
-    let real_shims = real_shims(draft, &guard, table);
+    let runsc = sentry.as_ref().and_then(|sentry| runsc_of(sentry.identity.pid));
     let heads = [&sentry].into_iter().flatten().chain(&others).chain(&real_shims).chain(guard.task());
     let heads: Vec<i32> = heads.map(|task| task.identity.pid).collect();
     let namespace = draft.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Found {
         pod: labels::pod(&bundle),
         killed: sentry.as_ref().is_some_and(is_killed),
-        proved: place.is_some() || !real_shims.is_empty() || draft.recorded && is_ours(&draft.root),
+        proved: !unproved,
+        version: state.as_ref().and_then(RunscState::version),
+        runsc,
         managed: place.is_some() || labels::is_managed(&bundle),
         forgotten: guard.task().is_some_and(|guard| is_forgotten(guard.identity.pid, &containers)),
         status: state.map(|state| state.status),
@@ -97,32 +105,30 @@ fn guard(draft: &Draft, bundle: &Path, table: &Table, guards: &[Known]) -> (Guar
     }
 }
 
-fn claimed(table: &Table, pid: i32) -> Option<Task> {
-    match table.kind(pid) {
-        Some(Kind::Claims(claim)) => table.task(pid, claim.role.clone()),
-        _ => None,
+/// gVisor's own command, as a file of root's that may be run: the very program of the sentry, or what that lies beside.
+fn runsc_of(sentry: i32) -> Option<PathBuf> {
+    let ground = Ground::look();
+    let program = proof::program_path(sentry, &ground)?.path;
+    if program.ends_with(proof::SENTRY) {
+        return Some(ground.resolve(&program.parent()?.parent()?.join("runsc"))?.path);
     }
+    Some(program)
 }
 
-/// The shims above it, and those of its other containers: each says by its command line which container it was
-/// started for, and runs as root.
-fn real_shims(draft: &Draft, guard: &Guard, table: &Table) -> Vec<Task> {
+/// The shims above it, and those of its other containers: root runs each for a container that it says. gVisor's own
+/// keep whatever is below them.
+fn real_shims(draft: &Draft, of: &BTreeMap<i32, Role>, guard: &Guard, table: &Table) -> Vec<Task> {
     let namespace = draft.root.file_name().unwrap_or_default().to_string_lossy();
-    let above = draft.pids.iter().flat_map(|pid| table.ancestors(*pid));
-    let serves =
-        |pid: &i32| matches!(table.kind(*pid), Some(Kind::Shim { id, .. }) if draft.members.contains_key(id));
+    let above = of.keys().flat_map(|pid| table.ancestors(*pid));
+    let serves = |pid: &i32| match table.kind(*pid) {
+        Some(Kind::Shim { id, gvisors, .. }) => *gvisors || draft.members.contains_key(id),
+        _ => false,
+    };
     let named = draft.members.keys().flat_map(|id| table.shims_of(&namespace, id));
-    let pids: BTreeSet<i32> =
-        above.filter(serves).chain(named).filter(|pid| is_ours(&procfs::dir(*pid))).collect();
+    let pids: BTreeSet<i32> = above.filter(serves).chain(named).collect();
     let is_guard = |task: &Task| guard.task().is_some_and(|guard| guard.identity == task.identity);
     let tasks = pids.into_iter().filter_map(|pid| table.task(pid, Role::RealShim));
     tasks.filter(|task| !is_guard(task)).collect()
-}
-
-/// Made by root, or by whoever asks.
-fn is_ours(path: &Path) -> bool {
-    let me = nix::unistd::geteuid().as_raw();
-    fs::metadata(path).is_ok_and(|meta| meta.uid() == 0 || meta.uid() == me)
 }
 
 /// containerd removes a bundle only after a Delete, or when it cannot load what is in it. Looked at as the guard sees it,

@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,8 +13,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::geteuid;
 use shim::sandbox::procfs::{self, Stat, bounded};
+use shim::sandbox::proof::{self, Vantage};
+use shim::sandbox::trusted::Ground;
 
 use super::super::bounded::{Later, output};
 use super::super::facts::{Containerd, Greeting, Process};
@@ -90,16 +90,18 @@ fn look_at(pid: i32, deadline: Instant) -> Option<Process> {
     })
 }
 
-/// What its program says of itself. By /proc: the file may have been replaced, or be another one in this mount
-/// namespace; under its own name, for a program that is several (k3s). Only what root runs already is run here.
+/// What its program says of itself; under its own name, for a program that is several (k3s). Only a file that is root's
+/// alone here and the very one that root runs there.
 fn version(pid: i32, deadline: Instant) -> Result<String, String> {
-    let proc = procfs::dir(pid);
-    let owner = fs::metadata(&proc).map_err(|error| error.to_string())?.uid();
-    if owner != 0 && owner != geteuid().as_raw() {
-        return Err(format!("process {pid} is user {owner}'s, and is not run"));
+    if !Vantage::new().is_root(pid) {
+        return Err(format!("process {pid} is not root here, and its program is not run"));
     }
+    let program = proof::program_path(pid, &Ground::look());
+    let program = program.ok_or_else(|| {
+        format!("the program of process {pid} has been replaced, is not root's alone, or lies where it is not seen from here")
+    })?;
     let name = procfs::command_line(pid).ok().and_then(|argv| argv.into_iter().next());
-    output(Command::new(proc.join("exe")).arg0(name.unwrap_or_default()).arg("--version"), deadline)
+    output(Command::new(program.path).arg0(name.unwrap_or_default()).arg("--version"), deadline)
 }
 
 /// The effective ones.
