@@ -31,15 +31,8 @@ impl Sandbox {
     /// The sandbox whose id is `id` (of a pod: the pod's).
     pub fn of(host: &Host, id: &str) -> Result<Self> {
         let all = host.processes();
-        let sentry = all
-            .iter()
-            .find(|p| {
-                p.args.first().is_some_and(|arg| arg == "runsc-sandbox")
-                    && p.args.last().is_some_and(|arg| arg == id)
-            })
-            .with_context(|| format!("no sentry of {id}"))?;
-        let ancestors = |name: &str| {
-            let mut at = sentry.parent;
+        let ancestors = |of: &Process, name: &str| {
+            let mut at = of.parent;
             loop {
                 let process = all.iter().find(|p| p.pid == at)?;
                 if program(process).is_some_and(|program| program.starts_with(name)) {
@@ -48,12 +41,17 @@ impl Sandbox {
                 at = process.parent;
             }
         };
-        Ok(Self {
-            sentry: sentry.clone(),
-            real_shim: ancestors("containerd-shim-runsc-v1")
-                .with_context(|| format!("no real shim of {id}"))?,
-            guard: ancestors("containerd-shim-runsc-guard-v2"),
-        })
+        let mut sentries = all.iter().filter(|p| {
+            p.args.first().is_some_and(|arg| arg == "runsc-sandbox")
+                && p.args.last().is_some_and(|arg| arg == id)
+        });
+        // Others may say the same of themselves: whom a shim has started is the one.
+        let started =
+            |sentry: &Process| Some((sentry.clone(), ancestors(sentry, "containerd-shim-runsc-v1")?));
+        let (sentry, real_shim) =
+            sentries.find_map(started).with_context(|| format!("no sentry of {id} with a real shim"))?;
+        let guard = ancestors(&sentry, "containerd-shim-runsc-guard-v2");
+        Ok(Self { sentry, real_shim, guard })
     }
 
     /// Waits for it to be: Create takes a moment before the sentry runs.

@@ -16,6 +16,9 @@ use std::{
     time::Duration,
 };
 
+#[path = "identity/impostors.rs"]
+mod impostors;
+
 const SOON: Duration = Duration::from_secs(20);
 
 /// A process that has nothing to do with any sandbox.
