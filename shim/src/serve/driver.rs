@@ -173,6 +173,7 @@ impl Driver {
     }
 
     fn say_farewell(&self) {
+        recall::tidy(&self.keeper.scope().members);
         let (namespace, to) = (&self.params.namespace, self.params.place.farewells());
         if let Err(error) = self.tally.say_farewell(namespace, self.publisher.backlog(), &to) {
             log::debug!("nobody hears what was counted: {}: {error}", to.display());

@@ -1,5 +1,6 @@
 //! Whether containerd still knows this sandbox: by what lies on disk, and only then by asking it.
 
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -9,6 +10,7 @@ use runsc_guard::io::{Input, Recalled};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Message;
+use crate::bundle;
 use crate::containerd;
 use crate::sandbox::Member;
 
@@ -37,13 +39,28 @@ pub(super) fn recall(question: Question, reports: UnboundedSender<Message>) {
     }
 }
 
+/// Whether containerd has removed a bundle. What it wrote there tells: the folder itself is made anew by each runsc
+/// command, for its log.
+fn is_removed(member: &Member) -> bool {
+    let seen = member.bundle.join("config.json").symlink_metadata();
+    member.bundle.is_absolute() && seen.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Removes what runsc has made anew of removed bundles while it ended them, and the record that then went there:
+/// containerd could not use their ids again.
+pub(super) fn tidy(members: &[Member]) {
+    for member in members.iter().filter(|member| is_removed(member)) {
+        for file in ["log.json", bundle::RECORD] {
+            let _ = fs::remove_file(member.bundle.join(file));
+        }
+        // Only if nothing else is in it.
+        let _ = fs::remove_dir(&member.bundle);
+    }
+}
+
 impl Question {
     fn answer(&self) -> Recalled {
-        let there = |member: &Member| {
-            let seen = member.bundle.symlink_metadata();
-            !member.bundle.is_absolute() || !seen.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        };
-        if self.members.is_empty() || self.members.iter().any(there) {
+        if self.members.is_empty() || !self.members.iter().all(is_removed) {
             return if self.connected { Recalled::Known } else { Recalled::Unclear };
         }
         let unknown = |member: &Member| {

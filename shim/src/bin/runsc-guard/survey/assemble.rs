@@ -136,7 +136,9 @@ fn real_shims(draft: &Draft, of: &BTreeMap<i32, Role>, guard: &Guard, table: &Ta
 fn is_forgotten(guard: i32, containers: &[Container]) -> bool {
     let root = procfs::dir(guard).join("root");
     let gone = |one: &Container| {
-        let bundle = one.bundle.strip_prefix("/").map(|bundle| root.join(bundle).symlink_metadata());
+        // What containerd wrote there: the folder itself is made anew by runsc, for its log.
+        let bundle = one.bundle.join("config.json");
+        let bundle = bundle.strip_prefix("/").map(|bundle| root.join(bundle).symlink_metadata());
         matches!(bundle, Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound)
     };
     !containers.is_empty() && root.join("proc").exists() && containers.iter().all(gone)
