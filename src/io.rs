@@ -278,6 +278,8 @@ pub enum RungDone {
     Freed {
         /// What lives on.
         left: Vec<String>,
+        /// It is being watched whether what holds it up hangs or is slow: the next attempt is due soon.
+        undecided: bool,
     },
     /// The watchdog has looked.
     Watched,

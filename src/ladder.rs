@@ -106,7 +106,7 @@ impl Guard {
 
     pub(crate) fn rung_done(&mut self, done: RungDone) {
         let done = match done {
-            RungDone::Freed { left } => return self.freed(left),
+            RungDone::Freed { left, undecided } => return self.freed(left, undecided),
             RungDone::ReleasedOne { container, left, at_ns } => {
                 return self.released_one(container, left, at_ns);
             }

@@ -57,6 +57,7 @@ mod exits;
 mod forgotten;
 pub mod guard;
 mod held;
+pub mod hung;
 pub mod io;
 mod ladder;
 pub mod policy;

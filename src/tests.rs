@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod fake;
+mod hung;
 mod invariants;
 mod kernel;
 mod ledger;

@@ -1,6 +1,7 @@
 //! Rung 6: what SIGKILL does not end (state D). Until it dies nothing is claimed that is not so: who waits for
 //! the end goes on waiting, everyone else is told what is in the way. Meanwhile the guard takes from it what it
-//! holds for others, and tries to free it, again and again at ever longer intervals.
+//! holds for others, and tries to free it, again and again: at once as long as it is not known whether what holds it up
+//! hangs, then at ever longer intervals.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,6 +10,7 @@ use core::time::Duration;
 use crate::admit::name;
 use crate::call::Kind;
 use crate::guard::{Guard, Phase};
+use crate::hung::LOOK_AGAIN_AFTER;
 use crate::io::{Answer, Note, ProcessId, RequestId, Rung};
 use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, HOME, KILL_AGAIN_AFTER_AT_MOST, rungs};
 use crate::refusal::Refusal;
@@ -96,17 +98,22 @@ impl Guard {
     }
 
     /// An attempt is over. What has become free dies by itself, and that is an input of its own.
-    pub(crate) fn freed(&mut self, left: Vec<String>) {
+    pub(crate) fn freed(&mut self, left: Vec<String>, undecided: bool) {
         let now = self.now;
         let Some(stuck) = self.stuck_mut() else { return };
         if !left.is_empty() {
             stuck.left = left;
         }
         stuck.freeing = false;
-        if stuck.killing == Killing::CameBack {
-            stuck.due = Some(now + stuck.pause);
-            stuck.pause = (stuck.pause * 2).min(FREE_AGAIN_AFTER_AT_MOST);
+        if stuck.killing == Killing::Lost {
+            return;
         }
+        if undecided {
+            stuck.due = Some(now + LOOK_AGAIN_AFTER);
+            return;
+        }
+        stuck.due = Some(now + stuck.pause);
+        stuck.pause = (stuck.pause * 2).min(FREE_AGAIN_AFTER_AT_MOST);
     }
 
     /// The next attempt, when it is due.

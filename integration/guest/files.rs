@@ -41,11 +41,14 @@ impl Map {
         Self(at)
     }
 
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: mapped for reading and writing, so long, until the drop.
+        unsafe { slice::from_raw_parts_mut(self.0.cast::<u8>(), LENGTH) }
+    }
+
     /// Makes every page dirty.
     fn store(&mut self, byte: u8) {
-        // SAFETY: mapped for reading and writing, so long, until the drop.
-        let bytes = unsafe { slice::from_raw_parts_mut(self.0.cast::<u8>(), LENGTH) };
-        bytes.fill(byte);
+        self.bytes().fill(byte);
     }
 
     fn sync(&self) {
@@ -61,9 +64,17 @@ impl Drop for Map {
     }
 }
 
+/// Says so beside the file, and does nothing any more.
+fn done(path: &str) -> ! {
+    File::create(format!("{path}.done")).unwrap();
+    loop {
+        thread::sleep(Duration::from_secs(1000));
+    }
+}
+
 fn main() {
     let [_, verb, path] = env::args().collect::<Vec<_>>().try_into().unwrap();
-    let file = File::options().read(true).write(true).open(path).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
     let letters = (b'a'..=b'z').cycle();
     let write = |byte| file.write_all_at(&[byte; LENGTH], 0).unwrap();
     match verb.as_str() {
@@ -92,13 +103,17 @@ fn main() {
                 thread::sleep(Duration::from_millis(1));
             }
         }
-        // One page after another is made dirty once, and then nothing any more.
+        // Dirty pages until the end.
         "store-once" => {
             let mut map = Map::of(&file);
             map.store(b'x');
-            loop {
-                thread::sleep(Duration::from_secs(1000));
-            }
+            done(&path)
+        }
+        // The same in every other page, each of which is written back by a request of its own.
+        "store-apart" => {
+            let mut map = Map::of(&file);
+            map.bytes().chunks_mut(PAGE).step_by(2).for_each(|page| page.fill(b'x'));
+            done(&path)
         }
         _ => exit(2),
     }

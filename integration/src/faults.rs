@@ -197,10 +197,9 @@ pub fn fuse_volume(host: &Host, point: &Path) -> Result<Arc<Fuse>> {
     host.fuse(&source, point, Access::ReadOnly)
 }
 
-/// The same for who writes: the file has some pages of zeroes. What has been let out of it is in
-/// [`writable_source`].
+/// The same for who writes: the file has some pages of zeroes. What has been let out of it is in [`Fuse::source`].
 pub fn writable_volume(host: &Host, point: &Path, access: Access) -> Result<Arc<Fuse>> {
-    let source = writable_source(host);
+    let source = host.path().join("writable").join(point);
     std::fs::create_dir_all(&source)?;
     std::fs::write(source.join("file"), [0; WRITABLE])?;
     host.fuse(&source, point, access)
@@ -208,11 +207,6 @@ pub fn writable_volume(host: &Host, point: &Path, access: Access) -> Result<Arc<
 
 /// The length of the file of [`writable_volume`], as `guest/files.rs` has it.
 pub const WRITABLE: usize = 8 * 4096;
-
-/// What the server of [`writable_volume`] keeps.
-pub fn writable_source(host: &Host) -> PathBuf {
-    host.path().join("writable")
-}
 
 /// What a container runs to use that file again and again, see `guest/files.rs`.
 pub fn uses_file(verb: &str) -> [&str; 3] {
@@ -237,6 +231,11 @@ fn volume_flag_with(source: &Path, access: &str) -> String {
 /// by [`Fuse::answer`] or [`Fuse::end`]. A container of the sandbox has to look into it, see [`READS_VOLUME`].
 pub fn hang_fuse(fuse: &Fuse) -> Result<()> {
     fuse.hang();
+    await_held(fuse)
+}
+
+/// Waits for somebody to wait for the server that hangs.
+pub fn await_held(fuse: &Fuse) -> Result<()> {
     eventually(Duration::from_secs(20), "somebody waits for the FUSE server", || {
         (fuse.held() > 0).then_some(())
     })

@@ -48,6 +48,7 @@ pub enum Access {
 /// A mounted file system of the kind `fuse`. Dropping it ends it.
 #[derive(Debug)]
 pub struct Fuse {
+    source: PathBuf,
     point: PathBuf,
     connection: u32,
     gate: Arc<Gate>,
@@ -81,7 +82,19 @@ impl Fuse {
                 return Err(error.into());
             }
         };
-        Ok(Self { point: point.to_owned(), connection, gate, ended: AtomicBool::new(false), session })
+        Ok(Self {
+            source: source.to_owned(),
+            point: point.to_owned(),
+            connection,
+            gate,
+            ended: AtomicBool::new(false),
+            session,
+        })
+    }
+
+    /// The folder that it shows: what it has written.
+    pub fn source(&self) -> &Path {
+        &self.source
     }
 
     /// Where it is mounted.

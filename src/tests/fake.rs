@@ -50,6 +50,8 @@ pub(crate) struct Fakes {
     pub(crate) unkillable: Vec<String>,
     /// Whether the next Free lets it die.
     pub(crate) free_works: bool,
+    /// What holds up the unkillable is being watched.
+    pub(crate) undecided: bool,
     /// What Release cannot remove.
     pub(crate) residue: Vec<String>,
     /// How it takes a question.
@@ -83,6 +85,7 @@ impl Fakes {
             rungs: BTreeMap::new(),
             unkillable: Vec::new(),
             free_works: false,
+            undecided: false,
             residue: Vec::new(),
             sentry: Hears::Answers(ms(20)),
             recalled: Recalled::Known,

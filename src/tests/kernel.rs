@@ -62,7 +62,7 @@ impl Fakes {
                     self.unkillable.clear();
                     soon.push((takes + ms(5), Input::RemnantsDied));
                 }
-                RungDone::Freed { left: self.unkillable.clone() }
+                RungDone::Freed { left: self.unkillable.clone(), undecided: self.undecided }
             }
         };
         soon.push((takes, Input::Rung(done)));

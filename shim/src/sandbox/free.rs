@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::fuse::{self, Connections};
+use super::fuse::{self, Connections, Watched};
 use super::holdings::Holdings;
 use super::remnant::Remnant;
 use super::{Scope, network, release};
@@ -26,21 +26,31 @@ impl Freedoms {
     /// Where nobody knows what the operator allows.
     pub const NONE: Self = Self { network: false, fuse: false };
 
-    /// Aborts the FUSE connections that hold these remnants up, as far as they are this pod's alone. Says what it has
-    /// done, to the log as well.
-    pub fn abort_fuse(self, scope: &Scope, known: &mut Connections, remnants: &[Remnant]) -> Vec<String> {
+    /// Watches the FUSE connections that may hold these remnants up, and aborts those that hang, as far as they are this
+    /// pod's alone ([`fuse::watch`]). Says what it has seen and done, to the log as well, and whether it ought to go on.
+    pub fn watch_fuse(
+        self,
+        scope: &Scope,
+        known: &mut Connections,
+        remnants: &[Remnant],
+        until: Instant,
+    ) -> (Vec<String>, bool) {
         if !self.fuse || remnants.is_empty() {
-            return Vec::new();
+            return (Vec::new(), false);
         }
-        let aborted = fuse::abort(scope, known, remnants).unwrap_or_else(|error| {
+        let watched = fuse::watch(scope, known, remnants, until).unwrap_or_else(|error| {
             log::warn!("cannot look for a FUSE mount that hangs: {error}");
-            Vec::new()
+            Watched::default()
         });
-        let words =
-            |mount| format!("FUSE mount {mount} does not answer and is this pod's alone: connection aborted");
-        let done: Vec<String> = aborted.into_iter().map(words).collect();
-        done.iter().for_each(|line| log::warn!("{line}"));
-        done
+        let aborted = watched.aborted.iter().map(|mount| {
+            format!("FUSE mount {mount} does not answer and is this pod's alone: connection aborted")
+        });
+        let spared = watched.spared.iter().map(|mount| {
+            format!("FUSE mount {mount} does not answer and is not this pod's alone: left as it is")
+        });
+        let lines: Vec<String> = aborted.chain(spared).collect();
+        lines.iter().for_each(|line| log::warn!("{line}"));
+        (lines, watched.undecided)
     }
 
     /// Takes the network from these remnants: they cannot use it any more, and IPAM gives the address away. Says what

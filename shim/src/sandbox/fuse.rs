@@ -1,5 +1,7 @@
-//! Rung 6: FUSE connections whose server does not answer. Who waits for one cannot be killed (a request that the
-//! server has read, and every flush; fs/fuse/dev.c, `request_wait_answer`).
+//! Rung 6: FUSE connections whose server does not answer. Who waits for one cannot be killed: for a request that the
+//! server has read, and every flush (fs/fuse/dev.c, `request_wait_answer`), for pages that are being written back
+//! (fsync, msync, munmap, exit), and for the locks of others who wait. Where in the kernel that is does not matter, and
+//! often cannot be known: whoever is in state D may wait for a server that hangs ([`runsc_guard::hung`]).
 //!
 //! Aborting a connection wakes them all, and ends the file system for everybody who has it mounted. So only one
 //! is aborted that this sandbox uses, and of which every mount, in all mount namespaces, is this pod's: seen by
@@ -12,31 +14,44 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
+use runsc_guard::hung::{LOOK_AGAIN_AFTER, Server, Verdict};
 
+use super::identity::Identity;
 use super::mounts::{self, Mount};
 use super::process::{Process, Role};
 use super::remnant::Remnant;
+use super::teardown::await_death;
 use super::{Scope, find, procfs};
 use crate::bundle::pod_uid;
-use crate::kernel;
+use crate::kernel::{self, wait_all};
 
-/// A server that was answering when the sandbox was killed may still have data to flush: it gets this long.
-const FLUSH: Duration = Duration::from_secs(30);
-
-/// What is known of the connections that a sandbox uses, from before anything was killed: the mount namespace of
-/// a gofer goes with it, and the sentry that waits is in another one.
-#[derive(Debug, Default)]
+/// What is known of the connections that a sandbox uses, from before anything was killed (the mount namespace of a
+/// gofer goes with it, and the sentry that waits is in another one), and what has been seen of them since.
+#[derive(Clone, Debug, Default)]
 pub struct Connections {
     /// By number, with the mount in words.
     used: BTreeMap<u32, String>,
-    /// Requests were waiting then: no killed process' last flush.
-    hung: BTreeSet<u32>,
-    /// Since when requests have been seen waiting.
-    since: BTreeMap<u32, Instant>,
+    servers: BTreeMap<u32, Server>,
+    /// The sandbox's threads in state D at the last look, and how often each had given its processor away by then.
+    waiters: BTreeMap<Identity, u64>,
+    looked: Option<Instant>,
+    /// Those that hang and are not this pod's alone, as far as that has been said.
+    spared: BTreeSet<u32>,
+}
+
+/// What a time of watching has led to.
+#[derive(Debug, Default)]
+pub struct Watched {
+    /// The mounts whose connections hang and were aborted.
+    pub aborted: Vec<String>,
+    /// Those that hang and were not, because they are not this pod's alone; each is told once.
+    pub spared: Vec<String>,
+    /// A server has requests waiting, and not for long enough yet: it ought to be watched on.
+    pub undecided: bool,
 }
 
 impl Connections {
@@ -57,9 +72,6 @@ impl Connections {
                 *words = mount.to_string();
             }
         }
-        if let (false, Ok(control)) = (known.used.is_empty(), Fusectl::open()) {
-            known.hung = known.used.keys().copied().filter(|one| control.is_waiting(*one)).collect();
-        }
         known
     }
 
@@ -71,46 +83,87 @@ impl Connections {
         }
     }
 
-    /// Says what these remnants wait for, where that is a connection that they do not see themselves.
+    /// Says what these remnants probably wait for: a connection that they may not see themselves, and on which somebody
+    /// waits.
     pub fn name(&self, remnants: &mut [Remnant]) {
-        let Some(mount) = self.hung.iter().chain(self.since.keys()).find_map(|one| self.used.get(one)) else {
-            return;
+        let waits = |remnant: &&mut Remnant| {
+            let channel = remnant.wchan.as_deref().unwrap_or_default();
+            let is_open = remnant.mount.is_none() || is_fuse(channel);
+            remnant.state == 'D' && remnant.frozen.is_none() && is_open
         };
-        for remnant in remnants.iter_mut().filter(|remnant| remnant.mount.is_none()) {
-            if remnant.wchan.as_deref().is_some_and(is_fuse) {
-                remnant.mount = Some(mount.clone());
-            }
+        let mut remnants = remnants.iter_mut().filter(waits).peekable();
+        if self.used.is_empty() || remnants.peek().is_none() {
+            return;
+        }
+        let Ok(control) = Fusectl::open() else { return };
+        let busy = self.used.iter().filter(|(one, _)| control.is_waiting(**one));
+        let busy: Vec<&str> = busy.map(|(_, words)| words.as_str()).collect();
+        if !busy.is_empty() {
+            remnants.for_each(|remnant| remnant.mount = Some(busy.join(" or ")));
         }
     }
 
-    fn is_hung(&mut self, connection: u32, waiting: bool) -> bool {
-        if !waiting {
-            self.since.remove(&connection);
-            return false;
+    fn words(&self, connections: &[u32]) -> Vec<String> {
+        connections.iter().filter_map(|one| self.used.get(one)).cloned().collect()
+    }
+
+    /// One look at each connection, while some of these remnants are in state D; nothing otherwise.
+    fn look(&mut self, control: &Fusectl, remnants: &[Remnant]) -> Vec<(u32, Verdict)> {
+        let waiters = waiters(remnants);
+        let woken = self.waiters.iter().any(|(thread, switches)| waiters.get(thread) != Some(switches));
+        let passed = self.looked.replace(Instant::now()).map(|at| at.elapsed()).unwrap_or_default();
+        self.waiters = waiters;
+        if self.waiters.is_empty() {
+            self.servers.clear();
+            return Vec::new();
         }
-        let since = *self.since.entry(connection).or_insert_with(Instant::now);
-        self.hung.contains(&connection) || since.elapsed() >= FLUSH
+        let servers = &mut self.servers;
+        let mut judge = |one| servers.entry(one).or_default().look(passed, control.waiting(one), woken);
+        self.used.keys().map(|one| (*one, judge(*one))).collect()
     }
 }
 
-/// Aborts what holds these remnants up and is this pod's alone. Gives the connections aborted, in words.
-pub fn abort(scope: &Scope, known: &mut Connections, remnants: &[Remnant]) -> io::Result<Vec<String>> {
-    let mut aborted = Vec::new();
-    if !remnants.iter().any(|remnant| waits(remnant.identity.pid)) {
-        return Ok(aborted);
-    }
+/// Watches what holds these remnants up until then, until they are dead, or until it is known what does and what does not
+/// hang; aborts what hangs and is this pod's alone.
+pub fn watch(
+    scope: &Scope,
+    known: &mut Connections,
+    remnants: &[Remnant],
+    until: Instant,
+) -> io::Result<Watched> {
+    let mut watched = Watched::default();
     let control = Fusectl::open()?;
-    let tables = Table::all(scope, remnants)?;
-    let places = Places::of(scope);
-    tables.iter().for_each(|table| known.add(table.certain(&places)));
-    for (one, words) in known.used.clone() {
-        let hung = known.is_hung(one, control.is_waiting(one));
-        if hung && tables.iter().all(|table| table.is_ours(one, &places)) {
-            control.abort(one)?;
-            aborted.push(words);
+    if known.looked.is_none() {
+        let places = Places::of(scope);
+        Table::all(scope, remnants)?.iter().for_each(|table| known.add(table.certain(&places)));
+    }
+    let dying = await_death(remnants);
+    loop {
+        let verdicts = known.look(&control, remnants);
+        let that = |verdict| verdicts.iter().filter(move |(_, one)| *one == verdict).map(|(one, _)| *one);
+        let hung: Vec<u32> = that(Verdict::Hangs).collect();
+        watched.undecided = that(Verdict::Undecided).next().is_some();
+        if !hung.is_empty() {
+            let (ours, others) = whose(scope, remnants, hung)?;
+            ours.iter().try_for_each(|one| control.abort(*one))?;
+            watched.aborted = known.words(&ours);
+            let new: Vec<u32> = others.into_iter().filter(|one| known.spared.insert(*one)).collect();
+            watched.spared.extend(known.words(&new));
+        }
+        let next = Instant::now() + LOOK_AGAIN_AFTER;
+        if !watched.aborted.is_empty() || !watched.undecided || next > until {
+            return Ok(watched);
+        }
+        if wait_all(dying.iter().map(|(_, process)| process), next) {
+            return Ok(Watched::default());
         }
     }
-    Ok(aborted)
+}
+
+/// Those of these connections of which every mount is this pod's, and the others.
+fn whose(scope: &Scope, remnants: &[Remnant], hung: Vec<u32>) -> io::Result<(Vec<u32>, Vec<u32>)> {
+    let (tables, places) = (Table::all(scope, remnants)?, Places::of(scope));
+    Ok(hung.into_iter().partition(|one| tables.iter().all(|table| table.is_ours(*one, &places))))
 }
 
 /// Whether with these mounts a look at this path would wait for a FUSE server that others wait for already: a thread
@@ -121,12 +174,13 @@ pub(super) fn hangs(path: &Path, mounts: &[Mount]) -> bool {
     on.is_some_and(|one| Fusectl::open().is_ok_and(|control| control.is_waiting(one)))
 }
 
-/// Whether a thread of the process is in the kernel's hands and those in FUSE's.
-fn waits(pid: i32) -> bool {
-    procfs::threads(pid)
-        .iter()
-        .filter(|thread| thread.state == 'D')
-        .any(|thread| procfs::wait_channel(thread.identity.pid).is_some_and(|channel| is_fuse(&channel)))
+/// The threads of these that are in state D, whatever they wait for, and how often each has given its processor away:
+/// one that is woken and waits again has done so once more.
+fn waiters(remnants: &[Remnant]) -> BTreeMap<Identity, u64> {
+    let alive = remnants.iter().map(|remnant| remnant.identity).filter(Identity::is_alive);
+    let threads = alive.flat_map(|process| procfs::threads(process.pid));
+    let stuck = threads.filter(|thread| thread.state == 'D').map(|thread| thread.identity);
+    stuck.filter_map(|thread| Some((thread, procfs::switches(thread.pid)?))).collect()
 }
 
 fn is_fuse(wait_channel: &str) -> bool {
@@ -242,13 +296,17 @@ impl Fusectl {
         Ok(openat(&self.0, path.as_str(), how | OFlag::O_CLOEXEC, Mode::empty())?.into())
     }
 
-    /// Whether requests are waiting. Not of a connection that is gone.
-    fn is_waiting(&self, connection: u32) -> bool {
+    /// How many requests are waiting; none of a connection that is gone.
+    fn waiting(&self, connection: u32) -> u64 {
         let mut text = String::new();
         let read = self
             .file(connection, "waiting", OFlag::O_RDONLY)
             .and_then(|mut file| file.read_to_string(&mut text));
-        read.is_ok() && text.trim().parse::<u64>().is_ok_and(|count| count > 0)
+        read.ok().and_then(|_| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    fn is_waiting(&self, connection: u32) -> bool {
+        self.waiting(connection) > 0
     }
 
     fn abort(&self, connection: u32) -> io::Result<()> {

@@ -169,6 +169,13 @@ pub fn resident(pid: i32) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+/// How often a thread has given its processor away to wait for something.
+pub fn switches(thread: i32) -> Option<u64> {
+    let text = read_file(&dir(thread).join("status")).ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
 /// Every process id that this /proc shows.
 pub fn all() -> io::Result<Vec<i32>> {
     numbers(Path::new("/proc"))

@@ -88,7 +88,8 @@ impl Ladder {
                 RungDone::Released { left: left.iter().map(ToString::to_string).collect() }
             }
             Rung::Free => {
-                RungDone::Freed { left: words(&self.sequence.free(scopes, deadline, &self.chronicle)) }
+                let (left, undecided) = self.sequence.free(scopes, deadline, &self.chronicle);
+                RungDone::Freed { left: words(&left), undecided }
             }
         }
     }

@@ -178,7 +178,7 @@ fn result(done: &RungDone) -> (&'static str, &[String]) {
         RungDone::CreateKilled { .. } => (name(&Rung::KillCreate(String::new())), &[]),
         RungDone::Released { left } => (name(&Rung::Release), left),
         RungDone::ReleasedOne { left, .. } => (name(&Rung::ReleaseOne(String::new())), left),
-        RungDone::Freed { left } => (name(&Rung::Free), left),
+        RungDone::Freed { left, .. } => (name(&Rung::Free), left),
         RungDone::Watched => (name(&Rung::Watch), &[]),
     }
 }

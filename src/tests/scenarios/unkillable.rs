@@ -1,5 +1,6 @@
 //! Rung 6: state D.
 
+use crate::hung::LOOK_AGAIN_AFTER;
 use crate::io::{Answer, Op, Rung, Sentry, Status};
 use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST};
 use crate::refusal::Code;
@@ -83,6 +84,24 @@ fn the_guard_tries_to_free_it_at_once_and_then_ever_more_rarely() {
     world.run(ms(3_600_000));
     assert_eq!(self::attempts(&world).len(), over);
     assert_eq!(world.guard.poll_timeout(), None);
+}
+
+/// While it is not known whether what holds it up hangs, it is looked at all the time; the pauses grow after that.
+#[test]
+fn what_is_being_watched_is_looked_at_again_at_once() {
+    let mut world = World::alone();
+    world.stop_sentry();
+    world.fakes.unkillable = ["pid 7 state D".into()].into();
+    world.fakes.undecided = true;
+    world.ask(sigkill("root"));
+    world.run(ms(41_000));
+    let watching = attempts(&world);
+    let often = watching.windows(2).all(|two| two[1] - two[0] <= LOOK_AGAIN_AFTER + ms(300));
+    assert!(often && watching.len() > 10, "{watching:?}");
+    world.fakes.undecided = false;
+    world.run(FREE_AGAIN_AFTER * 20);
+    let after = attempts(&world)[watching.len()..].to_vec();
+    assert!((3..=6).contains(&after.len()), "{after:?}");
 }
 
 #[test]

@@ -56,16 +56,6 @@ fn one_foreign_mount_spares_the_connection() {
 }
 
 #[test]
-fn a_server_that_was_answering_gets_time_to_take_the_last_flush() {
-    let mut known = Connections { hung: BTreeSet::from([7]), ..Connections::default() };
-    assert!(known.is_hung(7, true) && !known.is_hung(7, false));
-    assert!(!known.is_hung(8, true));
-    known.since.insert(8, Instant::now().checked_sub(FLUSH).unwrap());
-    assert!(known.is_hung(8, true));
-    assert!(!known.is_hung(8, false) && !known.is_hung(8, true));
-}
-
-#[test]
 fn this_process_and_its_mounts_are_somebody() {
     let tables = Table::all(&Scope::default(), &[]).unwrap();
     assert!(!tables.is_empty() && tables.iter().all(|table| !table.own));
@@ -78,4 +68,25 @@ fn this_process_and_its_mounts_are_somebody() {
     let control = Fusectl::open();
     assert_eq!(in_sight(), before);
     assert!(control.is_ok_and(|control| !control.is_waiting(u32::MAX)));
+}
+
+/// A thread that waits, is woken and waits again is told from one that waits on.
+#[test]
+fn who_is_woken_has_given_its_processor_away_once_more() {
+    let (wake, woken) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::channel();
+    let waits = std::thread::spawn(move || {
+        tell.send(nix::unistd::gettid().as_raw()).unwrap();
+        woken.into_iter().for_each(drop);
+    });
+    let thread = told.recv().unwrap();
+    let asleep = || while procfs::Stat::of(thread).unwrap().state != 'S' {};
+    asleep();
+    let before = procfs::switches(thread).unwrap();
+    assert_eq!(procfs::switches(thread), Some(before));
+    wake.send(()).unwrap();
+    while procfs::switches(thread) == Some(before) {}
+    drop(wake);
+    waits.join().unwrap();
+    assert_eq!(procfs::switches(thread), None);
 }

@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use runsc_guard::hung::LOOK_AGAIN_AFTER;
 use runsc_guard::policy::rungs;
 
 use super::{Hunted, await_death, kill_all, kill_sandbox};
@@ -118,12 +119,14 @@ impl Sequence {
     ) -> Vec<Remnant> {
         self.learn(scopes);
         let mut left = kill_each(scopes, deadline.min(Instant::now() + PLAINLY));
-        self.abort_fuse(scopes, &left, observer);
+        // Whether a server hangs takes its time to see, which begins now.
+        self.watch_fuse(scopes, &left, Instant::now(), observer);
         if !left.is_empty() {
             left = kill_each(scopes, deadline);
         }
         let last = Instant::now() + overload;
         while !left.is_empty() && Instant::now() < last {
+            self.watch_fuse(scopes, &left, Instant::now(), observer);
             let again = kill_each(scopes, last.min(Instant::now() + rungs::KILL_ALL));
             let stuck = again == left && !again.iter().any(Remnant::runs) && !procfs::is_crowded();
             left = again;
@@ -136,30 +139,30 @@ impl Sequence {
     }
 
     /// Rung 6, once: takes from what SIGKILL does not end what it holds for others, and frees it where that costs nobody
-    /// else anything.
-    pub fn free(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> Vec<Remnant> {
+    /// else anything. Gives what lives on, and whether what holds that up ought to be watched on.
+    pub fn free(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> (Vec<Remnant>, bool) {
         self.learn(scopes);
         self.take_from(scopes, kill_each(scopes, Instant::now()), deadline, observer)
     }
 
-    /// Nothing is locked while mounts are taken away, which may take its time: the ladder may go on.
+    /// Nothing is locked while mounts are taken away and servers watched, which may take its time: the ladder may go on.
     fn take_from(
         &self,
         scopes: &[Scope],
         mut left: Vec<Remnant>,
         deadline: Instant,
         observer: &dyn Observer,
-    ) -> Vec<Remnant> {
+    ) -> (Vec<Remnant>, bool) {
         let known = self.lock().as_ref().map(|known| known.holdings.clone());
-        let (Some(scope), Some(mut holdings)) = (scopes.last(), known) else { return left };
+        let (Some(scope), Some(mut holdings)) = (scopes.last(), known) else { return (left, false) };
         let taken = take_from_the_living(scope, &mut holdings, self.freedoms, &left, deadline);
         taken.iter().for_each(|line| observer.happened(line));
-        self.abort_fuse(scopes, &left, observer);
         if let Some(known) = self.lock().as_mut() {
             known.holdings = holdings;
         }
+        let undecided = self.watch_fuse(scopes, &left, deadline, observer);
         self.name(&mut left);
-        left
+        (left, undecided)
     }
 
     /// Rungs 4 and 5, of a sandbox whose processes are dead: gives back what it held, and proves that nothing is left.
@@ -215,9 +218,12 @@ impl Sequence {
         }
         observer.begins("free", over);
         loop {
-            stuck = self.take_from(scopes, stuck, over, observer);
+            let attempt = over.min(Instant::now() + rungs::FREE);
+            let undecided;
+            (stuck, undecided) = self.take_from(scopes, stuck, attempt, observer);
+            let again = if undecided { LOOK_AGAIN_AFTER } else { FREE_AGAIN };
             let dying = await_death(&stuck);
-            wait_all(dying.iter().map(|(_, process)| process), over.min(Instant::now() + FREE_AGAIN));
+            wait_all(dying.iter().map(|(_, process)| process), over.min(Instant::now() + again));
             let left = kill(Instant::now());
             if left.is_empty() || Instant::now() >= over {
                 stuck.retain(|remnant| remnant.identity.is_alive());
@@ -237,11 +243,22 @@ impl Sequence {
         left
     }
 
-    fn abort_fuse(&self, scopes: &[Scope], remnants: &[Remnant], observer: &dyn Observer) {
-        if let (Some(scope), Some(known)) = (scopes.last(), self.lock().as_mut()) {
-            let done = self.freedoms.abort_fuse(scope, &mut known.connections, remnants);
-            done.iter().for_each(|line| observer.happened(line));
+    /// Whether what holds these up ought to be watched on.
+    fn watch_fuse(
+        &self,
+        scopes: &[Scope],
+        remnants: &[Remnant],
+        until: Instant,
+        observer: &dyn Observer,
+    ) -> bool {
+        let known = self.lock().as_ref().map(|known| known.connections.clone());
+        let (Some(scope), Some(mut connections)) = (scopes.last(), known) else { return false };
+        let (lines, undecided) = self.freedoms.watch_fuse(scope, &mut connections, remnants, until);
+        lines.iter().for_each(|line| observer.happened(line));
+        if let Some(known) = self.lock().as_mut() {
+            known.connections = connections;
         }
+        undecided
     }
 
     fn name(&self, left: &mut [Remnant]) {
