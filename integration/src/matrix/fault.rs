@@ -38,6 +38,9 @@ pub enum Fault {
     /// The same in a write while the guest unmaps the file: a stub holds its mmap_lock, and who reads its command line
     /// hangs.
     MmapLockHeld,
+    /// The FUSE server under the container's volume, which has a writeback cache, answers no write: who waits for its
+    /// pages cannot be killed. In a pod for good; elsewhere, where the node has the mount too, for as long.
+    FuseUnwritten,
     /// This subcommand of runsc never returns, and does nothing.
     Hangs(&'static str),
     /// Somebody holds runsc's state lock of the container.
@@ -62,7 +65,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault of the table; the others are what [`super::versions`] has beside those.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Stopped(Part::Sentry),
         Self::Stopped(Part::Gofer),
         Self::Stopped(Part::Stubs),
@@ -76,6 +79,7 @@ impl Fault {
         Self::Frozen,
         Self::FuseHung,
         Self::MmapLockHeld,
+        Self::FuseUnwritten,
         Self::Hangs("create"),
         Self::Hangs("start"),
         Self::Hangs("exec"),
@@ -136,6 +140,7 @@ impl Fault {
             }
             Self::FuseHung => &["sh", "-c", "while :; do cat /mnt/file >/dev/null; sleep 0.3; done"],
             Self::MmapLockHeld => &["files", "munmap", "/mnt/file"],
+            Self::FuseUnwritten => &["files", "fsync", "/mnt/file"],
             // A full FIFO matters to who writes.
             Self::StdoutFull => &["sh", "-c", "while :; do echo full; sleep 0.3; done"],
             _ => &["sleep", "100000"],
@@ -169,6 +174,7 @@ impl fmt::Display for Fault {
             Self::Frozen => "cgroup frozen".to_owned(),
             Self::FuseHung => "FUSE volume hung".to_owned(),
             Self::MmapLockHeld => "mmap_lock held".to_owned(),
+            Self::FuseUnwritten => "FUSE writeback hung".to_owned(),
             Self::Hangs(command) => format!("runsc {command} hangs"),
             Self::LockHeld => "state lock held".to_owned(),
             Self::CreateStuck => "Create stuck".to_owned(),

@@ -10,6 +10,8 @@ const QUERY: Duration = Duration::from_secs(1);
 const STATS: Duration = Duration::from_millis(1600);
 /// Rungs 1 to 5.
 const LADDER: Duration = Duration::from_secs(2);
+/// How long a FUSE server must have answered nobody before it counts as hung, and the pauses between the looks at it.
+const HUNG: Duration = Duration::from_secs(10 + 3);
 /// `io.containerd.timeout.shim.cleanup`: what containerd gives the `delete` binary when a guard has died.
 const CLEANUP: Duration = Duration::from_secs(5);
 /// What CRI gives one try to handle an exit.
@@ -78,6 +80,8 @@ impl Deadlines {
             Fault::Killed(Part::Guard) => (deadline + LADDER).max(CLEANUP),
             // What cannot be killed ends when it can, and then the ladder goes on.
             Fault::FuseHung | Fault::MmapLockHeld => (deadline + LADDER).max(Fault::FUSE_HUNG) + LADDER,
+            // In a pod it ends when the guard has seen long enough that nobody is answered.
+            Fault::FuseUnwritten => deadline + LADDER + HUNG + LADDER,
             // Without a thread it is killed, and released when there is one.
             Fault::NoThread => (deadline + LADDER).max(Fault::NO_THREAD) + LADDER,
             Fault::GuardStopped => deadline + LADDER + Fault::GUARD_STOPPED,
@@ -90,7 +94,11 @@ impl Deadlines {
                 // What fails, fails at once: a Delete whose command was killed, or one of what cannot die yet.
                 (
                     Subject::Pod,
-                    Fault::Killed(Part::Command) | Fault::FuseHung | Fault::MmapLockHeld | Fault::NoThread,
+                    Fault::Killed(Part::Command)
+                    | Fault::FuseHung
+                    | Fault::MmapLockHeld
+                    | Fault::FuseUnwritten
+                    | Fault::NoThread,
                 ) => next_try(needs, Duration::ZERO),
                 _ => needs,
             }

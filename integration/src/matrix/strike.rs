@@ -3,7 +3,7 @@
 use super::{
     Cell, Fault, Part, Request,
     gate::{Place, Shut},
-    subject::Victim,
+    subject::{Subject, Victim},
 };
 use crate::{
     Asked, Fuse,
@@ -56,7 +56,9 @@ pub(super) fn strike<'scope, 'a: 'scope>(
             }
         }
         Fault::Frozen => sandbox()?.freeze()?,
-        Fault::FuseHung | Fault::MmapLockHeld => held.push(Box::new(hang_volume(cell, victim, scope)?)),
+        Fault::FuseHung | Fault::MmapLockHeld | Fault::FuseUnwritten => {
+            held.push(Box::new(hang_volume(cell, victim, scope)?));
+        }
         Fault::Hangs(command) => gate.hang(command)?,
         Fault::LockHeld => held.push(Box::new(faults::hold_lock(host, victim.ctr(), victim.target())?)),
         Fault::CreateStuck => held.extend(stick_create(cell, victim, scope)?),
@@ -192,9 +194,16 @@ fn hang_volume<'scope>(
             let sandbox = Sandbox::of(victim.bench().host(), victim.sandbox())?;
             faults::hold_mmap_lock(&fuse, &sandbox)?;
         }
-        (Fault::MmapLockHeld, false) => fuse.hang_in(&[Asked::Write]),
+        (Fault::FuseUnwritten, true) => {
+            fuse.hang_in(&[Asked::Write]);
+            faults::await_held(&fuse)?;
+        }
+        (Fault::MmapLockHeld | Fault::FuseUnwritten, false) => fuse.hang_in(&[Asked::Write]),
         (_, true) => faults::hang_fuse(&fuse)?,
         (_, false) => fuse.hang(),
+    }
+    if cell.fault == Fault::FuseUnwritten && cell.subject == Subject::Pod {
+        return Ok(Ends(fuse));
     }
     let answers = Arc::clone(&fuse);
     scope.spawn(move || {

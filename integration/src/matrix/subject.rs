@@ -69,14 +69,17 @@ impl<'a> Victim<'a> {
         }
         let ctr = bench.host().ctr();
         let fuse = match (cell.fault, cell.subject) {
-            (Fault::FuseHung | Fault::MmapLockHeld, Subject::StandAlone) => {
+            (Fault::FuseHung | Fault::MmapLockHeld | Fault::FuseUnwritten, Subject::StandAlone) => {
                 Some(Path::new("volumes").join(name))
             }
-            (Fault::FuseHung | Fault::MmapLockHeld, Subject::Pod) => Some(bench.cri().volume(name, "volume")),
+            (Fault::FuseHung | Fault::MmapLockHeld | Fault::FuseUnwritten, Subject::Pod) => {
+                Some(bench.cri().volume(name, "volume"))
+            }
             _ => None,
         };
         let serve = |point: PathBuf| match cell.fault {
             Fault::MmapLockHeld => faults::writable_volume(bench.host(), &point, Access::WriteThrough),
+            Fault::FuseUnwritten => faults::writable_volume(bench.host(), &point, Access::Writeback),
             _ => faults::fuse_volume(bench.host(), &point),
         };
         let fuse = fuse.map(serve).transpose()?;
@@ -115,7 +118,7 @@ impl<'a> Victim<'a> {
             self.fuse.iter().map(|fuse| (fuse.point(), faults::VOLUME)).collect();
         let command = self.cell.fault.command();
         let third = match volumes.as_slice() {
-            [volume] if self.cell.fault == Fault::MmapLockHeld => {
+            [volume] if matches!(self.cell.fault, Fault::MmapLockHeld | Fault::FuseUnwritten) => {
                 cri.create_container_writing(&pod, "three", command, *volume)?
             }
             volumes => cri.create_container_with(&pod, "three", 0, command, volumes)?,
@@ -133,7 +136,7 @@ impl<'a> Victim<'a> {
         let command = self.cell.fault.command();
         if self.cell.fault != Fault::StdoutFull {
             let flag = match self.cell.fault {
-                Fault::MmapLockHeld => faults::writable_volume_flag,
+                Fault::MmapLockHeld | Fault::FuseUnwritten => faults::writable_volume_flag,
                 _ => faults::volume_flag,
             };
             let volume = self.fuse.as_ref().map(|fuse| flag(fuse.point()));
