@@ -14,7 +14,7 @@ use runsc_guard::policy::rungs;
 
 use super::{Hunted, await_death, kill_all, kill_sandbox};
 use crate::kernel::wait_all;
-use crate::report::{Inventory, Released};
+use crate::report::Inventory;
 use crate::sandbox::free::{Freedoms, take_from_the_living};
 use crate::sandbox::fuse::Connections;
 use crate::sandbox::holdings::Holdings;
@@ -25,50 +25,14 @@ use crate::sandbox::remnant::Remnant;
 use crate::sandbox::residue::Residue;
 use crate::sandbox::{Scope, find, procfs};
 
+mod observer;
+
+pub use observer::{Nobody, Observer, Patience};
+
 /// How long is killed before it is looked what holds up those that live on.
 const PLAINLY: Duration = Duration::from_millis(200);
 /// Between two attempts to free what cannot be killed, where somebody waits for it.
 const FREE_AGAIN: Duration = Duration::from_secs(1);
-
-/// Who is told how it goes.
-pub trait Observer {
-    /// Whether anybody listens: what nobody wants to know is not looked for.
-    fn listens(&self) -> bool {
-        true
-    }
-
-    /// [`Sequence::run`] begins a step, which ought to be over by then.
-    fn begins(&self, _step: &str, _until: Instant) {}
-
-    /// It is over, with this left.
-    fn ends(&self, _step: &str, _left: &[String]) {}
-
-    /// Something was done that a person should know of.
-    fn happened(&self, _line: &str) {}
-
-    /// What was released.
-    fn released(&self, _released: Vec<Released>) {}
-}
-
-/// Nobody is told, but for the log.
-pub struct Nobody;
-
-impl Observer for Nobody {
-    fn listens(&self) -> bool {
-        false
-    }
-}
-
-/// Who waits, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// The processes ought to be dead by then ...
-    pub dead: Instant,
-    /// ... or this much later, on a node so busy that dying takes long.
-    pub overload: Duration,
-    /// When all is over: what is there then is told. A release that has begun is not cut short.
-    pub over: Instant,
-}
 
 /// What a sandbox holds and uses, learned before anything is killed: a real shim that sees its sandbox die removes what
 /// tells, and so does containerd when a shim is dead.
