@@ -43,7 +43,7 @@ impl Deadline {
 impl Guard {
     /// The next moment at which something is due.
     pub(crate) fn first_deadline(&self) -> Option<Time> {
-        let answers = self.waiting.values().filter_map(|waiting| waiting.due);
+        let answers = self.waiting.values().filter_map(|waiting| waiting.due).chain(self.terminate_due());
         let phase = match &self.phase {
             Phase::Open => {
                 let open = self.clocks_due().chain(self.steps_due());
@@ -89,6 +89,9 @@ impl Guard {
 
     pub(crate) fn tick(&mut self) {
         if self.now < self.not_before {
+            return;
+        }
+        if self.terminate_tick() {
             return;
         }
         // What follows may be the very answer that is due.

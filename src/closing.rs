@@ -215,7 +215,7 @@ impl Guard {
         }
     }
 
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.phase = Phase::Closed;
         self.answer_all();
         self.output(Output::Quit);

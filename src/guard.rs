@@ -4,7 +4,7 @@
 //! it; what an answer of the real shim does in `returned`; which deadline passed and what follows in `clocks`
 //! and `probe`; who learns of an exit in `exits`; the ladder in `ladder` and `unkillable`, the way out in `closing`;
 //! what is done about a sandbox that is silent unasked in `watchdog`, and about one that containerd has forgotten in
-//! `forgotten`.
+//! `forgotten`; about a node that goes down in `terminate`.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -85,6 +85,12 @@ pub struct Guard {
     pub(crate) forced: bool,
     /// A private End has come: after that containerd may send no Shutdown.
     pub(crate) leaving: bool,
+    /// The node goes down: when the guard ends, whatever lives on.
+    pub(crate) leaves_at: Option<Time>,
+    /// It has left what was not shown to be released.
+    pub(crate) left_behind: bool,
+    /// The real shim has left in peace: when that is taken for a death like any other.
+    pub(crate) real_shim_missed_at: Option<Time>,
     pub(crate) next_call: CallId,
     out: VecDeque<Output>,
 }
@@ -129,6 +135,9 @@ impl Guard {
             released: VecDeque::new(),
             forced: false,
             leaving: false,
+            leaves_at: None,
+            left_behind: false,
+            real_shim_missed_at: None,
             next_call: CallId(0),
             out: VecDeque::new(),
         }
@@ -143,6 +152,8 @@ impl Guard {
             Input::Returned(call, outcome) => self.returned(call, outcome),
             Input::Event(event) => self.event(event),
             Input::RealShimExited => self.real_shim_exited(),
+            Input::RealShimLeft => self.real_shim_left(),
+            Input::Terminate => self.terminate(),
             Input::Probed(heard) => self.probed(heard),
             Input::Rung(done) => self.rung_done(done),
             Input::RemnantsDied => self.remnants_died(),
@@ -211,7 +222,11 @@ impl Guard {
 
     /// Whether everything of the sandbox has been released and proved so.
     pub fn is_released(&self) -> bool {
-        matches!(&self.phase, Phase::Gone(left) if left.is_empty()) || matches!(self.phase, Phase::Closed)
+        match &self.phase {
+            Phase::Gone(left) => left.is_empty(),
+            Phase::Closed => !self.left_behind,
+            _ => false,
+        }
     }
 
     /// The present at `now`, without the time in which the guard itself did not run.

@@ -195,6 +195,10 @@ pub enum Input {
     Event(Event),
     /// The real shim's process ended.
     RealShimExited,
+    /// The real shim's process ended as one does that was sent SIGTERM.
+    RealShimLeft,
+    /// The node goes down: SIGTERM was sent, and containerd is gone or the service manager has come to the end.
+    Terminate,
     /// A question to the sentry ended.
     Probed(Heard),
     /// A step of the ladder ended.
@@ -438,6 +442,8 @@ pub enum Note {
     },
     /// The real shim is gone without having been told to go.
     RealShimDied,
+    /// The node goes down, and its sandboxes with it.
+    NodeGoesDown,
     /// The guard itself ran late by this much; every deadline has moved.
     Late(Duration),
     /// The sandbox is gone, this long after the ladder began; what is left all the same.

@@ -184,12 +184,17 @@ impl Guard {
     }
 
     pub(crate) fn real_shim_exited(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            self.note(Note::RealShimDied);
+            self.note(Note::Wedged { why: Why::RealShimDied, waited: Default::default() });
+        }
+        self.kill_at_once();
+    }
+
+    /// Rung 3 without those before: nothing of what they are for can be had any more.
+    pub(crate) fn kill_at_once(&mut self) {
         match &self.phase {
-            Phase::Open => {
-                self.note(Note::RealShimDied);
-                self.note(Note::Wedged { why: Why::RealShimDied, waited: Default::default() });
-                self.climb(Step::All);
-            }
+            Phase::Open => self.climb(Step::All),
             Phase::Ending(ladder) if matches!(ladder.step, Step::Evidence | Step::Sandbox { .. }) => {
                 self.climb(Step::All);
             }
@@ -213,6 +218,9 @@ impl Guard {
         let Ladder { began, stuck, .. } = ladder.clone();
         self.note(Note::Ended { took: self.now - began, left: left.clone() });
         self.phase = Phase::Gone(left);
+        if self.is_leaving_the_node() {
+            return self.leave();
+        }
         if let Some((container, stuck)) = stuck {
             self.refuse_create(&ProcessId::init(&container), &stuck);
         }

@@ -70,6 +70,7 @@ mod signal;
 mod stake;
 pub mod status;
 mod task;
+mod terminate;
 #[cfg(test)]
 mod tests;
 pub mod time;

@@ -46,6 +46,11 @@ pub const RECALL_AFTER: Duration = Duration::from_secs(10);
 pub const RECALL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How long a forward lives that nobody waits for any more (a pending signal).
 pub const PENDING_SIGNAL: Duration = Duration::from_secs(30);
+/// How long the guard has on a node that goes down, so that its process is gone within two seconds (rule 10).
+pub const LEAVES_WITHIN: Duration = Duration::from_millis(1500);
+/// How long a real shim that has left in peace may have been told so by a node that goes down. containerd, told in the
+/// same moment, is gone by then.
+pub const SIGN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What containerd 2.4 and its CRI plugin allow, upstream places in their comments.
 pub mod limits {

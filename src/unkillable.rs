@@ -71,6 +71,9 @@ impl Guard {
     /// Rung 3 could not kill these.
     pub(crate) fn unkillable(&mut self, left: Vec<String>, killing: Killing) {
         let Phase::Ending(ladder) = &self.phase else { return };
+        if self.is_leaving_the_node() {
+            return self.leave();
+        }
         let ladder = ladder.clone();
         let stuck = self.free(left.clone(), killing);
         self.phase = Phase::Unkillable(ladder, stuck);

@@ -40,6 +40,7 @@ mod fleet;
 pub(crate) mod fuzzing;
 mod inbound;
 mod journal;
+mod node;
 mod note;
 mod pace;
 mod publish;
@@ -95,6 +96,14 @@ pub(crate) enum Message {
     AwaitDeath(Vec<(Identity, PidFd)>),
 }
 
+/// How the guard's work ended.
+pub(crate) enum End {
+    /// Its last container is deleted; events that containerd has not taken.
+    Served(Vec<Envelope>),
+    /// With its node; whether all of the sandbox was released.
+    NodeGoesDown { released: bool },
+}
+
 /// Serves the sandbox until its last container is deleted, and its last event delivered.
 pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
     // Every process of the sandbox descends from the guard, also when the real shim is gone.
@@ -119,13 +128,19 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
     let served = runtime.block_on(serve(params, listener, real_shim, fifo, chronicle.clone()));
     // Ends every connection. A step of the ladder that was abandoned must not keep the process.
     runtime.shutdown_background();
-    // By what lies there `start` and `delete` find this guard. One of them that holds the lock waits for this
-    // guard's end, and then does it.
-    if let Ok(_lock) = Lock::take(&place.lock, Instant::now() + LEAVING) {
+    // By what lies there `start` and `delete` find this guard, and what is left of its sandbox. One of them that holds
+    // the lock waits for this guard's end, and then does it.
+    if !matches!(served, Ok(End::NodeGoesDown { released: false }))
+        && let Ok(_lock) = Lock::take(&place.lock, Instant::now() + LEAVING)
+    {
         place.remove().with_context(|| format!("cannot remove {}", place.folder.display()))?;
     }
     chronicle.close(LAST_REPORT);
-    let told = served.and_then(|events| deliver_rest(address, events));
+    let told = match served? {
+        End::Served(events) => deliver_rest(address, events),
+        // Nobody will hear it, and the node waits.
+        End::NodeGoesDown { .. } => return Ok(()),
+    };
     // Last: it takes its time where many guards were killed, and nobody waits for it.
     sweep::sweep(&place);
     told
@@ -151,7 +166,7 @@ async fn serve(
     real_shim: RealShim,
     fifo: PathBuf,
     chronicle: Chronicle,
-) -> anyhow::Result<Vec<Envelope>> {
+) -> anyhow::Result<End> {
     let (reports, messages) = unbounded_channel();
     listener.set_nonblocking(true)?;
     real_shim.events.set_nonblocking(true)?;
@@ -162,12 +177,12 @@ async fn serve(
     let publisher = Publisher::start(params.ttrpc_address.clone());
     let driver = Driver::new(params, real_shim.identity, publisher.clone(), chronicle, reports, callers);
     // A task of its own: what wakes the future that the runtime itself waits for makes it look at every socket first.
-    tokio::spawn(driver.run(messages)).await.context("the driver")??;
+    let end = tokio::spawn(driver.run(messages)).await.context("the driver")??;
     // The last answer is on its way through tasks that are ready to run; nobody is waited for. A connection
     // that stays open would only collect requests, where its end tells containerd what it wants to know.
     for _ in 0..LAST_STEPS {
         tokio::task::yield_now().await;
     }
     publisher.flush(LAST_EVENTS).await;
-    Ok(publisher.rest())
+    Ok(end.unwrap_or_else(|| End::Served(publisher.rest())))
 }

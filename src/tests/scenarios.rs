@@ -13,5 +13,6 @@ mod siblings;
 mod signals;
 mod status;
 mod table;
+mod terminate;
 mod unkillable;
 mod watchdog;

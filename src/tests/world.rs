@@ -163,6 +163,18 @@ impl World {
         self.handle(Input::RealShimExited);
     }
 
+    /// SIGTERM ends the real shim alone.
+    pub(crate) fn shim_leaves(&mut self) {
+        self.fakes.shim_dead = true;
+        self.handle(Input::RealShimLeft);
+    }
+
+    /// The node goes down.
+    pub(crate) fn node_goes_down(&mut self) {
+        self.ledger.node_is_down = true;
+        self.handle(Input::Terminate);
+    }
+
     pub(crate) fn remnants_die(&mut self) {
         self.fakes.unkillable.clear();
         self.handle(Input::RemnantsDied);

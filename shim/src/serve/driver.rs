@@ -16,6 +16,7 @@ use runsc_guard_proto::{Envelope, service};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 use ttrpc::{Request, Response};
 
@@ -29,7 +30,7 @@ use super::record::Keeper;
 use super::status::Memory;
 use super::tally::{self, Method, Tally};
 use super::upstream::{Answered, Upstream};
-use super::{Message, decode, effects, encode, status};
+use super::{End, Message, decode, effects, encode, node, status};
 use crate::kernel::PidFd;
 use crate::launch::ServeParams;
 use crate::sandbox::control::Control;
@@ -89,6 +90,10 @@ pub(super) struct Driver {
     /// What ends sentry and real shim even when no descriptor is left, opened when there were some.
     sentry_fd: Option<PidFd>,
     real_shim_fd: Option<PidFd>,
+    /// Somebody was sent SIGTERM: whether that is the node's end.
+    watch: Option<JoinHandle<()>>,
+    /// It is.
+    node_goes_down: bool,
     reports: UnboundedSender<Message>,
     callers: Callers,
     params: Arc<ServeParams>,
@@ -122,14 +127,19 @@ impl Driver {
             sentry: None,
             sentry_fd: None,
             real_shim_fd: real_shim.open().ok(),
+            watch: None,
+            node_goes_down: false,
             reports,
             callers,
             params,
         }
     }
 
-    /// Works until the state machine has nothing more to do, ever.
-    pub(super) async fn run(mut self, mut messages: UnboundedReceiver<Message>) -> anyhow::Result<()> {
+    /// Works until the state machine has nothing more to do, ever; tells if that is because of its node.
+    pub(super) async fn run(
+        mut self,
+        mut messages: UnboundedReceiver<Message>,
+    ) -> anyhow::Result<Option<End>> {
         let mut children = signal(SignalKind::child())?;
         for kind in SIGNALS {
             let mut stream = signal(kind)?;
@@ -142,7 +152,7 @@ impl Driver {
         }
         // A real shim that ended before anybody listened for it sends no second signal.
         if !self.reap() {
-            return Ok(());
+            return Ok(None);
         }
         let alarm = sleep_until(self.start.into());
         tokio::pin!(alarm);
@@ -167,7 +177,8 @@ impl Driver {
             };
             if !more {
                 self.say_farewell();
-                return Ok(());
+                let released = self.guard.is_released();
+                return Ok(self.node_goes_down.then_some(End::NodeGoesDown { released }));
             }
         }
     }
@@ -206,8 +217,10 @@ impl Driver {
                 self.input(Input::Event(event), Fresh::Event(envelope))
             }
             Message::Input(input) => {
-                if let Input::Rung(done) = &input {
-                    self.escalation.rung_ends(done);
+                match &input {
+                    Input::Rung(done) => self.escalation.rung_ends(done),
+                    Input::Terminate => self.node_goes_down = true,
+                    _ => {}
                 }
                 self.input(input, Fresh::Nothing)
             }
@@ -404,18 +417,45 @@ impl Driver {
         }
     }
 
-    /// The guard lives as long as its sandbox: who wants it gone deletes the container. SIGUSR1 makes a shim of
-    /// containerd's Go runtime dump its goroutines into its log, and so it does here: the real shim's.
-    fn signalled(&self, kind: SignalKind) {
+    /// The guard lives as long as its sandbox: who wants it gone deletes the container, or its node goes down. SIGUSR1
+    /// makes a shim of containerd's Go runtime dump its goroutines into its log, and so it does here: the real shim's.
+    fn signalled(&mut self, kind: SignalKind) {
+        if kind == SignalKind::terminate() {
+            self.watch_node();
+        }
         if kind != SignalKind::user_defined1() {
             let number = kind.as_raw_value();
-            log::warn!("signal {number} is ignored: the guard ends with the last container of its sandbox");
+            log::warn!("signal {number}: the guard ends with the last container of its sandbox, or its node");
             return;
         }
         for shim in self.upstream.shims() {
             if let Err(error) = shim.open().and_then(|shim| shim.send(Signal::SIGUSR1)) {
                 log::warn!("cannot pass SIGUSR1 on to the real shim: {error}");
             }
+        }
+    }
+
+    /// The pod has no real shim any more. One that was sent SIGTERM leaves without a complaint (containerd
+    /// pkg/shim/shim_unix.go).
+    fn lose_real_shim(&mut self, how: WaitStatus) -> bool {
+        let left = matches!(how, WaitStatus::Exited(_, 0) | WaitStatus::Signaled(_, Signal::SIGTERM, _));
+        if left {
+            self.watch_node();
+        }
+        let input = if left { Input::RealShimLeft } else { Input::RealShimExited };
+        self.input(input, Fresh::Nothing)
+    }
+
+    /// Somebody was sent SIGTERM. Each time it is seen anew whether the node goes down.
+    fn watch_node(&mut self) {
+        let (containerd, reports) = (self.params.address.clone().into(), self.reports.clone());
+        let watch = tokio::spawn(async move {
+            if node::goes_down(containerd).await {
+                let _ = reports.send(Message::Input(Input::Terminate));
+            }
+        });
+        if let Some(before) = self.watch.replace(watch) {
+            before.abort();
         }
     }
 
@@ -426,15 +466,23 @@ impl Driver {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(how @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _))) => {
                     let Some(loss) = self.upstream.child_ended(pid.as_raw()) else { continue };
-                    log::info!("the real shim has ended: {how:?}");
+                    self.memory.happened(how_it_ended(how));
                     if loss == Loss::Shim {
-                        more &= self.input(Input::RealShimExited, Fresh::Nothing);
+                        more &= self.lose_real_shim(how);
                     }
                 }
                 Ok(WaitStatus::StillAlive) | Err(_) => return more,
                 Ok(_) => {}
             }
         }
+    }
+}
+
+fn how_it_ended(how: WaitStatus) -> String {
+    match how {
+        WaitStatus::Signaled(_, signal, _) => format!("the real shim was ended by {signal}"),
+        WaitStatus::Exited(_, status) => format!("the real shim has ended with status {status}"),
+        _ => "the real shim has ended".to_owned(),
     }
 }
 

@@ -70,7 +70,9 @@ impl Escalation {
             }
             // Its bundle is gone, and with it the way of a line into containerd's log.
             Note::Forgotten => self.publish("forgotten", Vec::new()),
-            Note::RealShimDied | Note::Late(_) | Note::Heard(_) => self.happened(&note::line(note).1),
+            Note::RealShimDied | Note::NodeGoesDown | Note::Late(_) | Note::Heard(_) => {
+                self.happened(&note::line(note).1)
+            }
         }
     }
 

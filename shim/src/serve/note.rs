@@ -13,6 +13,7 @@ pub(crate) fn line(note: &Note) -> (Level, String) {
             (Level::Error, format!("wedged: {why}, waited {waited:?}; the guard ends the sandbox now"))
         }
         Note::RealShimDied => (Level::Error, "the real shim ended without having been told to".to_owned()),
+        Note::NodeGoesDown => (Level::Warn, "the node goes down, and the sandbox with it".to_owned()),
         Note::Late(by) => {
             let by = rounded(*by);
             let what = "the guard itself did not run for";

@@ -48,6 +48,12 @@ impl Memory {
         })
     }
 
+    /// Logs something else that has happened, and keeps it.
+    pub(crate) fn happened(&mut self, line: String) {
+        log::info!("{line}");
+        self.keep(line);
+    }
+
     /// What is remembered, and how long ago it was.
     pub(crate) fn happenings(&self) -> impl Iterator<Item = (Duration, &str)> {
         self.last.iter().map(|(at, text)| (at.elapsed(), text.as_str()))

@@ -164,7 +164,12 @@ impl Tally {
                     up(&mut self.residue);
                 }
             }
-            Note::RealShimDied | Note::Late(_) | Note::Unkillable(_) | Note::Heard(_) | Note::Forgotten => {}
+            Note::RealShimDied
+            | Note::NodeGoesDown
+            | Note::Late(_)
+            | Note::Unkillable(_)
+            | Note::Heard(_)
+            | Note::Forgotten => {}
         }
     }
 
