@@ -35,6 +35,7 @@ pub struct HostBuilder {
     disks: Vec<(String, u32)>,
     etc: Vec<(String, String)>,
     root: Option<Root>,
+    state_by_flag: bool,
 }
 
 impl HostBuilder {
@@ -75,6 +76,12 @@ impl HostBuilder {
         self
     }
 
+    /// Tells containerd by a flag where its state is, and not by its configuration (k0s, MicroK8s).
+    pub fn state_by_flag(mut self) -> Self {
+        self.state_by_flag = true;
+        self
+    }
+
     /// Starts containerd and imports the image.
     pub fn start(self) -> Result<Host> {
         let parts = match self.parts {
@@ -95,6 +102,7 @@ impl HostBuilder {
             parts,
             folder,
             root: self.root,
+            state_by_flag: self.state_by_flag,
             handlers: Mutex::default(),
             containerd: Mutex::new(None),
             fuses: Mutex::default(),
@@ -121,6 +129,7 @@ pub struct Host {
     parts: Parts,
     folder: TempDir,
     root: Option<Root>,
+    state_by_flag: bool,
     handlers: Mutex<BTreeMap<String, Handler>>,
     containerd: Mutex<Option<Child>>,
     fuses: Mutex<Vec<Arc<Fuse>>>,
@@ -136,6 +145,7 @@ impl Host {
             disks: Vec::new(),
             etc: Vec::new(),
             root: None,
+            state_by_flag: false,
         }
     }
 
@@ -325,6 +335,10 @@ impl Host {
         });
         let file = self.config_file();
         std::fs::create_dir_all(file.with_file_name(""))?;
+        let config = match self.state_flag() {
+            Some(state) => config.replace(&format!("state = {state:?}"), "state = \"/run/containerd\""),
+            None => config,
+        };
         std::fs::write(file, config + extra)?;
         Ok(())
     }

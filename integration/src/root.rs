@@ -64,7 +64,7 @@ impl Root {
 
     /// `program` on a node whose programs, configuration and logs are this root's, and whose /run/containerd is `run`.
     /// It keeps the pid of what is spawned.
-    pub(crate) fn node(&self, run: &Path, program: &Path) -> Command {
+    pub fn node(&self, run: &Path, program: &Path) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", NODE]).arg(self.path()).arg(run).arg(program);
         command

@@ -3,7 +3,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use integration::{
-    DaemonSet, Handler, Host, Outcome, Parts, Service, Versions, eventually, faults::Sandbox, run,
+    DaemonSet, Handler, Host, HostBuilder, Outcome, Parts, Service, Versions, eventually, faults::Sandbox,
+    run,
 };
 use std::{
     collections::BTreeMap,
@@ -31,7 +32,11 @@ impl Node {
     }
 
     fn of(parts: Parts) -> Result<Self> {
-        let host = Host::builder().parts(parts).handler(Handler::unguarded("gvisor")).start()?;
+        Self::on(Host::builder().parts(parts))
+    }
+
+    fn on(host: HostBuilder) -> Result<Self> {
+        let host = host.handler(Handler::unguarded("gvisor")).start()?;
         fs::remove_file(host.path().join("bin").join(GUARD))?;
         let original = fs::read_to_string(host.path().join("containerd.toml"))?;
         // Its reports, deadlines and gVisor's files are this host's own.
@@ -252,6 +257,35 @@ fn a_folder_that_is_imported_gets_a_file_of_its_own() -> Result<()> {
         node.run(&program, &["uninstall", &restart])?.ok()?;
         ensure!(fs::read_dir(&folder)?.next().is_none(), "something is left in {}", folder.display());
         Ok(())
+    })
+}
+
+/// k0s and MicroK8s tell their containerd by a flag where its state is; where nobody can be asked, processes tell.
+#[test]
+fn a_program_that_pods_need_stays_wherever_containerds_state_is() -> Result<()> {
+    let node = Node::on(Host::builder().state_by_flag())?;
+    let program = node.version("one")?;
+    let check = ["uninstall", "--check"];
+    Service::of(&node.host, |service| {
+        let restart = format!("--restart={}", service.restart());
+        node.run(&program, &["install", &restart])?.ok()?;
+        let pod = node.host.cri()?.run_pod(NAME, "flagged")?;
+        let words = ["tests/flagged", &pod.id, "to clean up after"];
+        node.refused(&program, &["uninstall", &restart], &words)?;
+        node.refused(&program, &check, &words)?;
+        let guard = Sandbox::of(&node.host, &pod.id)?.guard.context("no guard")?;
+        node.host.stop_containerd();
+        let process = format!("process {}", guard.pid);
+        node.refused(&program, &check, &[&pod.id, &process])?;
+        // An older one that was replaced is needed as much.
+        let replaced = node.host.path().join("bin").join(GUARD);
+        fs::copy(&replaced, replaced.with_extension("new"))?;
+        fs::rename(replaced.with_extension("new"), &replaced)?;
+        node.refused(&program, &check, &[&pod.id, &process])?;
+        node.host.start_containerd()?;
+        node.host.cri()?.end_pod(&pod)?;
+        node.run(&program, &check)?.ok()?;
+        node.run(&program, &["uninstall", &restart])?.ok().map(drop)
     })
 }
 

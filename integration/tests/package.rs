@@ -22,7 +22,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -197,6 +197,40 @@ fn why_removal_waits(host: &Host, cri: &Cri, guard: &Path) -> Result<()> {
     host.end()
 }
 
+/// A node within this one (kind, a cluster in namespaces), where something runs under the name of the guard: its own.
+struct AnotherNode {
+    _root: Root,
+    _run: TempDir,
+    guard: Child,
+}
+
+impl AnotherNode {
+    fn new() -> Result<Self> {
+        let (root, run) = (Root::new()?, tempfile::tempdir()?);
+        fs::copy("/bin/sleep", root.path().join(GUARD))?;
+        let guard = root.node(run.path(), &Path::new("/").join(GUARD)).arg("100000").spawn()?;
+        let link = format!("/proc/{}/exe", guard.id());
+        eventually(SOON, "it runs", || {
+            fs::read_link(&link).is_ok_and(|path| path == Path::new("/").join(GUARD)).then_some(())
+        })?;
+        Ok(Self { _root: root, _run: run, guard })
+    }
+
+    /// It is still there, and ends now.
+    fn end(mut self) -> Result<()> {
+        ensure!(self.guard.try_wait()?.is_none(), "it has ended by itself");
+        Ok(())
+    }
+}
+
+impl Drop for AnotherNode {
+    fn drop(&mut self) {
+        // Our own unreaped child.
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+    }
+}
+
 #[test]
 fn a_package_is_installed_upgraded_and_removed_while_pods_run() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -255,6 +289,7 @@ fn a_package_is_installed_upgraded_and_removed_while_pods_run() -> Result<()> {
     assert_nothing_left(&host, &before, SOON)?;
 
     why_removal_waits(&host, &cri, &guard)?;
+    let another = AnotherNode::new()?;
 
     // As a guard makes it.
     let reports = root.path().join("var/log/runsc-guard");
@@ -262,6 +297,7 @@ fn a_package_is_installed_upgraded_and_removed_while_pods_run() -> Result<()> {
     fs::set_permissions(&reports, fs::Permissions::from_mode(0o700))?;
     fs::write(reports.join("1-k8s.io-x.json"), "{}")?;
     root.run("dpkg", &["--remove", "runsc-guard"])?.ok()?;
+    another.end()?;
     let kept = ["var/log/runsc-guard", "var/log/runsc-guard/1-k8s.io-x.json"].map(str::to_owned);
     ensure!(root.brought() == kept.into(), "{:#?}", root.brought());
     root.run("dpkg", &["--purge", "runsc-guard"])?.ok()?;

@@ -66,8 +66,14 @@ impl Host {
         };
         let inherited = std::env::var_os("PATH").unwrap_or_default();
         let path = std::iter::once(self.path().join("bin")).chain(std::env::split_paths(&inherited));
+        command.args(self.state_flag().iter().flat_map(|state| [Path::new("--state"), state]));
         command.arg("--config").arg(self.config_file()).env("PATH", std::env::join_paths(path)?);
         Ok(command)
+    }
+
+    /// Where containerd's state is, if it was told so by a flag.
+    pub(super) fn state_flag(&self) -> Option<PathBuf> {
+        self.state_by_flag.then(|| self.path().join("s"))
     }
 
     /// gVisor's programs and containerd's client for the root of a node, and its service manager, which is there while

@@ -28,7 +28,7 @@ pub(crate) use facts::{Greeting, Process};
 pub(crate) use finding::Finding;
 use finding::Level;
 pub(crate) use fragment::handler_tables;
-pub(crate) use gather::{GUARD, look_at_handler, look_at_kernel, meet, settings_of};
+pub(crate) use gather::{GUARD, look_at_handler, look_at_kernel, meet, settings_of, state_of};
 pub(crate) use judge::{number, unfit};
 pub(crate) use settings::{GUARD as GUARDS_TYPE, GVISOR as GVISORS_TYPE, Handler, TYPE_URL, Table};
 

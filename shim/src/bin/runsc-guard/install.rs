@@ -33,10 +33,11 @@ mod hand;
 mod living;
 mod node;
 mod plan;
+mod running;
 mod text;
 
 use hand::{Hand, Kind};
-use living::living;
+use living::needed;
 use node::Containerd;
 use plan::{Change, Plan, Settings};
 
@@ -102,14 +103,17 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
 
 /// Takes it away.
 pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
+    let guard = args.node.bin_dir.join(GUARD);
+    if args.check {
+        ensure!(geteuid().is_root(), "must be run as root");
+        let state = node::state_at(&args.node.address).unwrap_or_else(|| dump::STATE.into());
+        return ensure_unneeded(&state, &guard).map(|()| ExitCode::SUCCESS);
+    }
     let (hand, _lock) = begin(&args.node)?;
     let containerd = Containerd::find(&args.node)?;
     let settings = Settings::read(&containerd)?;
-    let guard = args.node.bin_dir.join(GUARD);
-    let unneeded = || match living(Path::new(settings.dump.state()), &guard) {
-        living if args.force || living.is_empty() => Ok(()),
-        living => bail!("containerd needs {} to clean up after\n  {}", guard.display(), living.join("\n  ")),
-    };
+    let state = containerd.state.clone().unwrap_or_else(|| settings.dump.state().into());
+    let unneeded = || if args.force { Ok(()) } else { ensure_unneeded(&state, &guard) };
     unneeded()?;
     let change = settings.without(&containerd)?;
     let after = change.as_ref().map_or(&settings.dump, |(_, after)| after);
@@ -153,6 +157,19 @@ pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
     hand.remove("guard", &guard)?;
     hand.remove("command", &args.node.bin_dir.join(COMMAND))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing of this node needs the guard's program: neither what containerd, with its bundles below `state`, has not
+/// cleaned up after, nor a process that runs it.
+fn ensure_unneeded(state: &Path, guard: &Path) -> Result<()> {
+    let needed = needed(state, guard);
+    ensure!(
+        needed.is_empty(),
+        "guarded pods are there: containerd needs {} to clean up after\n  {}",
+        guard.display(),
+        needed.join("\n  ")
+    );
+    Ok(())
 }
 
 /// Keeps others of its kind out.

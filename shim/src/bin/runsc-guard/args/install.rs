@@ -22,9 +22,10 @@ Examples:
 pub(super) const UNINSTALL_EXAMPLES: &str = "\
 Takes away what `install` has put there, and nothing else: containerd's configuration is byte for
 byte what it was. Refused while guarded pods are there: containerd needs the guard to clean up after
-them. The programs go only once containerd does not know the handler any more.
+them, and so is any process of this node that runs it. The programs go only once containerd does not know the handler any more.
 
 Examples:
+  runsc-guard uninstall --check         fails as long as a guarded pod needs the program
   runsc-guard uninstall --dry-run       what would be done, and which pods are in the way
   runsc-guard uninstall --restart";
 
@@ -70,6 +71,9 @@ pub(crate) struct Uninstall {
     /// Also while guarded pods are there; containerd will not be able to clean up after them
     #[arg(long)]
     pub(crate) force: bool,
+    /// Change nothing: only fail, and say why, if a guarded pod of this node still needs the program in --bin-dir
+    #[arg(long, conflicts_with_all = ["force", "restart", "dry_run"])]
+    pub(crate) check: bool,
 }
 
 /// As Kubernetes has it: a DNS label. It needs no quotes in TOML, either.

@@ -21,7 +21,7 @@ use crate::survey::survey;
 
 mod containerd;
 
-pub(crate) use containerd::{meet, settings_of};
+pub(crate) use containerd::{meet, settings_of, state_of};
 
 /// The whole look.
 const LIMIT: Duration = Duration::from_millis(1600);

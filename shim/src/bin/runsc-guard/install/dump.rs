@@ -9,6 +9,9 @@ use toml::{Table, Value};
 
 use crate::doctor::{GUARDS_TYPE, Table as Cri};
 
+/// Where the bundles of what runs are if nobody has said otherwise.
+pub(super) const STATE: &str = "/run/containerd";
+
 /// A dump.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dump(Table);
@@ -42,7 +45,7 @@ impl Dump {
 
     /// Where the bundles of what runs are.
     pub(super) fn state(&self) -> &str {
-        self.at(&["state"]).and_then(Value::as_str).unwrap_or("/run/containerd")
+        self.at(&["state"]).and_then(Value::as_str).unwrap_or(STATE)
     }
 
     /// Whether containerd's CRI is switched off, by whichever of its names.

@@ -1,11 +1,15 @@
-//! Guarded containers that containerd has not cleaned up after. It needs the guard for that: each bundle names the
-//! program that its `delete` runs.
+//! Who needs the guard's program: guarded containers that containerd has not cleaned up after, since each bundle names
+//! the program that its `delete` runs; and whoever runs it, wherever its bundle is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use shim::file;
+use shim::kernel::wait_all;
+
+use super::running::{Running, running};
 
 /// containerd's folder of bundles, below its `state`.
 const BUNDLES: &str = "io.containerd.runtime.v2.task";
@@ -14,6 +18,9 @@ const PROGRAM: &str = "shim-binary-path";
 /// Far more than either file has.
 const MAX_PATH: u64 = 8 << 10;
 const MAX_SPEC: u64 = 64 << 20;
+
+/// A guard whose last pod has just been removed ends in a moment.
+const ENDS: Duration = Duration::from_secs(3);
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -30,8 +37,26 @@ struct Annotations {
     name: String,
 }
 
+/// All of this node that need `guard`, in words for its operator.
+pub(super) fn needed(state: &Path, guard: &Path) -> Vec<String> {
+    let mut needed = living(state, guard);
+    if needed.is_empty() {
+        wait_all(running(guard).iter().map(|one| &one.process), Instant::now() + ENDS);
+    }
+    for Running { pid, sandbox, .. } in running(guard) {
+        let of_it =
+            |line: &&mut String| sandbox.as_ref().is_some_and(|id| line.split(' ').next() == Some(id));
+        match (needed.iter_mut().find(of_it), &sandbox) {
+            (Some(line), _) => line.push_str(&format!(", process {pid}")),
+            (None, Some(sandbox)) => needed.push(format!("{sandbox}, process {pid}")),
+            (None, None) => needed.push(format!("process {pid}")),
+        }
+    }
+    needed
+}
+
 /// All that rely on `guard`: namespace, id, and the pod where it is one.
-pub(super) fn living(state: &Path, guard: &Path) -> Vec<String> {
+fn living(state: &Path, guard: &Path) -> Vec<String> {
     let bundles = entries(&state.join(BUNDLES)).into_iter().flat_map(|namespace| entries(&namespace));
     let mut living: Vec<String> =
         bundles.filter(|bundle| relies_on(bundle, guard)).map(|one| name(&one)).collect();

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use shim::launch;
+use shim::sandbox::proof::Vantage;
 
 use super::dump::Dump;
 use crate::args;
 use crate::cri::{self, Handler};
-use crate::doctor::{Greeting, Process, meet, number, run_bounded, settings_of};
+use crate::doctor::{Greeting, Process, meet, number, run_bounded, settings_of, state_of};
 
 /// Where its configuration is if it was not told.
 const CONFIG: &str = "/etc/containerd/config.toml";
@@ -42,6 +43,8 @@ pub(super) struct Containerd {
     pub(super) config: PathBuf,
     /// Where it looks for shims.
     pub(super) path: OsString,
+    /// Where the bundles of what runs are, where it was told so by a flag.
+    pub(super) state: Option<PathBuf>,
     /// The major version of the program.
     pub(super) major: u32,
     address: PathBuf,
@@ -68,6 +71,7 @@ impl Containerd {
         let mut found = Self {
             name: process.and_then(name).unwrap_or_else(|| program.clone().into_os_string()),
             config: args.config.clone().or(given).unwrap_or_else(|| CONFIG.into()),
+            state: process.and_then(state),
             major: 0,
             address: args.address.clone(),
             is_running,
@@ -146,6 +150,16 @@ fn program(process: Option<&Process>, path: &OsString) -> Result<PathBuf> {
         None => launch::find_shim("containerd", Some(path))
             .map_err(|_| anyhow!("there is no containerd on {}", path.display())),
     }
+}
+
+/// The folder that the containerd at `address` was told by a flag, if one of root's runs there.
+pub(super) fn state_at(address: &Path) -> Option<PathBuf> {
+    meet(address, Instant::now() + PRINTS).process.as_ref().and_then(state)
+}
+
+/// What root says is so; what anybody else says of himself proves nothing.
+fn state(process: &Process) -> Option<PathBuf> {
+    Some(process.pid).filter(|pid| Vantage::new().is_root(*pid)).and_then(state_of)
 }
 
 fn name(process: &Process) -> Option<OsString> {

@@ -112,17 +112,27 @@ fn capabilities(status: &str) -> Option<u64> {
 
 /// The configuration that a containerd was given: `--config FILE`, `--config=FILE`, `-c FILE`.
 pub(crate) fn settings_of(pid: i32) -> Option<PathBuf> {
-    let file = config_flag(&procfs::command_line(pid).ok()?)?;
-    Some(procfs::working_directory(pid).unwrap_or_default().join(file))
+    path_flag(pid, &["--config", "-config", "-c"])
 }
 
-fn config_flag(argv: &[OsString]) -> Option<PathBuf> {
-    const NAMES: [&[u8]; 3] = [b"--config", b"-config", b"-c"];
-    let apart = || argv.windows(2).find(|two| NAMES.contains(&two[0].as_bytes())).map(|two| two[1].clone());
+/// The folder of its bundles that a containerd was given: `--state FOLDER`, `--state=FOLDER` (k0s, MicroK8s). It goes
+/// before what the configuration says.
+pub(crate) fn state_of(pid: i32) -> Option<PathBuf> {
+    path_flag(pid, &["--state", "-state"])
+}
+
+fn path_flag(pid: i32, names: &[&str]) -> Option<PathBuf> {
+    let path = flag(&procfs::command_line(pid).ok()?, names)?;
+    Some(procfs::working_directory(pid).unwrap_or_default().join(path))
+}
+
+fn flag(argv: &[OsString], names: &[&str]) -> Option<PathBuf> {
+    let is_name = |one: &[u8]| names.iter().any(|name| name.as_bytes() == one);
+    let apart = || argv.windows(2).find(|two| is_name(two[0].as_bytes())).map(|two| two[1].clone());
     let joined = argv.iter().find_map(|one| {
         let (name, value) =
             one.as_bytes().split_at_checked(one.as_bytes().iter().position(|c| *c == b'=')?)?;
-        NAMES.contains(&name).then(|| OsString::from_vec(value.get(1..).unwrap_or_default().to_vec()))
+        is_name(name).then(|| OsString::from_vec(value.get(1..).unwrap_or_default().to_vec()))
     });
     joined.or_else(apart).map(PathBuf::from)
 }
@@ -134,7 +144,9 @@ mod tests {
 
     #[test]
     fn the_flag_is_found_in_all_its_forms() {
-        let flag = |line: &str| config_flag(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let flag = |line: &str| {
+            flag(&line.split(' ').map(OsString::from).collect::<Vec<_>>(), &["--config", "-config", "-c"])
+        };
         for line in
             ["containerd -l debug --config /a.toml", "containerd --config=/a.toml", "containerd -c /a.toml"]
         {
