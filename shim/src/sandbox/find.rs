@@ -25,6 +25,12 @@ const KTHREADD: i32 = 2;
 /// /proc/self/exe (`specutils.ExePath`), or the sentry of a program of its own.
 const OF_ITSELF: [&str; 2] = ["exe", "gvisor_sentry"];
 
+/// Whether the kernel's name for a process is that of one which runsc has started of itself, a sentry say. It is all that
+/// is told of one whose memory is gone or held.
+pub fn is_of_itself(comm: &str) -> bool {
+    OF_ITSELF.contains(&comm)
+}
+
 /// Every living process proved to belong to the sandbox, parents before children. Never the guard, the caller
 /// or the first process of the machine.
 pub fn find(scope: &Scope) -> Vec<Process> {
@@ -195,8 +201,8 @@ fn describe(scope: &Scope, stats: Vec<Stat>, argv_of: impl Fn(i32) -> Vec<OsStri
         } else {
             let argv = argv_of(stat.identity.pid);
             let told = Role::of(&argv, scope, parent);
-            let of_itself = scope.sentry == Some(stat.identity)
-                || argv.is_empty() && OF_ITSELF.contains(&stat.comm.as_str());
+            let of_itself =
+                scope.sentry == Some(stat.identity) || argv.is_empty() && is_of_itself(&stat.comm);
             (if of_itself { Role::Sentry } else { told }, argv)
         };
         roles.insert(stat.identity.pid, role.clone());

@@ -9,11 +9,11 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use shim::sandbox::cgroup;
 use shim::sandbox::identity::Identity;
 use shim::sandbox::process::{Claim, Role};
 use shim::sandbox::procfs::{self, Stat};
 use shim::sandbox::proof::{Standing, Vantage};
+use shim::sandbox::{cgroup, find};
 
 use crate::model::Task;
 
@@ -94,10 +94,13 @@ impl Table {
         let mut queue: Vec<(i32, bool)> = roots.collect();
         let mut hung = 0;
         while let Some((pid, kept)) = queue.pop() {
-            let parent = self.stats.get(&pid).and_then(|stat| self.kinds.get(&stat.parent));
-            let of_sentry = match parent {
+            let parent = self.stats.get(&pid).map_or(0, |stat| stat.parent);
+            let by_kernel = || self.stats.get(&parent).is_some_and(|parent| find::is_of_itself(&parent.comm));
+            let of_sentry = match self.kinds.get(&parent) {
                 Some(Kind::Stub) => true,
                 Some(Kind::Claims(claim)) => claim.role == Role::Sentry,
+                // One that dies, and waits for its stubs to, has no memory and so no command line any more.
+                Some(Kind::Other) => kept && by_kernel(),
                 _ => false,
             };
             reading(pid);
