@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(20);
 /// `watchdog_after`.
 const AFTER: Duration = Duration::from_secs(2);
-/// One Stats that is not answered, and three probes.
-const LATE: Duration = Duration::from_secs(4);
+/// One Stats that is not answered, and silence that is measured over five seconds, of which `watchdog_after` has two.
+const LATE: Duration = Duration::from_secs(6);
 
 /// A running container `subject` under a guard whose watchdog is set to `watchdog`, and how to poll it.
 fn subject(watchdog: &str) -> Result<(Host, Sandbox, TaskClient)> {

@@ -21,6 +21,17 @@ pub enum Part {
     Command,
 }
 
+/// When a runsc command fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// At once.
+    AtOnce,
+    /// After [`Fault::LATE`], more than any deadline of one request.
+    Late,
+    /// Each second time; else it hangs.
+    InTurns,
+}
+
 /// One fault. All are made with real parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -43,6 +54,10 @@ pub enum Fault {
     FuseUnwritten,
     /// This subcommand of runsc never returns, and does nothing.
     Hangs(&'static str),
+    /// This subcommand of runsc fails, and does nothing: at once, after a while, or in turns with hanging.
+    Fails(When, &'static str),
+    /// The container has ended, that is known, and whatever its Delete needs hangs.
+    DeleteHung,
     /// Somebody holds runsc's state lock of the container.
     LockHeld,
     /// `runsc create` has done its work and never returns: the real shim's one lock is held.
@@ -65,7 +80,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault of the table; the others are what [`super::versions`] has beside those.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 55] = [
         Self::Stopped(Part::Sentry),
         Self::Stopped(Part::Gofer),
         Self::Stopped(Part::Stubs),
@@ -88,6 +103,31 @@ impl Fault {
         Self::Hangs("delete"),
         Self::Hangs("wait"),
         Self::Hangs("events"),
+        Self::Fails(When::AtOnce, "create"),
+        Self::Fails(When::AtOnce, "start"),
+        Self::Fails(When::AtOnce, "exec"),
+        Self::Fails(When::AtOnce, "kill"),
+        Self::Fails(When::AtOnce, "state"),
+        Self::Fails(When::AtOnce, "delete"),
+        Self::Fails(When::AtOnce, "wait"),
+        Self::Fails(When::AtOnce, "events"),
+        Self::Fails(When::Late, "create"),
+        Self::Fails(When::Late, "start"),
+        Self::Fails(When::Late, "exec"),
+        Self::Fails(When::Late, "kill"),
+        Self::Fails(When::Late, "state"),
+        Self::Fails(When::Late, "delete"),
+        Self::Fails(When::Late, "wait"),
+        Self::Fails(When::Late, "events"),
+        Self::Fails(When::InTurns, "create"),
+        Self::Fails(When::InTurns, "start"),
+        Self::Fails(When::InTurns, "exec"),
+        Self::Fails(When::InTurns, "kill"),
+        Self::Fails(When::InTurns, "state"),
+        Self::Fails(When::InTurns, "delete"),
+        Self::Fails(When::InTurns, "wait"),
+        Self::Fails(When::InTurns, "events"),
+        Self::DeleteHung,
         Self::LockHeld,
         Self::CreateStuck,
         Self::StdoutFull,
@@ -98,6 +138,8 @@ impl Fault {
         Self::NoThread,
     ];
 
+    /// How long a command takes that fails late, in seconds.
+    pub const LATE: u32 = 3;
     /// How long [`Fault::GuardStopped`] lasts.
     pub const GUARD_STOPPED: Duration = Duration::from_secs(30);
     /// How long [`Fault::FuseHung`] and [`Fault::MmapLockHeld`] last.
@@ -113,17 +155,11 @@ impl Fault {
         )
     }
 
-    /// The sentry goes on answering, and says yes to SIGKILL, which then has no effect on one container of a
-    /// pod: that is what `hard_limit` is for.
-    pub(super) fn leaves_sentry_answering(self) -> bool {
-        matches!(
-            self,
-            Self::None
-                | Self::Stopped(Part::Gofer | Part::Stubs)
-                | Self::Killed(Part::Gofer)
-                | Self::Hangs("wait" | "delete")
-                | Self::StdoutFull
-        )
+    /// The sentry is stopped, or the real shim: a measurement tells, at `kill_deadline` where that leaves the time.
+    /// Else the siblings of a container that does not die are spared until `hard_limit`.
+    pub(super) fn is_silence(self) -> bool {
+        use Part::{Everything, RealShim, Sentry};
+        matches!(self, Self::Stopped(Sentry | RealShim | Everything) | Self::Frozen)
     }
 
     /// containerd itself goes away: its clients' calls end, and events of that moment have no subscriber.
@@ -176,6 +212,10 @@ impl fmt::Display for Fault {
             Self::MmapLockHeld => "mmap_lock held".to_owned(),
             Self::FuseUnwritten => "FUSE writeback hung".to_owned(),
             Self::Hangs(command) => format!("runsc {command} hangs"),
+            Self::Fails(When::AtOnce, command) => format!("runsc {command} fails"),
+            Self::Fails(When::Late, command) => format!("runsc {command} fails late"),
+            Self::Fails(When::InTurns, command) => format!("runsc {command} fails or hangs in turns"),
+            Self::DeleteHung => "exited, Delete hung".to_owned(),
             Self::LockHeld => "state lock held".to_owned(),
             Self::CreateStuck => "Create stuck".to_owned(),
             Self::StdoutFull => "stdout full".to_owned(),

@@ -1,5 +1,6 @@
 //! The script between the real shim and runsc, at which one subcommand can be held or made to hang.
 
+use super::fault::{Fault, When};
 use crate::{Host, eventually};
 use anyhow::{Context as _, Result};
 use rustix::{
@@ -57,6 +58,15 @@ if [ -p "{at}/before.$command" ]; then
     true >"{at}/before.$command.reached"
     true <"{at}/before.$command"
 fi
+if [ -e "{at}/turns.$command" ]; then
+    if [ -e "{at}/turn.$command" ]; then rm -f "{at}/turn.$command"; exec sleep 1000000; fi
+    : >"{at}/turn.$command"; echo "runsc $command was told to fail" >&2; exit 1
+fi
+if [ -e "{at}/fail.$command" ]; then
+    # Nothing of the real shim's, which waits for whoever has its pipe.
+    sleep "$(cat "{at}/fail.$command")" </dev/null >/dev/null 2>&1
+    echo "runsc $command was told to fail" >&2; exit 1
+fi
 if [ -e "{at}/hang.$command" ]; then exec sleep 1000000; fi
 exec "{runsc}" "$@"
 "#
@@ -86,6 +96,17 @@ exec "{runsc}" "$@"
     /// From now on this subcommand hangs, also where it is held at this moment.
     pub(crate) fn hang(&self, command: &str) -> Result<()> {
         std::fs::write(self.folder.join(format!("hang.{command}")), "")?;
+        Ok(())
+    }
+
+    /// From now on this subcommand fails.
+    pub(crate) fn fail(&self, when: When, command: &str) -> Result<()> {
+        let (file, text) = match when {
+            When::AtOnce => ("fail", "0".to_owned()),
+            When::Late => ("fail", Fault::LATE.to_string()),
+            When::InTurns => ("turns", String::new()),
+        };
+        std::fs::write(self.folder.join(format!("{file}.{command}")), text)?;
         Ok(())
     }
 

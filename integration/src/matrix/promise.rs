@@ -12,6 +12,8 @@ const STATS: Duration = Duration::from_millis(1600);
 const LADDER: Duration = Duration::from_secs(2);
 /// How long a FUSE server must have answered nobody before it counts as hung, and the pauses between the looks at it.
 const HUNG: Duration = Duration::from_secs(10 + 3);
+/// One container that has ended, released by itself.
+const RELEASE_ONE: Duration = Duration::from_secs(1);
 /// `io.containerd.timeout.shim.cleanup`: what containerd gives the `delete` binary when a guard has died.
 const CLEANUP: Duration = Duration::from_secs(5);
 /// What CRI gives one try to handle an exit.
@@ -42,7 +44,7 @@ impl Deadlines {
     }
 
     fn hard_limit(self) -> Duration {
-        Duration::from_secs(if self == Self::Short { 4 } else { 30 })
+        Duration::from_secs(if self == Self::Short { 4 } else { 300 })
     }
 
     /// The `[guard]` table.
@@ -70,10 +72,18 @@ impl Deadlines {
             (Subject::Pod, Fault::LockHeld) => self.hard_limit() * (members - 1) + self.kill(),
             // Stats holds a lock of its container for as long as it hangs, and containerd asks for Stats on its
             // own account, of all: each Kill may have to wait.
-            (Subject::Pod, Fault::Hangs("events")) => STATS * (members + 1),
+            (Subject::Pod, Fault::Hangs("events") | Fault::Fails(_, "events")) => STATS * (members + 1),
             // Nor does the time count that a request spends behind another container's Create.
             (Subject::Pod, Fault::CreateStuck) => self.create() + alone,
-            (Subject::Pod, fault) if fault.leaves_sentry_answering() => self.hard_limit(),
+            // CRI ends one container after the other, and each exit is handled anew after a pause until the guard has
+            // released the container by itself.
+            (Subject::Pod, Fault::Fails(_, "delete")) => {
+                next_try(self.delete() + RELEASE_ONE, Duration::ZERO) * (members + 1)
+            }
+            // A measured silence takes longer than the short deadlines: there `hard_limit` comes first.
+            (Subject::Pod, fault) if fault.is_silence() && self == Self::Defaults => alone,
+            // Siblings that live and were not asked to end, as CRI asks one after the other.
+            (Subject::Pod, _) => self.hard_limit(),
             _ => alone,
         };
         let needs = match fault {
@@ -90,7 +100,9 @@ impl Deadlines {
         QUERY
             + match (subject, fault) {
                 (Subject::Pod, Fault::GuardStopped) => next_try(needs, EXIT_HANDLING),
-                (Subject::Pod, Fault::Hangs("delete")) => next_try(needs, self.delete()),
+                (Subject::Pod, Fault::Hangs("delete") | Fault::DeleteHung | Fault::Fails(_, _)) => {
+                    next_try(needs, self.delete())
+                }
                 // What fails, fails at once: a Delete whose command was killed, or one of what cannot die yet.
                 (
                     Subject::Pod,
@@ -132,7 +144,7 @@ mod tests {
     #[test]
     fn most_ends_come_by_the_deadline_the_ladder_and_a_second() {
         let promise = |fault, subject| Deadlines::Short.promise(fault, subject).as_secs();
-        assert_eq!(promise(Fault::Stopped(Part::Sentry), Subject::Pod), 2 + 2 + 1);
+        assert_eq!(promise(Fault::Stopped(Part::Sentry), Subject::Pod), 4 + 2 + 1);
         assert_eq!(promise(Fault::Frozen, Subject::StandAlone), 2 + 2 + 1);
         assert_eq!(promise(Fault::Stopped(Part::Stubs), Subject::Pod), 4 + 2 + 1);
         assert_eq!(promise(Fault::GuardStopped, Subject::StandAlone), 30 + 2 + 2 + 1);

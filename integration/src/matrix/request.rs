@@ -46,7 +46,9 @@ impl Request {
     pub(super) fn gate(self, fault: Fault) -> Option<(Place, &'static str)> {
         match (self, fault) {
             // What never does anything is held before it could.
-            (Self::Create, Fault::Hangs("create")) => Some((Place::Before, "create")),
+            (Self::Create, Fault::Hangs("create") | Fault::Fails(_, "create")) => {
+                Some((Place::Before, "create"))
+            }
             // A sandbox must be there to be hurt: its Create is held when that is made.
             (Self::Create, _) => Some((Place::After, "create")),
             (Self::Start, _) => Some((Place::Before, "start")),

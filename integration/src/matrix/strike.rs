@@ -60,6 +60,12 @@ pub(super) fn strike<'scope, 'a: 'scope>(
             held.push(Box::new(hang_volume(cell, victim, scope)?));
         }
         Fault::Hangs(command) => gate.hang(command)?,
+        Fault::Fails(when, command) => gate.fail(when, command)?,
+        Fault::DeleteHung => {
+            for command in ["kill", "delete"] {
+                gate.hang(command)?;
+            }
+        }
         Fault::LockHeld => held.push(Box::new(faults::hold_lock(host, victim.ctr(), victim.target())?)),
         Fault::CreateStuck => held.extend(stick_create(cell, victim, scope)?),
         Fault::StdoutFull => fill_fifo(&victim.stdout()?)?,

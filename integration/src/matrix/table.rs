@@ -80,7 +80,8 @@ pub fn cells() -> Vec<Cell> {
         .collect()
 }
 
-/// Ten more, with the deadlines that apply where nothing is configured.
+/// Ten more, with the deadlines that apply where nothing is configured. Of those that end a pod at `hard_limit`, which
+/// is five minutes then, only stand-alone ones.
 pub fn with_defaults() -> Vec<Cell> {
     use {Fault as F, Request as R, Subject as S};
     [
@@ -88,11 +89,11 @@ pub fn with_defaults() -> Vec<Cell> {
         (F::Stopped(Part::Sentry), R::KillTerm, S::StandAlone),
         (F::Stopped(Part::Everything), R::KillKill, S::Pod),
         (F::Stopped(Part::RealShim), R::Stats, S::Pod),
-        (F::Stopped(Part::Stubs), R::Exec, S::Pod),
+        (F::Stopped(Part::Stubs), R::Exec, S::StandAlone),
         (F::Frozen, R::Exec, S::StandAlone),
         (F::Hangs("kill"), R::KillKill, S::StandAlone),
         (F::Hangs("delete"), R::Delete, S::Pod),
-        (F::LockHeld, R::Start, S::Pod),
+        (F::LockHeld, R::Start, S::StandAlone),
         (F::CreateStuck, R::Create, S::StandAlone),
     ]
     .map(|(fault, request, subject)| Cell { fault, request, subject, deadlines: Deadlines::Defaults })
@@ -100,7 +101,7 @@ pub fn with_defaults() -> Vec<Cell> {
 }
 
 /// Every pair of fault and request, of fault and subject, of request and subject that can be, each at least
-/// once: one subject for each fault and request, in turn.
+/// once: one subject for each fault and request, in turn; both where the fault has one request only.
 pub fn pairwise() -> Vec<Cell> {
     let cells = cells();
     let mut chosen = Vec::new();
@@ -108,9 +109,9 @@ pub fn pairwise() -> Vec<Cell> {
         for (column, request) in Request::ALL.into_iter().enumerate() {
             let there: Vec<&Cell> =
                 cells.iter().filter(|cell| cell.fault == fault && cell.request == request).collect();
-            if let Some(cell) = there.get((row + column) % there.len().max(1)) {
-                chosen.push(**cell);
-            }
+            let has_another = cells.iter().any(|cell| cell.fault == fault && cell.request != request);
+            let wanted = |at: usize| !has_another || at == (row + column) % there.len();
+            chosen.extend(there.iter().enumerate().filter(|(at, _)| wanted(*at)).map(|(_, cell)| **cell));
         }
     }
     chosen
@@ -142,6 +143,10 @@ fn impossible(cell: Cell) -> Option<&'static str> {
         (F::Hangs("wait"), R::Delete, _) => Some(
             "the real shim learns of an exit by `runsc wait` alone (gVisor contract, section 3, no. 1): where that \
              hangs there is no exit, and Delete comes after the exit",
+        ),
+        (F::DeleteHung, request, _) if request != R::Delete => Some(
+            "what has ended is asked for nothing but its Delete; the same commands hang under `runsc kill hangs` and \
+             `runsc delete hangs`",
         ),
         (F::CreateStuck, R::Start | R::Delete, S::StandAlone) => Some(
             "containerd sends Start and Delete to a container whose Create has returned (containerd contract, \
