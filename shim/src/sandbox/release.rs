@@ -146,7 +146,8 @@ fn remove_filestore(path: &Path) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let folder = match fs::OpenOptions::new().read(true).custom_flags(flags).open(folder) {
-        // Not a folder, or none: runsc puts no filestore there. Or a FUSE server is gone, and all that was in it.
+        // Not a folder, or none: runsc puts no filestore there. Or a FUSE server is gone, and all that was in it: of a
+        // connection that was aborted the top folder can still be opened.
         Err(error) if is_no_folder(&error) => return Ok(()),
         other => other?,
     };
@@ -154,7 +155,7 @@ fn remove_filestore(path: &Path) -> io::Result<()> {
         Ok(stat) if stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits() => {
             Ok(unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir)?)
         }
-        Ok(_) | Err(nix::Error::ENOENT) => Ok(()),
+        Ok(_) | Err(nix::Error::ENOENT | nix::Error::ENOTCONN) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
