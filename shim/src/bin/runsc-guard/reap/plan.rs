@@ -74,13 +74,13 @@ impl Plan {
 
 fn how(sandbox: &Sandbox, processes: &[Process]) -> How {
     let found = &sandbox.found;
-    // What has broken out into its own sentry may say anything.
+    // What a guest that has broken out starts below its own sentry may say anything.
     let own = found.sentry.as_ref().map(|sentry| sentry.identity.pid);
     let parents: BTreeMap<i32, i32> =
         processes.iter().map(|process| (process.identity.pid, process.parent)).collect();
     let is_within = |process: &Process| {
         let up = std::iter::successors(Some(process.identity.pid), |pid| parents.get(pid).copied());
-        up.take(parents.len() + 1).any(|pid| Some(pid) == own)
+        up.skip(1).take(parents.len()).any(|pid| Some(pid) == own)
     };
     let stranger = |process: &Process| {
         let claim =
