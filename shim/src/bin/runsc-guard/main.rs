@@ -37,6 +37,7 @@ mod reap;
 mod reports;
 mod show;
 mod survey;
+mod threads;
 
 use args::{Args, Command};
 

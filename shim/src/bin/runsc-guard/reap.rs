@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use crate::args::{Reap, Scope};
 use crate::model::Sandbox;
 use crate::paint::{self, span};
 use crate::survey::survey;
+use crate::threads::each;
 
 mod account;
 mod by_guard;
@@ -84,18 +84,7 @@ fn agreed(count: usize) -> Result<bool> {
 
 /// Ends them, a few at a time; how many are gone.
 fn end_all(plans: &[Plan], args: &Reap) -> usize {
-    let (next, gone) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let work = || {
-        while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
-            gone.fetch_add(usize::from(end(plan, args)), Ordering::Relaxed);
-        }
-    };
-    thread::scope(|threads| {
-        for _ in 0..plans.len().min(AT_ONCE) {
-            threads.spawn(work);
-        }
-    });
-    gone.into_inner()
+    each(plans, AT_ONCE, |plan| end(plan, args)).into_iter().filter(|gone| *gone).count()
 }
 
 /// Ends one; true if it is gone.

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,6 +11,7 @@ use serde::Serialize;
 use crate::args::{Form, Scope, Show};
 use crate::model::{Sandbox, pick};
 use crate::survey::survey;
+use crate::threads::apart;
 
 pub(crate) mod details;
 mod gvisor;
@@ -35,7 +35,7 @@ pub(crate) fn run(scope: &Scope, args: &Show) -> Result<ExitCode> {
     let sandbox = pick(&sandboxes, &args.id)?;
     let (done, result) = mpsc::channel();
     let found = sandbox.found.clone();
-    thread::spawn(move || {
+    apart(move || {
         // Nobody listens to what comes too late.
         let _ = done.send(Details::of(&found));
     });

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -23,6 +22,7 @@ use shim::sandbox::trusted::Ground;
 use crate::args::Scope;
 use crate::judge::judge;
 use crate::model::{Found, Sandbox};
+use crate::threads::{apart, each};
 
 mod assemble;
 mod evidence;
@@ -50,7 +50,7 @@ static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn survey(scope: &Scope) -> Result<Vec<Sandbox>> {
     let (done, result) = mpsc::channel();
     let scope = scope.clone();
-    thread::spawn(move || done.send(look(&scope)));
+    apart(move || drop(done.send(look(&scope))));
     loop {
         let before = LOOKED_AT.load(Ordering::Relaxed);
         match result.recv_timeout(STILL) {
@@ -76,19 +76,9 @@ pub(crate) fn look(scope: &Scope) -> Vec<Sandbox> {
     });
     let drafts = drafts(scope, &table, &guards, &mut records);
     let (table, guards) = (&table, &guards);
-    let mut found: Vec<Found> = thread::scope(|threads| {
-        let share = drafts.len().div_ceil(WORKERS).max(1);
-        let workers: Vec<_> = drafts
-            .chunks(share)
-            .map(|drafts| {
-                let assemble = |draft| {
-                    LOOKED_AT.fetch_add(1, Ordering::Relaxed);
-                    assemble::assemble(draft, table, guards)
-                };
-                threads.spawn(move || drafts.iter().map(assemble).collect::<Vec<_>>())
-            })
-            .collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    let mut found: Vec<Found> = each(&drafts, WORKERS, |draft| {
+        LOOKED_AT.fetch_add(1, Ordering::Relaxed);
+        assemble::assemble(draft, table, guards)
     });
     let words = words.collect();
     for one in &mut found {

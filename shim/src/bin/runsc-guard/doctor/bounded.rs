@@ -4,12 +4,13 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use shim::kernel::PidFd;
+
+use crate::threads::apart;
 
 /// Far more than a version or a configuration takes.
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -34,7 +35,7 @@ impl<T: Send + 'static> Later<T> {
     pub(crate) fn begin(work: impl FnOnce() -> T + Send + 'static) -> Self {
         let (done, result) = mpsc::channel();
         // Nobody listens to what comes too late.
-        thread::spawn(move || drop(done.send(work())));
+        apart(move || drop(done.send(work())));
         Self(result)
     }
 
@@ -56,7 +57,7 @@ pub(crate) fn output(command: &mut Command, deadline: Instant) -> Result<String,
         let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
     }
     // Waiting may take as long as the kernel cannot kill it.
-    thread::spawn(move || child.wait());
+    apart(move || drop(child.wait()));
     match text {
         Some(text) if !text.trim().is_empty() => Ok(text),
         Some(_) => Err(format!("{program} printed nothing")),
@@ -76,7 +77,7 @@ pub(crate) fn run(command: &mut Command, deadline: Instant) -> Result<Run, Strin
     if !ended.wait(deadline) {
         // Not yet waited for: it is still our own child.
         let _ = child.kill();
-        thread::spawn(move || child.wait());
+        apart(move || drop(child.wait()));
         return Err(format!("{program} did not return in time and was killed"));
     }
     let status = child.wait().map_err(|error| format!("{program}: {error}"))?;

@@ -125,7 +125,8 @@ async fn accept(address: &Address, gatherer: Gatherer, farewells: &Path) -> Resu
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener = Listener::bind(address).await?;
     let (scrapes, waiting) = mpsc::channel(WAITING);
-    thread::spawn(move || look_for(gatherer, waiting));
+    let look = move || look_for(gatherer, waiting);
+    thread::Builder::new().spawn(look).context("cannot make the thread that looks at the node")?;
     let _heard = farewells::listen(farewells, scrapes.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {

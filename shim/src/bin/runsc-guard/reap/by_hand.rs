@@ -86,7 +86,7 @@ fn work_in(
 ) -> End {
     let (said, heard) = mpsc::channel();
     thread::scope(|threads| {
-        let worker = threads.spawn(move || {
+        let there = move || {
             let unseen = home.enter().err().map(|error| {
                 let pid = home.elsewhere().unwrap_or_default();
                 format!("what is mounted in the mount namespace of pid {pid}: it cannot be entered: {error}")
@@ -94,13 +94,16 @@ fn work_in(
             let mut end = work(&Witness(said));
             end.left.extend(unseen);
             end
-        });
-        heard.into_iter().for_each(|one: Said| one.tell(account, progress));
-        let panicked = || End {
-            left: vec!["it is not known what: reap itself has failed".to_owned()],
-            ..End::default()
         };
-        worker.join().unwrap_or_else(|_| panicked())
+        let failed = |why: &str| End { left: vec![format!("it is not known what: {why}")], ..End::default() };
+        let worker = match thread::Builder::new().spawn_scoped(threads, there) {
+            Ok(worker) => worker,
+            Err(error) => {
+                return failed(&format!("nothing was done, no thread can be made: {error}; try again"));
+            }
+        };
+        heard.into_iter().for_each(|one: Said| one.tell(account, progress));
+        worker.join().unwrap_or_else(|_| failed("reap itself has failed"))
     })
 }
 

@@ -13,6 +13,7 @@ use crate::judge;
 use crate::model::{Found, Sandbox, State};
 use crate::paint;
 use crate::survey::survey;
+use crate::threads::each;
 
 /// Between the looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -29,10 +30,7 @@ pub(crate) fn confirm(scope: &Scope, first: Vec<Sandbox>) -> Result<Vec<Sandbox>
     thread::sleep(PAUSE);
     let second = survey(scope)?;
     let still: Vec<Sandbox> = first.iter().filter_map(|one| again(one, &second)).collect();
-    let verdicts: Vec<bool> = thread::scope(|threads| {
-        let asked: Vec<_> = still.iter().map(|one| threads.spawn(|| is_silent(one))).collect();
-        asked.into_iter().map(|one| one.join().unwrap_or(false)).collect()
-    });
+    let verdicts = each(&still, still.len(), is_silent);
     let silent: Vec<Sandbox> =
         still.into_iter().zip(verdicts).filter_map(|(one, silent)| silent.then_some(one)).collect();
     for one in &first {

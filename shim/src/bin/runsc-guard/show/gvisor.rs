@@ -4,8 +4,9 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
+
+use crate::threads::apart;
 
 /// What this runsc says to `--version`; none if it says nothing in time.
 pub(crate) fn version(runsc: &Path, limit: Duration) -> Option<String> {
@@ -19,7 +20,7 @@ fn output(command: &mut Command, limit: Duration) -> Option<String> {
     let mut child = command.spawn().ok()?;
     let stdout = child.stdout.take()?;
     let (done, result) = mpsc::channel();
-    thread::spawn(move || {
+    apart(move || {
         let mut text = String::new();
         // What cannot be read is no version.
         let _ = stdout.take(4096).read_to_string(&mut text);
@@ -28,7 +29,7 @@ fn output(command: &mut Command, limit: Duration) -> Option<String> {
     let text = result.recv_timeout(limit).ok();
     // Ours and not yet waited for, so its pid is certain; one that does not die of this is left behind.
     let _ = child.kill();
-    thread::spawn(move || child.wait());
+    apart(move || drop(child.wait()));
     text.filter(|text| !text.is_empty())
 }
 
