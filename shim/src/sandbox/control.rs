@@ -18,7 +18,6 @@
 //! (gvisor-contract, section 8, number 10). It does not wait for tasks, and so is answered by a paused sandbox and by
 //! one that is being checkpointed. Whether it is paused the sentry does not tell: runsc's state file does.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -27,12 +26,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, send, shutdown,
     socket, sockopt::PeerCredentials,
 };
-use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -42,6 +40,7 @@ use tokio::time::timeout_at;
 use super::identity::Identity;
 use super::pulse::Pulse;
 use super::state_file::{SOCKET_FALLBACKS, socket_name};
+use crate::file;
 use crate::kernel::{wait_readable, watch};
 
 /// The longest answer that is read; of what is asked so far, none has a hundredth of it.
@@ -199,11 +198,9 @@ impl Control {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
         let folders = [self.runsc_root.as_path()].into_iter().chain(SOCKET_FALLBACKS.iter().map(Path::new));
         for folder in folders {
-            // Not std's: on musl, where O_PATH counts as an access mode, its `custom_flags` takes that away.
-            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let file = match open(&folder.join(&name), flags, Mode::empty()) {
-                Err(Errno::ENOENT) => continue,
-                other => File::from(other.map_err(io::Error::from)?),
+            let file = match file::name(&folder.join(&name), OFlag::O_NOFOLLOW) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
             };
             let about = file.metadata()?;
             if about.file_type().is_socket() && about.uid() == geteuid().as_raw() {

@@ -8,16 +8,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use super::remnant::Remnant;
 use super::{Scope, find, procfs};
+use crate::file;
 
 mod netlink;
 
@@ -81,7 +83,7 @@ fn take(netlink: &mut Netlink, link: &Link) -> io::Result<Option<String>> {
 
 /// Looks before it opens: a path may lead to a FIFO or to a file system that hangs.
 fn open(path: &Path) -> Result<fs::File, NetworkError> {
-    let looked = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    let looked = file::name(path, OFlag::empty())?;
     if fstatfs(&looked).map_err(io::Error::from)?.filesystem_type() != NSFS_MAGIC {
         return Err(NetworkError::NoNamespace);
     }

@@ -7,19 +7,20 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::holdings::Holdings;
 use super::residue::Residue;
 use super::{Scope, cgroup, find, fuse, mounts};
+use crate::file;
 
 /// A filestore's folder may be on a file system that hangs.
 const FILESTORES: Duration = Duration::from_millis(200);
@@ -144,8 +145,7 @@ enum Ended {
 /// of the exact name is removed.
 fn remove_filestore(path: &Path) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let folder = match fs::OpenOptions::new().read(true).custom_flags(flags).open(folder) {
+    let folder = match file::name(folder, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW) {
         // Not a folder, or none: runsc puts no filestore there. Or a FUSE server is gone, and all that was in it: of a
         // connection that was aborted the top folder can still be opened.
         Err(error) if is_no_folder(&error) => return Ok(()),

@@ -17,7 +17,6 @@ use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -25,7 +24,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+
 use super::{Stat, arguments, dir, numbers, read_at_most, read_file};
+use crate::file;
 
 /// What is not told within this long waits for something. A look takes some ten microseconds.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -79,11 +81,7 @@ pub fn mounts_held(pid: i32) -> io::Result<BTreeSet<u64>> {
         let infos = fs::read_dir(dir(pid).join("fdinfo")).into_iter().flatten().flatten();
         // Only the links themselves are opened, never the file behind them: that could hang for ever.
         let links = ["cwd", "root"].into_iter().filter_map(|link| {
-            let file = fs::OpenOptions::new()
-                .read(true)
-                .custom_flags(libc::O_PATH)
-                .open(dir(pid).join(link))
-                .ok()?;
+            let file = file::name(&dir(pid).join(link), OFlag::empty()).ok()?;
             mount_id(Path::new(&format!("/proc/self/fdinfo/{}", file.as_raw_fd())))
         });
         infos.filter_map(|info| mount_id(&info.path())).chain(links).collect()
