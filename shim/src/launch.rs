@@ -11,14 +11,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::stat::{Mode, umask};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, listen};
+use nix::sys::stat::{Mode, fchmod};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Record;
@@ -173,11 +174,14 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Closed to others from its first moment; `start` has one thread, so nobody else sees this umask.
-    let before = umask(Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(socket);
-    umask(before);
-    listener
+    // Closed to others from its first moment: the file has the mode of the socket that is bound to it (unix(7)). A umask
+    // would be that of every thread.
+    let unbound =
+        nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    fchmod(&unbound, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    nix::sys::socket::bind(unbound.as_raw_fd(), &UnixAddr::new(socket)?)?;
+    listen(&unbound, Backlog::MAXCONN)?;
+    Ok(unbound.into())
 }
 
 fn spawn(params: &ServeParams, listener: UnixListener) -> io::Result<Identity> {
@@ -236,14 +240,19 @@ pub fn adopt(base: &Base, target: &Target) -> Result<(ServeParams, UnixListener)
     Ok((params, listener))
 }
 
-/// The living guard of this place, by its own word or else by `hint`, if root runs it and its command line agrees: a
-/// file may be old, damaged or forged.
+/// The living guard of this place, by its own word or else by `hint`, if root runs it and its command line does not say
+/// otherwise: a file may be old, damaged or forged. Where the kernel does not tell the command line in time (see
+/// [`procfs::bounded`]), pid and start time in a file of root's have to do: a guard that is taken for dead costs a
+/// healthy sandbox its life.
 pub fn guard_of(place: &Place, hint: Option<Identity>) -> Option<Identity> {
     let word =
         file::read(&place.guard(), MAX_PARAMS).ok().and_then(|word| serde_json::from_slice(&word).ok());
     let vantage = Vantage::new();
     let is_guard = |one: &Identity| {
-        let serves = || serves(&procfs::command_line(one.pid).unwrap_or_default(), &place.folder);
+        let serves = || match procfs::command_line(one.pid) {
+            Ok(argv) => serves(&argv, &place.folder),
+            Err(error) => error.kind() == io::ErrorKind::TimedOut,
+        };
         one.pid > 1 && one.is_alive() && vantage.is_root(one.pid) && serves()
     };
     [word, hint].into_iter().flatten().find(is_guard)
