@@ -155,6 +155,10 @@ impl Guard {
                 return self.relay(call.requests, &outcome);
             }
         };
+        if open && process.releasing.is_some() {
+            // The release has made this possible. It answers, and tells what is left.
+            return self.ended(&call.process, exit);
+        }
         if open && call.process.is_init() && call.requests.is_empty() && !process.end {
             // Who asked has left, or was told that it takes longer: the exit is for the next who asks. Without it
             // containerd would keep the shim of a task that its clients no longer find.
