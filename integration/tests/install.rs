@@ -283,7 +283,9 @@ fn a_program_that_pods_need_stays_wherever_containerds_state_is() -> Result<()> 
         fs::rename(replaced.with_extension("new"), &replaced)?;
         node.refused(&program, &check, &[&pod.id, &process])?;
         node.host.start_containerd()?;
-        node.host.cri()?.end_pod(&pod)?;
+        let cri = node.host.cri()?;
+        eventually(SOON, "CRI serves again", || cri.containers(SOON).ok())?;
+        cri.end_pod(&pod)?;
         node.run(&program, &check)?.ok()?;
         node.run(&program, &["uninstall", &restart])?.ok().map(drop)
     })

@@ -3,17 +3,11 @@
 //! Silence is only what /proc does not explain: a sentry that is stopped, frozen or dead, or one that nothing keeps from
 //! answering. In doubt it is slow.
 
-use std::ffi::OsString;
-use std::io;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use runsc_guard::io::Heard;
-use serde::Deserialize;
 use tokio::time::sleep_until;
 
-use super::child::{self, From};
 use super::control::{Control, Unanswered};
 use super::pulse::Pulse;
 use super::state_file;
@@ -42,27 +36,6 @@ fn judge(control: &Control, told: Result<(), Unanswered>) -> Heard {
             if can_run { Heard::Slow } else { Heard::Nothing }
         }
     }
-}
-
-/// `runsc state` prints a handful of keys.
-const ANSWER_LIMIT: usize = 64 * 1024;
-
-#[derive(Deserialize)]
-struct Answer {
-    id: String,
-    status: String,
-}
-
-/// What `runsc state` says within `timeout` that this container is: `running`, `paused`, ... An error if the command
-/// could not be run, which says nothing of the sentry.
-pub fn probe(binary: &Path, runsc_root: &Path, id: &str, timeout: Duration) -> io::Result<Option<String>> {
-    let mut root = OsString::from("--root=");
-    root.push(runsc_root);
-    let mut command = Command::new(binary);
-    command.arg(root).args(["state", id]);
-    let heard = child::ask(&mut command, From::Stdout, ANSWER_LIMIT, Instant::now() + timeout)?;
-    let answer = heard.whole.then(|| serde_json::from_slice::<Answer>(&heard.text).ok()).flatten();
-    Ok(answer.filter(|answer| answer.id == id).map(|answer| answer.status))
 }
 
 #[cfg(test)]

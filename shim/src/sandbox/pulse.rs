@@ -149,9 +149,9 @@ mod tests {
             std::thread::yield_now();
         }
         let after = Pulse { ticks: before.ticks, queued: false, ..Pulse::of(identity).unwrap() };
-        assert!(after.throttled > before.throttled && after.explains(&before), "{after:?}");
         busy.kill().unwrap();
         busy.wait().unwrap();
+        assert!(after.throttled > before.throttled && after.explains(&before), "{after:?}");
         for folder in [&below, &group] {
             while fs::remove_dir(folder).is_err() {
                 assert!(Instant::now() < limit, "{} stays", folder.display());
@@ -166,17 +166,18 @@ mod tests {
         let identity = Identity::of(busy.id() as i32).unwrap();
         let before = Pulse::of(identity).unwrap();
         let limit = Instant::now() + Duration::from_secs(20);
-        while !Pulse::of(identity).unwrap().explains(&before) && Instant::now() < limit {
-            std::thread::yield_now();
-        }
-        assert!(Pulse::of(identity).unwrap().explains(&before));
+        let shows = |what: &dyn Fn(&Pulse) -> bool| loop {
+            match Pulse::of(identity) {
+                Some(pulse) if what(&pulse) => return true,
+                _ if Instant::now() >= limit => return false,
+                _ => std::thread::yield_now(),
+            }
+        };
+        let at_work = shows(&|pulse| pulse.explains(&before));
         identity.open().unwrap().send(nix::sys::signal::Signal::SIGSTOP).unwrap();
-        while !Pulse::of(identity).unwrap().held && Instant::now() < limit {
-            std::thread::yield_now();
-        }
-        assert!(!Pulse::of(identity).unwrap().explains(&before));
+        let held = shows(&|pulse| pulse.held && !pulse.explains(&before));
         busy.kill().unwrap();
         busy.wait().unwrap();
-        assert!(Pulse::of(identity).is_none());
+        assert!(at_work && held && Pulse::of(identity).is_none(), "at work: {at_work}, held: {held}");
     }
 }
