@@ -6,10 +6,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::call::Kind;
+use crate::exit::Exit;
 use crate::guard::{Guard, Phase};
 use crate::io::{Answer, Note, Outcome, Output, OwnCall, ProcessId, RequestId, Rung, RungDone};
 use crate::policy::{HOME, VACANT_FOR, rungs};
 use crate::refusal::Refusal;
+use crate::task::Task;
 use crate::time::Time;
 use crate::unkillable::{Killing, Stuck, kill_lost};
 
@@ -50,6 +52,7 @@ impl Guard {
             let refusal = self.cannot_shut_down(stuck.left.clone());
             return self.refuse(id, refusal);
         }
+        self.forget_unclaimed();
         let needed = !self.tasks.0.is_empty() || !self.reserved.is_empty();
         if needed || matches!(self.phase, Phase::Closed) {
             // The real shim would answer an error here ("marshal called with nil"), and containerd 2.4 takes
@@ -71,6 +74,7 @@ impl Guard {
         if !self.reserved.is_empty() {
             return;
         }
+        self.forget_unclaimed();
         if !self.tasks.0.is_empty() {
             return self.pursue_ends();
         }
@@ -85,6 +89,22 @@ impl Guard {
                 if released { self.finish() } else { self.close_step(Step::Killing) }
             }
             _ => {}
+        }
+    }
+
+    /// The root is deleted, and what else was deleted while nobody heard of it nobody asks for any more: containerd ends
+    /// the root last. (One that was killed meanwhile and could not run `delete`, in a bundle that is gone, does not.)
+    fn forget_unclaimed(&mut self) {
+        if self.tasks.0.contains_key(&self.sandbox) {
+            return;
+        }
+        let unclaimed = |(id, task): (&String, &Task)| {
+            Some((ProcessId::init(id), task.init.exit.filter(|_| task.init.deleted)?))
+        };
+        let unclaimed: Vec<(ProcessId, Exit)> = self.tasks.0.iter().filter_map(unclaimed).collect();
+        for (id, exit) in unclaimed {
+            self.forget(&id, exit);
+            self.output(Output::Save);
         }
     }
 

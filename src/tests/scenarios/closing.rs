@@ -279,6 +279,29 @@ fn a_container_that_was_deleted_unheard_can_be_created_anew() {
     world.untouched();
 }
 
+/// containerd was killed in the middle of a member's Delete, and what came back deletes the root only.
+#[test]
+fn an_exit_that_nobody_asks_for_any_more_keeps_no_guard() {
+    for does in [Does::Never, Does::Work(ms(500))] {
+        let mut world = World::pod();
+        world.exits(&init("app"), 3);
+        world.run(ms(1));
+        world.does("Delete", does);
+        let gone = world.ask(delete("app"));
+        world.run(ms(100));
+        world.abandon(gone);
+        world.run(ms(10_000));
+        world.fakes.script.clear();
+        world.relayed(sigkill("root"));
+        world.relayed(delete("root"));
+        let shutdown = world.ask(Op::Shutdown);
+        world.run(ms(5_000));
+        assert_eq!(world.answer(shutdown), Some(Answer::Done));
+        assert!(world.ledger.quit);
+        assert_eq!(world.published(&init("app")), [3]);
+    }
+}
+
 /// On a node that is so busy that release takes long, nobody waits for it, and it is not cut short.
 #[test]
 fn a_slow_release_is_waited_for_by_nobody_but_the_guard() {
