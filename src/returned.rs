@@ -148,8 +148,8 @@ impl Guard {
             Outcome::Failed { not_found: true } if let Some(exit) = known => exit,
             _ => {
                 // What ran when it was asked for cannot be deleted, and nothing is under way. What had ended is, at its
-                // deadline.
-                if !ended {
+                // deadline; so is what `delete` has asked for: nobody asks again for that.
+                if !ended && !process.end {
                     process.delete = None;
                 }
                 return self.relay(call.requests, &outcome);

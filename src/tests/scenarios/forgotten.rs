@@ -1,7 +1,7 @@
 //! A sandbox that containerd has forgotten: ended when that is certain, and never before.
 
 use crate::io::{Input, Note, Recalled};
-use crate::tests::fake::ms;
+use crate::tests::fake::{Does, ms};
 use crate::tests::world::{World, delete, init};
 
 #[test]
@@ -19,6 +19,23 @@ fn a_forgotten_sandbox_ends_as_delete_would_end_it() {
     assert!(world.ledger.notes.iter().any(|(_, note)| *note == Note::Forgotten));
     assert!(world.ledger.quit);
     assert_eq!(world.published(&init("root")), [137]);
+}
+
+/// The real shim cannot delete what has no bundle any more, and nobody asks again.
+#[test]
+fn a_forgotten_sandbox_that_cannot_be_deleted_ends_by_its_deadline() {
+    for does in [Does::Fail(ms(0)), Does::Fail(ms(5)), Does::Hang, Does::Never] {
+        let mut world = World::pod();
+        world.fakes.recalled = Recalled::Forgotten;
+        world.does("Delete", does);
+        world.handle(Input::Deserted);
+        world.run(ms(90_000));
+        assert!(world.ledger.quit, "{does:?}");
+        assert_eq!(
+            (world.published(&init("root")), world.published(&init("app"))),
+            ([137].into(), [137].into())
+        );
+    }
 }
 
 /// A wedged one by the ladder.
