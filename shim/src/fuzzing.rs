@@ -67,6 +67,7 @@ pub fn config(data: &[u8]) {
             let line = match error {
                 ConfigError::Syntax { line, .. }
                 | ConfigError::Unknown { line, .. }
+                | ConfigError::Elsewhere { line, .. }
                 | ConfigError::Value { line, .. } => line,
                 other => panic!("not about the text: {other}"),
             };
