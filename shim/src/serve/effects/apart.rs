@@ -39,11 +39,7 @@ impl Ladder {
             descriptors::wait_for_some();
             let mut unkillable = Vec::new();
             let done = ladder.perform(rung, &scope, deadline, &mut unkillable);
-            let _ = ladder.reports.send(Message::Input(Input::Rung(done)));
-            // After the result: their death must not be reported before they are known to live.
-            if !unkillable.is_empty() {
-                let _ = ladder.reports.send(Message::AwaitDeath(await_death(&unkillable)));
-            }
+            ladder.tell(done, &unkillable);
         };
         thread::Builder::new().name("step".into()).spawn(work).map(drop)
     }
@@ -73,8 +69,15 @@ impl Ladder {
     }
 
     fn all_killed(&self, unkillable: &[Remnant]) {
-        let done = RungDone::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() };
+        self.tell(
+            RungDone::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() },
+            unkillable,
+        );
+    }
+
+    fn tell(&self, done: RungDone, unkillable: &[Remnant]) {
         let _ = self.reports.send(Message::Input(Input::Rung(done)));
+        // After the result: their death must not be reported before they are known to live.
         if !unkillable.is_empty() {
             let _ = self.reports.send(Message::AwaitDeath(await_death(unkillable)));
         }
