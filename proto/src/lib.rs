@@ -1,5 +1,5 @@
 //! Wire types, and nothing else: containerd's task API and events (from `containerd-shim-protos`), the
-//! runtime options, and the guard's private service. What is pinned to which upstream stands in `PINS`.
+//! runtime options, and the guard's private service. `PINS` says where the files in `vendor` come from.
 
 /// containerd's own types.
 pub use containerd_shim_protos as containerd;
@@ -24,6 +24,6 @@ pub mod service {
     pub const TASK_V3: &str = "containerd.task.v3.Task";
     /// Where shims publish their events.
     pub const EVENTS: &str = "containerd.services.events.ttrpc.v1.Events";
-    /// The guard's private service, see `vendor/guard.proto`.
+    /// The guard's private service, see `guard.proto`.
     pub const GUARD: &str = "runsc.guard.v1.Guard";
 }

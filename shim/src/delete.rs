@@ -55,7 +55,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 const LET_IN: Duration = Duration::from_millis(500);
 /// Kept back at the end, for writing the answer.
 const MARGIN: Duration = Duration::from_millis(100);
-/// `NOT_FOUND`: the guard never had it (proto/vendor/guard.proto).
+/// `NOT_FOUND`: the guard never had it (proto/guard.proto).
 const NOT_FOUND: i32 = 5;
 
 /// The answer for containerd, and a line for its log if something is not as it should be.

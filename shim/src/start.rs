@@ -36,7 +36,7 @@ const JOIN: Duration = Duration::from_secs(1);
 const CLOSING: Duration = Duration::from_secs(3);
 /// How long the end of a dead guard's sandbox may take.
 const BURIAL: Duration = Duration::from_secs(3);
-/// `FAILED_PRECONDITION`: the guard is closing (proto/vendor/guard.proto).
+/// `FAILED_PRECONDITION`: the guard is closing (proto/guard.proto).
 const FAILED_PRECONDITION: i32 = 9;
 
 /// Why containerd gets no address.

@@ -123,7 +123,7 @@ impl Task {
     }
 }
 
-/// What the guard of a sandbox says of it; see `proto/vendor/guard.proto`.
+/// What the guard of a sandbox says of it; see `proto/guard.proto`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Word {
     /// `serving`, a rung, `unkillable`, `ended`, `closing`.
