@@ -59,7 +59,7 @@ impl Guard {
     }
 
     /// The real shim has answered: where that took the sentry, it is heard. (Of what has stopped, and of an exec, the
-    /// real shim knows the state without asking; see gvisor-contract, section 2.)
+    /// real shim knows the state without running runsc.)
     pub(crate) fn listen(&mut self, call: &Call, outcome: &Outcome) {
         let heard = match (call.kind, outcome) {
             (Kind::State, Outcome::Done(Told::State { status, .. })) => {

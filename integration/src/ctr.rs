@@ -5,7 +5,8 @@ use anyhow::{Result, bail};
 use std::{path::PathBuf, process::Command, time::Duration};
 
 /// What CRI would set on a pod's first container, and what keeps gVisor's Create from hanging when there is no
-/// terminal (`gvisor-contract.md`, section 8, no. 8).
+/// terminal: without it the shim gives `runsc create` a pipe as its output, the sandbox inherits that pipe, and the shim
+/// waits for its end.
 pub(crate) const SANDBOX: &str = "io.kubernetes.cri.container-type=sandbox";
 
 /// `ctr` on one host, in one containerd namespace.

@@ -1,5 +1,4 @@
-//! Ways to wedge a sandbox, all with real parts (`gvisor-contract.md`, section 8). Each looks only among the
-//! processes and files of its own host.
+//! Ways to wedge a sandbox, all with real parts. Each looks only among the processes and files of its own host.
 
 use crate::{Access, Asked, Ctr, Fuse, Host, eventually, process::Process, run};
 use anyhow::{Context as _, Result};
@@ -73,12 +72,12 @@ impl Sandbox {
         Process::with_descendants(|p| p.pid == shim)
     }
 
-    /// Recipe 1: the sentry stops answering, as in `Kernel.WaitExited`, and can be continued.
+    /// The sentry stops answering, as in `Kernel.WaitExited`, and can be continued.
     pub fn stop_sentry(&self) -> Result<()> {
         stop(&self.sentry)
     }
 
-    /// Recipe 5 and 1 at once: nothing of the sandbox moves any more.
+    /// The real shim and the sandbox are stopped at once: nothing of the sandbox moves any more.
     pub fn stop_all_but_guard(&self) -> Result<()> {
         for process in self.all_but_guard() {
             if process.is_alive() {
@@ -88,7 +87,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Recipe 2: the sandbox's own freezer cgroup (version 1), in which even SIGKILL waits.
+    /// The sandbox's own freezer cgroup (version 1), in which even SIGKILL waits.
     pub fn freeze(&self) -> Result<()> {
         let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", self.sentry.pid))?;
         let group =
@@ -129,7 +128,7 @@ pub fn stop(process: &Process) -> Result<()> {
     })
 }
 
-/// Recipe 9: `runsc pause` behind the shim's back. Kills are acknowledged and nothing exits.
+/// `runsc pause` behind the shim's back. Kills are acknowledged and nothing exits.
 pub fn pause(host: &Host, ctr: &Ctr, id: &str) -> Result<()> {
     let root = host.runsc_root(ctr.namespace());
     run(
@@ -141,7 +140,7 @@ pub fn pause(host: &Host, ctr: &Ctr, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Recipe 7: a runsc of which one subcommand never returns while `id` is among its arguments ("" for any).
+/// A runsc of which one subcommand never returns while `id` is among its arguments ("" for any).
 pub fn hanging_runsc(host: &Host, name: &str, subcommand: &str, id: &str) -> Result<PathBuf> {
     let script = format!("*\" {subcommand} \"*\"{id}\"*) exec sleep 1000000;;");
     wrapper(host, name, &script)
@@ -162,7 +161,7 @@ fn wrapper(host: &Host, name: &str, case: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Recipe 12: runsc's state lock of `id`, held by this process until the value is dropped. Every runsc command
+/// runsc's state lock of `id`, held by this process until the value is dropped. Every runsc command
 /// for `id` waits; the sentry is healthy.
 pub fn hold_lock(host: &Host, ctr: &Ctr, id: &str) -> Result<OwnedFd> {
     let root = host.runsc_root(ctr.namespace());
@@ -188,7 +187,7 @@ pub const VOLUME: &str = "/mnt";
 /// What a container runs to look into its volume again and again.
 pub const READS_VOLUME: &[&str] = &["sh", "-c", "while :; do cat /mnt/file >/dev/null; done"];
 
-/// Recipe 6, first half: a FUSE volume with one file, mounted at `point` below the host's folder (for a pod:
+/// A FUSE volume with one file, mounted at `point` below the host's folder (for a pod:
 /// [`crate::Cri::volume`]). A container gets it by [`volume_flag`] or [`crate::Cri::create_container_with`].
 pub fn fuse_volume(host: &Host, point: &Path) -> Result<Arc<Fuse>> {
     let source = host.path().join("volume");
@@ -227,7 +226,7 @@ fn volume_flag_with(source: &Path, access: &str) -> String {
     format!("--mount=type=bind,src={},dst={VOLUME},options=rbind:{access}", source.display())
 }
 
-/// Recipe 6, second half: the server stops answering, and somebody waits for it who cannot be killed. Released
+/// The FUSE server stops answering, and somebody waits for it who cannot be killed. Released
 /// by [`Fuse::answer`] or [`Fuse::end`]. A container of the sandbox has to look into it, see [`READS_VOLUME`].
 pub fn hang_fuse(fuse: &Fuse) -> Result<()> {
     fuse.hang();

@@ -259,7 +259,8 @@ impl<'a> Victim<'a> {
         Ok(())
     }
 
-    /// A Create that hangs for ever by itself: gVisor contract, section 8, no. 8.
+    /// A Create that hangs forever by itself: without a terminal and without the annotation of a pod's first container,
+    /// gVisor's shim waits for the end of a pipe that the sandbox keeps open.
     pub(super) fn bare_run(&self, limit: Duration) -> Result<()> {
         self.run_detached(&[], limit)
     }

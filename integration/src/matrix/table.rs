@@ -136,21 +136,21 @@ fn impossible(cell: Cell) -> Option<&'static str> {
             R::Delete,
             S::StandAlone,
         ) => Some(
-            "the exit of a root container is known when its sandbox process is gone (gVisor contract, section 3, \
-             no. 1: `runsc wait` polls the sandbox's pidfd), and Delete comes after the exit: no sentry, gofer, \
-             stub or cgroup member is left to be hurt",
+            "the exit of a root container is known when its sandbox process is gone (`runsc wait` polls the \
+             sandbox's pidfd), and Delete comes after the exit: no sentry, gofer, stub or cgroup member is left to \
+             be hurt",
         ),
         (F::Hangs("wait"), R::Delete, _) => Some(
-            "the real shim learns of an exit by `runsc wait` alone (gVisor contract, section 3, no. 1): where that \
-             hangs there is no exit, and Delete comes after the exit",
+            "the real shim learns of an exit by `runsc wait` alone: where that hangs there is no exit, and \
+             Delete comes after the exit",
         ),
         (F::DeleteHung, request, _) if request != R::Delete => Some(
             "what has ended is asked for nothing but its Delete; the same commands hang under `runsc kill hangs` and \
              `runsc delete hangs`",
         ),
         (F::CreateStuck, R::Start | R::Delete, S::StandAlone) => Some(
-            "containerd sends Start and Delete to a container whose Create has returned (containerd contract, \
-             section 4), and of a stand-alone container there is no other Create that could be stuck",
+            "containerd sends Start and Delete to a container whose Create has returned, and of a stand-alone \
+             container there is no other Create that could be stuck",
         ),
         _ => None,
     }

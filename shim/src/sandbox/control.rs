@@ -15,8 +15,8 @@
 //! **What is asked** to learn whether it answers: `containerManager.ContainerRuntimeState`, which each runsc command asks
 //! first (runsc/container/container.go, `CheckStopped`). It takes the locks that the known wedges hold: `Loader.mu`
 //! (an exec or a start that hangs in the gofer, `destroySubcontainer` in `WaitExited`) and the kernel's `TaskSet.mu`
-//! (gvisor-contract, section 8, number 10). It does not wait for tasks, and so is answered by a paused sandbox and by
-//! one that is being checkpointed. Whether it is paused the sentry does not tell: runsc's state file does.
+//! (`setsid-deadlock` in the operator's known_hangs.toml). It does not wait for tasks, and so is answered by a paused
+//! sandbox and by one that is being checkpointed. Whether it is paused the sentry does not tell: runsc's state file does.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
