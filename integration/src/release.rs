@@ -1,4 +1,4 @@
-//! What `hack/release` makes.
+//! What `hack/package/release` makes.
 
 use crate::{Parts, parts::checkout, run};
 use anyhow::Result;
@@ -11,7 +11,7 @@ const LONG: Duration = Duration::from_secs(300);
 /// A folder with its short form: one architecture, of the guard under test.
 pub fn release() -> Result<TempDir> {
     let folder = tempfile::tempdir()?;
-    let mut command = Command::new(checkout().join("hack/release"));
+    let mut command = Command::new(checkout().join("hack/package/release"));
     command.arg(folder.path()).env("RUNSC_GUARD_BIN", Parts::pinned()?.guard);
     run(&mut command, b"", LONG)?.ok()?;
     Ok(folder)

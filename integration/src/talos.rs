@@ -1,4 +1,4 @@
-//! The Talos extension as `hack/talos` builds it, and Talos' own code to judge it by.
+//! The Talos extension as `hack/talos/build` builds it, and Talos' own code to judge it by.
 
 use crate::{parts, run};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,16 +15,16 @@ use std::{
 const BUILD: Duration = Duration::from_secs(1800);
 const SOON: Duration = Duration::from_secs(60);
 
-/// Builds what `hack/talos` builds and returns the folder, which holds `extension` and `operator`.
+/// Builds what `hack/talos/build` builds and returns the folder, which holds `extension` and `operator`.
 pub fn build() -> Result<PathBuf> {
-    let output = run(&mut Command::new(parts::checkout().join("hack/talos")), b"", BUILD)?.ok()?;
-    let first = output.split_whitespace().next().context("hack/talos printed nothing")?;
+    let output = run(&mut Command::new(parts::checkout().join("hack/talos/build")), b"", BUILD)?.ok()?;
+    let first = output.split_whitespace().next().context("hack/talos/build printed nothing")?;
     Ok(Path::new(first).parent().context("no folder")?.to_owned())
 }
 
-/// `hack/oci-image` with these arguments; the digest that it prints.
+/// `hack/package/oci-image` with these arguments; the digest that it prints.
 pub fn oci_image(arguments: &[&str], umask: &str) -> Result<String> {
-    let program = parts::checkout().join("hack/oci-image");
+    let program = parts::checkout().join("hack/package/oci-image");
     let mut command = Command::new("sh");
     command.args(["-c", r#"umask "$1"; shift; exec "$@""#, "sh", umask]).arg(program).args(arguments);
     Ok(run(&mut command, b"", SOON)?.ok()?.trim().to_owned())

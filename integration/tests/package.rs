@@ -1,4 +1,4 @@
-//! What `hack/release` makes: the same bytes twice, the same content in each envelope; and the .deb's life on a node,
+//! What `hack/package/release` makes: the same bytes twice, the same content in each envelope; and the .deb's life on a node,
 //! where pods run while it is upgraded and while somebody tries to remove it.
 //!
 //! dpkg runs really, maintainer scripts and all, on this machine's own root under an overlay: the machine does not
@@ -35,7 +35,7 @@ const GUARD: &str = "usr/bin/containerd-shim-runsc-guard-v2";
 const OPERATOR: &str = "usr/bin/runsc-guard";
 const UNIT: &str = "usr/lib/systemd/system/runsc-guard-metrics.service";
 
-/// What hack/release made, for both tests.
+/// What hack/package/release made, for both tests.
 static RELEASE: Shared<TempDir> = Shared::new();
 
 /// The one file in `folder` whose name ends so.

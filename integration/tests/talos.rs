@@ -18,7 +18,7 @@ use std::{
 const SOON: Duration = Duration::from_secs(20);
 const BINARIES: [&str; 2] = ["containerd-shim-runsc-guard-v2", "runsc-guard"];
 
-/// What `hack/talos` has built, and below it the extension of each architecture, unpacked as Talos unpacks it.
+/// What `hack/talos/build` has built, and below it the extension of each architecture, unpacked as Talos unpacks it.
 fn built() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));

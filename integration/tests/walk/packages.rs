@@ -14,7 +14,7 @@ use std::{
 use tempfile::TempDir;
 
 const PAGE: &str = "hack/docs/packages.md";
-/// What hack/release made, for all envelopes.
+/// What hack/package/release made, for all envelopes.
 static RELEASE: Shared<TempDir> = Shared::new();
 /// One package at a time: removal waits for whichever guard of the machine runs as /usr/bin/containerd-shim-..., in this
 /// node or in another.
