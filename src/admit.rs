@@ -9,6 +9,7 @@ use crate::io::{About, Answer, Lane, Op, Output, OwnCall, ProcessId, RequestId, 
 use crate::policy::rungs;
 use crate::refusal::Refusal;
 use crate::task::{Clock, Life, Process};
+use crate::timers::Timer;
 
 /// How many calls that start something may be overdue at the real shim. More are refused at once: readiness
 /// probes run an exec every few seconds, for days, whether or not anything comes back.
@@ -119,6 +120,7 @@ impl Guard {
         if matches!(self.phase, Phase::Open) {
             self.reserved.insert(container);
             self.vacant = None;
+            self.timers.clear(Timer::Vacancy);
             self.answer_at_once(id, Answer::Done);
         } else {
             self.refuse(id, Refusal::Closing(container));

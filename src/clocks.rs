@@ -17,8 +17,9 @@ use crate::policy::rungs;
 use crate::probe::Verdict;
 use crate::refusal::Refusal;
 use crate::stake::Stake;
-use crate::task::{Clock, Process, SIGKILL, Teardown};
+use crate::task::{Clock, Process, SIGKILL, Task, Teardown};
 use crate::time::Time;
+use crate::timers::{Timer, Timers};
 
 /// Which of a process's two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,69 +42,89 @@ impl Deadline {
 }
 
 impl Guard {
-    /// The next moment at which something is due.
-    pub(crate) fn first_deadline(&self) -> Option<Time> {
-        let answers = self.waiting.values().filter_map(|waiting| waiting.due).chain(self.terminate_due());
-        let phase = match &self.phase {
-            Phase::Open => {
-                let open = self.clocks_due().chain(self.steps_due());
-                return answers.chain(open).chain(self.unasked_due()).min();
+    /// Arms what depends on several containers at once: who would pay, who holds a lock, what the sentry has said.
+    pub(crate) fn arm_timers_of_service(&mut self) {
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        let mut due = Timers::default();
+        for (container, task) in &self.tasks.0 {
+            due.set_earlier(Timer::Create, self.create_due(task));
+            for (exec, process) in task.processes() {
+                self.dues_of(container, exec, process, &mut due);
             }
-            Phase::Ending(ladder) => ladder.due(),
-            Phase::Closing(closing) => closing.due(),
-            Phase::Unkillable(_, stuck) => stuck.due(),
-            _ => None,
-        };
-        answers.chain(phase).chain(self.unasked_due()).min()
+        }
+        due.set_earlier(Timer::Watchdog, self.watch_due());
+        for timer in Timer::ARMED_IN_ONE_PASS {
+            self.timers.set(timer, due.get(timer));
+        }
     }
 
-    /// When the guard acts though nobody asks: no container is there, or containerd may have forgotten them.
-    fn unasked_due(&self) -> impl Iterator<Item = Time> {
-        self.vacancy_due().into_iter().chain(self.recall_due())
+    fn dues_of(&self, container: &str, exec: &str, process: &Process, due: &mut Timers) {
+        due.set_earlier(Timer::Resend, process.signals.iter().filter_map(|pending| pending.again).min());
+        due.set_earlier(Timer::ReleaseLost, process.releasing);
+        due.set_earlier(Timer::SentryLingers, process.lingers.map(|since| since + self.policy.kill_deadline));
+        if process.kill.is_none() && process.delete.is_none() {
+            return;
+        }
+        let id = ProcessId { container: container.into(), exec: exec.into() };
+        for (which, clock) in Deadline::BOTH.into_iter().filter_map(|which| Some((which, which.of(process)?)))
+        {
+            due.set_earlier(Timer::Effect, self.due(&id, which, &clock));
+            due.set_earlier(Timer::Probe, self.question_due(&id, which, &clock));
+            due.set_earlier(Timer::Probe, self.greeting_due(&id, which, &clock));
+        }
     }
 
-    /// When the clocks are to be judged, and the questions asked that their judgement needs.
-    fn clocks_due(&self) -> impl Iterator<Item = Time> {
-        self.tasks.processes().flat_map(|(id, process)| {
-            let clocks = Deadline::BOTH.map(|which| {
-                let clock = which.of(process)?;
-                let question = self.question_due(&id, which, &clock);
-                let greeting = self.greeting_due(&id, which, &clock);
-                self.due(&id, which, &clock).into_iter().chain(question).chain(greeting).min()
-            });
-            let lingers = process.lingers.map(|since| since + self.policy.kill_deadline);
-            let signals = process.signals.iter().filter_map(|pending| pending.again).min();
-            clocks.into_iter().chain([lingers, signals, process.releasing]).flatten()
-        })
-    }
-
-    /// When the Creates and the steps that are under way have to be over.
-    fn steps_due(&self) -> impl Iterator<Item = Time> {
-        let creates = self.tasks.0.values().filter_map(|task| match (task.teardown, task.creating) {
+    /// When a Create, or the teardown of what it began, has to be over.
+    pub(crate) fn create_due(&self, task: &Task) -> Option<Time> {
+        match (task.teardown, task.creating) {
             (Teardown::None, Some(began)) => Some(began + self.policy.create_deadline),
             (Teardown::Until(limit), _) => Some(limit),
             _ => None,
-        });
-        creates.chain(self.question_lost_at()).chain(self.watch_due())
+        }
     }
 
     pub(crate) fn tick(&mut self) {
         if self.now < self.not_before {
             return;
         }
-        if self.terminate_tick() {
-            return;
+        for timer in Timer::ALL {
+            if self.timers.has_expired(timer, self.now) {
+                self.expired(timer);
+            }
         }
-        // What follows may be the very answer that is due.
+    }
+
+    fn expired(&mut self, timer: Timer) {
+        match timer {
+            Timer::NodeShutdown => self.leave(),
+            Timer::RealShimLeft => self.real_shim_exited(),
+            Timer::ProbeLost => self.lose_question(),
+            Timer::Resend => self.send_again(),
+            Timer::ReleaseLost => self.lose_releases(),
+            Timer::Probe => self.ask_on_behalf(),
+            Timer::Effect => self.judge_clocks(),
+            Timer::SentryLingers => self.judge_lingering(),
+            Timer::Create => self.check_creates(),
+            Timer::Watchdog => self.watch_if_due(),
+            Timer::Step => self.step_is_over(),
+            Timer::Vacancy => self.leave_if_vacant(),
+            Timer::Recall => self.recall_if_due(),
+            Timer::Answer => self.answer_late_ones(),
+        }
+    }
+
+    fn step_is_over(&mut self) {
         match self.phase {
-            Phase::Open => self.judge_if_due(),
             Phase::Ending(_) => self.ladder_tick(),
             Phase::Closing(_) => self.closing_tick(),
             Phase::Unkillable(..) => self.free_again(),
-            _ => {}
+            Phase::Open | Phase::Gone(_) | Phase::Closed => {}
         }
-        self.leave_if_vacant();
-        self.recall_if_due();
+    }
+
+    fn answer_late_ones(&mut self) {
         let due = |waiting: &Waiting| waiting.due.is_some_and(|due| due <= self.now);
         let late: Vec<RequestId> =
             self.waiting.iter().filter(|(_, waiting)| due(waiting)).map(|(id, _)| *id).collect();
@@ -194,7 +215,7 @@ impl Guard {
 
     /// When a clock has to be judged; `None` while it is excused, waits for something else, or has no end.
     /// Whatever turns `None` into a time is an input, or a deadline of its own.
-    fn due(&self, id: &ProcessId, which: Deadline, clock: &Clock) -> Option<Time> {
+    pub(crate) fn due(&self, id: &ProcessId, which: Deadline, clock: &Clock) -> Option<Time> {
         if self.is_busy_with(id) {
             return None;
         }
@@ -229,35 +250,43 @@ impl Guard {
         fresh.max()
     }
 
-    pub(crate) fn judge_if_due(&mut self) {
-        if self.now < self.not_before {
-            return;
-        }
-        self.lose_question_if_due();
+    /// Every clock that runs, as long as the sandbox is in service.
+    fn each_clock(&mut self, mut what: impl FnMut(&mut Self, &ProcessId, Deadline, Clock)) {
         for id in self.tasks.ids() {
-            self.send_again_if_due(&id);
-            self.lose_release_if_due(&id);
             for which in Deadline::BOTH {
                 if !matches!(self.phase, Phase::Open) {
                     return;
                 }
-                let Some(clock) = self.tasks.get(&id).and_then(|process| which.of(process)) else { continue };
-                self.ask_if_due(&id, which, &clock);
-                if self.due(&id, which, &clock).is_some_and(|due| due <= self.now) {
-                    self.judge(&id, which, clock);
+                let clock = self.tasks.get(&id).and_then(|process| which.of(process));
+                if let Some(clock) = clock {
+                    what(self, &id, which, clock);
                 }
             }
-            let lingers = self.tasks.get(&id).and_then(|process| process.lingers);
-            if let Some(since) = lingers.filter(|since| *since + self.policy.kill_deadline <= self.now)
-                && matches!(self.phase, Phase::Open)
-            {
-                return self.escalate(Why::SentryLingers, since);
+        }
+    }
+
+    fn ask_on_behalf(&mut self) {
+        self.each_clock(|guard, id, which, clock| guard.ask_if_due(id, which, &clock));
+    }
+
+    /// Judges each clock that has run out.
+    pub(crate) fn judge_clocks(&mut self) {
+        if self.now < self.not_before {
+            return;
+        }
+        self.each_clock(|guard, id, which, clock| {
+            guard.ask_if_due(id, which, &clock);
+            if guard.due(id, which, &clock).is_some_and(|due| due <= guard.now) {
+                guard.judge(id, which, clock);
             }
+        });
+    }
+
+    fn judge_lingering(&mut self) {
+        let since = self.tasks.processes().filter_map(|(_, process)| process.lingers).min();
+        if let Some(since) = since {
+            self.escalate(Why::SentryLingers, since);
         }
-        if matches!(self.phase, Phase::Open) {
-            self.check_creates();
-        }
-        self.watch_if_due();
     }
 
     /// A clock has run out.

@@ -13,6 +13,7 @@ use crate::policy::{HOME, VACANT_FOR, rungs};
 use crate::refusal::Refusal;
 use crate::task::Task;
 use crate::time::Time;
+use crate::timers::Timer;
 use crate::unkillable::{Killing, Stuck, kill_lost};
 
 /// How far the guard is on its way out.
@@ -110,10 +111,10 @@ impl Guard {
 
     /// Takes note whether there is a container.
     pub(crate) fn look_for_vacancy(&mut self) {
-        if !self.tasks.0.is_empty() {
-            self.vacant = None;
-        } else if self.vacant.is_none() {
-            self.vacant = Some(self.now);
+        let vacant = self.tasks.0.is_empty();
+        if vacant != self.vacant.is_some() {
+            self.vacant = vacant.then_some(self.now);
+            self.timers.set(Timer::Vacancy, self.vacancy_due());
         }
     }
 
@@ -163,7 +164,7 @@ impl Guard {
             Step::Releasing => Some(self.now + rungs::RELEASE + rungs::PROVE),
             Step::Overtime => Some(self.now + rungs::OVERLOAD),
         };
-        self.phase = Phase::Closing(Closing { began, step, due, stuck: None });
+        self.enter(Phase::Closing(Closing { began, step, due, stuck: None }));
         match step {
             Step::Asked => {
                 self.call(Kind::Shutdown, ProcessId::init(""), OwnCall::Shutdown, limit);
@@ -223,6 +224,7 @@ impl Guard {
         if let Phase::Closing(closing) = &mut self.phase {
             (closing.due, closing.stuck) = (None, Some(stuck));
         }
+        self.arm_step();
         let refusal = self.cannot_shut_down(left);
         self.answer_shutdowns(Answer::Refused(refusal));
     }
@@ -236,7 +238,7 @@ impl Guard {
     }
 
     pub(crate) fn finish(&mut self) {
-        self.phase = Phase::Closed;
+        self.enter(Phase::Closed);
         self.answer_all();
         self.output(Output::Quit);
     }

@@ -176,6 +176,7 @@ impl Guard {
         for waiting in kills {
             waiting.due = waiting.due.map(|old| old.min(due));
         }
+        self.arm_answers();
     }
 
     /// A process is deleted, and with a container its execs: only the exit is remembered, and whether that

@@ -13,6 +13,7 @@ use crate::guard::{Guard, Phase};
 use crate::io::{Note, Output, ProcessId, Recalled};
 use crate::policy::{RECALL_AFTER, RECALL_AGAIN_AFTER};
 use crate::time::Time;
+use crate::timers::Timer;
 
 /// What is known of containerd's memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +31,13 @@ impl Guard {
     /// The last connection to the guard has ended.
     pub(crate) fn deserted(&mut self) {
         if self.doubt == Doubt::None {
-            self.doubt = Doubt::Until(self.now + RECALL_AFTER, false);
+            self.set_doubt(Doubt::Until(self.now + RECALL_AFTER, false));
         }
+    }
+
+    fn set_doubt(&mut self, doubt: Doubt) {
+        self.doubt = doubt;
+        self.timers.set(Timer::Recall, self.recall_due());
     }
 
     /// When to look. Not while the ladder runs, nor on the way out: that is an end already.
@@ -46,7 +52,7 @@ impl Guard {
         if let Doubt::Until(_, before) = self.doubt
             && self.recall_due().is_some_and(|due| due <= self.now)
         {
-            self.doubt = Doubt::Looking(before);
+            self.set_doubt(Doubt::Looking(before));
             self.output(Output::Recall);
         }
     }
@@ -55,12 +61,12 @@ impl Guard {
     pub(crate) fn recalled(&mut self, recalled: Recalled) {
         let Doubt::Looking(before) = self.doubt else { return };
         let again = self.now + RECALL_AGAIN_AFTER;
-        self.doubt = match recalled {
+        self.set_doubt(match recalled {
             Recalled::Known => Doubt::None,
             Recalled::Unclear => Doubt::Until(again, false),
             Recalled::Forgotten if before => Doubt::None,
             Recalled::Forgotten => Doubt::Until(again, true),
-        };
+        });
         if recalled == Recalled::Forgotten && before {
             self.end_what_is_forgotten();
         }

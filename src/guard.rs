@@ -19,6 +19,7 @@ use crate::ladder::Ladder;
 use crate::policy::{ANSWER_MARGIN, LATENESS, Policy};
 use crate::task::Tasks;
 use crate::time::Time;
+use crate::timers::{Timer, Timers};
 use crate::unkillable::Stuck;
 
 /// How long after its own timeout the real shim is given to say so itself.
@@ -89,9 +90,8 @@ pub struct Guard {
     pub(crate) leaves_at: Option<Time>,
     /// It has left what was not shown to be released.
     pub(crate) left_behind: bool,
-    /// The real shim has left in peace: when that is taken for a death like any other.
-    pub(crate) real_shim_missed_at: Option<Time>,
     pub(crate) next_call: CallId,
+    pub(crate) timers: Timers,
     out: VecDeque<Output>,
 }
 
@@ -111,7 +111,7 @@ pub struct Recorded {
 impl Guard {
     /// A guard for the sandbox whose root container is `sandbox`, with a place reserved for `first`.
     pub fn new(policy: Policy, sandbox: String, first: String) -> Self {
-        Self {
+        let mut guard = Self {
             policy,
             sandbox,
             now: Time::default(),
@@ -137,10 +137,12 @@ impl Guard {
             leaving: false,
             leaves_at: None,
             left_behind: false,
-            real_shim_missed_at: None,
             next_call: CallId(0),
+            timers: Timers::default(),
             out: VecDeque::new(),
-        }
+        };
+        guard.timers.set(Timer::Vacancy, guard.vacancy_due());
+        guard
     }
 
     /// Takes one input. `now` must not run backwards. Drain [`Guard::poll_output`] before the next.
@@ -162,6 +164,7 @@ impl Guard {
             Input::Tick => self.tick(),
         }
         self.look_for_vacancy();
+        self.arm_timers_of_service();
     }
 
     /// The next thing to be done; `None` when all is said.
@@ -169,9 +172,39 @@ impl Guard {
         self.out.pop_front()
     }
 
-    /// When [`Input::Tick`] is due, unless another input comes first. Only inputs change the answer.
-    pub fn poll_timeout(&self) -> Option<Time> {
-        self.first_deadline().map(|at| at.max(self.not_before) + self.lost)
+    /// When [`Input::Tick`] is due and for which timer, unless another input comes first. Only inputs change the answer.
+    pub fn poll_timeout(&self) -> Option<(Timer, Time)> {
+        self.timers.next().map(|(timer, at)| (timer, at.max(self.not_before) + self.lost))
+    }
+
+    /// Moves the sandbox on. It never comes back to normal service, so that the timers of that are over.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        for timer in Timer::OF_SERVICE {
+            self.timers.clear(timer);
+        }
+        if matches!(self.phase, Phase::Closed) {
+            self.timers.clear(Timer::NodeShutdown);
+        }
+        self.timers.set(Timer::Vacancy, self.vacancy_due());
+        self.timers.set(Timer::Recall, self.recall_due());
+        self.arm_step();
+    }
+
+    /// The end of the step under way, or of what is stuck, has moved.
+    pub(crate) fn arm_step(&mut self) {
+        let due = match &self.phase {
+            Phase::Ending(ladder) => ladder.due(),
+            Phase::Closing(closing) => closing.due(),
+            Phase::Unkillable(_, stuck) => stuck.due(),
+            Phase::Open | Phase::Gone(_) | Phase::Closed => None,
+        };
+        self.timers.set(Timer::Step, due);
+    }
+
+    /// Answers are due at other times than before.
+    pub(crate) fn arm_answers(&mut self) {
+        self.timers.set(Timer::Answer, self.waiting.values().filter_map(|waiting| waiting.due).min());
     }
 
     /// What the guard still has in hand, to show that nothing grows.
@@ -199,6 +232,12 @@ impl Guard {
             || self.waits_for_kill()
             || matches!(self.phase, Phase::Ending(_))
             || matches!(&self.phase, Phase::Closing(closing) if closing.stuck.is_none())
+    }
+
+    /// When the first timer expires, as the state machine counts its time.
+    #[cfg(test)]
+    pub(crate) fn next_timer(&self) -> Option<Time> {
+        self.timers.next().map(|(_, at)| at)
     }
 
     /// Whether a process is in the record that a call could have started.
@@ -238,7 +277,7 @@ impl Guard {
     /// late moves every open deadline, and leaves time to read the answers that came meanwhile.
     fn advance(&mut self, now: Time) {
         let here = self.present(now);
-        let first = self.first_deadline();
+        let first = self.timers.next().map(|(_, at)| at);
         // What the last input has made due at once was not due before it.
         let late = first.map_or(Duration::ZERO, |due| here - due.max(self.not_before).max(self.now));
         if late <= LATENESS {
@@ -273,8 +312,7 @@ impl Guard {
 
     /// Answers a request that still waits; one that does not has had its answer or lost its caller.
     pub(crate) fn reply(&mut self, id: RequestId, answer: Answer) {
-        if self.waiting.remove(&id).is_some() {
-            self.leave_calls(id);
+        if self.stops_waiting(id) {
             self.output(Output::Reply(id, answer));
         }
     }
@@ -287,18 +325,23 @@ impl Guard {
         due: Option<Time>,
     ) {
         self.waiting.insert(id, Waiting { kind, process, since: self.now, due });
+        self.timers.set_earlier(Timer::Answer, due);
     }
 
     fn abandon(&mut self, id: RequestId) {
-        if self.waiting.remove(&id).is_some() {
-            self.leave_calls(id);
-        }
+        self.stops_waiting(id);
     }
 
-    fn leave_calls(&mut self, id: RequestId) {
+    /// False if it has stopped already.
+    fn stops_waiting(&mut self, id: RequestId) -> bool {
+        let Some(waiting) = self.waiting.remove(&id) else { return false };
         for call in self.calls.values_mut() {
             call.requests.retain(|request| *request != id);
         }
+        if waiting.due.is_some_and(|due| self.timers.get(Timer::Answer) == Some(due)) {
+            self.arm_answers();
+        }
+        true
     }
 
     /// When the answer is due: after `limit`, or before the caller gives up.

@@ -100,7 +100,7 @@ impl Guard {
         let patience = if step == Step::All { rungs::OVERLOAD + HOME } else { Duration::ZERO };
         let due = Some(self.now + budget + patience);
         self.forced |= step != Step::Evidence;
-        self.phase = Phase::Ending(Ladder { began, step, due, stuck });
+        self.enter(Phase::Ending(Ladder { began, step, due, stuck }));
         self.rung(rung, budget);
     }
 
@@ -143,7 +143,7 @@ impl Guard {
             (Some(Step::Release), RungDone::Released { left }) => self.released(left),
             // A release that was given up for lateness comes home: only now is it known what is left.
             (None, RungDone::Released { left }) if matches!(self.phase, Phase::Gone(_)) => {
-                self.phase = Phase::Gone(left);
+                self.enter(Phase::Gone(left));
                 self.output(Output::Save);
             }
             // Any other step that was given up.
@@ -217,7 +217,7 @@ impl Guard {
         let Phase::Ending(ladder) = &self.phase else { return };
         let Ladder { began, stuck, .. } = ladder.clone();
         self.note(Note::Ended { took: self.now - began, left: left.clone() });
-        self.phase = Phase::Gone(left);
+        self.enter(Phase::Gone(left));
         if self.is_leaving_the_node() {
             return self.leave();
         }

@@ -4,8 +4,8 @@
 //!
 //! [`Guard::handle`](guard::Guard::handle) takes one [`Input`](io::Input) and the present;
 //! [`Guard::poll_output`](guard::Guard::poll_output) is drained until it has nothing more;
-//! [`Guard::poll_timeout`](guard::Guard::poll_timeout) says when a [`Tick`](io::Input::Tick) is due unless
-//! another input comes first. A tick too early or repeated does no harm. There is no clock, file,
+//! [`Guard::poll_timeout`](guard::Guard::poll_timeout) says which [timer](timers::Timer) needs a
+//! [`Tick`](io::Input::Tick), and when, unless another input comes first. A tick too early or repeated does no harm. There is no clock, file,
 //! environment or thread in here (`no_std`), so that every interleaving of replies, exits, crashes and
 //! deadlines can be tried in simulated time.
 //!
@@ -14,6 +14,7 @@
 //! use runsc_guard::io::{About, Input, Op, Outcome, Output, ProcessId, RequestId, Rung, Told};
 //! use runsc_guard::policy::Policy;
 //! use runsc_guard::time::Time;
+//! use runsc_guard::timers::Timer;
 //!
 //! let mut guard = Guard::new(Policy::default(), "box".into(), "box".into());
 //! let request = |id, op| Input::Request { id: RequestId(id), op, caller: None };
@@ -36,7 +37,7 @@
 //! let kill = Op::Kill { process: ProcessId::init("box"), signal: 9, all: false };
 //! step(&mut guard, 1_000, request(2, kill));
 //! let due = guard.poll_timeout();
-//! assert_eq!(due, Some(Time::from_millis(11_000)));
+//! assert_eq!(due, Some((Timer::Effect, Time::from_millis(11_000))));
 //! let outputs = step(&mut guard, 11_000, Input::Tick);
 //! assert!(outputs.iter().any(|output| matches!(output, Output::Rung(Rung::Evidence, _))));
 //! ```
@@ -74,5 +75,6 @@ mod terminate;
 #[cfg(test)]
 mod tests;
 pub mod time;
+pub mod timers;
 mod unkillable;
 mod watchdog;

@@ -12,6 +12,7 @@ use crate::policy::{HOME, PACE, QUESTION, QUESTIONS, SILENCE, VERDICT};
 use crate::stake::Stake;
 use crate::task::Clock;
 use crate::time::Time;
+use crate::timers::Timer;
 
 /// How far the asking has come.
 #[derive(Debug, Default)]
@@ -107,13 +108,13 @@ impl Guard {
             Probing::Pausing(silence, next) if now <= next + PACE => Silence { asked: now, ..silence },
             _ => Silence { since: now, asked: now, questions: 0 },
         };
-        self.probing = Probing::Asking(silence, now + QUESTION + HOME);
+        self.set_probing(Probing::Asking(silence, now + QUESTION + HOME));
         self.output(Output::Probe(QUESTION));
     }
 
     pub(crate) fn probed(&mut self, heard: Heard) {
         let now = self.now;
-        self.probing = match (&self.probing, heard) {
+        let probing = match (&self.probing, heard) {
             (_, _) if !matches!(self.phase, Phase::Open) => Probing::Idle,
             (Probing::Asking(silence, _), Heard::Nothing) => {
                 let silence = Silence { questions: silence.questions + 1, ..*silence };
@@ -127,11 +128,18 @@ impl Guard {
             (_, Heard::Nothing) => return,
             _ => Probing::Told(heard, now),
         };
-        self.judge_if_due();
+        self.set_probing(probing);
+        self.judge_clocks();
+        self.watch_if_due();
+    }
+
+    fn set_probing(&mut self, probing: Probing) {
+        self.probing = probing;
+        self.timers.set(Timer::ProbeLost, self.question_lost_at());
     }
 
     /// When the question that is out has to have come back.
-    pub(crate) fn question_lost_at(&self) -> Option<Time> {
+    fn question_lost_at(&self) -> Option<Time> {
         match self.probing {
             Probing::Asking(_, until) => Some(until),
             _ => None,
@@ -139,9 +147,7 @@ impl Guard {
     }
 
     /// A question has not come back: nobody was asked, so nobody failed to answer.
-    pub(crate) fn lose_question_if_due(&mut self) {
-        if self.question_lost_at().is_some_and(|until| until <= self.now) {
-            self.probing = Probing::Told(Heard::Slow, self.now);
-        }
+    pub(crate) fn lose_question(&mut self) {
+        self.set_probing(Probing::Told(Heard::Slow, self.now));
     }
 }

@@ -40,7 +40,13 @@ impl Guard {
     }
 
     /// A release that has not come back holds nobody up.
-    pub(crate) fn lose_release_if_due(&mut self, id: &ProcessId) {
+    pub(crate) fn lose_releases(&mut self) {
+        for id in self.tasks.ids() {
+            self.lose_release_if_due(&id);
+        }
+    }
+
+    fn lose_release_if_due(&mut self, id: &ProcessId) {
         let releasing = self.tasks.get(id).and_then(|process| process.releasing);
         if releasing.is_some_and(|limit| limit <= self.now) {
             let left = "its release did not come back: its rootfs or a cgroup may still be there";

@@ -222,7 +222,13 @@ impl Guard {
     }
 
     /// Sends what was answered with errors once more.
-    pub(crate) fn send_again_if_due(&mut self, id: &ProcessId) {
+    pub(crate) fn send_again(&mut self) {
+        for id in self.tasks.ids() {
+            self.send_again_if_due(&id);
+        }
+    }
+
+    fn send_again_if_due(&mut self, id: &ProcessId) {
         let now = self.now;
         let Some(process) = self.tasks.get_mut(id) else { return };
         let due = |pending: &mut Pending| pending.again.is_some_and(|again| again <= now);

@@ -12,7 +12,7 @@ use crate::guard::{Guard, Phase};
 use crate::io::{Answer, Note, Output, ProcessId, RequestId};
 use crate::policy::{LEAVES_WITHIN, SIGN_WITHIN};
 use crate::refusal::Refusal;
-use crate::time::Time;
+use crate::timers::Timer;
 
 impl Guard {
     /// The node goes down.
@@ -21,6 +21,7 @@ impl Guard {
             return;
         }
         self.leaves_at = Some(self.now + LEAVES_WITHIN);
+        self.timers.set(Timer::NodeShutdown, self.leaves_at);
         if !matches!(self.phase, Phase::Closing(_)) {
             self.output(Output::StopListening);
         }
@@ -36,32 +37,10 @@ impl Guard {
     pub(crate) fn real_shim_left(&mut self) {
         match self.phase {
             Phase::Open if self.leaves_at.is_none() => {
-                self.real_shim_missed_at = Some(self.now + SIGN_WITHIN);
+                self.timers.set(Timer::RealShimLeft, Some(self.now + SIGN_WITHIN));
             }
             _ => self.real_shim_exited(),
         }
-    }
-
-    /// What is due of this, whatever the phase.
-    pub(crate) fn terminate_due(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Closed => None,
-            Phase::Open => self.leaves_at.into_iter().chain(self.real_shim_missed_at).min(),
-            _ => self.leaves_at,
-        }
-    }
-
-    /// True if the guard has left.
-    pub(crate) fn terminate_tick(&mut self) -> bool {
-        if self.terminate_due().is_none_or(|at| self.now < at) {
-            return false;
-        }
-        if self.is_leaving_the_node() {
-            self.leave();
-            return true;
-        }
-        self.real_shim_exited();
-        false
     }
 
     /// Whether the node goes down, and with it nothing more is to be told.

@@ -7,6 +7,7 @@ mod hung;
 mod invariants;
 mod kernel;
 mod ledger;
+mod scan;
 mod scenarios;
 mod seen;
 mod world;

@@ -76,7 +76,7 @@ impl Guard {
         }
         let ladder = ladder.clone();
         let stuck = self.free(left.clone(), killing);
-        self.phase = Phase::Unkillable(ladder, stuck);
+        self.enter(Phase::Unkillable(ladder, stuck));
         let waiting = self.waiting.iter().filter(|(_, waiting)| waiting.kind != Kind::Wait);
         let waiting: Vec<(RequestId, Kind, ProcessId)> =
             waiting.map(|(id, waiting)| (*id, waiting.kind, waiting.process.clone())).collect();
@@ -108,15 +108,15 @@ impl Guard {
             stuck.left = left;
         }
         stuck.freeing = false;
-        if stuck.killing == Killing::Lost {
-            return;
+        match stuck.killing {
+            Killing::Lost => return,
+            Killing::CameBack if undecided => stuck.due = Some(now + LOOK_AGAIN_AFTER),
+            Killing::CameBack => {
+                stuck.due = Some(now + stuck.pause);
+                stuck.pause = (stuck.pause * 2).min(FREE_AGAIN_AFTER_AT_MOST);
+            }
         }
-        if undecided {
-            stuck.due = Some(now + LOOK_AGAIN_AFTER);
-            return;
-        }
-        stuck.due = Some(now + stuck.pause);
-        stuck.pause = (stuck.pause * 2).min(FREE_AGAIN_AFTER_AT_MOST);
+        self.arm_step();
     }
 
     /// The next attempt, when it is due.
@@ -141,6 +141,7 @@ impl Guard {
                 self.rung(Rung::Free, rungs::FREE);
             }
         }
+        self.arm_step();
     }
 
     /// Whether a rung 3 that was given up may still come back.
@@ -156,11 +157,12 @@ impl Guard {
             _ => None,
         };
         if let Some(ladder) = ladder {
-            self.phase = Phase::Ending(ladder);
+            self.enter(Phase::Ending(ladder));
             return self.all_dead(at_ns);
         }
         let Some(stuck) = self.stuck_mut() else { return };
         (stuck.left, stuck.killing, stuck.pause) = (left, Killing::CameBack, FREE_AGAIN_AFTER);
         stuck.due = Some(now + FREE_AGAIN_AFTER);
+        self.arm_step();
     }
 }

@@ -14,5 +14,6 @@ mod signals;
 mod status;
 mod table;
 mod terminate;
+mod timers;
 mod unkillable;
 mod watchdog;

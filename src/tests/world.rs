@@ -215,6 +215,7 @@ impl World {
             self.expect(soon);
         }
         assert!(passed_on || !due, "an event of a healthy sandbox is lost: {:#?}", self.guard);
+        assert_eq!(self.guard.next_timer(), self.guard.scan(), "the table of timers: {:#?}", self.guard);
         self.check_timer();
     }
 
@@ -247,7 +248,7 @@ impl World {
         let end = self.now + span;
         loop {
             let coming = self.coming.keys().next().copied();
-            let timeout = self.guard.poll_timeout().filter(|_| !self.ledger.quit);
+            let timeout = self.guard.poll_timeout().map(|(_, at)| at).filter(|_| !self.ledger.quit);
             let first = coming.map(|(time, _)| time).into_iter().chain(timeout).min();
             let Some(first) = first.filter(|first| *first <= end) else { break };
             self.now = self.now.max(first);

@@ -159,7 +159,7 @@ impl Driver {
         let mut set: Option<Instant> = None;
         loop {
             // An alarm that is too early rings once for nothing. Set anew with each request, it would wake the runtime.
-            if let Some(due) = self.guard.poll_timeout().map(|at| self.start + at.0)
+            if let Some(due) = self.guard.poll_timeout().map(|(_, at)| self.start + at.0)
                 && set.is_none_or(|set| due < set)
             {
                 alarm.as_mut().reset(due.into());
