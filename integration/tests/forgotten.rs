@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use integration::{
-    Cri, Event, EventLog, Handler, Host, Parts, PodContainer, Versions, eventually,
+    Cri, Event, EventLog, Handler, Host, Outcome, Parts, PodContainer, Versions, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_gone, assert_nothing_left},
     run,
@@ -201,13 +201,36 @@ fn a_member_half_way() -> Result<()> {
     moments.into_iter().try_for_each(|moment| member(&node, moment).with_context(|| format!("{moment:?}")))
 }
 
-/// What `ls` says of a pod.
-fn listed(host: &Host, id: &str) -> Result<String> {
+/// `runsc-guard`, for one namespace of containerd.
+fn operator(host: &Host, namespace: &str, args: &[&str]) -> Result<Outcome> {
     let mut operator = Command::new(host.parts().guard.with_file_name("runsc-guard"));
-    let text = run(operator.args(["--namespace", "k8s.io", "ls", "--output", "json"]), b"", SOON)?.ok()?;
+    operator.args(["--namespace", namespace]).args(args);
+    match args[0] {
+        "reap" => operator.arg("--report-dir").arg(host.path().join("reports")),
+        "doctor" => operator.arg("--address").arg(host.socket()),
+        _ => &mut operator,
+    };
+    let outcome = run(&mut operator, b"", 3 * SOON)?;
+    ensure!(!outcome.timed_out(), "{outcome:?}");
+    Ok(outcome)
+}
+
+/// What `ls` says of a sandbox.
+fn listed(host: &Host, namespace: &str, id: &str) -> Result<String> {
+    let text = operator(host, namespace, &["ls", "--output", "json"])?.ok()?;
     let all: Vec<serde_json::Value> = serde_json::from_str(&text)?;
     let state = all.iter().find(|one| one["id"] == id).map(|one| one["state"].clone());
     Ok(state.context("it is not listed")?.as_str().unwrap_or_default().to_owned())
+}
+
+/// Moves the guard's program away while containerd restarts, which then forgets what it cannot ask for.
+fn make_forgotten(host: &Host, namespace: &str, id: &str) -> Result<()> {
+    let (bundle, shim) = (host.bundle(namespace, id), host.path().join("bin/containerd-shim-runsc-guard-v2"));
+    let program = std::fs::read_link(&shim)?;
+    std::fs::remove_file(&shim)?;
+    host.restart_containerd()?;
+    eventually(SOON, "it is forgotten", || (!bundle.exists()).then_some(()))?;
+    Ok(std::os::unix::fs::symlink(program, &shim)?)
 }
 
 /// An upgrade has moved the guard's program, and containerd is started: it removes the bundles and forgets the pod. The
@@ -221,12 +244,10 @@ fn a_forgotten_sandbox_ends() -> Result<()> {
     cri.run_container(&pod, "c", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, &pod.id)?;
     let guard = sandbox.guard.clone().context("no guard")?;
-    let bundle = host.bundle("k8s.io", &pod.id);
-    std::fs::remove_file(host.path().join("bin/containerd-shim-runsc-guard-v2"))?;
-    host.restart_containerd()?;
-    eventually(SOON, "the pod is forgotten", || (!bundle.exists()).then_some(()))?;
+    make_forgotten(&host, "k8s.io", &pod.id)?;
     ensure!(sandbox.sentry.is_alive() && guard.is_alive(), "it is gone already");
-    ensure!(listed(&host, &pod.id)? == "orphaned", "ls says {}", listed(&host, &pod.id)?);
+    let state = listed(&host, "k8s.io", &pod.id)?;
+    ensure!(state == "orphaned", "ls says {state}");
     let began = Instant::now();
     let events = EventLog::start(&host.ctr())?;
     eventually(FORGOTTEN, "the sandbox ends", || (!sandbox.sentry.is_alive()).then_some(()))?;
@@ -237,5 +258,44 @@ fn a_forgotten_sandbox_ends() -> Result<()> {
     let cri = host.cri()?;
     eventually(SOON, "StopPodSandbox works", || cri.stop_pod(&pod, SOON).ok())?;
     cri.remove_pod(&pod, SOON)?;
+    assert_nothing_left(&host, &before, SOON)
+}
+
+/// The operator need not wait for that: `ls` names it, `doctor` says what to do, and `reap --orphaned` does it, while a
+/// container that containerd knows is let alone. (In a namespace of this host's own: a reap of all orphans is of all.)
+#[test]
+fn an_operator_ends_what_is_forgotten_and_nothing_else() -> Result<()> {
+    let host = Host::builder().handler(Handler::guarded(HANDLER)).start()?;
+    let (ctr, handler, before) = (host.ctr(), host.handler(HANDLER)?, Holdings::of(&host));
+    let namespace = ctr.namespace();
+    ctr.start(&host, &handler, "subject", &["sleep", "1000"])?;
+    let sandbox = Sandbox::of(&host, "subject")?;
+    make_forgotten(&host, namespace, "subject")?;
+    ctr.start(&host, &handler, "neighbour", &["sleep", "1000"])?;
+    let neighbour = Sandbox::of(&host, "neighbour")?;
+
+    let state = listed(&host, namespace, "subject")?;
+    ensure!(state == "orphaned", "ls says {state}");
+    let doctor = operator(&host, namespace, &["doctor", "--output", "json"])?;
+    let findings: Vec<serde_json::Value> = serde_json::from_str(&doctor.stdout)?;
+    let about = |one: &&serde_json::Value| one["what"].as_str().is_some_and(|what| what.contains("subject"));
+    let finding = findings.iter().find(about).context("doctor does not name it")?;
+    let says = |key: &str, words: &str| finding[key].as_str().is_some_and(|text| text.contains(words));
+    ensure!(finding["level"] == "fail" && says("what", "forgotten"), "{finding:#}");
+    ensure!(says("remedy", "runsc-guard reap subject"), "{finding:#}");
+    let dry = operator(&host, namespace, &["reap", "--orphaned", "--dry-run"])?;
+    ensure!(dry.stdout.contains("subject") && sandbox.sentry.is_alive(), "{dry:?}");
+
+    let reaped = operator(&host, namespace, &["reap", "--orphaned", "--yes"])?;
+    println!("{}{}", reaped.stdout, reaped.stderr);
+    ensure!(reaped.success() && !sandbox.sentry.is_alive(), "{reaped:?}");
+    ensure!(!reaped.stdout.contains("collect"), "nobody collects it: {}", reaped.stdout);
+    ensure!(!reaped.stdout.contains("neighbour"), "{}", reaped.stdout);
+    // At once, and not when it finds out by itself.
+    sandbox.guard.as_ref().context("no guard")?.wait_gone(SOON)?;
+    let answer = ctr.exec("neighbour", "look", &["echo", "well"], b"", SOON)?.ok()?;
+    ensure!(answer == "well\n" && neighbour.sentry.is_alive(), "the neighbour answers {answer:?}");
+    ctr.remove("neighbour")?;
+    ctr.delete_container("subject")?;
     assert_nothing_left(&host, &before, SOON)
 }

@@ -1,9 +1,10 @@
-//! The end by the sandbox's own guard: it is asked to begin its ladder, and watched.
+//! The end by the sandbox's own guard: it is asked to begin its ladder, and watched. For a sandbox that containerd has
+//! forgotten it is then told what containerd's `delete` would tell it, so that it leaves, too.
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use runsc_guard_proto::guard::{Empty, ReapRequest};
+use runsc_guard_proto::guard::{Empty, EndRequest, EndResponse, ReapRequest};
 use shim::ask::{self, AskError};
 use std::time::Instant;
 
@@ -16,6 +17,9 @@ use crate::survey::guards;
 const BEGINS: Duration = Duration::from_secs(1);
 /// The ladder's two seconds, what a busy node adds to rung 3, and room.
 const LADDER: Duration = Duration::from_secs(8);
+
+/// How long a guard that has nothing more to keep may take to be gone.
+const CLOSES: Duration = Duration::from_secs(2);
 
 /// gRPC's FAILED_PRECONDITION.
 const FAILED_PRECONDITION: i32 = 9;
@@ -36,7 +40,31 @@ pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result
             return by_hand::end(sandbox, args, progress);
         }
     }
-    watch(sandbox, progress)
+    let mut end = watch(sandbox, progress)?;
+    if sandbox.found.forgotten && end.left.is_empty() {
+        end.note = dismiss(sandbox);
+    }
+    Ok(end)
+}
+
+/// Nobody will collect the exits: the guard is told that they are deleted, and leaves. What it does then, in words.
+fn dismiss(sandbox: &Sandbox) -> String {
+    let found = &sandbox.found;
+    let (Some(place), Some(guard)) = (&found.place, found.guard.task()) else { return String::new() };
+    // Those that it still keeps: of some nothing may be left that a look from outside could find.
+    let kept = guards::ask(place).map(|word| word.containers).unwrap_or_default();
+    for container in kept {
+        let request = EndRequest { id: container.id, ..EndRequest::default() };
+        // With the last one it closes, and may do so before it has answered.
+        let _: Result<EndResponse, AskError> =
+            ask::ask(&place.socket, "End", &request, Instant::now() + BEGINS);
+    }
+    match until(CLOSES, || !guard.identity.is_alive()) {
+        true => "containerd had forgotten it; its guard has left".to_owned(),
+        false => {
+            "containerd has forgotten it; its guard leaves when it has found that out, in a minute".to_owned()
+        }
+    }
 }
 
 fn watch(sandbox: &Sandbox, progress: &Progress) -> Result<End> {
