@@ -1,5 +1,5 @@
 //! runsc works elsewhere than `root` at the top of its configuration says: `[runsc_config]` has a `root` of its own,
-//! which gVisor lets win.
+//! which gVisor lets win, or a container has an annotation that says so.
 
 use anyhow::{Context as _, Result, ensure};
 use integration::{
@@ -60,5 +60,40 @@ fn the_guard_looks_where_runsc_works() -> Result<()> {
     let left = files(&root)?;
     ensure!(left.is_empty(), "left in {}: {left:?}", root.display());
     ensure!(!host.log().contains("cannot be asked"), "the sentry was asked in the wrong place");
+    Ok(())
+}
+
+/// With `allow-flag-override` gVisor creates such a container where its annotation says and never finds it again. The
+/// guard starts none, and leaves nothing.
+#[test]
+fn a_container_that_says_where_runsc_works_is_refused() -> Result<()> {
+    let handler = Handler::guarded("guarded").runsc_flag("allow-flag-override", "true");
+    let unguarded = Handler::unguarded("unguarded").runsc_flag("allow-flag-override", "true");
+    let host = Host::builder().handler(handler).handler(unguarded).start()?;
+    let (ctr, before, elsewhere) = (host.ctr(), Holdings::of(&host), host.path().join("elsewhere"));
+    let annotation = format!("dev.gvisor.flag.root={}", elsewhere.display());
+    let flags = ["--annotation", "io.kubernetes.cri.container-type=sandbox", "--annotation", &annotation];
+    let start = |handler: &str| {
+        ctr.run_detached(&host, &host.handler(handler)?, &flags, "subject", &["sleep", "1000"], SOON)
+    };
+    let refused = start("guarded")?;
+    println!("{}", refused.stderr);
+    ensure!(!refused.success() && refused.stderr.contains("dev.gvisor.flag.root = "), "{refused:?}");
+    ensure!(!elsewhere.exists(), "{:?} were made", files(&elsewhere)?);
+    ctr.delete_container("subject")?;
+    assert_nothing_left(&host, &before, SOON)?;
+
+    // Another flag is the container's to set, where that key lets it.
+    let flags = ["--annotation", "io.kubernetes.cri.container-type=sandbox"];
+    let other = [&flags[..], &["--annotation", "dev.gvisor.flag.debug=true"]].concat();
+    let started =
+        ctr.run_detached(&host, &host.handler("guarded")?, &other, "subject", &["sleep", "1000"], SOON)?;
+    started.ok()?;
+    ctr.remove("subject")?;
+    assert_nothing_left(&host, &before, SOON)?;
+
+    let unguarded = start("unguarded")?;
+    println!("unguarded: {}", unguarded.stderr);
+    ensure!(!unguarded.success() && !files(&elsewhere)?.is_empty(), "gVisor finds it now: {unguarded:?}");
     Ok(())
 }

@@ -23,8 +23,8 @@ pub(crate) mod neighbours;
 mod tests;
 
 pub use neighbours::{
-    Description, Kinship, describe, kinship, pod_uid, recorded_beside, sandbox_of, sandbox_states,
-    state_names, state_root,
+    Description, Kinship, RUNSC_ROOT, describe, kinship, pod_uid, recorded_beside, sandbox_of,
+    sandbox_states, state_names, state_root,
 };
 
 /// Its name in the bundle.

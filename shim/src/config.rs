@@ -49,6 +49,8 @@ pub struct Config {
     pub runsc_root: PathBuf,
     /// `root` in `[runsc_config]`, which wins and is taken as it stands.
     pub runsc_flag_root: Option<PathBuf>,
+    /// `allow-flag-override` in `[runsc_config]`: a pod's annotations may set runsc's flags.
+    pub runsc_flag_override: bool,
     /// gVisor's `binary_name`.
     pub runsc_binary: String,
 }
@@ -64,6 +66,7 @@ impl Default for Config {
             allow_annotations: false,
             runsc_root: "/run/containerd/runsc".into(),
             runsc_flag_root: None,
+            runsc_flag_override: false,
             runsc_binary: "runsc".into(),
         }
     }
@@ -269,7 +272,8 @@ impl Source<'_> {
 }
 
 /// As it stands in the file, but one line and never long.
-fn shorten(text: &str) -> String {
+/// In one line of a bounded length: what somebody else may have written.
+pub(crate) fn shorten(text: &str) -> String {
     const MOST: usize = 40;
     let mut chars = text.chars();
     let mut short: String = chars.by_ref().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -130,9 +130,7 @@ fn as_toml(config: &Config) -> String {
          release_network = {}\nabort_fuse = {}\nallow_annotations = {}\n",
         quoted(&config.runsc_root.to_string_lossy()),
         quoted(&config.runsc_binary),
-        config.runsc_flag_root.as_ref().map_or_else(String::new, |root| {
-            format!("[runsc_config]\nroot = {}\n", quoted(&root.to_string_lossy()))
-        }),
+        flags(config),
         quoted(&config.shim),
         quoted(&config.report_dir.to_string_lossy()),
         config.release_network,
@@ -143,6 +141,13 @@ fn as_toml(config: &Config) -> String {
         text.push_str(&format!("{key} = \"{}\"\n", format_duration(duration)));
     }
     text
+}
+
+/// `[runsc_config]`, as far as the guard goes by it.
+fn flags(config: &Config) -> String {
+    let root = config.runsc_flag_root.as_ref().map(|root| quoted(&root.to_string_lossy()));
+    let root = root.map_or_else(String::new, |root| format!("root = {root}\n"));
+    format!("[runsc_config]\n{root}allow-flag-override = \"{}\"\n", config.runsc_flag_override)
 }
 
 /// A TOML string, with every character by its number.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use runsc_guard_proto::guard::{Empty, JoinRequest};
 
 use crate::ask;
-use crate::bundle::{Description, Kinship, Record, describe};
+use crate::bundle::{Description, Kinship, RUNSC_ROOT, Record, describe};
 use crate::cli::{Bootstrap, Target};
 use crate::config;
 use crate::file;
@@ -49,6 +49,15 @@ pub enum StartError {
         bundle: PathBuf,
         /// Why.
         source: file::ReadError,
+    },
+    /// runsc would create it in one place and look for it in another, and so could nobody end it.
+    #[error(
+        "{RUNSC_ROOT} = {root:?} is refused: with allow-flag-override in [runsc_config] gVisor would create this \
+         container there and never find it again; remove the annotation"
+    )]
+    Astray {
+        /// What the annotation says.
+        root: String,
     },
     /// A name that cannot be used.
     #[error(transparent)]
@@ -225,6 +234,10 @@ impl Newcomer<'_> {
             let _ = orphan::bury(&mut left, self.place, orphan::patience(Instant::now() + BURIAL), &Nobody);
         }
         let mut config = config::load(bootstrap.config_path.as_deref())?;
+        // Without that key runsc refuses it, in its own words. A member's would be looked up there and not be found.
+        if let Some(root) = description.runsc_root.as_ref().filter(|_| config.runsc_flag_override) {
+            return Err(StartError::Astray { root: config::shorten(root) });
+        }
         let allowed = config.allow_annotations;
         let annotations = description.annotations.iter().filter(|_| allowed);
         let annotations = annotations.map(|(key, value)| (key.as_str(), value.as_str()));

@@ -16,6 +16,9 @@ use super::{MemberRecord, Record};
 /// Far beyond any OCI spec (containerd's gRPC limit is 16 MiB).
 const MAX_SPEC: u64 = 16 << 20;
 
+/// An annotation that is a flag of runsc's, where `allow-flag-override` lets it be one (runsc/specutils/specutils.go).
+pub const RUNSC_ROOT: &str = "dev.gvisor.flag.root";
+
 /// How a container belongs to a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kinship {
@@ -32,6 +35,8 @@ pub struct Description {
     pub kinship: Kinship,
     /// The annotations that are addressed to the guard.
     pub annotations: BTreeMap<String, String>,
+    /// Where it wants runsc to work: gVisor's flag `root`, as an annotation.
+    pub runsc_root: Option<String>,
 }
 
 /// Reads `config.json`. runsc makes a sandbox of its own for everything whose type is not `container`, whatever
@@ -39,9 +44,10 @@ pub struct Description {
 pub fn describe(bundle: &Path) -> Result<Description, file::ReadError> {
     let mut annotations = annotations(bundle)?;
     let kinship = annotations.kinship();
+    let runsc_root = annotations.0.remove(RUNSC_ROOT).flatten();
     let ours = annotations.0.into_iter().filter(|(key, _)| key.starts_with(config::ANNOTATIONS));
     let annotations = ours.filter_map(|(key, value)| Some((key, value?))).collect();
-    Ok(Description { kinship, annotations })
+    Ok(Description { kinship, annotations, runsc_root })
 }
 
 /// Only how the container in this bundle belongs to a sandbox.

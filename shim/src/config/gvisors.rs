@@ -44,6 +44,10 @@ pub(super) fn read(
                 let name = format!("[runsc_config] {name}");
                 config.runsc_flag_root = Some(absolute(source, &name, value, path)?.into());
             }
+            // Go's own words for true (strconv.ParseBool); runsc refuses what is none for false either.
+            Some(("allow-flag-override", said)) => {
+                config.runsc_flag_override = matches!(said, "1" | "t" | "T" | "true" | "TRUE" | "True");
+            }
             Some((name @ "shared-root", path)) if !path.is_empty() => {
                 absolute(source, &format!("[runsc_config] {name}"), value, path)?;
             }

@@ -74,6 +74,7 @@ fn every_key() {
         allow_annotations: true,
         runsc_root: "/var/run/runsc".into(),
         runsc_flag_root: None,
+        runsc_flag_override: false,
         runsc_binary: "runsc-debug".into(),
     };
     let config = read(text).unwrap();
@@ -132,6 +133,10 @@ fn where_runsc_works_is_told_by_its_last_flag() {
     }
     let capitals = read("ROOT = \"/a\"\nBinary_Name = \"runsc-2\"").unwrap();
     assert_eq!((capitals.runsc_root, capitals.runsc_binary.as_str()), ("/a".into(), "runsc-2"));
+    for (said, overrides) in [("true", true), ("1", true), ("T", true), ("false", false), ("yes", false)] {
+        let config = read(&format!("[runsc_config]\nallow-flag-override = \"{said}\"")).unwrap();
+        assert_eq!(config.runsc_flag_override, overrides, "{said}");
+    }
     let json = serde_json::to_string(&read("runsc_config.root = \"/b\"").unwrap()).unwrap();
     let again: Config = serde_json::from_str(&json).unwrap();
     assert_eq!(again.runsc_root_of("ns"), Path::new("/b"));

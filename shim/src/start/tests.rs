@@ -159,6 +159,29 @@ fn a_bad_configuration_starts_no_guard() {
 }
 
 #[test]
+fn a_container_that_would_lead_runsc_astray_starts_no_guard() {
+    let node = Node::new();
+    let annotate = |value: &str| {
+        let config = format!(
+            r#"{{"annotations": {{"dev.gvisor.flag.root": {value}, "dev.gvisor.flag.debug": "true"}}}}"#
+        );
+        fs::write(node.bundle.join("config.json"), config).unwrap();
+    };
+    let started = |flags: &str| {
+        let text = format!("[guard]\nshim = \"/nowhere/shim\"\n[runsc_config]\n{flags}");
+        fs::write(node.bundle.join("runsc.toml"), text).unwrap();
+        node.start("pod1").unwrap_err()
+    };
+    annotate("\"/else\\nwhere\"");
+    let error = started("allow-flag-override = \"true\"");
+    assert!(error.starts_with("dev.gvisor.flag.root = \"/else where\" is refused: "), "{error}");
+    let goes_on = "the real shim /nowhere/shim is no executable file; correct [guard] shim";
+    assert_eq!(started(""), goes_on, "runsc refuses that in its own words");
+    annotate("null");
+    assert_eq!(started("allow-flag-override = \"true\""), goes_on);
+}
+
+#[test]
 fn a_name_that_leads_elsewhere_is_refused() {
     let node = Node::new();
     assert!(node.start("../c1").unwrap_err().starts_with("id \"../c1\" is not one that containerd gives"));
