@@ -25,7 +25,7 @@ pub mod process;
 pub mod procfs;
 pub mod proof;
 pub mod prove;
-mod pulse;
+pub mod pulse;
 pub mod release;
 pub mod remnant;
 pub mod residue;

@@ -22,7 +22,7 @@ const AT_WORK: u32 = 15;
 
 /// One look at a sentry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pulse {
+pub struct Pulse {
     at: Instant,
     /// Processor time that it has used, all its threads together.
     ticks: u64,
@@ -39,7 +39,7 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// Looks; none if it is dead.
-    pub(super) fn of(sentry: Identity) -> Option<Self> {
+    pub fn of(sentry: Identity) -> Option<Self> {
         let pid = sentry.pid;
         let stat = procfs::Stat::of(pid).ok().filter(|stat| stat.identity == sentry && !stat.is_dead())?;
         let line = procfs::read_file(&procfs::dir(pid).join("stat")).ok()?;
@@ -58,7 +58,7 @@ impl Pulse {
     }
 
     /// Whether it is stopped or frozen: whatever asks it hangs.
-    pub(super) fn is_held(&self) -> bool {
+    pub fn is_held(&self) -> bool {
         self.held
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use shim::sandbox::control::{Control, Unanswered};
+use shim::sandbox::pulse::Pulse;
 
 use crate::args::Scope;
 use crate::judge;
@@ -28,7 +29,7 @@ pub(crate) fn confirm(scope: &Scope, first: Vec<Sandbox>) -> Result<Vec<Sandbox>
         return Ok(first);
     }
     thread::sleep(PAUSE);
-    let second = survey(scope)?;
+    let second = survey(scope)?.sandboxes;
     let still: Vec<Sandbox> = first.iter().filter_map(|one| again(one, &second)).collect();
     let verdicts = each(&still, still.len(), is_silent);
     let silent: Vec<Sandbox> =
@@ -77,14 +78,24 @@ fn is_silent(one: &Sandbox) -> bool {
     if judge::is_keeper_held(found) {
         return true;
     }
-    // One that could not be asked, or another process at its socket, says nothing of the sentry.
-    (0..PROBES).all(|_| matches!(asked(), Err(Unanswered::Silent | Unanswered::Gone)))
+    // One that could not be asked, or another process at its socket, says nothing of the sentry; nor does a socket that
+    // nobody listens on any more, or not yet: so it is while a sentry ends or starts, unless it cannot run at all.
+    let is_silent = |unanswered: &Unanswered| match unanswered {
+        Unanswered::Silent => true,
+        Unanswered::Gone => Pulse::of(sentry).is_some_and(|pulse| pulse.is_held()),
+        _ => false,
+    };
+    (0..PROBES).all(|_| asked().is_err_and(|unanswered| is_silent(&unanswered)))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::until;
     use super::*;
     use crate::model::tests::sandbox;
+    use nix::sys::signal::Signal;
+    use shim::sandbox::identity::Identity;
+    use std::os::unix::net::UnixListener;
 
     #[test]
     fn only_what_is_the_same_and_as_bad_is_ended() {
@@ -107,5 +118,25 @@ mod tests {
         let mut nowhere = sandbox("a/b", State::Wedged);
         nowhere.found.runsc_root = "/nowhere".into();
         assert!(!is_silent(&nowhere), "such an id no socket has");
+    }
+
+    #[test]
+    fn who_listens_no_more_is_silent_only_where_it_cannot_run() {
+        let folder = tempfile::tempdir().unwrap();
+        // Whoever made the listener, nobody is there to say who is asked.
+        drop(UnixListener::bind(folder.path().join("runsc-a.sock")).unwrap());
+        let mut sentry = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let identity = Identity::of(sentry.id().cast_signed()).unwrap();
+        let mut deaf = sandbox("a", State::Wedged);
+        deaf.found.runsc_root = folder.path().to_owned();
+        deaf.found.sentry.as_mut().unwrap().identity = identity;
+        let runs = is_silent(&deaf);
+        let process = identity.open().unwrap();
+        process.send(Signal::SIGSTOP).unwrap();
+        until(Duration::from_secs(10), || Pulse::of(identity).is_some_and(|pulse| pulse.is_held()));
+        let stopped = is_silent(&deaf);
+        sentry.kill().unwrap();
+        sentry.wait().unwrap();
+        assert_eq!((runs, stopped, is_silent(&deaf)), (false, true, false));
     }
 }
