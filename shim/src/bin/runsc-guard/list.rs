@@ -23,7 +23,8 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 pub(crate) fn run(scope: &Scope, args: &Ls) -> Result<ExitCode> {
     let clears = args.watch.is_some() && std::io::stdout().is_terminal();
     loop {
-        let text = render(&survey(scope)?, args.output)?;
+        let seen = survey(scope)?;
+        let text = render(&seen.sandboxes, args.output)?;
         let mut out = anstream::stdout().lock();
         let written = if clears { out.write_all(CLEAR.as_bytes()) } else { Ok(()) };
         if let Err(error) = written.and_then(|()| out.write_all(text.as_bytes())).and_then(|()| out.flush()) {
@@ -32,6 +33,9 @@ pub(crate) fn run(scope: &Scope, args: &Ls) -> Result<ExitCode> {
             return if enough { Ok(ExitCode::SUCCESS) } else { Err(error.into()) };
         }
         drop(out);
+        seen.unseen()
+            .iter()
+            .for_each(|unseen| anstream::eprintln!("{}", paint::caution(&unseen.to_string())));
         match args.watch {
             Some(pause) => sleep(pause),
             None => return Ok(ExitCode::SUCCESS),

@@ -32,7 +32,7 @@ use crate::args::{Exposition, Metrics, Scope};
 use crate::model::{Found, Sandbox, State};
 use crate::reports;
 use crate::survey::guards::{self, ANSWER};
-use crate::survey::survey;
+use crate::survey::{Seen, survey};
 
 mod address;
 mod describe;
@@ -85,11 +85,11 @@ impl Gatherer {
     }
 
     /// All that there is to tell now. `look` surveys the node.
-    fn gather(&mut self, look: impl FnOnce(&Scope) -> Result<Vec<Sandbox>>) -> Result<Samples> {
+    fn gather(&mut self, look: impl FnOnce(&Scope) -> Result<Seen>) -> Result<Samples> {
         let mut guards = guards::known();
         guards.retain(|known| self.is_in_scope(&known.params.namespace));
         let asked = guards::ask_all(&guards, tally);
-        let sandboxes = look(&self.scope)?;
+        let sandboxes = look(&self.scope)?.sandboxes;
         let mut words = asked.collect();
         let mut samples = Samples::default();
         let (mut living, mut heard) = (BTreeSet::new(), BTreeMap::new());

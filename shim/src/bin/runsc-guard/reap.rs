@@ -35,8 +35,9 @@ pub(crate) fn run(scope: &Scope, args: &Reap) -> Result<ExitCode> {
         nix::unistd::geteuid().is_root(),
         "reap must be run as root: it looks into and ends others' processes"
     );
-    let sandboxes = survey(scope)?;
-    let Chosen { mut meant, refused } = choose::choose(&sandboxes, args);
+    let seen = survey(scope)?;
+    seen.unseen().iter().for_each(|unseen| anstream::eprintln!("{}", paint::caution(&unseen.to_string())));
+    let Chosen { mut meant, refused } = choose::choose(&seen.sandboxes, args);
     for why in &refused {
         anstream::eprintln!("{}", paint::failure(why));
     }

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use crate::args::{Form, Scope, Show};
 use crate::model::{Sandbox, pick};
+use crate::paint;
 use crate::survey::survey;
 use crate::threads::apart;
 
 pub(crate) mod details;
-mod gvisor;
 mod text;
 
 use details::Details;
@@ -31,8 +31,9 @@ struct Shown<'a> {
 
 /// Prints all about one sandbox.
 pub(crate) fn run(scope: &Scope, args: &Show) -> Result<ExitCode> {
-    let sandboxes = survey(scope)?;
-    let sandbox = pick(&sandboxes, &args.id)?;
+    let seen = survey(scope)?;
+    seen.unseen().iter().for_each(|unseen| anstream::eprintln!("{}", paint::caution(&unseen.to_string())));
+    let sandbox = pick(&seen.sandboxes, &args.id)?;
     let (done, result) = mpsc::channel();
     let found = sandbox.found.clone();
     apart(move || {

@@ -25,12 +25,14 @@ use crate::model::{Found, Sandbox};
 use crate::threads::{apart, each};
 
 mod assemble;
+mod elsewhere;
 mod evidence;
 pub(crate) mod guards;
 mod labels;
 mod records;
 mod table;
 
+pub(crate) use elsewhere::Unseen;
 use evidence::Evidence;
 use guards::Known;
 use records::Records;
@@ -46,15 +48,32 @@ static READING: AtomicI32 = AtomicI32::new(0);
 /// Processes and sandboxes looked at so far.
 static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
 
-/// Every sandbox in scope, ordered by namespace and id.
-pub(crate) fn survey(scope: &Scope) -> Result<Vec<Sandbox>> {
+/// What one look has found.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Every sandbox in scope, ordered by namespace and id.
+    pub(crate) sandboxes: Vec<Sandbox>,
+    /// Guards and real shims with mounts of their own, whose files cannot be seen from here. What is said of their
+    /// sandboxes is at best a part of it.
+    pub(crate) elsewhere: Vec<i32>,
+}
+
+impl Seen {
+    /// What could not be seen, and from where it can.
+    pub(crate) fn unseen(&self) -> Option<Unseen> {
+        Unseen::of(&self.elsewhere)
+    }
+}
+
+/// Looks, and gives up when nothing moves any more.
+pub(crate) fn survey(scope: &Scope) -> Result<Seen> {
     let (done, result) = mpsc::channel();
     let scope = scope.clone();
     apart(move || drop(done.send(look(&scope))));
     loop {
         let before = LOOKED_AT.load(Ordering::Relaxed);
         match result.recv_timeout(STILL) {
-            Ok(sandboxes) => return Ok(sandboxes),
+            Ok(seen) => return Ok(seen),
             Err(RecvTimeoutError::Timeout) if LOOKED_AT.load(Ordering::Relaxed) > before => {}
             Err(_) => {
                 let pid = READING.load(Ordering::Relaxed);
@@ -65,7 +84,7 @@ pub(crate) fn survey(scope: &Scope) -> Result<Vec<Sandbox>> {
 }
 
 /// The same, for who can wait for as long as it takes.
-pub(crate) fn look(scope: &Scope) -> Vec<Sandbox> {
+pub(crate) fn look(scope: &Scope) -> Seen {
     let guards = guards::known();
     let words = guards::ask_all(&guards, guards::ask);
     let mut records = Records::new(Ground::look());
@@ -90,7 +109,7 @@ pub(crate) fn look(scope: &Scope) -> Vec<Sandbox> {
     sandboxes.sort_by(|one, other| {
         (&one.found.namespace, &one.found.id).cmp(&(&other.found.namespace, &other.found.id))
     });
-    sandboxes
+    Seen { sandboxes, elsewhere: elsewhere::keepers(scope, table, guards) }
 }
 
 /// A sandbox by name, before anything is known of it.

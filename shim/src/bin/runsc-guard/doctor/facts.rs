@@ -8,6 +8,7 @@ use shim::config::Config;
 
 use super::settings::{self, Settings};
 use crate::model::Sandbox;
+use crate::survey::Unseen;
 
 /// The node.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Facts {
     pub(crate) unconfigured: Option<Parts>,
     /// The sandboxes.
     pub(crate) sandboxes: Result<Vec<Sandbox>, String>,
+    /// What of them cannot be seen from here.
+    pub(crate) unseen: Option<Unseen>,
 }
 
 /// What the kernel has.

@@ -17,7 +17,7 @@ use super::bounded::{Later, output};
 use super::facts::{Cgroups, Containerd, Facts, Handler, Kernel, Parts};
 use super::settings::{self, Settings};
 use crate::args::{Doctor, Scope};
-use crate::survey::survey;
+use crate::survey::{Seen, survey};
 
 mod containerd;
 
@@ -57,6 +57,7 @@ pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
         let path = path.clone();
         Later::begin(move || look_for_parts(&Config::default(), &path, deadline))
     });
+    let seen = sandboxes.by(deadline).unwrap_or_else(|| Err(LATE.to_owned()));
     Facts {
         root: geteuid().is_root(),
         kernel: kernel.by(deadline).unwrap_or(NOTHING_KNOWN),
@@ -68,7 +69,8 @@ pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
             .into_iter()
             .map(|(defined, looked)| looked.by(deadline).unwrap_or_else(|| late_handler(defined)))
             .collect(),
-        sandboxes: sandboxes.by(deadline).unwrap_or_else(|| Err(LATE.to_owned())),
+        unseen: seen.as_ref().ok().and_then(Seen::unseen),
+        sandboxes: seen.map(|seen| seen.sandboxes),
     }
 }
 

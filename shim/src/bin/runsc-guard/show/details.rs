@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use shim::file;
@@ -16,9 +16,8 @@ use shim::sandbox::identity::Identity;
 use shim::sandbox::mount_namespace::MountNamespace;
 use shim::sandbox::process::{Process, Role};
 use shim::sandbox::procfs::Stat;
-use shim::sandbox::{Member, Scope, find, procfs};
+use shim::sandbox::{Member, Scope, find, procfs, stacks};
 
-use super::gvisor;
 use crate::model::{Container, Found, Guard, Task};
 
 /// How long gVisor may take to tell its version.
@@ -185,7 +184,7 @@ impl Details {
             mounts: mounts_of(found),
             files: holdings.files().iter().filter(|path| path.symlink_metadata().is_ok()).cloned().collect(),
             network: Network::of(sentry, holdings.network_namespace()),
-            version: found.version.clone().or_else(|| gvisor::version(found.runsc.as_deref()?, VERSION)),
+            version: found.version.clone().or_else(|| version(found.runsc.as_deref()?)),
             flags: words.take_while(|word| word.starts_with('-')).collect(),
             reports: reports(found),
         }
@@ -222,6 +221,11 @@ fn age_ms(identity: Identity, found: &Found) -> u64 {
     let Some(dated) = all.into_iter().next() else { return 0 };
     let started = |identity: Identity| identity.start_time.saturating_mul(10);
     (dated.age_ms + started(dated.identity)).saturating_sub(started(identity))
+}
+
+/// What that runsc says of its version; none if it says nothing in time.
+fn version(runsc: &Path) -> Option<String> {
+    Some(stacks::version(runsc, Instant::now() + VERSION)).filter(|version| !version.is_empty())
 }
 
 fn mounts_of(found: &Found) -> Vec<String> {

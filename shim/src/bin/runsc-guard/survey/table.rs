@@ -139,6 +139,11 @@ impl Table {
         })
     }
 
+    /// What each process is.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (i32, &Kind)> {
+        self.kinds.iter().map(|(pid, kind)| (*pid, kind))
+    }
+
     /// What a process is.
     pub(crate) fn kind(&self, pid: i32) -> Option<&Kind> {
         self.kinds.get(&pid)

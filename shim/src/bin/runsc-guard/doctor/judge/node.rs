@@ -60,6 +60,9 @@ pub(super) fn sandboxes(facts: &Facts) -> Vec<Finding> {
         }
     };
     let mut findings: Vec<Finding> = sandboxes.iter().filter_map(sandbox).collect();
+    if let Some(unseen) = &facts.unseen {
+        findings.push(Finding::warn(ABOUT, &unseen.what, &unseen.remedy));
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(ABOUT, format!("{}, none stuck or orphaned", sandboxes.len())));
     }

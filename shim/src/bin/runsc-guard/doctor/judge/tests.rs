@@ -12,6 +12,7 @@ use crate::doctor::fragment::fragment;
 use crate::doctor::settings::{self, Settings, Table};
 use crate::model::tests::sandbox;
 use crate::model::{Sign, State};
+use crate::survey::Unseen;
 
 const ALL: u64 = 0x1ff_ffff_ffff;
 
@@ -70,6 +71,7 @@ fn healthy() -> Facts {
         handlers: vec![handler],
         unconfigured: None,
         sandboxes: Ok(vec![sandbox("one", State::Running), sandbox("two", State::Paused)]),
+        unseen: None,
     }
 }
 
@@ -350,6 +352,9 @@ fn what_is_stuck_right_now_is_named() {
     fails(|facts| stuck(facts, State::Unkillable), "unkillable: stuck", "names what it waits for");
     warns(|facts| stuck(facts, State::Running), "running: stuck", "runsc-guard show stuck");
     fails(|facts| facts.sandboxes = Err("came to a stand".into()), "came to a stand", "runsc-guard ls");
+    let unseen =
+        || Unseen { what: "mounts of their own: pid 7".into(), remedy: "runsc-guard --host=7 ls".into() };
+    warns(|facts| facts.unseen = Some(unseen()), "mounts of their own: pid 7", "runsc-guard --host=7 ls");
 }
 
 #[test]
