@@ -1,16 +1,19 @@
 //! runsc works elsewhere than `root` at the top of its configuration says: `[runsc_config]` has a `root` of its own,
-//! which gVisor lets win, or a container has an annotation that says so.
+//! which gVisor lets win, or a container has an annotation that says so. Or all of it is on mounts that only containerd
+//! and its shims see.
 
 use anyhow::{Context as _, Result, ensure};
 use integration::{
-    Handler, Host, eventually,
+    Handler, Host, Outcome, Parts, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
+    run,
 };
 use rustix::process::Signal;
 use std::{
     fs,
     path::Path,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -96,4 +99,45 @@ fn a_container_that_says_where_runsc_works_is_refused() -> Result<()> {
     println!("unguarded: {}", unguarded.stderr);
     ensure!(!unguarded.success() && !files(&elsewhere)?.is_empty(), "gVisor finds it now: {unguarded:?}");
     Ok(())
+}
+
+fn operator(host: &Host, args: &[&str]) -> Result<Outcome> {
+    let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
+    let outcome = run(command.args(["--namespace", host.tag()]).args(args), b"", SOON)?;
+    println!("{args:?}: {:?}\n{}{}", outcome.code(), outcome.stdout, outcome.stderr);
+    Ok(outcome)
+}
+
+/// Guards' folders are on a mount of containerd's own. From outside that is said, with the place to look from; from there
+/// all of it is seen, and can be ended.
+#[test]
+fn what_only_containerd_sees_is_said_to_be_unseen() -> Result<()> {
+    let (pinned, folder) = (Parts::pinned()?, tempfile::tempdir()?);
+    let containerd = folder.path().join("containerd");
+    let own = "mkdir -p /run/runsc-guard && mount -t tmpfs none /run/runsc-guard";
+    let real = pinned.containerd.display();
+    let script = format!("#!/bin/sh\nexec unshare --mount sh -c '{own} && exec {real} \"$@\"' sh \"$@\"\n");
+    integration::write_script(&containerd, &script)?;
+    let parts = Parts { containerd, ..pinned };
+    let host = Host::builder().parts(parts).handler(Handler::guarded("guarded")).start()?;
+    let (ctr, before) = (host.ctr(), Holdings::of(&host));
+    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    let sandbox = Sandbox::of(&host, "subject")?;
+    let guard = sandbox.guard.as_ref().context("no guard")?.pid.to_string();
+    let address = host.socket().display().to_string();
+    for args in [&["ls"][..], &["show", "subject"], &["doctor", "--address", &address]] {
+        let told = operator(&host, args)?;
+        let said = format!("{}{}", told.stdout, told.stderr);
+        ensure!(said.contains("not seen from here") && said.contains(&guard), "{args:?} says nothing of it");
+    }
+    let host_of = format!("--host={guard}");
+    let seen = operator(&host, &[&host_of, "ls", "-o", "wide"])?;
+    ensure!(seen.stdout.contains("running") && seen.stdout.contains(&guard), "{seen:?}");
+    ensure!(!seen.stderr.contains("not seen"), "{seen:?}");
+    let reports = host.path().join("reports").display().to_string();
+    let reaped = operator(&host, &[&host_of, "reap", "subject", "--yes", "--report-dir", &reports])?;
+    ensure!(reaped.success() && !sandbox.sentry.is_alive(), "{reaped:?}");
+    let _ = ctr.force_delete_task("subject", SOON)?;
+    ctr.delete_container("subject")?;
+    assert_nothing_left(&host, &before, SOON)
 }
