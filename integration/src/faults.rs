@@ -128,6 +128,17 @@ pub fn stop(process: &Process) -> Result<()> {
     })
 }
 
+/// SIGTERM to each, as systemd-shutdown tells all (src/shutdown/killall.c, `broadcast_signal`): nobody runs before
+/// everybody is told.
+pub fn terminate(processes: &[Process]) {
+    for signal in [Signal::STOP, Signal::TERM, Signal::CONT] {
+        for process in processes {
+            // One that ends meanwhile is told nothing.
+            let _ = process.signal(signal);
+        }
+    }
+}
+
 /// `runsc pause` behind the shim's back. Kills are acknowledged and nothing exits.
 pub fn pause(host: &Host, ctr: &Ctr, id: &str) -> Result<()> {
     let root = host.runsc_root(ctr.namespace());

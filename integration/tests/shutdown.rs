@@ -32,16 +32,6 @@ fn all(host: &Host) -> Vec<Process> {
     all
 }
 
-/// As systemd-shutdown tells all (src/shutdown/killall.c, `broadcast_signal`): nobody runs before everybody is told.
-fn tell(processes: &[Process]) {
-    for signal in [Signal::STOP, Signal::TERM, Signal::CONT] {
-        for process in processes {
-            // One that ends meanwhile is told nothing.
-            let _ = process.signal(signal);
-        }
-    }
-}
-
 /// All of these are gone in time.
 fn gone_at_once(processes: &[Process], since: Instant) -> Result<()> {
     for process in processes {
@@ -92,7 +82,7 @@ fn a_node_that_goes_down_waits_for_no_guard() -> Result<()> {
     host.end_containerd(Signal::TERM)?;
     let all = all(&host);
     let since = Instant::now();
-    tell(&all);
+    faults::terminate(&all);
     gone_at_once(&all, since)?;
     ensure!(reports(&host).is_empty(), "{:?}", reports(&host));
     comes_back(&host, &pods, &before)
@@ -106,7 +96,7 @@ fn containerd_that_is_told_in_the_same_moment_is_waited_for() -> Result<()> {
     let pods = pods(&host, &["subject"])?;
     let mut told = all(&host);
     told.push(host.containerd()?);
-    tell(&told);
+    faults::terminate(&told);
     host.containerd().ok().map_or(Ok(()), |containerd| containerd.wait_gone(SOON))?;
     gone_at_once(&told, Instant::now())?;
     host.stop_containerd();
@@ -137,7 +127,7 @@ fn shims_that_are_told_on_a_running_node_are_missed() -> Result<()> {
     let pods = pods(&host, &["subject"])?;
     let Sandbox { guard, real_shim, .. } = Sandbox::of(&host, &pods[0].id)?;
     let guard = guard.context("no guard")?;
-    tell(&[guard.clone(), real_shim]);
+    faults::terminate(&[guard.clone(), real_shim]);
     let cri = host.cri()?;
     eventually(SOON, "the pod has ended", || {
         let not_ready = cri.pods(SOON).ok()?.iter().all(|(_, state)| *state == 1);

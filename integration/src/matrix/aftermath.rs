@@ -105,11 +105,13 @@ pub(super) fn exits(cell: &Cell, logs: &[EventLog], ids: &[String]) -> (Exits, V
     (exits, wrong)
 }
 
-/// Reports of an escalation that the guard wrote of this victim.
+/// The signs by which the guard has found this victim hung, of each report that it wrote.
 pub(super) fn reports(victim: &Victim<'_>) -> Vec<String> {
     let all = entries(&victim.bench().host().path().join("reports"));
-    let names = all.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-    names.filter(|name| name.contains(victim.sandbox())).collect()
+    let its = all.into_iter().filter(|path| path.to_string_lossy().contains(victim.sandbox()));
+    let read = |path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap_or_default());
+    its.map(|path| read(path).map_or_else(|error| error.to_string(), |report| report["sign"].to_string()))
+        .collect()
 }
 
 /// Names of what belongs to this victim among what all hosts of a machine share: the hashes in the addresses

@@ -76,11 +76,14 @@ pub enum Fault {
     DiskFull,
     /// The sentry is stopped, and for [`Fault::NO_THREAD`] the guard can make neither thread nor child.
     NoThread,
+    /// containerd is ended by SIGTERM, then guard and real shim are sent it, as when a node is shut down; a node that
+    /// comes up has containerd again.
+    NodeShutdown,
 }
 
 impl Fault {
     /// Every fault of the table; the others are what [`super::versions`] has beside those.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::Stopped(Part::Sentry),
         Self::Stopped(Part::Gofer),
         Self::Stopped(Part::Stubs),
@@ -136,6 +139,7 @@ impl Fault {
         Self::GuardStopped,
         Self::DiskFull,
         Self::NoThread,
+        Self::NodeShutdown,
     ];
 
     /// How long a command takes that fails late, in seconds.
@@ -144,6 +148,8 @@ impl Fault {
     pub const GUARD_STOPPED: Duration = Duration::from_secs(30);
     /// How long [`Fault::FuseHung`] and [`Fault::MmapLockHeld`] last.
     pub const FUSE_HUNG: Duration = Duration::from_secs(10);
+    /// Within which everything is gone after [`Fault::NodeShutdown`]: a service manager waits for what lives on.
+    pub const GONE_WITHIN: Duration = Duration::from_secs(2);
     /// How long [`Fault::NoThread`] lasts.
     pub const NO_THREAD: Duration = Duration::from_secs(10);
 
@@ -162,9 +168,20 @@ impl Fault {
         matches!(self, Self::Stopped(Sentry | RealShim | Everything) | Self::Frozen)
     }
 
+    /// Nothing hangs: what ends, if anything, ends without a report.
+    pub(super) fn is_no_hang(self) -> bool {
+        matches!(self, Self::None | Self::NodeShutdown)
+    }
+
     /// containerd itself goes away: its clients' calls end, and events of that moment have no subscriber.
     pub(super) fn takes_containerd(self) -> bool {
-        matches!(self, Self::ContainerdRestarted | Self::ContainerdKilled | Self::StoppedAfterRestart)
+        matches!(
+            self,
+            Self::ContainerdRestarted
+                | Self::ContainerdKilled
+                | Self::StoppedAfterRestart
+                | Self::NodeShutdown
+        )
     }
 
     /// What the container runs: something that the fault can hurt.
@@ -225,6 +242,7 @@ impl fmt::Display for Fault {
             Self::GuardStopped => "guard stopped for 30 s".to_owned(),
             Self::DiskFull => "disk full".to_owned(),
             Self::NoThread => "no thread to be had".to_owned(),
+            Self::NodeShutdown => "node shutdown".to_owned(),
         })
     }
 }

@@ -22,7 +22,7 @@ use std::{
     path::Path,
     sync::Arc,
     thread::{self, Scope},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long what is looked for may take to appear.
@@ -102,6 +102,7 @@ pub(super) fn strike<'scope, 'a: 'scope>(
             });
             sandbox()?.stop_sentry()?;
         }
+        Fault::NodeShutdown => shut_down(victim)?,
         Fault::DiskFull => {
             for disk in victim.bench().disks() {
                 held.push(Box::new(Filled::new(&disk)?));
@@ -109,6 +110,23 @@ pub(super) fn strike<'scope, 'a: 'scope>(
         }
     }
     Ok(held)
+}
+
+/// The node goes down and comes up again. What lives on meanwhile is an error of the guard's; gVisor's own shim has
+/// promised nothing.
+fn shut_down(victim: &Victim<'_>) -> Result<()> {
+    let host = victim.bench().host();
+    let shims: Vec<Process> = guard(victim).into_iter().chain(real_shim(victim)).collect();
+    let is_shim = |process: &Process| shims.iter().any(|shim| shim.pid == process.pid);
+    let all = Process::with_descendants(is_shim);
+    host.end_containerd(Signal::TERM)?;
+    let told = Instant::now();
+    faults::terminate(&shims);
+    let gone = all
+        .iter()
+        .try_for_each(|process| process.wait_gone(Fault::GONE_WITHIN.saturating_sub(told.elapsed())));
+    host.start_containerd()?;
+    if victim.bench().is_guarded() { gone.context("lives on while the node goes down") } else { Ok(()) }
 }
 
 /// The processes of a part.
