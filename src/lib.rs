@@ -10,11 +10,11 @@
 //! deadlines can be tried in simulated time.
 //!
 //! ```
-//! use runsc_guard::guard::Guard;
-//! use runsc_guard::io::{About, Input, Op, Outcome, Output, ProcessId, RequestId, Rung, Told};
-//! use runsc_guard::policy::Policy;
-//! use runsc_guard::time::Time;
-//! use runsc_guard::timers::Timer;
+//! use runsc_guard_core::guard::Guard;
+//! use runsc_guard_core::io::{About, Input, Op, Outcome, Output, ProcessId, RequestId, Rung, Told};
+//! use runsc_guard_core::policy::Policy;
+//! use runsc_guard_core::time::Time;
+//! use runsc_guard_core::timers::Timer;
 //!
 //! let mut guard = Guard::new(Policy::default(), "box".into(), "box".into());
 //! let request = |id, op| Input::Request { id: RequestId(id), op, caller: None };

@@ -17,7 +17,7 @@ const PER_BYTE: usize = 2048;
 #[macro_export]
 macro_rules! target {
     ($name:ident) => {
-        $crate::libfuzzer_sys::fuzz_target!(|data: &[u8]| $crate::bounded(data, shim::fuzzing::$name));
+        $crate::libfuzzer_sys::fuzz_target!(|data: &[u8]| $crate::bounded(data, guard::fuzzing::$name));
     };
 }
 

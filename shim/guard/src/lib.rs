@@ -1,0 +1,13 @@
+//! The guard: what containerd starts for a pod, in the place of gVisor's own shim. What is decided is decided in
+//! `runsc_guard_core`; what touches a sandbox is in `runsc_guard_sandbox`.
+
+pub mod cli;
+mod containerd;
+pub mod delete;
+mod descriptors;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
+pub mod info;
+pub mod launch;
+pub mod serve;
+pub mod start;

@@ -1,0 +1,190 @@
+//! The guard at work: one task owns the state machine, everything else sends it messages and performs what it
+//! puts out.
+//!
+//! ```text
+//! containerd --ttrpc--> inbound --Message--> driver (Guard) --Output--> upstream | publish | effects
+//!                          ^  response          ^  Message                  |
+//!                          +--------------------+---------------------------+
+//! ```
+
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use runsc_guard_core::io::{Input, Op, RequestId};
+use runsc_guard_proto::Envelope;
+use tokio::net::UnixListener;
+use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::oneshot;
+use ttrpc::{Request, Response};
+
+use runsc_guard_node::lock::Lock;
+use runsc_guard_node::params::ServeParams;
+use runsc_guard_node::sweep;
+use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::kernel::PidFd;
+
+mod announce;
+mod arrivals;
+mod chronicle;
+mod decode;
+mod driver;
+mod dump;
+mod effects;
+mod encode;
+mod escalation;
+mod fleet;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
+mod inbound;
+mod journal;
+mod node;
+mod note;
+mod pace;
+mod probe;
+mod publish;
+mod real_shim;
+mod recall;
+mod record;
+mod socket;
+mod status;
+mod tally;
+mod upstream;
+mod watch;
+
+use arrivals::Callers;
+use chronicle::Chronicle;
+use driver::Driver;
+use publish::Publisher;
+use real_shim::RealShim;
+use upstream::{Answered, ConnectionId};
+
+/// More steps than an answer takes from the driver to the socket.
+const LAST_STEPS: usize = 64;
+/// How long the last events may take on their way to a containerd that listens.
+const LAST_EVENTS: Duration = Duration::from_millis(200);
+/// How long the last words of a report may take to the disk.
+const LAST_REPORT: Duration = Duration::from_millis(200);
+/// How long events that containerd has not taken are kept when nothing else is left: a restart takes seconds.
+const FAREWELL: Duration = Duration::from_secs(60);
+/// How long the guard waits for the pod's lock at its end.
+const LEAVING: Duration = Duration::from_millis(20);
+
+/// What the driver is told.
+pub(crate) enum Message {
+    /// A request came in.
+    Request { id: RequestId, op: Op, request: Request, answer: oneshot::Sender<Response> },
+    /// Its caller is gone.
+    Abandoned(RequestId),
+    /// A real shim sent an answer.
+    Received { connection: ConnectionId, stream: u32, response: Response },
+    /// A call is answered in the real shim's place.
+    Answered(Answered),
+    /// A connection to the real shim ended.
+    Disconnected(ConnectionId),
+    /// The real shim published.
+    Event(Envelope),
+    /// Something for the state machine as it is.
+    Input(Input),
+    /// An operator looks.
+    Status(oneshot::Sender<Response>),
+    /// Somebody counts.
+    Metrics(oneshot::Sender<Response>),
+    /// A signal that came to the guard itself.
+    Signal(SignalKind),
+    /// These were killed and live on.
+    AwaitDeath(Vec<(Identity, PidFd)>),
+}
+
+/// How the guard's work ended.
+pub(crate) enum End {
+    /// Its last container is deleted; events that containerd has not taken.
+    Served(Vec<Envelope>),
+    /// With its node; whether all of the sandbox was released.
+    NodeGoesDown { released: bool },
+}
+
+/// Serves the sandbox until its last container is deleted, and its last event delivered.
+pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
+    // Every process of the sandbox descends from the guard, also when the real shim is gone.
+    nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
+    let fifo = params.bundle.join("log");
+    journal::start(&fifo, &params.sandbox, &params.namespace, params.debug);
+    if let Some(why) = &params.oom_score_refused {
+        log::warn!("the OOM score stays as it is, guard and real shim may be killed before others: {why}");
+    }
+    if let Some(ignored) = &params.annotations_ignored {
+        log::warn!("{ignored}");
+    }
+    let real_shim = real_shim::start(&params).inspect_err(|error| log::error!("{error:#}"))?;
+    let place = params.place.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .context("cannot start the runtime")?;
+    let address = params.ttrpc_address.clone();
+    let chronicle = Chronicle::new(&params.config, &params.namespace, &params.sandbox);
+    let served = runtime.block_on(serve(params, listener, real_shim, fifo, chronicle.clone()));
+    // Ends every connection. A step of the ladder that was abandoned must not keep the process.
+    runtime.shutdown_background();
+    // By what lies there `start` and `delete` find this guard, and what is left of its sandbox. One of them that holds
+    // the lock waits for this guard's end, and then does it.
+    if !matches!(served, Ok(End::NodeGoesDown { released: false }))
+        && let Ok(_lock) = Lock::take(&place.lock, Instant::now() + LEAVING)
+    {
+        place.remove().with_context(|| format!("cannot remove {}", place.folder.display()))?;
+    }
+    chronicle.close(LAST_REPORT);
+    let told = match served? {
+        End::Served(events) => deliver_rest(address, events),
+        // Nobody will hear it, and the node waits.
+        End::NodeGoesDown { .. } => return Ok(()),
+    };
+    // Last: it takes its time where many guards were killed, and nobody waits for it.
+    sweep::sweep(&place);
+    told
+}
+
+/// Nothing is left but to tell a containerd that comes back, or is busy, what it has not heard yet.
+fn deliver_rest(address: String, events: Vec<Envelope>) -> anyhow::Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(async {
+        let publisher = Publisher::start(address);
+        events.into_iter().for_each(|event| publisher.publish(event));
+        publisher.flush(FAREWELL).await;
+    });
+    Ok(())
+}
+
+async fn serve(
+    params: ServeParams,
+    listener: StdListener,
+    real_shim: RealShim,
+    fifo: PathBuf,
+    chronicle: Chronicle,
+) -> anyhow::Result<End> {
+    let (reports, messages) = unbounded_channel();
+    listener.set_nonblocking(true)?;
+    real_shim.events.set_nonblocking(true)?;
+    let callers = Callers::none(reports.clone());
+    let _server = inbound::serve(UnixListener::from_std(listener)?, reports.clone(), callers.clone()).await?;
+    let _events = publish::endpoint(UnixListener::from_std(real_shim.events)?, reports.clone()).await?;
+    journal::relay(real_shim.log, &fifo, chronicle.clone())?;
+    let publisher = Publisher::start(params.ttrpc_address.clone());
+    let driver = Driver::new(params, real_shim.identity, publisher.clone(), chronicle, reports, callers);
+    // A task of its own: what wakes the future that the runtime itself waits for makes it look at every socket first.
+    let end = tokio::spawn(driver.run(messages)).await.context("the driver")??;
+    // The last answer is on its way through tasks that are ready to run; nobody is waited for. A connection
+    // that stays open would only collect requests, where its end tells containerd what it wants to know.
+    for _ in 0..LAST_STEPS {
+        tokio::task::yield_now().await;
+    }
+    publisher.flush(LAST_EVENTS).await;
+    Ok(end.unwrap_or_else(|| End::Served(publisher.rest())))
+}

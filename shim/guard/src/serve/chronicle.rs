@@ -1,0 +1,317 @@
+//! What the guard writes down of an escalation while it goes on.
+//!
+//! Whoever learns something (the driver, a rung in its thread, the relay of the real shim's log) puts it in and goes
+//! on; a thread that lives only while there is something to write makes the file of it, whole, in its own time. So a
+//! disk that hangs or is full holds up nothing, and a guard that dies leaves what was known last. Before the first
+//! escalation there is nothing of this but an empty place.
+
+use std::mem;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use runsc_guard_core::io::{Op, RequestId};
+use runsc_guard_core::status::Status;
+
+use super::{encode, status};
+use runsc_guard_node::config::Config;
+use runsc_guard_node::report::{Folder, Report, What};
+use runsc_guard_sandbox::evidence::Evidence;
+use runsc_guard_sandbox::inventory::Released;
+use runsc_guard_sandbox::kernel::give_way;
+use runsc_guard_sandbox::stacks::{self, Told};
+
+/// How long it is not written again before the end: facts come in flocks, and many guards may write at once.
+const PAUSE: Duration = Duration::from_millis(500);
+
+mod open;
+
+use open::{Open, about, ago, now_ms};
+
+/// The account of this sandbox's escalation, if there is one.
+#[derive(Clone)]
+pub(crate) struct Chronicle(Arc<Shared>);
+
+struct Shared {
+    folder: Folder,
+    runsc: PathBuf,
+    namespace: String,
+    sandbox: String,
+    open: Mutex<Option<Box<Open>>>,
+    /// Something that is waited for has come: all is known, all is written, or the real shim's goroutines are there.
+    come: Condvar,
+}
+
+/// How a rung ended, to be told in one line.
+pub(crate) struct Rung {
+    pub(crate) budget_ms: u64,
+    pub(crate) took_ms: u64,
+    /// Lines that were left out before this one.
+    pub(crate) omitted: u32,
+}
+
+impl Chronicle {
+    pub(crate) fn new(config: &Config, namespace: &str, sandbox: &str) -> Self {
+        let (namespace, sandbox) = (namespace.to_owned(), sandbox.to_owned());
+        let (folder, runsc) = (Folder::new(&config.report_dir), config.runsc_binary.clone().into());
+        let (open, come) = (Mutex::default(), Condvar::new());
+        Self(Arc::new(Shared { folder, runsc, namespace, sandbox, open, come }))
+    }
+
+    /// An escalation begins by this sign, or that of one container's Create becomes the `whole` sandbox's. What is
+    /// known by then is its past.
+    pub(crate) fn begins(
+        &self,
+        sign: &str,
+        waited: Duration,
+        whole: bool,
+        view: Status,
+        memory: &status::Memory,
+    ) {
+        let mut open = self.lock();
+        let now_ns = encode::wall_clock_ns();
+        let since_ms = ago(now_ns / 1_000_000, waited);
+        match open.as_mut().filter(|open| !open.over) {
+            Some(open) => {
+                (open.report.sign, open.report.since_ms) =
+                    (sign.to_owned(), since_ms.min(open.report.since_ms));
+            }
+            None => {
+                let mut report = Report::begin(&self.0.namespace, &self.0.sandbox, now_ns);
+                (report.sign, report.since_ms) = (sign.to_owned(), since_ms);
+                *open = Some(Box::new(Open::of(report, view, memory)));
+            }
+        }
+        if let Some(open) = open.as_mut() {
+            open.whole |= whole;
+            self.save(open);
+        }
+    }
+
+    /// Whether there is an escalation under way.
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().as_ref().is_some_and(|open| !open.over)
+    }
+
+    /// Where it is written to.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        self.lock().as_ref().map(|open| self.0.folder.file(&open.report))
+    }
+
+    /// Whatever else is worth a line of the timeline.
+    pub(crate) fn happened(&self, text: &str) {
+        self.learn(|open| open.moment(What::Happened, text.to_owned()));
+    }
+
+    /// A request has come in.
+    pub(crate) fn asked(&self, id: RequestId, method: &str, op: &Op) {
+        self.learn(|open| {
+            let text = format!("{method} of {}", about(op));
+            open.moment(What::Asked, text.clone());
+            open.asked.insert(id, text);
+        });
+    }
+
+    /// A request has been answered.
+    pub(crate) fn answered(&self, id: RequestId, words: impl FnOnce() -> String) {
+        self.learn(|open| {
+            if let Some(asked) = open.asked.remove(&id) {
+                open.moment(What::Answered, format!("{asked}: {}", words()));
+            }
+        });
+    }
+
+    /// Its caller has gone.
+    pub(crate) fn abandoned(&self, id: RequestId) {
+        self.answered(id, || "its caller has given up".to_owned());
+    }
+
+    /// A rung begins.
+    pub(crate) fn rung_begins(&self, rung: &str, budget: Duration) {
+        self.learn(|open| open.report.rung_begins(rung, now_ms(), status::millis(budget)));
+    }
+
+    /// A rung has ended with this left; how it went, if that may be told.
+    pub(crate) fn rung_ends(&self, rung: &str, left: &[String]) -> Option<Rung> {
+        let mut told = None;
+        self.learn(|open| {
+            let Some(step) = open.report.rung_ends(rung, now_ms(), left) else { return };
+            let (budget_ms, took_ms) = (step.budget_ms, step.took_ms.unwrap_or_default());
+            told = open.pace.allows(Instant::now()).map(|omitted| Rung { budget_ms, took_ms, omitted });
+        });
+        told
+    }
+
+    /// What /proc tells, before anything is touched.
+    pub(crate) fn saw(&self, evidence: Evidence) {
+        self.learn(|open| open.report.evidence = evidence);
+    }
+
+    /// What the sentry tells.
+    pub(crate) fn told(&self, told: Told) {
+        self.learn(|open| (open.report.stacks, open.report.runsc_version) = (told.stacks, told.version));
+    }
+
+    /// What was released.
+    pub(crate) fn released(&self, released: Vec<Released>) {
+        self.learn(|open| open.report.released.extend(released));
+    }
+
+    /// What cannot be killed.
+    pub(crate) fn is_stuck(&self, left: &[String]) {
+        self.learn(|open| open.report.is_left(left));
+    }
+
+    /// The ladder has ended with this left.
+    pub(crate) fn ends(&self, left: &[String]) {
+        self.learn(|open| open.ends(left));
+    }
+
+    /// A release has come home with this left: if the ladder did not wait for it, only now is it known.
+    pub(crate) fn comes_home(&self, left: &[String]) {
+        self.learn(|open| {
+            if open.rest {
+                open.ends(left);
+            }
+        });
+    }
+
+    /// What one container's Create began is torn down, or a container is released by itself; a ladder that was begun meanwhile goes on.
+    pub(crate) fn one_ends(&self) {
+        self.learn(|open| {
+            if !open.whole {
+                open.report.ended_ms = open.report.left.is_empty().then(now_ms);
+                open.over = true;
+            }
+        });
+    }
+
+    /// The watchdog has looked, and nothing follows.
+    pub(crate) fn only_looked(&self) {
+        self.learn(|open| {
+            if !open.whole {
+                (open.report.only_looked, open.report.ended_ms, open.over) = (true, Some(now_ms()), true);
+            }
+        });
+    }
+
+    /// A piece of the real shim's log.
+    pub(crate) fn hears(&self, piece: &[u8]) {
+        let mut open = self.lock();
+        if let Some(open) = open.as_mut()
+            && open.shim.feed(piece)
+        {
+            self.save(open);
+            self.0.come.notify_all();
+        }
+    }
+
+    /// Waits until the real shim's goroutines are there, if there is an escalation to tell of.
+    pub(crate) fn await_goroutines(&self, deadline: Instant) {
+        let limit = deadline.saturating_duration_since(Instant::now());
+        let silent = |open: &mut Option<Box<Open>>| open.as_ref().is_some_and(|open| !open.shim.is_whole());
+        drop(self.0.come.wait_timeout_while(self.lock(), limit, silent));
+    }
+
+    /// The guard ends: waits until all is written, if that takes no longer than `limit`.
+    pub(crate) fn close(&self, limit: Duration) {
+        self.learn(|open| open.over = true);
+        let busy = |open: &mut Option<Box<Open>>| open.as_ref().is_some_and(|open| open.saving);
+        drop(self.0.come.wait_timeout_while(self.lock(), limit, busy));
+    }
+
+    fn learn(&self, fact: impl FnOnce(&mut Open)) {
+        let mut open = self.lock();
+        if let Some(open) = open.as_mut().filter(|open| !open.over) {
+            fact(open);
+            self.save(open);
+            if open.over {
+                self.0.come.notify_all();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Open>>> {
+        self.0.lock()
+    }
+
+    /// Has it written, by who writes already or by somebody new.
+    fn save(&self, open: &mut Open) {
+        open.unsaved = true;
+        if !mem::replace(&mut open.saving, true) {
+            let shared = Arc::clone(&self.0);
+            let thread = thread::Builder::new().name("report".into()).spawn(move || shared.write());
+            // Without a thread there is no report; the next fact tries again.
+            open.saving = thread.is_ok();
+        }
+    }
+}
+
+impl Shared {
+    /// Writes until there is nothing new.
+    fn write(&self) {
+        let mut mine = None;
+        while let Some(report) = self.next(&mut mine) {
+            if let Err(error) = self.folder.write(&report)
+                && self.complains(&report)
+            {
+                log::warn!("no report in {}: {error}", self.folder.path().display());
+            }
+        }
+        self.come.notify_all();
+    }
+
+    /// What is to be written next by who has written `mine`. Another escalation may have begun while the disk hung:
+    /// that one has a writer of its own.
+    fn next(&self, mine: &mut Option<u64>) -> Option<Report> {
+        let mut place = self.lock();
+        let is_mine = |open: &Open| mine.is_none_or(|mine| mine == open.report.taken_at_ns);
+        if mine.is_some() {
+            let goes_on = |place: &mut Option<Box<Open>>| {
+                place.as_ref().is_some_and(|open| is_mine(open) && !open.over)
+            };
+            let paused = self.come.wait_timeout_while(place, PAUSE, goes_on);
+            place = paused.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let open = place.as_mut().filter(|open| is_mine(open))?;
+        *mine = Some(open.report.taken_at_ns);
+        if mem::take(&mut open.unsaved) {
+            return Some(open.picture());
+        }
+        if open.over && open.report.runsc_version.is_empty() && !mem::replace(&mut open.named, true) {
+            drop(place);
+            return self.name(*mine);
+        }
+        open.saving = false;
+        if open.over {
+            *place = None;
+        }
+        None
+    }
+
+    /// This report with runsc's version, where the sentry did not tell it. The last thing to learn, and after all others:
+    /// many sandboxes may end at once.
+    fn name(&self, mine: Option<u64>) -> Option<Report> {
+        give_way();
+        let version = stacks::version(&self.runsc, Instant::now() + stacks::NAMED);
+        let mut place = self.lock();
+        let open = place.as_mut().filter(|open| mine == Some(open.report.taken_at_ns))?;
+        open.report.runsc_version = version;
+        Some(open.picture())
+    }
+
+    /// Whether it is to be told that this report cannot be written: once.
+    fn complains(&self, report: &Report) -> bool {
+        let mut place = self.lock();
+        let open = place.as_mut().filter(|open| open.report.taken_at_ns == report.taken_at_ns);
+        open.is_some_and(|open| !mem::replace(&mut open.complained, true))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Open>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

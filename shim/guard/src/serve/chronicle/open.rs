@@ -1,0 +1,133 @@
+//! An escalation that is under way, and what is known of it when it begins.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use runsc_guard_core::io::{Op, RequestId};
+use runsc_guard_core::status::Status;
+
+use super::super::dump::Scanner;
+use super::super::pace::Pace;
+use super::super::{encode, note, status};
+use runsc_guard_node::report::{Moment, Report, What};
+
+/// An escalation that is under way.
+pub(super) struct Open {
+    pub(super) report: Report,
+    pub(super) shim: Scanner,
+    pub(super) pace: Pace,
+    /// Requests that wait for their answers, in words.
+    pub(super) asked: BTreeMap<RequestId, String>,
+    /// It is the whole sandbox's, not that of one container's Create.
+    pub(super) whole: bool,
+    /// The ladder has ended and something was left, which may go yet.
+    pub(super) rest: bool,
+    /// What was learned since the file was written last.
+    pub(super) unsaved: bool,
+    /// Somebody writes.
+    pub(super) saving: bool,
+    /// Nothing more will be learned.
+    pub(super) over: bool,
+    /// runsc was asked for its version.
+    pub(super) named: bool,
+    /// It was told that nothing can be written.
+    pub(super) complained: bool,
+}
+
+impl Open {
+    /// With what is known when it begins.
+    pub(super) fn of(report: Report, view: Status, memory: &status::Memory) -> Self {
+        let now_ms = now_ms();
+        let mut open = Self {
+            report,
+            shim: Scanner::default(),
+            pace: Pace::new(Instant::now()),
+            asked: BTreeMap::new(),
+            whole: false,
+            rest: false,
+            unsaved: false,
+            saving: false,
+            over: false,
+            named: false,
+            complained: false,
+        };
+        for (past, text) in memory.happenings() {
+            open.report.moment(moment(now_ms, past, What::Happened, text.to_owned(), None));
+        }
+        for clock in view.clocks {
+            let text = format!("{} of {}", clock.method, note::name(&clock.process));
+            open.report.moment(moment(now_ms, clock.waited, What::Awaited, text, clock.ends_in));
+        }
+        for call in view.calls {
+            let text = format!("{} of {}", call.method, note::name(&call.process));
+            open.report.moment(moment(now_ms, call.out, What::Forwarded, text, call.given_up_in));
+        }
+        for request in view.requests {
+            let text = format!("{} of {}", request.method, note::name(&request.process));
+            open.report.moment(moment(
+                now_ms,
+                request.waited,
+                What::Asked,
+                text.clone(),
+                request.answered_in,
+            ));
+            open.asked.insert(request.id, text);
+        }
+        open
+    }
+
+    /// The ladder has ended with this left. What is left may go yet, so only an end without is the last word.
+    pub(super) fn ends(&mut self, left: &[String]) {
+        self.report.is_left(left);
+        self.report.ended_ms = left.is_empty().then(now_ms);
+        (self.over, self.rest) = (left.is_empty(), !left.is_empty());
+    }
+
+    /// The report as it is now.
+    pub(super) fn picture(&self) -> Report {
+        Report { goroutines: self.shim.dump(), ..self.report.clone() }
+    }
+
+    /// Adds a line to the timeline.
+    pub(super) fn moment(&mut self, what: What, text: String) {
+        self.report.moment(moment(now_ms(), Duration::ZERO, what, text, None));
+    }
+}
+
+fn moment(now_ms: u64, past: Duration, what: What, text: String, due: Option<Duration>) -> Moment {
+    let due_ms = due.map(|due| now_ms.saturating_add(status::millis(due)));
+    Moment { at_ms: ago(now_ms, past), what, text, due_ms }
+}
+
+pub(super) fn ago(now_ms: u64, past: Duration) -> u64 {
+    now_ms.saturating_sub(status::millis(past))
+}
+
+pub(super) fn now_ms() -> u64 {
+    encode::wall_clock_ns() / 1_000_000
+}
+
+/// Which process or container a request is about.
+pub(super) fn about(op: &Op) -> String {
+    match op {
+        Op::Start(process)
+        | Op::Exec(process, _)
+        | Op::State(process, _)
+        | Op::ResizePty(process)
+        | Op::CloseIo(process)
+        | Op::Wait(process)
+        | Op::Delete(process)
+        | Op::Kill { process, .. } => note::name(process),
+        Op::Create(id, _)
+        | Op::Pids(id, _)
+        | Op::Connect(id)
+        | Op::Stats(id)
+        | Op::Update(id)
+        | Op::Pause(id)
+        | Op::Resume(id)
+        | Op::Checkpoint(id)
+        | Op::Join(id)
+        | Op::End(id) => id.clone(),
+        Op::Shutdown | Op::Reap => "the sandbox".to_owned(),
+    }
+}

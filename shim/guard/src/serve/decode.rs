@@ -1,0 +1,192 @@
+//! From the wire to the guard's vocabulary: only what the guard decides on is decoded.
+
+use std::time::Duration;
+
+use runsc_guard_core::exit::Exit;
+use runsc_guard_core::io::{About, Event, Op, Outcome, ProcessId, Sentry, Status, Told};
+use runsc_guard_proto::Envelope;
+use runsc_guard_proto::protobuf::well_known_types::timestamp::Timestamp;
+use runsc_guard_proto::protobuf::{self, Message};
+use runsc_guard_proto::types::task::Status as WireStatus;
+use runsc_guard_proto::{events, task};
+use ttrpc::{Code, Response};
+
+/// The Task API's methods, in the order of containerd's shim.proto.
+pub(crate) const METHODS: [&str; 17] = [
+    "State",
+    "Create",
+    "Start",
+    "Delete",
+    "Pids",
+    "Pause",
+    "Resume",
+    "Checkpoint",
+    "Kill",
+    "Exec",
+    "ResizePty",
+    "CloseIO",
+    "Update",
+    "Wait",
+    "Stats",
+    "Connect",
+    "Shutdown",
+];
+
+fn process(container: String, exec: String) -> ProcessId {
+    ProcessId { container, exec }
+}
+
+/// What a request asks for.
+pub(crate) fn op(method: &str, payload: &[u8]) -> protobuf::Result<Op> {
+    Ok(match method {
+        "State" => {
+            let request = task::StateRequest::parse_from_bytes(payload)?;
+            Op::State(process(request.id, request.exec_id), Sentry::Runs)
+        }
+        "Create" => {
+            let request = task::CreateTaskRequest::parse_from_bytes(payload)?;
+            let about = About {
+                bundle: request.bundle,
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+                terminal: request.terminal,
+            };
+            Op::Create(request.id, about)
+        }
+        "Start" => {
+            let request = task::StartRequest::parse_from_bytes(payload)?;
+            Op::Start(process(request.id, request.exec_id))
+        }
+        "Delete" => {
+            let request = task::DeleteRequest::parse_from_bytes(payload)?;
+            Op::Delete(process(request.id, request.exec_id))
+        }
+        "Pids" => Op::Pids(task::PidsRequest::parse_from_bytes(payload)?.id, Sentry::Runs),
+        "Pause" => Op::Pause(task::PauseRequest::parse_from_bytes(payload)?.id),
+        "Resume" => Op::Resume(task::ResumeRequest::parse_from_bytes(payload)?.id),
+        "Checkpoint" => Op::Checkpoint(task::CheckpointTaskRequest::parse_from_bytes(payload)?.id),
+        "Kill" => {
+            let request = task::KillRequest::parse_from_bytes(payload)?;
+            let (signal, all) = (request.signal, request.all);
+            Op::Kill { process: process(request.id, request.exec_id), signal, all }
+        }
+        "Exec" => {
+            let request = task::ExecProcessRequest::parse_from_bytes(payload)?;
+            let about = About {
+                bundle: String::new(),
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+                terminal: request.terminal,
+            };
+            Op::Exec(process(request.id, request.exec_id), about)
+        }
+        "ResizePty" => {
+            let request = task::ResizePtyRequest::parse_from_bytes(payload)?;
+            Op::ResizePty(process(request.id, request.exec_id))
+        }
+        "CloseIO" => {
+            let request = task::CloseIORequest::parse_from_bytes(payload)?;
+            Op::CloseIo(process(request.id, request.exec_id))
+        }
+        "Update" => Op::Update(task::UpdateTaskRequest::parse_from_bytes(payload)?.id),
+        "Wait" => {
+            let request = task::WaitRequest::parse_from_bytes(payload)?;
+            Op::Wait(process(request.id, request.exec_id))
+        }
+        "Stats" => Op::Stats(task::StatsRequest::parse_from_bytes(payload)?.id),
+        "Connect" => Op::Connect(task::ConnectRequest::parse_from_bytes(payload)?.id),
+        // `Shutdown`, the last of the registered ones.
+        _ => Op::Shutdown,
+    })
+}
+
+/// The caller's own timeout; none where it set none.
+pub(crate) fn caller_timeout(timeout_nano: i64) -> Option<Duration> {
+    u64::try_from(timeout_nano).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+}
+
+/// Whether an answer is no error. By number: `code()` takes one that it does not know for OK.
+pub(crate) fn is_success(response: &Response) -> bool {
+    response.status().code.value() == Code::OK as i32
+}
+
+/// What the real shim's answer to `method` means for the record. An answer that cannot be decoded is passed
+/// on like any other and teaches nothing.
+pub(crate) fn outcome(method: &str, response: &Response) -> Outcome {
+    if !is_success(response) {
+        return Outcome::Failed { not_found: response.status().code() == Code::NOT_FOUND };
+    }
+    Outcome::Done(told(method, &response.payload).unwrap_or(Told::Nothing))
+}
+
+fn told(method: &str, payload: &[u8]) -> protobuf::Result<Told> {
+    Ok(match method {
+        "Create" => Told::Pid(task::CreateTaskResponse::parse_from_bytes(payload)?.pid),
+        "Start" => Told::Pid(task::StartResponse::parse_from_bytes(payload)?.pid),
+        "State" => {
+            let response = task::StateResponse::parse_from_bytes(payload)?;
+            let status = response.status.enum_value().map_or(Status::Unknown, status);
+            Told::State { status, pid: response.pid }
+        }
+        "Wait" => {
+            let response = task::WaitResponse::parse_from_bytes(payload)?;
+            Told::Exit(exit(0, response.exit_status, &response.exited_at))
+        }
+        "Delete" => {
+            let response = task::DeleteResponse::parse_from_bytes(payload)?;
+            Told::Exit(exit(response.pid, response.exit_status, &response.exited_at))
+        }
+        _ => Told::Nothing,
+    })
+}
+
+fn exit(pid: u32, status: u32, at: &Timestamp) -> Exit {
+    let seconds = u64::try_from(at.seconds).unwrap_or(0);
+    let nanos = u64::try_from(at.nanos).unwrap_or(0);
+    Exit { pid, status, at_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanos) }
+}
+
+fn status(wire: WireStatus) -> Status {
+    match wire {
+        WireStatus::UNKNOWN => Status::Unknown,
+        WireStatus::CREATED => Status::Created,
+        WireStatus::RUNNING => Status::Running,
+        WireStatus::STOPPED => Status::Stopped,
+        WireStatus::PAUSED => Status::Paused,
+        WireStatus::PAUSING => Status::Pausing,
+    }
+}
+
+/// What an event of the real shim says.
+pub(crate) fn event(envelope: &Envelope) -> Event {
+    parse_event(envelope.topic.as_str(), &envelope.event.value).unwrap_or(Event::Other)
+}
+
+fn parse_event(topic: &str, value: &[u8]) -> protobuf::Result<Event> {
+    use events::task as wire;
+    Ok(match topic {
+        "/tasks/exit" => {
+            let event = wire::TaskExit::parse_from_bytes(value)?;
+            // Init has its container's id for its own.
+            let exec = if event.id == event.container_id { String::new() } else { event.id };
+            let exit = exit(event.pid, event.exit_status, &event.exited_at);
+            Event::Exit(process(event.container_id, exec), exit)
+        }
+        "/tasks/start" => {
+            Event::Alive(process(wire::TaskStart::parse_from_bytes(value)?.container_id, String::new()))
+        }
+        "/tasks/exec-started" => {
+            let event = wire::TaskExecStarted::parse_from_bytes(value)?;
+            Event::Alive(process(event.container_id, event.exec_id))
+        }
+        "/tasks/paused" => {
+            Event::Alive(process(wire::TaskPaused::parse_from_bytes(value)?.container_id, String::new()))
+        }
+        "/tasks/resumed" => {
+            Event::Alive(process(wire::TaskResumed::parse_from_bytes(value)?.container_id, String::new()))
+        }
+        _ => Event::Other,
+    })
+}

@@ -1,0 +1,492 @@
+//! The one task that owns the state machine: it takes messages one by one and performs what each puts out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use runsc_guard_core::guard::Guard;
+use runsc_guard_core::io::{
+    Answer, CallId, Event, Input, Lane, Note, Op, Outcome, Output, Publication, RequestId, Rung, Sentry, Told,
+};
+use runsc_guard_core::status::Status;
+use runsc_guard_core::time::Time;
+use runsc_guard_proto::{Envelope, service};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
+use ttrpc::{Request, Response};
+
+use super::arrivals::Callers;
+use super::chronicle::Chronicle;
+use super::escalation::Escalation;
+use super::fleet::Loss;
+use super::publish::Publisher;
+use super::recall::{self, Question};
+use super::record::Keeper;
+use super::status::Memory;
+use super::tally::{self, Method, Tally};
+use super::upstream::{Answered, Upstream};
+use super::{End, Message, decode, effects, encode, node, status};
+use runsc_guard_node::params::ServeParams;
+use runsc_guard_sandbox::control::Control;
+use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::kernel::PidFd;
+use runsc_guard_sandbox::process::Role;
+use runsc_guard_sandbox::{find, procfs};
+
+/// Signals that would end a process that does not expect them.
+const SIGNALS: [SignalKind; 5] = [
+    SignalKind::terminate(),
+    SignalKind::interrupt(),
+    SignalKind::hangup(),
+    SignalKind::user_defined1(),
+    SignalKind::user_defined2(),
+];
+
+/// A request that has come in and not been answered.
+struct Held {
+    /// Its bytes, until they are sent on.
+    request: Option<Request>,
+    answer: oneshot::Sender<Response>,
+    /// None for a private one.
+    method: Option<Method>,
+    /// When it came.
+    since: Instant,
+}
+
+/// What has just come in, for the outputs that pass it on.
+enum Fresh {
+    Nothing,
+    Response(Response),
+    Event(Envelope),
+}
+
+impl Fresh {
+    fn response(&self) -> Option<&Response> {
+        match self {
+            Self::Response(response) => Some(response),
+            Self::Nothing | Self::Event(_) => None,
+        }
+    }
+}
+
+pub(super) struct Driver {
+    guard: Guard,
+    start: Instant,
+    held: BTreeMap<RequestId, Held>,
+    upstream: Upstream,
+    publisher: Publisher,
+    ladder: effects::Ladder,
+    escalation: Escalation,
+    keeper: Keeper,
+    memory: Memory,
+    tally: Tally,
+    /// The sandbox's sentry, from the first Create that told a pid.
+    sentry: Option<Identity>,
+    /// What ends sentry and real shim even when no descriptor is left, opened when there were some.
+    sentry_fd: Option<PidFd>,
+    real_shim_fd: Option<PidFd>,
+    /// Somebody was sent SIGTERM: whether that is the node's end.
+    watch: Option<JoinHandle<()>>,
+    /// It is.
+    node_goes_down: bool,
+    reports: UnboundedSender<Message>,
+    callers: Callers,
+    params: Arc<ServeParams>,
+}
+
+impl Driver {
+    /// The driver of the sandbox that `params` tell of.
+    pub(super) fn new(
+        params: ServeParams,
+        real_shim: Identity,
+        publisher: Publisher,
+        chronicle: Chronicle,
+        reports: UnboundedSender<Message>,
+        callers: Callers,
+    ) -> Self {
+        let params = Arc::new(params);
+        let mut record = params.record();
+        record.guard = Identity::me().ok();
+        record.real_shim = Some(real_shim);
+        Self {
+            guard: Guard::new(params.config.policy.clone(), params.sandbox.clone(), params.container.clone()),
+            start: Instant::now(),
+            held: BTreeMap::new(),
+            upstream: Upstream::new(params.clone(), real_shim, reports.clone()),
+            ladder: effects::Ladder::new(&params.config, chronicle.clone(), reports.clone()),
+            escalation: Escalation::new(chronicle, publisher.clone(), &params),
+            publisher,
+            keeper: Keeper::new(record),
+            memory: Memory::default(),
+            tally: Tally::default(),
+            sentry: None,
+            sentry_fd: None,
+            real_shim_fd: real_shim.open().ok(),
+            watch: None,
+            node_goes_down: false,
+            reports,
+            callers,
+            params,
+        }
+    }
+
+    /// Works until the state machine has nothing more to do, ever; tells if that is because of its node.
+    pub(super) async fn run(
+        mut self,
+        mut messages: UnboundedReceiver<Message>,
+    ) -> anyhow::Result<Option<End>> {
+        let mut children = signal(SignalKind::child())?;
+        for kind in SIGNALS {
+            let mut stream = signal(kind)?;
+            let reports = self.reports.clone();
+            tokio::spawn(async move {
+                while stream.recv().await.is_some() {
+                    let _ = reports.send(Message::Signal(kind));
+                }
+            });
+        }
+        // A real shim that ended before anybody listened for it sends no second signal.
+        if !self.reap() {
+            return Ok(None);
+        }
+        let alarm = sleep_until(self.start.into());
+        tokio::pin!(alarm);
+        let mut set: Option<Instant> = None;
+        loop {
+            // An alarm that is too early rings once for nothing. Set anew with each request, it would wake the runtime.
+            if let Some(due) = self.guard.poll_timeout().map(|(_, at)| self.start + at.0)
+                && set.is_none_or(|set| due < set)
+            {
+                alarm.as_mut().reset(due.into());
+                set = Some(due);
+            }
+            // What has arrived is read before any deadline is judged (rule 7): the clock is the last branch.
+            let more = tokio::select! {
+                biased;
+                _ = children.recv() => self.reap(),
+                Some(message) = messages.recv() => self.message(message),
+                () = &mut alarm, if set.is_some() => {
+                    set = None;
+                    self.input(Input::Tick, Fresh::Nothing)
+                }
+            };
+            if !more {
+                self.say_farewell();
+                let released = self.guard.is_released();
+                return Ok(self.node_goes_down.then_some(End::NodeGoesDown { released }));
+            }
+        }
+    }
+
+    fn say_farewell(&self) {
+        recall::tidy(&self.keeper.scope().members);
+        let (namespace, to) = (&self.params.namespace, self.params.place.farewells());
+        if let Err(error) = self.tally.say_farewell(namespace, self.publisher.backlog(), &to) {
+            log::debug!("nobody hears what was counted: {}: {error}", to.display());
+        }
+    }
+
+    fn message(&mut self, message: Message) -> bool {
+        match message {
+            Message::Request { id, op, request, answer } => self.request(id, op, request, answer),
+            Message::Abandoned(id) => {
+                if let Some(Held { method: Some(method), since, .. }) = self.held.remove(&id) {
+                    self.tally.request(method, since, tally::Outcome::Abandoned);
+                }
+                self.escalation.abandoned(id);
+                self.input(Input::Abandoned(id), Fresh::Nothing)
+            }
+            Message::Received { connection, stream, response } => {
+                let answered = self.upstream.received(connection, stream, response);
+                answered.is_none_or(|answered| self.answered(answered))
+            }
+            Message::Answered(answered) => self.answered(answered),
+            Message::Disconnected(connection) => {
+                let lost: Vec<CallId> = self.upstream.disconnected(connection);
+                lost.into_iter().all(|call| self.input(Input::Returned(call, Outcome::Lost), Fresh::Nothing))
+            }
+            Message::Event(envelope) => {
+                let event: Event = decode::event(&envelope);
+                let line = self.memory.event(&envelope.topic, &event);
+                self.escalation.happened(line);
+                self.input(Input::Event(event), Fresh::Event(envelope))
+            }
+            Message::Input(input) => {
+                match &input {
+                    Input::Rung(done) => self.escalation.rung_ends(done),
+                    Input::Terminate => self.node_goes_down = true,
+                    _ => {}
+                }
+                self.input(input, Fresh::Nothing)
+            }
+            Message::Status(answer) => {
+                let view = view(&self.guard, self.start);
+                let _ = answer.send(status::response(&self.params, view, &self.memory));
+                true
+            }
+            Message::Metrics(answer) => {
+                let backlog = self.publisher.backlog();
+                let _ = answer.send(self.tally.response(&self.params.namespace, backlog));
+                true
+            }
+            Message::Signal(kind) => {
+                self.signalled(kind);
+                true
+            }
+            Message::AwaitDeath(remnants) => {
+                effects::await_remnants(remnants, self.reports.clone());
+                true
+            }
+        }
+    }
+
+    fn answered(&mut self, Answered { call, method, response }: Answered) -> bool {
+        let outcome = decode::outcome(&method, &response);
+        self.learn_sentry(&method, &outcome);
+        if matches!(outcome, Outcome::Done(_)) {
+            self.memory.answered();
+        }
+        self.input(Input::Returned(call, outcome), Fresh::Response(response))
+    }
+
+    fn request(
+        &mut self,
+        id: RequestId,
+        op: Op,
+        request: Request,
+        answer: oneshot::Sender<Response>,
+    ) -> bool {
+        let op = match op {
+            Op::State(process, _) => Op::State(process, self.look_at_sentry()),
+            Op::Pids(container, _) => Op::Pids(container, self.look_at_sentry()),
+            other => other,
+        };
+        let caller = decode::caller_timeout(request.timeout_nano);
+        self.escalation.asked(id, &request.method, &op);
+        let private = request.service == service::GUARD;
+        let method = if private { None } else { Method::named(&request.method) };
+        self.held.insert(id, Held { request: Some(request), answer, method, since: Instant::now() });
+        self.input(Input::Request { id, op, caller }, Fresh::Nothing)
+    }
+
+    /// Whether the sentry can answer at all, as far as /proc tells.
+    fn look_at_sentry(&self) -> Sentry {
+        let Some(known) = self.sentry else { return Sentry::Runs };
+        match procfs::Stat::of(known.pid) {
+            Ok(stat) if stat.identity != known || stat.is_dead() => Sentry::Dead,
+            Ok(stat) if procfs::is_stopped(stat.state) => Sentry::Stopped,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Sentry::Dead,
+            // That it cannot be looked at says nothing of it.
+            Ok(_) | Err(_) => Sentry::Runs,
+        }
+    }
+
+    /// A pid that is told is a hint. Who is below the guard is the sandbox's, and is written down for whoever must end it
+    /// when descent tells nothing any more.
+    fn learn_sentry(&mut self, method: &str, outcome: &Outcome) {
+        let ("Create", Outcome::Done(Told::Pid(pid))) = (method, outcome) else { return };
+        let found = find::at_once(&self.keeper.scope());
+        let told = found.iter().map(|one| one.identity).find(|one| u32::try_from(one.pid) == Ok(*pid));
+        if let (None, Some(sentry)) = (self.sentry, told) {
+            self.sentry = Some(sentry);
+            self.sentry_fd = sentry.open().ok();
+        }
+        let of_itself = found.iter().filter(|process| process.role == Role::Sentry).map(|one| one.identity);
+        self.keeper.seen(self.sentry, of_itself.filter(|one| self.sentry != Some(*one)).collect());
+    }
+
+    /// The first blows, by what is held already: they need neither thread nor descriptor, nor any look.
+    fn strike(&self, rung: &Rung) {
+        let doomed = match rung {
+            Rung::KillSandbox => [None, self.sentry_fd.as_ref()],
+            Rung::KillAll => [self.real_shim_fd.as_ref(), self.sentry_fd.as_ref()],
+            _ => [None; 2],
+        };
+        for process in doomed.into_iter().flatten() {
+            if let Err(error) = process.send(Signal::SIGKILL) {
+                log::warn!("guard: SIGKILL: {error}");
+            }
+        }
+    }
+
+    /// Where the sentry is asked, once it is known.
+    fn control(&self) -> Option<Control> {
+        let (runsc_root, sandbox) = (self.params.runsc_root(), self.params.sandbox.clone());
+        self.sentry.map(|sentry| Control { runsc_root, sandbox, sentry })
+    }
+
+    /// One input, and everything that follows from it. False when there is nothing more to do, ever.
+    fn input(&mut self, input: Input, fresh: Fresh) -> bool {
+        self.guard.handle(Time(self.start.elapsed()), input);
+        let mut more = true;
+        while let Some(output) = self.guard.poll_output() {
+            more &= self.perform(output, &fresh);
+        }
+        more
+    }
+
+    fn perform(&mut self, output: Output, fresh: &Fresh) -> bool {
+        match output {
+            Output::Reply(id, answer) => self.reply(id, answer, fresh),
+            Output::Forward { call, request, timeout, lane } => {
+                let bytes = self.held.get_mut(&request).and_then(|held| held.request.take());
+                if let Some(mut request) = bytes {
+                    request.service = service::TASK_V2.to_owned();
+                    request.timeout_nano = encode::timeout_nano(timeout);
+                    self.upstream.send(call, request, lane);
+                }
+            }
+            Output::Call { call, own, timeout } => {
+                let mut request = encode::own_request(&own, &self.params.sandbox);
+                request.timeout_nano = encode::timeout_nano(timeout);
+                self.upstream.send(call, request, Lane::Own);
+            }
+            Output::Cancel(call) => self.upstream.cancel(call),
+            Output::Publish(publication) => self.publish(publication, fresh),
+            Output::Probe(timeout) => effects::probe_sentry(self.control(), timeout, self.reports.clone()),
+            Output::Rung(rung, budget) => {
+                self.tally.rung(&rung);
+                self.escalation.rung_begins(&rung, budget, || view(&self.guard, self.start), &self.memory);
+                self.strike(&rung);
+                self.ladder.step(rung, budget, self.keeper.scope());
+            }
+            Output::Recall => self.recall(),
+            Output::StopListening => self.stop_listening(),
+            Output::Save => self.keeper.save(&self.guard),
+            Output::Note(note) => self.note(&note),
+            Output::Quit => return false,
+        }
+        true
+    }
+
+    fn recall(&self) {
+        let question = Question {
+            members: self.keeper.scope().members,
+            connected: self.callers.count() > 0,
+            containerd: self.params.address.clone().into(),
+            namespace: self.params.namespace.clone(),
+        };
+        recall::recall(question, self.reports.clone());
+    }
+
+    fn note(&mut self, note: &Note) {
+        self.tally.note(note);
+        self.memory.note(note);
+        self.escalation.note(note, || view(&self.guard, self.start), &self.memory);
+    }
+
+    fn reply(&mut self, id: RequestId, answer: Answer, fresh: &Fresh) {
+        let Some(held) = self.held.remove(&id) else { return };
+        let outcome = tally::Outcome::of(&answer, fresh.response());
+        self.escalation.answered(id, &answer);
+        let response = match (answer, fresh) {
+            (Answer::Relay, Fresh::Response(response)) => response.clone(),
+            // A private End, whose answer has a form of its own.
+            (Answer::Deleted(exit), _) if held.method.is_none() => encode::ended(exit),
+            (answer, _) => encode::response(answer, std::process::id()),
+        };
+        if let Some(method) = held.method {
+            self.tally.request(method, held.since, outcome);
+        }
+        // The caller may have gone this very moment.
+        let _ = held.answer.send(response);
+    }
+
+    fn publish(&self, publication: Publication, fresh: &Fresh) {
+        let envelope = match (publication, fresh) {
+            (Publication::AsReceived, Fresh::Event(envelope)) => envelope.clone(),
+            (Publication::AsReceived, _) => return,
+            (Publication::Exit(process, exit), _) => {
+                encode::exit_event(&self.params.namespace, &process, exit)
+            }
+        };
+        self.publisher.publish(envelope);
+    }
+
+    fn stop_listening(&self) {
+        let socket = &self.params.place.socket;
+        if let Err(error) = std::fs::remove_file(socket)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            log::warn!("cannot unlink {}: {error}", socket.display());
+        }
+    }
+
+    /// The guard lives as long as its sandbox: who wants it gone deletes the container, or its node goes down. SIGUSR1
+    /// makes a shim of containerd's Go runtime dump its goroutines into its log, and so it does here: the real shim's.
+    fn signalled(&mut self, kind: SignalKind) {
+        if kind == SignalKind::terminate() {
+            self.watch_node();
+        }
+        if kind != SignalKind::user_defined1() {
+            let number = kind.as_raw_value();
+            log::warn!("signal {number}: the guard ends with the last container of its sandbox, or its node");
+            return;
+        }
+        for shim in self.upstream.shims() {
+            if let Err(error) = shim.open().and_then(|shim| shim.send(Signal::SIGUSR1)) {
+                log::warn!("cannot pass SIGUSR1 on to the real shim: {error}");
+            }
+        }
+    }
+
+    /// The pod has no real shim any more. One that was sent SIGTERM leaves without a complaint (containerd
+    /// pkg/shim/shim_unix.go).
+    fn lose_real_shim(&mut self, how: WaitStatus) -> bool {
+        let left = matches!(how, WaitStatus::Exited(_, 0) | WaitStatus::Signaled(_, Signal::SIGTERM, _));
+        if left {
+            self.watch_node();
+        }
+        let input = if left { Input::RealShimLeft } else { Input::RealShimExited };
+        self.input(input, Fresh::Nothing)
+    }
+
+    /// Somebody was sent SIGTERM. Each time it is seen anew whether the node goes down.
+    fn watch_node(&mut self) {
+        let (containerd, reports) = (self.params.address.clone().into(), self.reports.clone());
+        let watch = tokio::spawn(async move {
+            if node::goes_down(containerd).await {
+                let _ = reports.send(Message::Input(Input::Terminate));
+            }
+        });
+        if let Some(before) = self.watch.replace(watch) {
+            before.abort();
+        }
+    }
+
+    /// Takes leave of every child that has ended, the real shim's orphans among them.
+    fn reap(&mut self) -> bool {
+        let mut more = true;
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(how @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _))) => {
+                    let Some(loss) = self.upstream.child_ended(pid.as_raw()) else { continue };
+                    self.memory.happened(how_it_ended(how));
+                    if loss == Loss::Shim {
+                        more &= self.lose_real_shim(how);
+                    }
+                }
+                Ok(WaitStatus::StillAlive) | Err(_) => return more,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+fn how_it_ended(how: WaitStatus) -> String {
+    match how {
+        WaitStatus::Signaled(_, signal, _) => format!("the real shim was ended by {signal}"),
+        WaitStatus::Exited(_, status) => format!("the real shim has ended with status {status}"),
+        _ => "the real shim has ended".to_owned(),
+    }
+}
+
+/// What the state machine knows now.
+fn view(guard: &Guard, start: Instant) -> Status {
+    guard.status(Time(start.elapsed()))
+}

@@ -1,0 +1,198 @@
+//! The ladder's steps and the probes, each in a thread of its own that may be abandoned when it takes too
+//! long; the result comes back as an input.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use runsc_guard_core::io::{Heard, Input, Rung, RungDone};
+use runsc_guard_core::policy::rungs;
+use tokio::sync::mpsc::UnboundedSender;
+
+mod apart;
+
+pub(crate) use apart::await_remnants;
+
+use super::chronicle::Chronicle;
+use super::{Message, encode, probe};
+use runsc_guard_node::config::Config;
+use runsc_guard_sandbox::control::Control;
+use runsc_guard_sandbox::evidence::{ask_for_goroutines, evidence};
+use runsc_guard_sandbox::holdings::Holdings;
+use runsc_guard_sandbox::inventory::Released;
+use runsc_guard_sandbox::process::Process;
+use runsc_guard_sandbox::remnant::Remnant;
+use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence, release_and_prove};
+use runsc_guard_sandbox::teardown::{kill_commands, kill_create};
+use runsc_guard_sandbox::{Scope, find, procfs, stacks};
+
+/// What of rung 1 is left for putting away what was seen.
+const PUT_AWAY: Duration = Duration::from_millis(20);
+/// How long what a Create began is looked at before it is killed.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The steps of [`Sequence`], as the core decides; the report is told.
+#[derive(Clone)]
+pub(crate) struct Ladder {
+    sequence: Sequence,
+    runsc: PathBuf,
+    chronicle: Chronicle,
+    reports: UnboundedSender<Message>,
+}
+
+impl Ladder {
+    pub(crate) fn new(config: &Config, chronicle: Chronicle, reports: UnboundedSender<Message>) -> Self {
+        let runsc = config.runsc_binary.clone().into();
+        Self { sequence: Sequence::new(config.into()), runsc, chronicle, reports }
+    }
+
+    fn perform(
+        &self,
+        rung: Rung,
+        scope: &Scope,
+        deadline: Instant,
+        unkillable: &mut Vec<Remnant>,
+    ) -> RungDone {
+        let scopes = std::slice::from_ref(scope);
+        match rung {
+            Rung::Evidence => {
+                self.sequence.learn(scopes);
+                self.look(scope, &find::find(scope), deadline);
+                RungDone::Evidence
+            }
+            Rung::Watch => {
+                // Nothing is learned for a ladder that may never begin, or begin with other containers.
+                self.look(scope, &find::find(scope), deadline);
+                RungDone::Watched
+            }
+            Rung::KillSandbox => {
+                let hunted = self.sequence.kill_sandbox(scopes, deadline);
+                RungDone::SandboxKilled { left: words(&hunted.left), mute: hunted.is_mute() }
+            }
+            Rung::KillAll => {
+                *unkillable = self.sequence.kill_all(scopes, deadline, rungs::OVERLOAD, &self.chronicle);
+                RungDone::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() }
+            }
+            Rung::KillCreate(container) => {
+                self.observe(&find::find(scope), deadline.min(Instant::now() + LOOK));
+                let stuck = self.end_create(scope, &container, deadline);
+                RungDone::CreateKilled { container, stuck }
+            }
+            Rung::ReleaseOne(container) => {
+                self.observe(&find::find(scope), deadline.min(Instant::now() + LOOK));
+                let left = self.release_one(scope, &container, deadline);
+                RungDone::ReleasedOne { container, left, at_ns: encode::wall_clock_ns() }
+            }
+            Rung::Release => {
+                let left = self.sequence.release(scopes, deadline, &self.chronicle);
+                RungDone::Released { left: left.iter().map(ToString::to_string).collect() }
+            }
+            Rung::Free => {
+                let (left, undecided) = self.sequence.free(scopes, deadline, &self.chronicle);
+                RungDone::Freed { left: words(&left), undecided }
+            }
+        }
+    }
+
+    /// Rung 1. The sentry is asked while the host's side is looked at, and given up with this rung: what is killed
+    /// next answers nobody.
+    fn look(&self, scope: &Scope, found: &[Process], deadline: Instant) {
+        let deadline = deadline.checked_sub(PUT_AWAY).unwrap_or(deadline);
+        thread::scope(|threads| {
+            let id = scope.sandbox_id().unwrap_or_default();
+            let asks =
+                || self.chronicle.told(stacks::ask(&self.runsc, &scope.runsc_root, id, found, deadline));
+            if let Err(error) = thread::Builder::new().name("stacks".into()).spawn_scoped(threads, asks) {
+                log::warn!("the sentry is not asked for its stacks: {error}");
+            }
+            self.observe(found, deadline);
+        });
+    }
+
+    /// What the host's side and the real shim tell.
+    fn observe(&self, found: &[Process], deadline: Instant) {
+        let asked = ask_for_goroutines(found);
+        self.chronicle.saw(evidence(found, deadline));
+        if asked {
+            // What is killed next is what it waits for: later it would tell of something else.
+            self.chronicle.await_goroutines(deadline);
+        }
+    }
+
+    /// Ends what one Create began and releases what it held; says where it hung.
+    fn end_create(&self, scope: &Scope, container: &str, deadline: Instant) -> String {
+        let Some(member) = scope.members.iter().find(|member| member.id == container) else {
+            return "nothing of it was found".to_owned();
+        };
+        let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
+        let stuck = where_create_hangs(scope, container);
+        let mut left = words(&kill_create(scope, member, deadline));
+        if left.is_empty() {
+            let residue = release_and_prove(scope, &mut holdings, deadline, &self.chronicle);
+            left = residue.iter().map(ToString::to_string).collect();
+        }
+        self.chronicle.is_stuck(&left);
+        if left.is_empty() { stuck } else { format!("{stuck}; left behind: {}", left.join("; ")) }
+    }
+
+    /// Releases what one container held that has ended, under a sandbox that lives on.
+    fn release_one(&self, scope: &Scope, container: &str, deadline: Instant) -> Vec<String> {
+        let Some(member) = scope.members.iter().find(|member| member.id == container) else {
+            return Vec::new();
+        };
+        let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
+        kill_commands(scope, member, deadline.min(Instant::now() + LOOK));
+        let left = release_and_prove(scope, &mut holdings, deadline, &self.chronicle);
+        left.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl Observer for Chronicle {
+    fn listens(&self) -> bool {
+        self.is_open()
+    }
+
+    fn happened(&self, line: &str) {
+        Self::happened(self, line);
+    }
+
+    fn released(&self, released: Vec<Released>) {
+        Self::released(self, released);
+    }
+}
+
+fn words(left: &[Remnant]) -> Vec<String> {
+    left.iter().map(ToString::to_string).collect()
+}
+
+fn where_create_hangs(scope: &Scope, container: &str) -> String {
+    let processes = find::find(scope);
+    let command = processes.iter().find(|process| {
+        matches!(&process.role, runsc_guard_sandbox::process::Role::Runsc(subcommand) if subcommand == "create")
+            && process.container().is_some_and(|id| id == container)
+    });
+    match command {
+        Some(command) => {
+            let pid = command.identity.pid;
+            let wchan = procfs::wait_channel(pid).unwrap_or_else(|| "unknown".to_owned());
+            format!("runsc create (pid {pid}, state {}, in {wchan})", command.state)
+        }
+        // runsc create has returned or was never run: the shim itself waits, for the sandbox to close the
+        // output that it inherited, for a FIFO's other end, or for a mount.
+        None => "the real shim itself, no runsc create is running: either the sandbox holds runsc create's \
+                 output (a task without a terminal and without the annotation \
+                 io.kubernetes.cri.container-type), or a rootfs mount hangs"
+            .to_owned(),
+    }
+}
+
+/// Asks the sentry past the real shim, once. One that is not known yet cannot be asked, which says nothing of it.
+pub(crate) fn probe_sentry(control: Option<Control>, timeout: Duration, reports: UnboundedSender<Message>) {
+    tokio::spawn(async move {
+        let heard = match control {
+            Some(control) => probe::hear(control, timeout).await,
+            None => Heard::Slow,
+        };
+        let _ = reports.send(Message::Input(Input::Probed(heard)));
+    });
+}

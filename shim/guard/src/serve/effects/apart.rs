@@ -1,0 +1,108 @@
+//! Each step in a thread of its own, and what is done where none can be made (a node out of pids, a full pids cgroup):
+//! the blows of rungs 2 and 3 fall all the same, again and again, and the thread is asked for again meanwhile.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use runsc_guard_core::io::{Input, Rung, RungDone};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::sleep;
+
+use super::{Ladder, words};
+use crate::descriptors;
+use crate::serve::watch::watch_death;
+use crate::serve::{Message, encode};
+use runsc_guard_sandbox::Scope;
+use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::kernel::PidFd;
+use runsc_guard_sandbox::remnant::Remnant;
+use runsc_guard_sandbox::teardown::{Blow, await_death};
+
+/// How soon a thread is asked for again, and who was struck looked at.
+const AGAIN: Duration = Duration::from_millis(50);
+/// The same when the step's own time is over; and how often one is looked at that the runtime cannot watch.
+const SELDOM: Duration = Duration::from_secs(1);
+
+impl Ladder {
+    /// Takes one step within `budget`.
+    pub(crate) fn step(&self, rung: Rung, budget: Duration, scope: Scope) {
+        let deadline = Instant::now() + budget;
+        if let Err(error) = self.begin(&rung, deadline, &scope) {
+            log::warn!("no thread can be made ({error}): the sandbox is ended without, as far as that goes");
+            tokio::spawn(self.clone().without_thread(rung, deadline, scope));
+        }
+    }
+
+    fn begin(&self, rung: &Rung, deadline: Instant, scope: &Scope) -> io::Result<()> {
+        let (ladder, rung, scope) = (self.clone(), rung.clone(), scope.clone());
+        let work = move || {
+            descriptors::wait_for_some();
+            let mut unkillable = Vec::new();
+            let done = ladder.perform(rung, &scope, deadline, &mut unkillable);
+            ladder.tell(done, &unkillable);
+        };
+        thread::Builder::new().name("step".into()).spawn(work).map(drop)
+    }
+
+    /// Strikes, where this rung does, and asks again for a thread, for as long as there is none: how long it is waited
+    /// for is the state machine's to say. Only that all are dead can be told without one.
+    async fn without_thread(self, rung: Rung, deadline: Instant, scope: Scope) {
+        let mut pause = AGAIN;
+        loop {
+            let blow = match rung {
+                Rung::KillSandbox => Some(Blow::at_sandbox(&scope)),
+                Rung::KillAll => Some(Blow::at_all(&scope)),
+                _ => None,
+            };
+            sleep(pause).await;
+            if self.begin(&rung, deadline, &scope).is_ok() {
+                return;
+            }
+            if Instant::now() < deadline {
+                continue;
+            }
+            if let (Rung::KillAll, Some(blow)) = (&rung, blow) {
+                return self.all_killed(&blow.left());
+            }
+            pause = SELDOM;
+        }
+    }
+
+    fn all_killed(&self, unkillable: &[Remnant]) {
+        self.tell(
+            RungDone::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() },
+            unkillable,
+        );
+    }
+
+    fn tell(&self, done: RungDone, unkillable: &[Remnant]) {
+        let _ = self.reports.send(Message::Input(Input::Rung(done)));
+        // After the result: their death must not be reported before they are known to live.
+        if !unkillable.is_empty() {
+            let _ = self.reports.send(Message::AwaitDeath(await_death(unkillable)));
+        }
+    }
+}
+
+/// Reports when all of these are dead, whenever that is.
+pub(crate) fn await_remnants(remnants: Vec<(Identity, PidFd)>, reports: UnboundedSender<Message>) {
+    tokio::spawn(async move {
+        for (identity, process) in remnants {
+            await_one(identity, process).await;
+        }
+        let _ = reports.send(Message::Input(Input::RemnantsDied));
+    });
+}
+
+async fn await_one(identity: Identity, process: PidFd) {
+    match watch_death(process) {
+        Ok(process) => drop(process.readable().await),
+        Err(error) => {
+            log::warn!("pid {} cannot be killed, and is looked at once a second: {error}", identity.pid);
+            while identity.is_alive() {
+                sleep(SELDOM).await;
+            }
+        }
+    }
+}

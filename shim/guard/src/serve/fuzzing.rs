@@ -1,0 +1,108 @@
+//! The wire: what containerd, `start` and `delete` send to the guard, and what the real shim sends.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use runsc_guard_core::io::{Answer, Event, Outcome, Told};
+use runsc_guard_proto::protobuf::{Message as _, MessageField};
+use runsc_guard_proto::{Envelope, events_service::ForwardRequest, protobuf::well_known_types::any::Any};
+use tokio::sync::mpsc::unbounded_channel;
+use ttrpc::proto::{GenMessage, GenMessageError};
+use ttrpc::{Code, Request, Response};
+
+use super::upstream::{self, ConnectionId};
+use super::{Message, decode, encode, inbound};
+use crate::fuzzing::with_unknown_field;
+
+/// Every topic that the guard looks into, and one that it does not.
+const TOPICS: [&str; 6] =
+    ["/tasks/exit", "/tasks/start", "/tasks/exec-started", "/tasks/paused", "/tasks/resumed", "/tasks/oom"];
+
+/// Requests, each input once as the frames of a connection and once as the payload of every method. A field that
+/// a newer containerd adds changes nothing of what the guard makes of a request.
+pub fn requests(data: &[u8]) {
+    for method in decode::METHODS.into_iter().chain(inbound::PRIVATE) {
+        request(method, data);
+    }
+    let mut connection = data;
+    loop {
+        // As ttrpc's server reads.
+        match ready(GenMessage::read_from(&mut connection)) {
+            Ok(frame) => {
+                assert_eq!(frame.payload.len(), frame.header.length as usize);
+                if let Ok(read) = Request::parse_from_bytes(&frame.payload) {
+                    assert!(decode::caller_timeout(read.timeout_nano).is_none_or(|time| !time.is_zero()));
+                    request(&read.method, &read.payload);
+                }
+            }
+            Err(GenMessageError::ReturnError(..)) => {}
+            Err(GenMessageError::InternalError(_)) => return,
+        }
+    }
+}
+
+fn request(method: &str, payload: &[u8]) {
+    let op = |payload: &[u8]| {
+        if inbound::PRIVATE.contains(&method) {
+            let request =
+                Request { method: method.to_owned(), payload: payload.to_vec(), ..Request::default() };
+            inbound::private_op(&request)
+        } else {
+            decode::op(method, payload)
+        }
+    };
+    if let Ok(read) = op(payload) {
+        assert_eq!(op(&with_unknown_field(payload)).ok(), Some(read), "{method}");
+    }
+}
+
+/// Answers and events of the real shim, each input once as the frames of a connection and once as the payload of
+/// each. An exit that the guard tells on is the exit that it was told.
+pub fn replies(data: &[u8]) {
+    answer(&Response { payload: data.to_vec(), ..Response::default() });
+    for topic in TOPICS {
+        let value = Any { value: data.to_vec(), ..Any::default() };
+        let topic = topic.to_owned();
+        event(&Envelope { topic, event: MessageField::some(value), ..Envelope::default() });
+    }
+    if let Ok(forward) = ForwardRequest::parse_from_bytes(data) {
+        event(&forward.envelope.unwrap_or_default());
+    }
+    let (reports, mut read) = unbounded_channel();
+    // Ends with the input, or before.
+    let _ = ready(upstream::read(ConnectionId(0), data, &reports));
+    while let Ok(message) = read.try_recv() {
+        if let Message::Received { response, .. } = message {
+            answer(&response);
+        }
+    }
+}
+
+fn answer(response: &Response) {
+    let failed = response.status().code.value() != Code::OK as i32;
+    for method in decode::METHODS {
+        let outcome = decode::outcome(method, response);
+        assert_eq!(matches!(outcome, Outcome::Failed { .. }), failed, "{method}");
+        let again = match (&outcome, method) {
+            (Outcome::Done(Told::Exit(exit)), "Wait") => Answer::Waited(*exit),
+            (Outcome::Done(Told::Exit(exit)), "Delete") => Answer::Deleted(*exit),
+            _ => continue,
+        };
+        assert_eq!(decode::outcome(method, &encode::response(again, 1)), outcome, "{method}");
+    }
+}
+
+fn event(envelope: &Envelope) {
+    if let Event::Exit(process, exit) = decode::event(envelope) {
+        let again = encode::exit_event("ns", &process, exit);
+        assert_eq!(decode::event(&again), Event::Exit(process, exit));
+    }
+}
+
+/// What comes of reading from memory, which never has to wait.
+fn ready<T>(reading: impl Future<Output = T>) -> T {
+    match pin!(reading).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(read) => read,
+        Poll::Pending => panic!("waits for what is all there"),
+    }
+}

@@ -1,0 +1,63 @@
+//! Whether a sandbox answers: one question to its sentry, and where none comes back in time, what /proc says of that.
+//!
+//! Silence is only what /proc does not explain: a sentry that is stopped, frozen or dead, or one that nothing keeps from
+//! answering. In doubt it is slow.
+
+use std::time::{Duration, Instant};
+
+use runsc_guard_core::io::Heard;
+use runsc_guard_sandbox::control::{Control, Question, Unanswered};
+use runsc_guard_sandbox::pulse::Pulse;
+use runsc_guard_sandbox::state_file;
+use serde::de::IgnoredAny;
+use tokio::io::Interest;
+use tokio::time::{sleep_until, timeout_at};
+
+use super::watch::watch;
+
+/// One question, put by a task, which takes neither a thread nor a program.
+pub(super) async fn hear(control: Control, timeout: Duration) -> Heard {
+    let deadline = Instant::now() + timeout;
+    let before = Pulse::of(control.sentry);
+    let told = match control.ask_state() {
+        Ok(question) => {
+            timeout_at(deadline.into(), answer(question)).await.unwrap_or(Err(Unanswered::Silent))
+        }
+        Err(error) => Err(error),
+    };
+    let told = control.heard(told, before);
+    if told.is_err() {
+        // Whatever went wrong at once: what it means is looked at when the time is over.
+        sleep_until(deadline.into()).await;
+    }
+    judge(&control, told)
+}
+
+async fn answer(question: Question) -> Result<IgnoredAny, Unanswered> {
+    let mut question = watch(question, Interest::READABLE)?;
+    loop {
+        let mut ready = question.readable_mut().await?;
+        match ready.get_inner_mut().told()? {
+            Some(told) => return Ok(told),
+            None => ready.clear_ready(),
+        }
+    }
+}
+
+fn judge(control: &Control, told: Result<(), Unanswered>) -> Heard {
+    match told {
+        // runsc's word: the sentry itself answers all the same, only its tasks do not run.
+        Ok(()) if state_file::is_paused(&control.runsc_root, &control.sandbox) => Heard::Paused,
+        Ok(()) => Heard::Answers,
+        Err(Unanswered::Silent) => Heard::Nothing,
+        Err(Unanswered::Slow) => Heard::Slow,
+        Err(why) => {
+            log::warn!("the sandbox cannot be asked: {why}");
+            let can_run = Pulse::of(control.sentry).is_some_and(|pulse| !pulse.is_held());
+            if can_run { Heard::Slow } else { Heard::Nothing }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What an operator is shown: the state machine's own view, and what the driver remembers beside it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use runsc_guard_core::io::{Event, Note, ProcessId, Status as TaskStatus};
+use runsc_guard_core::status::{Clock, Container, Request, Stage, Status};
+use runsc_guard_proto::guard::{ContainerStatus, EndResponse, Happening, StatusResponse, Waiting};
+use runsc_guard_proto::protobuf::MessageField;
+use ttrpc::Response;
+
+use super::{encode, note};
+use runsc_guard_node::params::ServeParams;
+
+/// Lines remembered; a pod's memory is not the guard's.
+const REMEMBERED: usize = 16;
+
+/// What has happened lately.
+#[derive(Default)]
+pub(crate) struct Memory {
+    answered: Option<Instant>,
+    sign: Option<(Instant, String)>,
+    last: VecDeque<(Instant, String)>,
+}
+
+impl Memory {
+    /// The real shim has done what a call asked for.
+    pub(crate) fn answered(&mut self) {
+        self.answered = Some(Instant::now());
+    }
+
+    /// Logs a note, and keeps it.
+    pub(crate) fn note(&mut self, note: &Note) {
+        let (level, line) = note::line(note);
+        log::log!(level, "{line}");
+        if let Note::Wedged { why, .. } = note {
+            self.sign = Some((Instant::now(), note::words(why)));
+        }
+        self.keep(line);
+    }
+
+    /// The real shim has published an event; gives it in words.
+    pub(crate) fn event(&mut self, topic: &str, event: &Event) -> &str {
+        self.keep(match event {
+            Event::Exit(process, exit) => format!("{topic} {} status {}", note::name(process), exit.status),
+            Event::Alive(process) => format!("{topic} {}", note::name(process)),
+            Event::Other => topic.to_owned(),
+        })
+    }
+
+    /// Logs something else that has happened, and keeps it.
+    pub(crate) fn happened(&mut self, line: String) {
+        log::info!("{line}");
+        self.keep(line);
+    }
+
+    /// What is remembered, and how long ago it was.
+    pub(crate) fn happenings(&self) -> impl Iterator<Item = (Duration, &str)> {
+        self.last.iter().map(|(at, text)| (at.elapsed(), text.as_str()))
+    }
+
+    fn keep(&mut self, line: String) -> &str {
+        if self.last.len() == REMEMBERED {
+            self.last.pop_front();
+        }
+        self.last.push_back((Instant::now(), line));
+        self.last.back().map_or("", |(_, line)| line)
+    }
+}
+
+/// The answer to Status.
+pub(crate) fn response(params: &ServeParams, view: Status, memory: &Memory) -> Response {
+    let mut response = StatusResponse::new();
+    response.namespace.clone_from(&params.namespace);
+    response.sandbox.clone_from(&params.sandbox);
+    response.stage = stage(view.stage).to_owned();
+    response.climbing_ms = view.climbing.map(millis);
+    if let Some((at, sign)) = &memory.sign {
+        response.sign.clone_from(sign);
+        response.sign_ms_ago = millis(at.elapsed());
+    }
+    response.left = view.left;
+    response.containers = view.containers.into_iter().map(container).collect();
+    response.requests = view.requests.into_iter().map(request).collect();
+    response.clocks = view.clocks.into_iter().map(clock).collect();
+    response.overdue =
+        view.overdue.map(|(method, out)| waiting(method, ProcessId::init(""), out, None)).into();
+    response.unanswered = view.unanswered.unwrap_or_default().to_owned();
+    response.answered_ms_ago = memory.answered.map(|at| millis(at.elapsed()));
+    let happening = |(at, text): &(Instant, String)| {
+        let (ms_ago, text) = (millis(at.elapsed()), text.clone());
+        Happening { ms_ago, text, ..Happening::default() }
+    };
+    response.last = memory.last.iter().map(happening).collect();
+    encode::message(&response)
+}
+
+fn container(container: Container) -> ContainerStatus {
+    let Container { id, bundle, pid, status, exit, execs } = container;
+    let exit = exit.map(|exit| EndResponse {
+        pid: exit.pid,
+        exit_status: exit.status,
+        exited_at_ns: exit.at_ns,
+        ..EndResponse::default()
+    });
+    let status = match status {
+        TaskStatus::Unknown => "unknown",
+        TaskStatus::Created => "created",
+        TaskStatus::Running => "running",
+        TaskStatus::Stopped => "stopped",
+        TaskStatus::Paused => "paused",
+        TaskStatus::Pausing => "pausing",
+    };
+    let execs = u32::try_from(execs).unwrap_or(u32::MAX);
+    let (status, exit) = (status.to_owned(), MessageField::from(exit));
+    ContainerStatus { id, bundle, pid, status, exit, execs, ..ContainerStatus::default() }
+}
+
+fn request(request: Request) -> Waiting {
+    waiting(request.method, request.process, request.waited, request.answered_in)
+}
+
+fn clock(clock: Clock) -> Waiting {
+    waiting(clock.method, clock.process, clock.waited, clock.ends_in)
+}
+
+fn waiting(method: &str, process: ProcessId, waited: Duration, due: Option<Duration>) -> Waiting {
+    Waiting {
+        method: method.to_owned(),
+        container: process.container,
+        exec: process.exec,
+        waited_ms: millis(waited),
+        due_in_ms: due.map(millis),
+        ..Waiting::default()
+    }
+}
+
+fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Serving => "serving",
+        Stage::Evidence => "evidence",
+        Stage::KillSandbox => "kill sandbox",
+        Stage::KillAll => "kill all",
+        Stage::Release => "release",
+        Stage::Unkillable => "unkillable",
+        Stage::Ended => "ended",
+        Stage::Closing => "closing",
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_lines_are_remembered() {
+        let mut memory = Memory::default();
+        for number in 0..100 {
+            memory.event(&format!("/{number}"), &Event::Other);
+        }
+        assert_eq!(memory.last.len(), REMEMBERED);
+        assert_eq!(memory.last.back().unwrap().1, "/99");
+        memory.note(&Note::RealShimDied);
+        assert_eq!((memory.last.len(), memory.sign.is_none()), (REMEMBERED, true));
+    }
+}

@@ -1,0 +1,270 @@
+//! What the guard has counted since it began: requests, wedges, rungs.
+//!
+//! Fixed arrays of counters and nothing else, so that counting allocates nothing and a pod that is polled for
+//! years weighs what a new one does. Names are given to them only when somebody asks.
+//!
+//! At its end the guard sends them where `runsc-guard metrics --listen` may hear it: a pod lives for shorter than
+//! the pause between two scrapes, and most guards end a moment after they have ended a wedged sandbox.
+
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use runsc_guard_core::io::{Answer, Note, Rung, Why};
+use runsc_guard_proto::guard::{Count, MethodTally, MetricsResponse};
+use runsc_guard_proto::protobuf::Message as _;
+use ttrpc::{Code, Response};
+
+use super::decode::METHODS;
+use super::encode;
+use super::publish::Backlog;
+use runsc_guard_sandbox::identity::Identity;
+
+/// Upper bounds of the buckets, in milliseconds: what a healthy answer takes, then the deadlines of State (1 s),
+/// Delete (2.5 s) and SIGKILL (10 s), past which the guard has stepped in.
+const BOUNDS_MS: [u32; 8] = [1, 5, 25, 100, 500, 1000, 2500, 10_000];
+const BUCKETS: usize = BOUNDS_MS.len() + 1;
+/// In the order of [`Outcome`].
+const OUTCOMES: [&str; 5] = ["ok", "error", "guard", "refused", "abandoned"];
+/// In the order of [`sign`].
+const SIGNS: [&str; 9] = [
+    "kill_without_exit",
+    "kill_unacknowledged",
+    "delete_stuck",
+    "create_stuck",
+    "sentry_lingers",
+    "real_shim_died",
+    "silent",
+    "silent_reported",
+    "reaped",
+];
+/// Of a Create that hung, whether or not the whole sandbox went with it.
+const CREATE_STUCK: usize = 3;
+/// Of a Delete that had no effect, whether the whole sandbox was ended for it or the container released by itself.
+const DELETE_STUCK: usize = 2;
+/// The watchdog has found it and is not set to end it.
+const REPORTED: usize = 7;
+/// In the order of [`rung`].
+const RUNGS: [&str; 7] =
+    ["evidence", "kill_sandbox", "kill_all", "kill_create", "release", "free", "release_one"];
+
+/// One of the Task API's methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Method(u8);
+
+impl Method {
+    /// By its name on the wire.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let at = METHODS.iter().position(|method| *method == name)?;
+        u8::try_from(at).ok().map(Self)
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// With the real shim's answer.
+    Ok,
+    /// With an error of the real shim's own.
+    Error,
+    /// With an answer of the guard's, from what it knows.
+    Guard,
+    /// With an error of the guard's.
+    Refused,
+    /// Its caller went away first.
+    Abandoned,
+}
+
+impl Outcome {
+    /// Of an answer; `relayed` is what the real shim said, where that is passed on.
+    pub(super) fn of(answer: &Answer, relayed: Option<&Response>) -> Self {
+        // By number: `code()` takes one that it does not know for OK.
+        let failed = |response: &Response| response.status().code.value() != Code::OK as i32;
+        match answer {
+            Answer::Relay if relayed.is_some_and(failed) => Self::Error,
+            Answer::Relay => Self::Ok,
+            Answer::Refused(_) => Self::Refused,
+            Answer::Done
+            | Answer::State { .. }
+            | Answer::Pids(_)
+            | Answer::Connect(_)
+            | Answer::Waited(_)
+            | Answer::Deleted(_) => Self::Guard,
+        }
+    }
+}
+
+/// How long something took, by buckets.
+#[derive(Debug, Default)]
+struct Latency {
+    buckets: [u32; BUCKETS],
+    sum_us: u64,
+}
+
+impl Latency {
+    fn add(&mut self, took: Duration) {
+        let bucket = BOUNDS_MS.partition_point(|bound| took > Duration::from_millis((*bound).into()));
+        up(&mut self.buckets[bucket]);
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.sum_us = self.sum_us.saturating_add(us);
+    }
+}
+
+#[derive(Debug, Default)]
+struct OfMethod {
+    outcomes: [u32; OUTCOMES.len()],
+    latency: Latency,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    methods: [OfMethod; METHODS.len()],
+    signs: [u32; SIGNS.len()],
+    rungs: [u32; RUNGS.len()],
+    gone: Latency,
+    residue: u32,
+    /// A wedge was found and its end not reached: the rungs of an ordinary end are not counted.
+    escalates: bool,
+}
+
+impl Tally {
+    /// A request that came at `since` is over.
+    pub(super) fn request(&mut self, Method(method): Method, since: Instant, outcome: Outcome) {
+        let Some(tally) = self.methods.get_mut(usize::from(method)) else { return };
+        up(&mut tally.outcomes[outcome as usize]);
+        if outcome != Outcome::Abandoned {
+            tally.latency.add(since.elapsed());
+        }
+    }
+
+    /// The state machine has something to tell.
+    pub(super) fn note(&mut self, note: &Note) {
+        match note {
+            // Told before, with where it hung.
+            Note::Wedged { why: Why::CreateStuck(_), .. } => self.escalates = true,
+            Note::Wedged { why, .. } => {
+                self.escalates = true;
+                up(&mut self.signs[sign(why)]);
+            }
+            Note::CreateStuck { .. } => up(&mut self.signs[CREATE_STUCK]),
+            Note::ReleasedOne { left, .. } => {
+                up(&mut self.signs[DELETE_STUCK]);
+                if !left.is_empty() {
+                    up(&mut self.residue);
+                }
+            }
+            Note::Silent(_) => up(&mut self.signs[REPORTED]),
+            Note::Ended { took, left } => {
+                if std::mem::take(&mut self.escalates) {
+                    self.gone.add(*took);
+                }
+                if !left.is_empty() {
+                    up(&mut self.residue);
+                }
+            }
+            Note::RealShimDied
+            | Note::NodeGoesDown
+            | Note::Late(_)
+            | Note::Unkillable(_)
+            | Note::Heard(_)
+            | Note::Forgotten => {}
+        }
+    }
+
+    /// A step of the ladder begins.
+    pub(super) fn rung(&mut self, step: &Rung) {
+        let counts = self.escalates || matches!(step, Rung::KillCreate(_) | Rung::ReleaseOne(_) | Rung::Free);
+        if let Some(rung) = rung(step).filter(|_| counts) {
+            up(&mut self.rungs[rung]);
+        }
+    }
+
+    /// The last word. Nobody needs to hear it, and nobody is waited for.
+    pub(super) fn say_farewell(&self, namespace: &str, events: Backlog, to: &Path) -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to(&self.told(namespace, events).write_to_bytes()?, to).map(drop)
+    }
+
+    /// The answer to Metrics.
+    pub(super) fn response(&self, namespace: &str, events: Backlog) -> Response {
+        encode::message(&self.told(namespace, events))
+    }
+
+    fn told(&self, namespace: &str, events: Backlog) -> MetricsResponse {
+        let methods = METHODS.iter().zip(&self.methods);
+        let me = Identity::me().ok();
+        MetricsResponse {
+            namespace: namespace.to_owned(),
+            bounds_ms: BOUNDS_MS.to_vec(),
+            methods: methods.filter_map(|(name, tally)| of_method(name, tally)).collect(),
+            signs: named(&SIGNS, &self.signs),
+            rungs: named(&RUNGS, &self.rungs),
+            gone: self.gone.buckets.to_vec(),
+            gone_us: self.gone.sum_us,
+            residue: self.residue,
+            events_queued: events.queued,
+            events_dropped: events.dropped,
+            pid: me.map_or(0, |me| me.pid),
+            start_time: me.map_or(0, |me| me.start_time),
+            ..MetricsResponse::default()
+        }
+    }
+}
+
+/// Nothing of a method that was not asked for, and nothing of how it never ended.
+fn of_method(name: &str, tally: &OfMethod) -> Option<MethodTally> {
+    let mut outcomes = named(&OUTCOMES, &tally.outcomes);
+    outcomes.retain(|outcome| outcome.count > 0);
+    (!outcomes.is_empty()).then(|| MethodTally {
+        method: name.to_owned(),
+        outcomes,
+        answered: tally.latency.buckets.to_vec(),
+        answered_us: tally.latency.sum_us,
+        ..MethodTally::default()
+    })
+}
+
+/// Counts by name; the zeros too: what an alert is to see rise must have been there before.
+fn named(names: &[&str], counts: &[u32]) -> Vec<Count> {
+    let count =
+        |(what, count): (&&str, &u32)| Count { what: (*what).to_owned(), count: *count, ..Count::default() };
+    names.iter().zip(counts).map(count).collect()
+}
+
+/// Full is full: a counter that began anew would tell of a guard that did.
+fn up(count: &mut u32) {
+    *count = count.saturating_add(1);
+}
+
+fn sign(why: &Why) -> usize {
+    match why {
+        Why::KillWithoutExit { acknowledged: true, .. } => 0,
+        Why::KillWithoutExit { acknowledged: false, .. } => 1,
+        Why::DeleteStuck(_) => DELETE_STUCK,
+        Why::CreateStuck(_) => CREATE_STUCK,
+        Why::SentryLingers => 4,
+        Why::RealShimDied => 5,
+        Why::Silent => 6,
+        Why::Reaped => 8,
+    }
+}
+
+/// None for a look, which is no rung.
+fn rung(rung: &Rung) -> Option<usize> {
+    match rung {
+        Rung::Watch => None,
+        Rung::Evidence => Some(0),
+        Rung::KillSandbox => Some(1),
+        Rung::KillAll => Some(2),
+        Rung::KillCreate(_) => Some(3),
+        Rung::Release => Some(4),
+        Rung::Free => Some(5),
+        Rung::ReleaseOne(_) => Some(6),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+use super::*;
+use crate::serve::encode;
+use runsc_guard_core::exit::Exit;
+use runsc_guard_core::io::ProcessId;
+use runsc_guard_core::refusal::Refusal;
+
+fn read(tally: &Tally) -> MetricsResponse {
+    let events = Backlog { queued: 3, dropped: 1 };
+    MetricsResponse::parse_from_bytes(&tally.response("ns", events).payload).unwrap()
+}
+
+/// Those that are not zero.
+fn counts(counts: &[Count]) -> Vec<(&str, u32)> {
+    counts.iter().map(|one| (one.what.as_str(), one.count)).filter(|(_, count)| *count > 0).collect()
+}
+
+fn wedged(why: Why) -> Note {
+    Note::Wedged { why, waited: Duration::from_secs(2) }
+}
+
+#[test]
+fn it_stays_small_and_full_counters_stay_full() {
+    assert!(size_of::<Tally>() <= 2048, "{}", size_of::<Tally>());
+    let mut count = u32::MAX;
+    up(&mut count);
+    assert_eq!(count, u32::MAX);
+}
+
+#[test]
+fn each_time_falls_into_its_bucket_bounds_included() {
+    let mut latency = Latency::default();
+    for us in [0, 1000, 1001, 5000, 2_500_000, 2_500_001, 10_000_000, 10_000_001, 86_400_000_000] {
+        latency.add(Duration::from_micros(us));
+    }
+    assert_eq!(latency.buckets, [2, 2, 0, 0, 0, 0, 1, 2, 2]);
+    assert_eq!(latency.sum_us, 86_400_000_000 + 25_000_000 + 7_000 + 3);
+}
+
+#[test]
+fn what_is_asked_for_is_told_by_name_and_the_rest_is_not() {
+    let mut tally = Tally::default();
+    let state = Method::named("State").unwrap();
+    for outcome in [Outcome::Ok, Outcome::Ok, Outcome::Guard, Outcome::Abandoned] {
+        tally.request(state, Instant::now(), outcome);
+    }
+    tally.request(Method::named("Shutdown").unwrap(), Instant::now(), Outcome::Refused);
+    assert!(Method::named("Join").is_none(), "a private method is none of containerd's");
+    let told = read(&tally);
+    assert_eq!((told.namespace.as_str(), told.events_queued, told.events_dropped), ("ns", 3, 1));
+    assert_eq!(told.bounds_ms, BOUNDS_MS);
+    let methods: Vec<&str> = told.methods.iter().map(|one| one.method.as_str()).collect();
+    assert_eq!(methods, ["State", "Shutdown"]);
+    assert_eq!(told.methods[0].outcomes.len(), 3);
+    assert_eq!(counts(&told.methods[0].outcomes), [("ok", 2), ("guard", 1), ("abandoned", 1)]);
+    assert_eq!(told.methods[0].answered.iter().sum::<u32>(), 3, "what was abandoned had no answer");
+}
+
+#[test]
+fn whose_answer_it_was_is_told_apart() {
+    let failed = encode::failure(Code::NOT_FOUND, "gone".into());
+    let fine = Response::default();
+    let exit = Exit { pid: 1, status: 0, at_ns: 1 };
+    for (answer, relayed, outcome) in [
+        (Answer::Relay, Some(&fine), Outcome::Ok),
+        (Answer::Relay, Some(&failed), Outcome::Error),
+        (Answer::Waited(exit), Some(&failed), Outcome::Guard),
+        (Answer::Done, None, Outcome::Guard),
+        (Answer::Refused(Refusal::NotFound("a".into())), None, Outcome::Refused),
+    ] {
+        assert_eq!(Outcome::of(&answer, relayed), outcome, "{answer:?}");
+    }
+}
+
+#[test]
+fn an_ordinary_end_is_no_escalation() {
+    let mut tally = Tally::default();
+    tally.rung(&Rung::KillAll);
+    tally.rung(&Rung::Release);
+    let told = read(&tally);
+    assert!(counts(&told.rungs).is_empty() && counts(&told.signs).is_empty());
+    assert!(told.gone.iter().all(|count| *count == 0));
+    assert_eq!((told.rungs.len(), told.signs.len()), (RUNGS.len(), SIGNS.len()), "zeros are told");
+}
+
+#[test]
+fn an_escalation_is_told_from_its_sign_to_its_end() {
+    let mut tally = Tally::default();
+    let process = ProcessId::init("a");
+    tally.note(&wedged(Why::KillWithoutExit { process, acknowledged: false }));
+    for rung in [Rung::Evidence, Rung::KillSandbox, Rung::KillAll, Rung::Free, Rung::Release] {
+        tally.rung(&rung);
+    }
+    tally.note(&Note::Ended { took: Duration::from_millis(700), left: vec!["a mount".into()] });
+    tally.rung(&Rung::KillAll);
+    let told = read(&tally);
+    assert_eq!(counts(&told.signs), [("kill_unacknowledged", 1)]);
+    let rungs = ["evidence", "kill_sandbox", "kill_all", "release", "free"];
+    assert_eq!(counts(&told.rungs), rungs.map(|rung| (rung, 1)));
+    assert_eq!((told.gone, told.gone_us, told.residue), (vec![0, 0, 0, 0, 0, 1, 0, 0, 0], 700_000, 1));
+}
+
+#[test]
+fn a_create_that_hung_is_counted_once() {
+    let mut tally = Tally::default();
+    tally.rung(&Rung::KillCreate("a".into()));
+    tally.note(&Note::CreateStuck { container: "a".into(), stuck: "a mount".into() });
+    tally.note(&wedged(Why::CreateStuck("a".into())));
+    tally.rung(&Rung::KillAll);
+    let told = read(&tally);
+    assert_eq!(counts(&told.signs), [("create_stuck", 1)]);
+    assert_eq!(counts(&told.rungs), [("kill_all", 1), ("kill_create", 1)]);
+}
+
+#[test]
+fn what_the_watchdog_only_reports_is_no_escalation() {
+    let mut tally = Tally::default();
+    tally.note(&Note::Silent(Duration::from_secs(60)));
+    tally.rung(&Rung::Watch);
+    tally.note(&Note::Heard(Duration::from_secs(90)));
+    tally.rung(&Rung::KillAll);
+    let told = read(&tally);
+    assert_eq!(counts(&told.signs), [("silent_reported", 1)]);
+    assert!(counts(&told.rungs).is_empty());
+}
+
+#[test]
+fn the_last_word_is_heard_by_who_listens_and_missed_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.sock");
+    let mut tally = Tally::default();
+    tally.note(&wedged(Why::SentryLingers));
+    let backlog = Backlog::default();
+    assert_eq!(tally.say_farewell("ns", backlog, &path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    let listener = UnixDatagram::bind(&path).unwrap();
+    tally.say_farewell("ns", backlog, &path).unwrap();
+    let mut datagram = [0; 4096];
+    let length = listener.recv(&mut datagram).unwrap();
+    let told = MetricsResponse::parse_from_bytes(&datagram[..length]).unwrap();
+    assert_eq!(counts(&told.signs), [("sentry_lingers", 1)]);
+    let me = Identity::me().unwrap();
+    assert_eq!((told.pid, told.start_time), (me.pid, me.start_time));
+    // Nobody reads any more, and nobody is waited for.
+    let full = (0..10_000).find_map(|_| tally.say_farewell("ns", backlog, &path).err()).unwrap();
+    assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn every_sign_and_rung_has_a_name() {
+    let process = || ProcessId::init("a");
+    let signs = [
+        (Why::KillWithoutExit { process: process(), acknowledged: true }, "kill_without_exit"),
+        (Why::KillWithoutExit { process: process(), acknowledged: false }, "kill_unacknowledged"),
+        (Why::DeleteStuck(process()), "delete_stuck"),
+        (Why::CreateStuck("a".into()), "create_stuck"),
+        (Why::SentryLingers, "sentry_lingers"),
+        (Why::RealShimDied, "real_shim_died"),
+        (Why::Silent, "silent"),
+        (Why::Reaped, "reaped"),
+    ];
+    for (why, name) in signs {
+        assert_eq!(SIGNS[sign(&why)], name);
+    }
+    for (step, name) in [
+        (Rung::Evidence, "evidence"),
+        (Rung::KillSandbox, "kill_sandbox"),
+        (Rung::KillAll, "kill_all"),
+        (Rung::KillCreate("a".into()), "kill_create"),
+        (Rung::Release, "release"),
+        (Rung::Free, "free"),
+        (Rung::ReleaseOne("a".into()), "release_one"),
+    ] {
+        assert_eq!(RUNGS[rung(&step).unwrap()], name);
+    }
+}

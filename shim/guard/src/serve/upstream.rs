@@ -1,0 +1,342 @@
+//! The connections to the real shim, and its answers.
+//!
+//! A client of our own and not the ttrpc crate's, for two things the guard is built on and that one cannot
+//! express. The timeout that goes with a request and the time we listen for its answer are different: the
+//! real shim must give up a hung runsc, and the guard must know whether it *has* (a request that waits for a
+//! Go mutex has not, and asking again would pile up goroutines). And a deadline must never close a
+//! connection that other requests share.
+//!
+//! Which real shim a request goes to is `fleet`'s to say.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use runsc_guard_core::io::{CallId, Lane, OwnCall};
+use runsc_guard_proto::protobuf::Message as _;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+use ttrpc::proto::{MESSAGE_HEADER_LENGTH, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_RESPONSE, MessageHeader};
+use ttrpc::{Code, Request, Response};
+
+use super::fleet::{self, Fleet, Loss, Next, Route, ShimId};
+use super::socket::Socket;
+use super::{Message, decode, encode, real_shim};
+use runsc_guard_node::params::ServeParams;
+use runsc_guard_sandbox::identity::Identity;
+
+/// How long a real shim may take to say what it holds: for that it need not run anything.
+const TELLS: Duration = Duration::from_secs(1);
+
+/// Number of a connection, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConnectionId(pub(super) u64);
+
+/// One connection with the calls that wait on it.
+struct Connection {
+    shim: ShimId,
+    lane: Lane,
+    frames: UnboundedSender<Vec<u8>>,
+    calls: BTreeMap<u32, Sent>,
+    next_stream: u32,
+    task: JoinHandle<()>,
+}
+
+/// A request that has been sent.
+struct Sent {
+    why: Why,
+    method: String,
+    /// What was sent, where `fleet` minds the answer.
+    payload: Option<Vec<u8>>,
+}
+
+/// Why something was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The state machine wants it.
+    Call(CallId),
+    /// To learn what the real shim holds.
+    Question,
+    /// The real shim is to go.
+    Dismissal,
+}
+
+/// A call that waits until it is known where it goes.
+struct Parked {
+    call: CallId,
+    request: Request,
+    lane: Lane,
+    until: Instant,
+}
+
+/// An answer to a call.
+pub(crate) struct Answered {
+    pub(crate) call: CallId,
+    pub(crate) method: String,
+    pub(crate) response: Response,
+}
+
+/// The real shims, and all connections to them, which are opened when first used.
+pub(crate) struct Upstream {
+    params: Arc<ServeParams>,
+    reports: UnboundedSender<Message>,
+    fleet: Fleet,
+    shims: BTreeMap<ShimId, Identity>,
+    parked: Vec<Parked>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    next: u64,
+}
+
+impl Upstream {
+    pub(crate) fn new(params: Arc<ServeParams>, first: Identity, reports: UnboundedSender<Message>) -> Self {
+        Self {
+            params,
+            reports,
+            fleet: Fleet::new(),
+            shims: BTreeMap::from([(ShimId::FIRST, first)]),
+            parked: Vec::new(),
+            connections: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// The real shims that live.
+    pub(crate) fn shims(&self) -> impl Iterator<Item = Identity> {
+        self.shims.values().copied()
+    }
+
+    /// Sends a request; its answer comes back as [`Message::Received`], [`Message::Answered`] or
+    /// [`Message::Disconnected`].
+    pub(crate) fn send(&mut self, call: CallId, request: Request, lane: Lane) {
+        match self.fleet.route(&request.method, &request.payload) {
+            Route::To(shim) => self.transmit(shim, Why::Call(call), request, lane),
+            Route::New(shim) => match real_shim::spawn(&self.params, shim) {
+                Ok(identity) => {
+                    self.shims.insert(shim, identity);
+                    self.transmit(shim, Why::Call(call), request, lane);
+                }
+                Err(error) => {
+                    self.fleet.lost(shim);
+                    self.refuse(call, request.method, Code::UNKNOWN, format!("guard: {error:#}"));
+                }
+            },
+            Route::All(shims) => {
+                for (number, shim) in shims.into_iter().enumerate() {
+                    let why = if number == 0 { Why::Call(call) } else { Why::Dismissal };
+                    self.transmit(shim, why, request.clone(), lane);
+                }
+            }
+            Route::Later => {
+                let patience = decode::caller_timeout(request.timeout_nano).unwrap_or(TELLS);
+                self.parked.push(Parked { call, request, lane, until: Instant::now() + patience });
+            }
+            // In the words of one that looks ids up (pkg/shim/v1/runsc/service.go, getContainer).
+            Route::Unknown => {
+                self.refuse(call, request.method, Code::NOT_FOUND, "container not created".to_owned());
+            }
+        }
+    }
+
+    /// Answers in the real shim's place.
+    fn refuse(&self, call: CallId, method: String, code: Code, text: String) {
+        let response = encode::failure(code, text);
+        let _ = self.reports.send(Message::Answered(Answered { call, method, response }));
+    }
+
+    fn transmit(&mut self, shim: ShimId, why: Why, request: Request, lane: Lane) {
+        let same = |connection: &Connection| connection.shim == shim && connection.lane == lane;
+        let shared = self
+            .connections
+            .iter()
+            .find(|(_, connection)| lane != Lane::Own && same(connection))
+            .map(|(id, _)| *id);
+        let id = shared.unwrap_or_else(|| self.open(shim, lane));
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let stream = connection.next_stream;
+        connection.next_stream = stream.wrapping_add(2);
+        let frame = frame(stream, &request);
+        let payload = self.fleet.minds(&request.method).then_some(request.payload);
+        connection.calls.insert(stream, Sent { why, method: request.method, payload });
+        // A closed channel means a lost connection, whose report is on its way.
+        let _ = connection.frames.send(frame);
+    }
+
+    fn open(&mut self, shim: ShimId, lane: Lane) -> ConnectionId {
+        let id = ConnectionId(self.next);
+        self.next += 1;
+        let (frames, outgoing) = unbounded_channel();
+        let socket = shim.socket(&self.params.place);
+        let task = tokio::spawn(run(id, socket, outgoing, self.reports.clone()));
+        let connection = Connection { shim, lane, frames, calls: BTreeMap::new(), next_stream: 1, task };
+        self.connections.insert(id, connection);
+        id
+    }
+
+    /// Which call an answer belongs to; `None` for one that was given up, or that was not a call's.
+    pub(crate) fn received(&mut self, id: ConnectionId, stream: u32, response: Response) -> Option<Answered> {
+        let connection = self.connections.get_mut(&id)?;
+        let sent = connection.calls.remove(&stream)?;
+        let shim = connection.shim;
+        if connection.lane == Lane::Own {
+            self.close(id);
+        }
+        match sent.why {
+            Why::Dismissal => None,
+            Why::Question => {
+                self.fleet.told(&response);
+                self.unpark();
+                None
+            }
+            Why::Call(call) => {
+                if let Some(payload) = sent.payload {
+                    let done = decode::is_success(&response);
+                    let next = self.fleet.answered(shim, &sent.method, &payload, done);
+                    self.follow(next);
+                }
+                Some(Answered { call, method: sent.method, response })
+            }
+        }
+    }
+
+    fn follow(&mut self, next: Next) {
+        let (shim, why, mut request) = match next {
+            Next::Nothing => return,
+            Next::Ask(shim) => (shim, Why::Question, fleet::question()),
+            Next::Dismiss(shim) => {
+                (shim, Why::Dismissal, encode::own_request(&OwnCall::Shutdown, &self.params.sandbox))
+            }
+        };
+        request.timeout_nano = encode::timeout_nano(TELLS);
+        self.transmit(shim, why, request, Lane::Own);
+    }
+
+    fn unpark(&mut self) {
+        let now = Instant::now();
+        for Parked { call, request, lane, until } in std::mem::take(&mut self.parked) {
+            if now < until {
+                self.send(call, request, lane);
+            } else {
+                let text = "the real shim took too long to say what it holds".to_owned();
+                self.refuse(call, request.method, Code::DEADLINE_EXCEEDED, text);
+            }
+        }
+    }
+
+    /// The calls that a lost connection takes with it.
+    pub(crate) fn disconnected(&mut self, id: ConnectionId) -> Vec<CallId> {
+        let Some(lost) = self.connections.remove(&id) else { return Vec::new() };
+        if lost.calls.values().any(|sent| sent.why == Why::Question) {
+            self.fleet.unanswered();
+            self.unpark();
+        }
+        let call = |sent: Sent| match sent.why {
+            Why::Call(call) => Some(call),
+            Why::Question | Why::Dismissal => None,
+        };
+        lost.calls.into_values().filter_map(call).collect()
+    }
+
+    /// Whether a child that has ended was a real shim, and what that means.
+    pub(crate) fn child_ended(&mut self, pid: i32) -> Option<Loss> {
+        let shim = *self.shims.iter().find(|(_, identity)| identity.pid == pid)?.0;
+        self.shims.remove(&shim);
+        Some(self.fleet.lost(shim))
+    }
+
+    /// Gives a call up. Where it has a connection of its own, closing that ends the real shim's work on it.
+    pub(crate) fn cancel(&mut self, call: CallId) {
+        self.parked.retain(|parked| parked.call != call);
+        let holder = self.connections.iter_mut().find_map(|(id, connection)| {
+            let stream = *connection.calls.iter().find(|(_, sent)| sent.why == Why::Call(call))?.0;
+            connection.calls.remove(&stream);
+            Some((*id, connection.lane))
+        });
+        if let Some((id, Lane::Own)) = holder {
+            self.close(id);
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.remove(&id) {
+            connection.task.abort();
+        }
+    }
+}
+
+/// A request's frame: header and message in one buffer, one write.
+fn frame(stream: u32, request: &Request) -> Vec<u8> {
+    let size = request.compute_size();
+    let length = u32::try_from(size).unwrap_or(u32::MAX);
+    let mut frame = Vec::with_capacity(MESSAGE_HEADER_LENGTH + length as usize);
+    frame.extend_from_slice(&Vec::from(MessageHeader::new_request(stream, length)));
+    // Writing to memory fails only where a required field is missing, which proto3 does not have.
+    let _ = request.write_to_vec(&mut frame);
+    frame
+}
+
+async fn run(
+    id: ConnectionId,
+    socket: PathBuf,
+    outgoing: UnboundedReceiver<Vec<u8>>,
+    reports: UnboundedSender<Message>,
+) {
+    let ended = serve(id, socket, outgoing, &reports).await;
+    if let Err(error) = ended {
+        log::debug!("connection to the real shim ended: {error}");
+    }
+    let _ = reports.send(Message::Disconnected(id));
+}
+
+async fn serve(
+    id: ConnectionId,
+    socket: PathBuf,
+    outgoing: UnboundedReceiver<Vec<u8>>,
+    reports: &UnboundedSender<Message>,
+) -> io::Result<()> {
+    let (reader, writer) = tokio::io::split(Socket::new(UnixStream::connect(socket).await?)?);
+    tokio::select! {
+        result = write(writer, outgoing) => result,
+        result = read(id, reader, reports) => result,
+    }
+}
+
+async fn write(
+    mut writer: impl AsyncWrite + Unpin,
+    mut outgoing: UnboundedReceiver<Vec<u8>>,
+) -> io::Result<()> {
+    while let Some(frame) = outgoing.recv().await {
+        writer.write_all(&frame).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn read(
+    id: ConnectionId,
+    reader: impl AsyncRead + Unpin,
+    reports: &UnboundedSender<Message>,
+) -> io::Result<()> {
+    let mut reader = tokio::io::BufReader::with_capacity(1024, reader);
+    loop {
+        let mut header = [0; MESSAGE_HEADER_LENGTH];
+        reader.read_exact(&mut header).await?;
+        let header = MessageHeader::from(header);
+        let length = header.length as usize;
+        if length > MESSAGE_LENGTH_MAX {
+            return Err(io::Error::other(format!("frame of {length} bytes")));
+        }
+        let mut payload = vec![0; length];
+        reader.read_exact(&mut payload).await?;
+        if header.type_ != MESSAGE_TYPE_RESPONSE {
+            continue;
+        }
+        let response = Response::parse_from_bytes(&payload).map_err(io::Error::other)?;
+        let received = Message::Received { connection: id, stream: header.stream_id, response };
+        if reports.send(received).is_err() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What lies on a node's disk, and how a guard is reached: shared by the guard and the operator's command.
+
+pub mod ask;
+pub mod bundle;
+pub mod config;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
+pub mod lock;
+pub mod orphan;
+pub mod params;
+pub mod place;
+pub mod program;
+pub mod report;
+pub mod sweep;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -1,0 +1,157 @@
+//! A sandbox whose guard is dead, or so far gone that it must be: finding out what it consisted of, and
+//! ending it. `delete` does this, and `start` before it replaces a dead guard.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::slice;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use runsc_guard_core::policy::rungs;
+
+use crate::bundle::{self, Exit, Record};
+use crate::config::Config;
+use crate::params::{self, ServeParams};
+use crate::place::{self, Place};
+use runsc_guard_sandbox::Scope;
+use runsc_guard_sandbox::free::Freedoms;
+use runsc_guard_sandbox::holdings::Holdings;
+use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::procfs;
+use runsc_guard_sandbox::proof::{Vantage, is_real_shim};
+use runsc_guard_sandbox::residue::Residue;
+use runsc_guard_sandbox::spec::{self, Kinship};
+use runsc_guard_sandbox::teardown::kill_all;
+use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_prove};
+
+#[cfg(test)]
+mod tests;
+
+/// How long a killed guard may take to die.
+const GUARD_DIES: Duration = Duration::from_millis(300);
+
+/// All that can be found out: from the record in the container's own bundle or in the root's, from what the
+/// guard was told, and from runsc's state files. None of these needs to be there, and none is believed where it
+/// would lead to somebody else: a process is the guard's or the real shim's only by its own command line, a bundle
+/// lies only where containerd keeps them, and a container is a member only if its own `config.json` agrees.
+pub fn learn(place: &Place, namespace: &str, sandbox: &str, container: &str, bundle: &Path) -> Record {
+    let roots_bundle = sibling(bundle, sandbox);
+    let load = |bundle: &Path| {
+        Record::load(bundle).filter(|record| record.sandbox == sandbox && record.namespace == namespace)
+    };
+    let told = ServeParams::of(place).map(|params| params.record());
+    let mut record = load(bundle)
+        .or_else(|| load(&roots_bundle))
+        .or_else(|| load(&place.folder))
+        .or_else(|| told.clone())
+        .unwrap_or_else(|| Record::new(namespace, sandbox));
+    record.socket.clone_from(&place.socket);
+    record.folder.clone_from(&place.folder);
+    record.guard = params::guard_of(place, record.guard);
+    record.real_shim = record.real_shim.filter(|shim| {
+        let argv = procfs::command_line(shim.pid).unwrap_or_default();
+        shim.is_alive() && is_real_shim(&Vantage::new(), shim.pid, &argv, &place.folder)
+    });
+    if let Some(told) = told {
+        record.runsc_root = told.runsc_root;
+    } else if !record.runsc_root.is_absolute() {
+        let told = |bundle: &Path| bundle::state_root(bundle, namespace);
+        let root = told(bundle).or_else(|| told(&roots_bundle));
+        record.runsc_root = root.unwrap_or_else(|| Config::default().runsc_root_of(namespace));
+    }
+    for found in bundle::sandbox_states(&record.runsc_root, sandbox) {
+        let member = record.member_mut(&found.id, &found.bundle);
+        if member.pid == 0 {
+            member.pid = found.pid;
+        }
+    }
+    record.member_mut(sandbox, &roots_bundle);
+    record.member_mut(container, bundle);
+    record.members.retain(|member| {
+        [sandbox, container].contains(&member.id.as_str()) || is_member(&member.id, sandbox, bundle)
+    });
+    for member in &mut record.members {
+        member.bundle = if member.id == container { bundle.to_owned() } else { sibling(bundle, &member.id) };
+    }
+    record
+}
+
+/// Whether a container that some file names as a member is one, or could be: its bundle may be gone.
+fn is_member(id: &str, sandbox: &str, beside: &Path) -> bool {
+    let own_word = || spec::kinship(&sibling(beside, id));
+    place::check_name("id", id).is_ok()
+        && own_word().map_or(true, |kinship| kinship == Kinship::MemberOf(sandbox.to_owned()))
+}
+
+/// containerd keeps all bundles of a namespace in one folder, each named by its container's id.
+fn sibling(bundle: &Path, id: &str) -> PathBuf {
+    bundle.parent().map(|folder| folder.join(id)).unwrap_or_default()
+}
+
+/// Ends the sandbox, with its guard if that still lives, and writes down how. Returns what is left, in words;
+/// only if that is nothing are the members released and socket and folder removed. The caller holds the lock.
+pub fn bury(record: &mut Record, place: &Place, patience: Patience, observer: &dyn Observer) -> Vec<String> {
+    let mut scope = record.scope();
+    let told = ServeParams::of(place);
+    scope.runsc = told.as_ref().map(|told| told.config.runsc_binary.clone().into()).unwrap_or_default();
+    let sequence = Sequence::new(told.map_or(Freedoms::NONE, |told| (&told.config).into()));
+    sequence.learn(slice::from_ref(&scope));
+    if let Some(guard) = scope.guard.filter(|guard| guard.is_alive()) {
+        // First with its help: whatever descends from it is proved by that alone.
+        kill_all(&scope, patience.dead);
+        end_guard(guard);
+    }
+    scope.guard = None;
+    // Nobody listens there any more. The folder goes last of all: by that the rest is found, should this be killed.
+    let _ = fs::remove_file(&place.socket);
+    let left = sequence.run(slice::from_ref(&scope), patience, observer);
+    let is_gone = is_gone(&left);
+    let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    for member in &mut record.members {
+        member.exit.get_or_insert_with(|| Exit::killed(member.pid));
+        member.released |= is_gone;
+    }
+    if is_gone && let Err(error) = place.remove() {
+        left.push(format!("{}: {error}", place.folder.display()));
+    }
+    record.guard = None;
+    let _ = record.store();
+    left
+}
+
+/// What the engine wanted run and did not is told, and nobody would come back for it.
+fn is_gone(left: &[Residue]) -> bool {
+    left.iter().all(|residue| matches!(residue, Residue::Hook { .. }))
+}
+
+/// What its members hold, as long as files tell.
+pub fn holdings(record: &Record) -> Holdings {
+    let scope = record.scope();
+    Holdings::of(&scope, &scope.members)
+}
+
+/// Tries again what [`bury`] has not ended in time, and to release these holdings, which no file may name any more. True
+/// when nothing is left.
+pub fn bury_rest(record: &mut Record, place: &Place, holdings: &mut Holdings, deadline: Instant) -> bool {
+    let scope = Scope { guard: None, ..record.scope() };
+    let dead = kill_all(&scope, deadline).is_empty();
+    let released = dead && is_gone(&release_and_prove(&scope, holdings, deadline, &Nobody));
+    bury(record, place, patience(deadline), &Nobody).is_empty() && released
+}
+
+/// Who waits for a burial until `deadline`: it kills for half of that, and on a busy node until there is just time to
+/// release.
+pub fn patience(deadline: Instant) -> Patience {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let dead = Instant::now() + left / 2;
+    Patience { dead, overload: (left / 2).saturating_sub(rungs::RELEASE + rungs::PROVE), over: deadline }
+}
+
+/// Rule 1: through a pidfd whose identity is proved.
+fn end_guard(guard: Identity) {
+    if let Ok(process) = guard.open()
+        && process.send(Signal::SIGKILL).is_ok()
+    {
+        process.wait(Instant::now() + GUARD_DIES);
+    }
+}

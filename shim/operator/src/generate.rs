@@ -1,0 +1,78 @@
+//! Shell completions, manual pages and the configuration reference, each from the one definition in the code.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::args::{Args, Reference};
+
+mod example;
+mod keys;
+mod manual;
+mod markdown;
+mod words;
+
+/// Completions on standard output.
+pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
+    clap_complete::generate(shell, &mut Args::command(), "runsc-guard", &mut std::io::stdout());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `runsc-guard.1`, one page for each subcommand, and `runsc-guard.toml.5`.
+pub(crate) fn man(folder: &Path) -> Result<ExitCode> {
+    let failed = || format!("cannot write manual pages into {}", folder.display());
+    std::fs::create_dir_all(folder).with_context(failed)?;
+    clap_mangen::generate_to(Args::command(), folder).with_context(failed)?;
+    std::fs::write(folder.join("runsc-guard.toml.5"), manual::page(&keys::all()?)).with_context(failed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration reference on standard output.
+pub(crate) fn configuration(form: Reference) -> Result<ExitCode> {
+    let keys = keys::all()?;
+    print!(
+        "{}",
+        match form {
+            Reference::Markdown => markdown::page(&keys),
+            Reference::Toml => example::file(&keys),
+        }
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_page_for_each_command_and_for_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        man(folder.path()).unwrap();
+        for page in [
+            "runsc-guard.1",
+            "runsc-guard-ls.1",
+            "runsc-guard-show.1",
+            "runsc-guard-reap.1",
+            "runsc-guard-reports.1",
+            "runsc-guard-doctor.1",
+            "runsc-guard-metrics.1",
+            "runsc-guard-install.1",
+            "runsc-guard-uninstall.1",
+            "runsc-guard.toml.5",
+        ] {
+            let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
+            assert!(text.contains(".SH NAME"), "{page}");
+        }
+    }
+
+    #[test]
+    fn the_committed_reference_is_what_the_code_says() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack/docs/configuration.md");
+        let committed = std::fs::read_to_string(file).unwrap();
+        let generated = markdown::page(&keys::all().unwrap());
+        assert_eq!(committed, generated, "write it anew: runsc-guard configuration markdown");
+    }
+}

@@ -1,0 +1,308 @@
+//! The end of a sandbox, from what it holds to the proof that nothing of that is left: one sequence of steps, whoever
+//! takes them. The guard takes them one by one, as its core decides; `delete` after a guard's death and the
+//! operator's `reap` take them all in one go ([`Sequence::run`]). They differ in who is told ([`Observer`]) and in who
+//! waits ([`Patience`]), in nothing else.
+//!
+//! A sandbox is looked for in one scope, or, under several real shims without a guard, in several: the last of these
+//! is the one that needs no living shim.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use runsc_guard_core::hung::LOOK_AGAIN_AFTER;
+use runsc_guard_core::policy::rungs;
+
+use super::{Hunted, await_death, kill_all, kill_sandbox};
+use crate::free::{Freedoms, take_from_the_living};
+use crate::fuse::Connections;
+use crate::holdings::Holdings;
+use crate::hooks::{self, Hooks, Ran};
+use crate::inventory::Inventory;
+use crate::kernel::wait_all;
+use crate::prove::prove;
+use crate::release::release;
+use crate::remnant::Remnant;
+use crate::residue::Residue;
+use crate::{Scope, find, procfs};
+
+mod observer;
+
+pub use observer::{Nobody, Observer, Patience};
+
+/// How long is killed before it is looked what holds up those that live on.
+const PLAINLY: Duration = Duration::from_millis(200);
+/// Between two attempts to free what cannot be killed, where somebody waits for it.
+const FREE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a sandbox holds and uses, learned before anything is killed: a real shim that sees its sandbox die removes what
+/// tells, and so does containerd when a shim is dead.
+struct Known {
+    holdings: Holdings,
+    connections: Connections,
+}
+
+/// What is carried from one step to the next.
+#[derive(Clone)]
+pub struct Sequence {
+    known: Arc<Mutex<Option<Known>>>,
+    freedoms: Freedoms,
+}
+
+impl Sequence {
+    /// Nothing is known yet.
+    pub fn new(freedoms: Freedoms) -> Self {
+        Self { known: Arc::default(), freedoms }
+    }
+
+    /// What the sandbox holds, as long as runsc's files can tell. No look at a process that could hang: killing waits for
+    /// this.
+    pub fn learn(&self, scopes: &[Scope]) {
+        // By descent, where there is any: without a state file only the processes themselves tell of their cgroups.
+        let Some(scope) = scopes.first() else { return };
+        self.lock().get_or_insert_with(|| Known {
+            holdings: Holdings::of(scope, &scope.members),
+            connections: Connections::of(&scopes.iter().flat_map(find::before_a_blow).collect::<Vec<_>>()),
+        });
+    }
+
+    /// Rung 2: the sandbox, not the real shim.
+    pub fn kill_sandbox(&self, scopes: &[Scope], deadline: Instant) -> Hunted {
+        self.learn(scopes);
+        scopes.iter().map(|scope| kill_sandbox(scope, deadline)).reduce(Hunted::and).unwrap_or_default()
+    }
+
+    /// Rung 3: all of it, with patience for a node that is so busy that dying takes long: what runs, or changes from one
+    /// look to the next, is on its way out. Only what is held and stays the same is stuck, and not even that where who
+    /// holds it may wait for a processor.
+    pub fn kill_all(
+        &self,
+        scopes: &[Scope],
+        deadline: Instant,
+        overload: Duration,
+        observer: &dyn Observer,
+    ) -> Vec<Remnant> {
+        self.learn(scopes);
+        let mut left = kill_each(scopes, deadline.min(Instant::now() + PLAINLY));
+        // Whether a server hangs takes its time to see, which begins now.
+        self.watch_fuse(scopes, &left, Instant::now(), observer);
+        if !left.is_empty() {
+            left = kill_each(scopes, deadline);
+        }
+        let last = Instant::now() + overload;
+        while !left.is_empty() && Instant::now() < last {
+            self.watch_fuse(scopes, &left, Instant::now(), observer);
+            let again = kill_each(scopes, last.min(Instant::now() + rungs::KILL_ALL));
+            let stuck = again == left && !again.iter().any(Remnant::runs) && !procfs::is_crowded();
+            left = again;
+            if stuck {
+                break;
+            }
+        }
+        self.name(&mut left);
+        left
+    }
+
+    /// Rung 6, once: takes from what SIGKILL does not end what it holds for others, and frees it where that costs nobody
+    /// else anything. Gives what lives on, and whether what holds that up ought to be watched on.
+    pub fn free(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> (Vec<Remnant>, bool) {
+        self.learn(scopes);
+        self.take_from(scopes, kill_each(scopes, Instant::now()), deadline, observer)
+    }
+
+    /// Nothing is locked while mounts are taken away and servers watched, which may take its time: the ladder may go on.
+    fn take_from(
+        &self,
+        scopes: &[Scope],
+        mut left: Vec<Remnant>,
+        deadline: Instant,
+        observer: &dyn Observer,
+    ) -> (Vec<Remnant>, bool) {
+        let known = self.lock().as_ref().map(|known| known.holdings.clone());
+        let (Some(scope), Some(mut holdings)) = (scopes.last(), known) else { return (left, false) };
+        let taken = take_from_the_living(scope, &mut holdings, self.freedoms, &left, deadline);
+        taken.iter().for_each(|line| observer.happened(line));
+        if let Some(known) = self.lock().as_mut() {
+            known.holdings = holdings;
+        }
+        let undecided = self.watch_fuse(scopes, &left, deadline, observer);
+        self.name(&mut left);
+        (left, undecided)
+    }
+
+    /// Rungs 4 and 5, of a sandbox whose processes are dead: gives back what it held, and proves that nothing is left.
+    pub fn release(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> Vec<Residue> {
+        let Some(scope) = scopes.last() else { return Vec::new() };
+        let known = self.lock().take().map(|known| known.holdings);
+        let mut holdings = known.unwrap_or_else(|| Holdings::of(scope, &scope.members));
+        release_and_prove(scope, &mut holdings, deadline, observer)
+    }
+
+    /// Ends the sandbox and spares the real shims, which can tell how it ended; gives what lives on.
+    pub fn run_below_shims(
+        &self,
+        scopes: &[Scope],
+        patience: Patience,
+        observer: &dyn Observer,
+    ) -> Vec<Remnant> {
+        let kill = |deadline| self.kill_sandbox(scopes, deadline).left;
+        observer.begins("kill sandbox", patience.dead);
+        let left = kill(patience.dead);
+        observer.ends("kill sandbox", &words(&left));
+        self.free_until_dead(scopes, left, patience.over, &kill, observer)
+    }
+
+    /// All steps that end and release it, the real shims included. Where something cannot be killed it is freed again and
+    /// again, as long as somebody waits; what it may still use is not released then.
+    pub fn run(&self, scopes: &[Scope], patience: Patience, observer: &dyn Observer) -> Vec<Residue> {
+        observer.begins("kill all", patience.dead);
+        let left = self.kill_all(scopes, patience.dead, patience.overload, observer);
+        observer.ends("kill all", &words(&left));
+        let kill = |deadline| kill_each(scopes, deadline);
+        let stuck = self.free_until_dead(scopes, left, patience.over, &kill, observer);
+        if !stuck.is_empty() {
+            return self.with_what_it_holds(scopes, stuck);
+        }
+        observer.begins("release", patience.over);
+        let left = self.release(scopes, patience.over, observer);
+        observer.ends("release", &left.iter().map(ToString::to_string).collect::<Vec<_>>());
+        left
+    }
+
+    /// Rung 6 again and again, where it is needed; gives what lives at the end.
+    fn free_until_dead(
+        &self,
+        scopes: &[Scope],
+        mut stuck: Vec<Remnant>,
+        over: Instant,
+        kill: &dyn Fn(Instant) -> Vec<Remnant>,
+        observer: &dyn Observer,
+    ) -> Vec<Remnant> {
+        if stuck.is_empty() {
+            return stuck;
+        }
+        observer.begins("free", over);
+        loop {
+            let attempt = over.min(Instant::now() + rungs::FREE);
+            let undecided;
+            (stuck, undecided) = self.take_from(scopes, stuck, attempt, observer);
+            let again = if undecided { LOOK_AGAIN_AFTER } else { FREE_AGAIN };
+            let dying = await_death(&stuck);
+            wait_all(dying.iter().map(|(_, process)| process), over.min(Instant::now() + again));
+            let left = kill(Instant::now());
+            if left.is_empty() || Instant::now() >= over {
+                stuck.retain(|remnant| remnant.identity.is_alive());
+                observer.ends("free", &words(&stuck));
+                return stuck;
+            }
+            stuck = left;
+        }
+    }
+
+    /// These processes, and what is seen to be there beside them.
+    fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<Remnant>) -> Vec<Residue> {
+        let mut left: Vec<Residue> = stuck.into_iter().map(Residue::Process).collect();
+        if let (Some(scope), Some(known)) = (scopes.last(), self.lock().as_ref()) {
+            add_new(&mut left, prove(scope, &known.holdings));
+        }
+        left
+    }
+
+    /// Whether what holds these up ought to be watched on.
+    fn watch_fuse(
+        &self,
+        scopes: &[Scope],
+        remnants: &[Remnant],
+        until: Instant,
+        observer: &dyn Observer,
+    ) -> bool {
+        let known = self.lock().as_ref().map(|known| known.connections.clone());
+        let (Some(scope), Some(mut connections)) = (scopes.last(), known) else { return false };
+        let (lines, undecided) = self.freedoms.watch_fuse(scope, &mut connections, remnants, until);
+        lines.iter().for_each(|line| observer.happened(line));
+        if let Some(known) = self.lock().as_mut() {
+            known.connections = connections;
+        }
+        undecided
+    }
+
+    fn name(&self, left: &mut [Remnant]) {
+        if let Some(known) = self.lock().as_ref() {
+            known.connections.name(left);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives back what these holdings are, of a whole sandbox or of some of its containers, and proves that it is gone.
+pub fn release_and_prove(
+    scope: &Scope,
+    holdings: &mut Holdings,
+    deadline: Instant,
+    observer: &dyn Observer,
+) -> Vec<Residue> {
+    let inventory = observer.listens().then(|| Inventory::of(holdings));
+    let hooks = hooks::claim(&holdings.hooks);
+    let mut left = release(scope, holdings, deadline);
+    if !left.is_empty() {
+        // What a busy node had no time for is done by now, or in another moment.
+        left = release(scope, holdings, Instant::now() + rungs::RELEASE);
+    }
+    if let Some(inventory) = inventory {
+        observer.released(inventory.released(holdings));
+    }
+    // A file that could not be released may lie where looking for it hangs, so `release` has the last word on those.
+    left.retain(|residue| matches!(residue, Residue::File(_)));
+    add_new(&mut left, prove(scope, holdings));
+    left.extend(hooks.iter().flat_map(|hooks| run_hooks(hooks, observer)));
+    left
+}
+
+/// Runs what the engine wants run for one container; gives what did not run to its end.
+fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Residue> {
+    let mut left = Vec::new();
+    for (path, ran) in hooks.run() {
+        let container = hooks.state.id.clone();
+        let line = format!("poststop hook {} of {container}", path.display());
+        match ran {
+            Ran::Well => observer.happened(&format!("{line} has run")),
+            Ran::Badly(how) => {
+                log::warn!("{line}: {how}");
+                observer.happened(&format!("{line}: {how}"));
+            }
+            Ran::Not(why) => {
+                log::warn!("{line} did not run: {why}");
+                left.push(Residue::Hook { path, container, why });
+            }
+        }
+    }
+    left
+}
+
+/// Adds what is not there yet; a process is the same one however it was seen.
+fn add_new(left: &mut Vec<Residue>, more: Vec<Residue>) {
+    for residue in more {
+        let known = |one: &Residue| match (one, &residue) {
+            (Residue::Process(one), Residue::Process(other)) => one.identity == other.identity,
+            (one, other) => one == other,
+        };
+        if !left.iter().any(known) {
+            left.push(residue);
+        }
+    }
+}
+
+/// [`kill_all`] in each scope; a process that several have is left once.
+fn kill_each(scopes: &[Scope], deadline: Instant) -> Vec<Remnant> {
+    let mut left: Vec<Remnant> = scopes.iter().flat_map(|scope| kill_all(scope, deadline)).collect();
+    left.retain(|remnant| scopes.len() == 1 || remnant.identity.is_alive());
+    left.sort_by_key(|remnant| remnant.identity);
+    left.dedup_by_key(|remnant| remnant.identity);
+    left
+}
+
+fn words(left: &[Remnant]) -> Vec<String> {
+    left.iter().map(ToString::to_string).collect()
+}
