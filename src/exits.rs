@@ -41,10 +41,8 @@ impl Guard {
     }
 
     fn alive_event(&mut self, id: &ProcessId) {
-        if let Some(process) = self.tasks.get_mut(id)
-            && process.life == Life::Added
-        {
-            process.life = Life::Started;
+        if self.tasks.get(id).is_some_and(|process| process.life == Life::Added) {
+            self.has_started(id);
         }
         if !self.is_silenced(id) {
             self.output(Output::Publish(Publication::AsReceived));

@@ -219,6 +219,13 @@ impl Guard {
         }
     }
 
+    /// Whose exit has been established.
+    #[cfg(test)]
+    pub(crate) fn known_exits(&self) -> alloc::collections::BTreeSet<ProcessId> {
+        let ended = self.tasks.processes().filter(|(_, process)| process.exit.is_some()).map(|(id, _)| id);
+        ended.chain(self.deleted.iter().map(|(id, _)| ProcessId::init(id))).collect()
+    }
+
     /// Whether a step is out whose end is waited for.
     #[cfg(test)]
     pub(crate) fn has_a_step_out(&self) -> bool {

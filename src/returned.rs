@@ -60,8 +60,10 @@ impl Guard {
     }
 
     fn start_returned(&mut self, call: Call, outcome: Outcome) {
+        if let Outcome::Done(_) = outcome {
+            self.has_started(&call.process);
+        }
         if let (Outcome::Done(told), Some(process)) = (&outcome, self.tasks.get_mut(&call.process)) {
-            process.life = Life::Started;
             process.runs(call.sent, self.now);
             if let Told::Pid(pid) = told {
                 process.pid = *pid;

@@ -161,7 +161,10 @@ impl Guard {
                 // An exec that never started has no exit to wait for. A container has none either, but gVisor
                 // has destroyed it, and who waits for its exit does so in vain: its clock sees to that.
                 Some(_) if process.life == Life::Added && !call.process.is_init() => None,
-                Some(clock) => Some(Clock { acknowledged: true, ..clock }),
+                Some(clock) => {
+                    let refused = matches!(outcome, Outcome::Failed { .. }).then_some(call.sent);
+                    Some(Clock { acknowledged: true, refused, ..clock })
+                }
                 None => None,
             };
         }
@@ -186,6 +189,30 @@ impl Guard {
             );
         }
         self.relay(call.requests, &outcome);
+        self.forgive_refused(&call.process);
+    }
+
+    pub(crate) fn has_started(&mut self, process: &ProcessId) {
+        let now = self.now;
+        let Some(known) = self.tasks.get_mut(process) else { return };
+        known.starts(now);
+        let end = known.end;
+        self.forgive_refused(process);
+        if end && matches!(self.phase, Phase::Open) {
+            self.pursue_end(process);
+        }
+    }
+
+    /// A SIGKILL that was refused before the start says nothing of what runs since. (Before 2026-08 gVisor refuses it
+    /// for a container that was created and not started.) What `delete` wants it is sent again for.
+    fn forgive_refused(&mut self, process: &ProcessId) {
+        let Some(known) = self.tasks.get_mut(process).filter(|known| known.refused_before_start()) else {
+            return;
+        };
+        known.kill = None;
+        if known.end && matches!(self.phase, Phase::Open) {
+            self.kill_for_end(process);
+        }
     }
 
     /// An error is passed on, unless there was nothing else for longer than a signal may take: to CRI it would mean

@@ -58,6 +58,8 @@ pub(crate) struct Clock {
     pub(crate) since: Time,
     /// The real shim answered the request, be it with an error.
     pub(crate) acknowledged: bool,
+    /// When the last SIGKILL was sent that was answered with an error.
+    pub(crate) refused: Option<Time>,
     /// The deadline has passed and the sandbox was left alone, until the sentry is silent or `hard_limit`.
     pub(crate) spared: bool,
     /// Spared, and asked for again since: from then on the sentry is asked again.
@@ -66,7 +68,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn starting(now: Time) -> Self {
-        Self { since: now, acknowledged: false, spared: false, asks: None }
+        Self { since: now, acknowledged: false, refused: None, spared: false, asks: None }
     }
 
     /// The effect is asked for again: once spared, what was heard of the sentry is out of date.
@@ -104,6 +106,8 @@ pub(crate) struct Process {
     pub(crate) born: CallId,
     pub(crate) about: About,
     pub(crate) life: Life,
+    /// When its start was known.
+    started: Time,
     pub(crate) pid: u32,
     /// The last status that the real shim reported, for pause and resume.
     pub(crate) status: Status,
@@ -146,6 +150,7 @@ impl Process {
             born,
             about,
             life: Life::Adding,
+            started: Time::default(),
             pid: 0,
             status: Status::Created,
             exit: None,
@@ -168,6 +173,22 @@ impl Process {
             certain: None,
             changed: Time::default(),
         }
+    }
+
+    /// It has started; a Delete that was refused before that is under way no more.
+    pub(crate) fn starts(&mut self, now: Time) {
+        if self.life != Life::Started {
+            (self.life, self.started) = (Life::Started, now);
+        }
+        if self.delete_call.is_none() && self.releasing.is_none() {
+            self.delete = None;
+        }
+    }
+
+    /// Whether it has started after the last SIGKILL was sent, and that was refused.
+    pub(crate) fn refused_before_start(&self) -> bool {
+        let refused = self.kill.and_then(|clock| clock.refused);
+        self.life == Life::Started && refused.is_some_and(|sent| sent < self.started)
     }
 
     /// The real shim says that it runs, in answer to what was sent at `asked`.

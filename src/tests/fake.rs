@@ -12,6 +12,27 @@ use crate::tests::kernel::{Hears, Step};
 use crate::tests::ledger::Sent;
 use crate::time::Time;
 
+/// What may be asked of the real shim, and may not come back. (Connect and what is private go no further than the guard.)
+pub(crate) const METHODS: [&str; 17] = [
+    "Create",
+    "Start",
+    "Exec",
+    "State",
+    "Pids",
+    "Stats",
+    "Update",
+    "Pause",
+    "Resume",
+    "Checkpoint",
+    "ResizePty",
+    "CloseIO",
+    "Wait",
+    "SIGKILL",
+    "Kill",
+    "Delete",
+    "Shutdown",
+];
+
 /// What a process of the fake sandbox does next: inputs to come, after these times.
 pub(crate) type Soon = Vec<(Duration, Input)>;
 
@@ -39,6 +60,8 @@ pub(crate) enum Does {
 pub(crate) struct Fake {
     pid: u32,
     started: bool,
+    /// A signal has ended it before its start.
+    destroyed: bool,
     exit: Option<Exit>,
 }
 
@@ -46,6 +69,8 @@ pub(crate) struct Fakes {
     /// By method name; anything else works within a millisecond.
     pub(crate) script: BTreeMap<&'static str, Does>,
     pub(crate) rungs: BTreeMap<&'static str, Step>,
+    /// What did not come back.
+    pub(crate) lost: BTreeSet<&'static str>,
     /// What SIGKILL does not end; emptied by the test.
     pub(crate) unkillable: Vec<String>,
     /// Whether the next Free lets it die.
@@ -64,6 +89,9 @@ pub(crate) struct Fakes {
     pub(crate) reports: bool,
     /// Whether it is seen that it cannot.
     pub(crate) mute: bool,
+    /// Whether a signal destroys a container that was created and not started. Before 2026-08 it is an error there
+    /// (gVisor runsc/container/container.go, signalCreated), and the container can be started all the same.
+    pub(crate) destroys: bool,
     pub(crate) processes: BTreeMap<ProcessId, Fake>,
     next_pid: u32,
     /// Wall clock of the last exit.
@@ -83,6 +111,7 @@ impl Fakes {
         Self {
             script: BTreeMap::new(),
             rungs: BTreeMap::new(),
+            lost: BTreeSet::new(),
             unkillable: Vec::new(),
             free_works: false,
             undecided: false,
@@ -92,6 +121,7 @@ impl Fakes {
             recall_hangs: false,
             reports: true,
             mute: false,
+            destroys: true,
             processes: BTreeMap::new(),
             next_pid: 100,
             epoch_ns: 1_000,
@@ -109,6 +139,8 @@ impl Fakes {
         if self.shim_dead {
             return Vec::from([(ms(1), Input::Returned(call, Outcome::Lost))]);
         }
+        let method = method(&sent.op);
+        assert!(METHODS.contains(&method), "{method} is not among what is lost");
         let greeting = matches!(sent.op, Op::Checkpoint(_));
         if greeting && !self.script.contains_key("Checkpoint") {
             return fail(call, ms(1));
@@ -117,14 +149,14 @@ impl Fakes {
             self.behind.push((call, sent.clone()));
             return Vec::new();
         }
-        if let Op::Wait(process) = &sent.op {
-            return self.wait(call, process);
-        }
         if matches!(sent.op, Op::Create(..)) {
             self.lock = Some(call);
         }
         let fails = |not_found| Input::Returned(call, Outcome::Failed { not_found });
-        match self.script.get(method(&sent.op)).copied().unwrap_or(Does::Work(ms(1))) {
+        match self.script.get(method).copied().unwrap_or(Does::Work(ms(1))) {
+            Does::Work(_) | Does::Nothing(_) | Does::Hang if let Op::Wait(process) = &sent.op => {
+                self.wait(call, process)
+            }
             Does::Work(after) => self.work(call, &sent.op, after),
             Does::Nothing(after) => Vec::from([(after, Input::Returned(call, Outcome::Done(Told::Nothing)))]),
             Does::Fail(after) => Vec::from([(after, fails(false))]),
@@ -134,7 +166,10 @@ impl Fakes {
                 self.hanging.insert(call);
                 Vec::from([(sent.timeout, fails(false))])
             }
-            Does::Never => Vec::new(),
+            Does::Never => {
+                self.lost.insert(method);
+                Vec::new()
+            }
         }
     }
 
@@ -156,6 +191,9 @@ impl Fakes {
             }
             Op::Start(id) => {
                 let Some(fake) = self.processes.get_mut(id) else { return not_found(call, after) };
+                if fake.destroyed {
+                    return fail(call, after);
+                }
                 fake.started = true;
                 let pid = fake.pid;
                 soon.push((after, Input::Event(Event::Alive(id.clone()))));
@@ -171,8 +209,14 @@ impl Fakes {
                 Told::State { status, pid: fake.pid }
             }
             Op::Kill { process, signal, .. } => {
-                match self.processes.get(process) {
+                match self.processes.get_mut(process) {
                     None | Some(Fake { exit: Some(_), .. }) => return not_found(call, after),
+                    Some(fake) if !fake.started && process.is_init() => {
+                        if !self.destroys {
+                            return fail(call, after);
+                        }
+                        fake.destroyed = true;
+                    }
                     Some(_) => {}
                 }
                 if *signal == SIGKILL {
@@ -220,8 +264,12 @@ impl Fakes {
         }
     }
 
-    pub(crate) fn recall(&self) -> Soon {
-        if self.recall_hangs { Soon::new() } else { Soon::from([(ms(20), Input::Recalled(self.recalled))]) }
+    pub(crate) fn recall(&mut self) -> Soon {
+        if self.recall_hangs {
+            self.lost.insert("Recall");
+            return Soon::new();
+        }
+        Soon::from([(ms(20), Input::Recalled(self.recalled))])
     }
 
     /// A process ends; with the root all others do, since it takes the sentry along.

@@ -8,6 +8,10 @@ use crate::exit::REAL_SHIM_LOST_IT;
 use crate::io::{Heard, Input, ProcessId, Rung, RungDone};
 use crate::tests::fake::{Fakes, Soon, fail, ms};
 
+/// Every step, by its name.
+pub(crate) const RUNGS: [&str; 8] =
+    ["Evidence", "KillSandbox", "KillAll", "KillCreate", "Release", "ReleaseOne", "Free", "Watch"];
+
 /// How the fake kernel treats a rung.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
@@ -25,8 +29,10 @@ impl Fakes {
     }
 
     pub(crate) fn rung(&mut self, rung: &Rung) -> Soon {
-        let Step::Takes(takes) = self.rungs.get(rung_name(rung)).copied().unwrap_or(Step::Takes(ms(50)))
-        else {
+        let name = rung_name(rung);
+        assert!(RUNGS.contains(&name), "{name} is not among what is lost");
+        let Step::Takes(takes) = self.rungs.get(name).copied().unwrap_or(Step::Takes(ms(50))) else {
+            self.lost.insert(name);
             return Vec::new();
         };
         let mut soon = Soon::new();
@@ -69,13 +75,16 @@ impl Fakes {
         soon
     }
 
-    pub(crate) fn probe(&self, timeout: Duration) -> Soon {
+    pub(crate) fn probe(&mut self, timeout: Duration) -> Soon {
         let (takes, heard) = match self.sentry {
             Hears::Answers(after) if after < timeout => (after, Heard::Answers),
             Hears::Answers(_) | Hears::Slow => (timeout, Heard::Slow),
             Hears::Paused => (ms(1), Heard::Paused),
             Hears::Nothing => (timeout, Heard::Nothing),
-            Hears::Lost => return Vec::new(),
+            Hears::Lost => {
+                self.lost.insert("Probe");
+                return Vec::new();
+            }
         };
         Vec::from([(takes, Input::Probed(heard))])
     }

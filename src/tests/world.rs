@@ -1,7 +1,7 @@
 //! The fake world: a clock that jumps to whatever is due next, the fakes behind the guard, containerd before
 //! it, and a ledger of everything that the guard said and did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::string::ToString;
 use std::time::Duration;
 use std::vec::Vec;
@@ -195,9 +195,10 @@ impl World {
             }
             _ => Fresh::Nothing,
         };
+        let known = self.guard.known_exits();
         self.guard.handle(self.now, input);
         while let Some(output) = self.guard.poll_output() {
-            self.check_unkillable(&output, &fresh);
+            self.check_unkillable(&output, &fresh, &known);
             passed_on |= output == Output::Publish(Publication::AsReceived);
             let tasks = self.guard.record().len();
             self.ledger.enter(self.now, &output, &fresh, tasks);
@@ -210,7 +211,13 @@ impl World {
                 Output::Probe(timeout) => self.fakes.probe(*timeout),
                 Output::Recall => self.fakes.recall(),
                 Output::Cancel(call) => self.fakes.cancel(*call),
-                _ => Vec::new(),
+                // No input answers these.
+                Output::Reply(..)
+                | Output::Publish(_)
+                | Output::StopListening
+                | Output::Save
+                | Output::Note(_)
+                | Output::Quit => Vec::new(),
             };
             self.expect(soon);
         }
@@ -229,9 +236,10 @@ impl World {
 
     /// As long as something cannot be killed, the guard itself establishes no end. (One that was known before may
     /// be told, and what the real shim says is so.)
-    fn check_unkillable(&self, output: &Output, fresh: &Fresh) {
+    fn check_unkillable(&self, output: &Output, fresh: &Fresh, known: &BTreeSet<ProcessId>) {
         let ended = |id: &RequestId| match &self.ledger.asked[id].op {
-            Op::End(container) => self.guard.deleted_exit(container).is_some(),
+            Op::End(container) => known.contains(&init(container)),
+            Op::Delete(process) => known.contains(process),
             _ => false,
         };
         let establishes = match output {

@@ -2,11 +2,11 @@
 
 use crate::hung::LOOK_AGAIN_AFTER;
 use crate::io::{Answer, Op, Rung, Sentry, Status};
-use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST};
+use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, Policy};
 use crate::refusal::Code;
-use crate::tests::fake::ms;
+use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Step;
-use crate::tests::world::{World, delete, init, sigkill, sigterm};
+use crate::tests::world::{World, create, delete, init, sigkill, sigterm};
 use crate::time::Time;
 use std::vec::Vec;
 
@@ -153,4 +153,23 @@ fn a_remnant_on_the_way_out_is_freed_too() {
     world.fakes.free_works = true;
     world.run(FREE_AGAIN_AFTER + ms(2_000));
     assert!(world.ledger.quit);
+}
+
+/// (Found by the random sequences, whose ledger had no word for it.)
+#[test]
+fn an_exit_that_was_established_before_is_told_all_the_same() {
+    let mut world = World::new(Policy::default());
+    world.relayed(create("root"));
+    world.relayed(create("app"));
+    world.does("Delete", Does::Nothing(ms(0)));
+    world.relayed(delete("app"));
+    world.run(ms(3_000));
+    assert_eq!(world.rungs(), ["ReleaseOne"]);
+    world.fakes.unkillable = ["pid 7, state D".into()].into();
+    world.ask(sigkill("root"));
+    world.run(ms(13_000));
+    assert!(world.guard.stuck().is_some());
+    let again = world.ask(delete("app"));
+    world.run(ms(1));
+    assert_eq!(world.exit_of(again).status, 137);
 }
