@@ -206,10 +206,13 @@ fn around_a_sibling() -> impl Strategy<Value = Happens> {
     let step =
         prop_oneof![4 => (1..600_u64).prop_map(|millis| Step::Takes(ms(millis))), 1 => Just(Step::Never)];
     let members = prop_oneof![Just("app"), Just("sidecar")];
+    // By this one the real shim shows that it answers at all.
+    let methods = (0..METHODS.len()).prop_map(|n| METHODS[n]);
+    let methods = methods.prop_filter("a real shim that is not mute", |method| *method != "Checkpoint");
     prop_oneof![
         30 => asked,
         20 => spans().prop_map(Happens::Passes),
-        6 => ((0..METHODS.len() - 1).prop_map(|n| METHODS[n]), does()).prop_map(|(m, d)| Happens::Script(m, d)),
+        6 => (methods, does()).prop_map(|(m, d)| Happens::Script(m, d)),
         2 => ((0..RUNGS.len()).prop_map(|n| RUNGS[n]), step).prop_map(|(r, s)| Happens::RungStep(r, s)),
         3 => sentry.prop_map(Happens::Sentry),
         2 => (0..40_usize).prop_map(Happens::Abandon),

@@ -53,6 +53,8 @@ impl Ladder {
             let blow = match rung {
                 Rung::KillSandbox => Some(Blow::at_sandbox(&scope)),
                 Rung::KillAll => Some(Blow::at_all(&scope)),
+                // Whom one Create began only command lines tell, and those may hang. Its limit is the state machine's:
+                // then the root's sandbox is ended by the steps above, and a member has a SIGKILL's clock.
                 _ => None,
             };
             sleep(pause).await;
