@@ -12,6 +12,8 @@ use std::{
 };
 
 const SOON: Duration = Duration::from_secs(20);
+/// Of what one says so much is told.
+const SAID: usize = 200;
 /// What is given up by who is not root although it is user 0.
 const POWERLESS: [&str; 3] = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
 /// Nobody, who gets nothing back either.
@@ -62,6 +64,7 @@ impl Guise {
 #[derive(Debug)]
 pub struct Troupe {
     folder: PathBuf,
+    environment: Vec<(String, String)>,
     members: Vec<Impostor>,
 }
 
@@ -93,7 +96,13 @@ impl Troupe {
             let mode = fs::metadata(above)?.permissions().mode();
             fs::set_permissions(above, fs::Permissions::from_mode(mode | 0o011))?;
         }
-        Ok(Self { folder: folder.to_owned(), members: Vec::new() })
+        Ok(Self { folder: folder.to_owned(), environment: Vec::new(), members: Vec::new() })
+    }
+
+    /// What everybody who enters from now on has in its environment; `IMPOSTOR_COMM` is the name that the kernel has
+    /// for it.
+    pub fn wear(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts one with this command line, and stops it where that would make a sandbox a stuck one.
@@ -103,11 +112,12 @@ impl Troupe {
             .args(&prefix[1..])
             .arg(self.folder.join("impostor"))
             .args(&line[1..])
+            .envs(self.environment.iter().cloned())
             .env("IMPOSTOR_AS", line[0])
             .stdin(Stdio::null())
             .spawn()
             .context(prefix[0])?;
-        let what = format!("{guise:?} {}", line.join(" "));
+        let what: String = format!("{guise:?} {}", line.join(" ")).chars().take(SAID).collect();
         let mut impostor = Impostor { process: Process::me()?, child, what };
         let pid = impostor.child.id().cast_signed();
         let pretends = || {

@@ -43,6 +43,7 @@ pub mod leaks;
 pub mod load;
 pub mod matrix;
 pub mod process;
+pub mod promise;
 pub mod talos;
 pub mod wire;
 

@@ -365,6 +365,20 @@ fn pids_reused(host: &Host, sentry_lives: bool) -> Result<()> {
         std::fs::write(cgroup.join("cgroup.procs"), last.process.pid.to_string())
             .with_context(|| cgroup.display().to_string())?;
     }
+    // Nor does the operator's command take them for what had their pids.
+    for args in
+        [&["ls", "-o", "json"][..], &["reap", "--orphaned", "--dry-run"], &["reap", "--wedged", "--yes"]]
+    {
+        let told = impostors::operator(host, args)?;
+        let numbers = |text: &str| -> Vec<i32> {
+            text.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
+        };
+        let named = numbers(&told.stdout);
+        for stranger in &strangers {
+            let pid = stranger.process.pid;
+            ensure!(!named.contains(&pid) && stranger.process.is_alive(), "{args:?} names {pid}: {told:?}");
+        }
+    }
     containerd.signal(Signal::CONT)?;
     forgotten(host)?;
     for stranger in &strangers {

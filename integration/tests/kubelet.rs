@@ -7,21 +7,18 @@ use integration::{
     Cri, Handler, Host, IMAGE, Kubelet, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
+    promise::{DEADLINE, LADDER},
     runtime_v1::RemovePodSandboxRequest,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// `kill_deadline` and `exec_deadline`.
-const DEADLINE: Duration = Duration::from_secs(2);
 /// terminationGracePeriodSeconds; a kubelet gives no less.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long an unguarded pod is watched.
 const LONG: Duration = GRACE.saturating_add(DEADLINE).saturating_mul(5);
 /// `query_deadline` and `signal_deadline`: State and the stop signal may take as long before the grace period begins.
 const ASKED: Duration = Duration::from_secs(1 + 2);
-/// What the ladder may take after that.
-const LADDER: Duration = Duration::from_secs(2);
 /// How often the kubelet looks at its pods by itself; it finds a change of the manifests at once.
 const SYNC: Duration = Duration::from_secs(2);
 /// By when a wedged pod is gone that is not wanted any more.

@@ -6,6 +6,7 @@ use integration::{
     Event, EventLog, Handler, Host, Outcome, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
+    promise::{DEADLINE, LADDER},
     run,
 };
 use serde_json::Value;
@@ -16,10 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `kill_deadline` and `create_deadline`.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// What the ladder may take after that.
-const LADDER: Duration = Duration::from_secs(2);
 /// Long enough for everything healthy, on a busy machine too.
 const SOON: Duration = Duration::from_secs(20);
 /// The rungs of a ladder that nothing holds up.

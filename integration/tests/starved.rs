@@ -6,6 +6,7 @@ use integration::{
     Cri, Handler, Host, Parts, Pod, PodContainer, Versions, eventually,
     faults::{self, Sandbox},
     leaks::{self, Holdings, assert_nothing_left},
+    promise::{DEADLINE, LADDER},
 };
 use std::{
     fs, thread,
@@ -13,9 +14,6 @@ use std::{
 };
 
 const SOON: Duration = Duration::from_secs(40);
-/// `kill_deadline` where nothing is slow, and the ladder after it.
-const DEADLINE: Duration = Duration::from_secs(2);
-const LADDER: Duration = Duration::from_secs(2);
 /// `kill_deadline` where the sandbox is, and more than three questions to the sentry take.
 const PATIENT: Duration = Duration::from_secs(6);
 const WATCHED: Duration = Duration::from_secs(10);

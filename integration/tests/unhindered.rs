@@ -7,6 +7,7 @@ use integration::{
     faults::{self, Sandbox},
     leaks::{Holdings, assert_gone, assert_nothing_left},
     process::Process,
+    promise::{DEADLINE, LADDER, MARGIN, QUERY, subject},
     run,
 };
 use rustix::process::Signal;
@@ -18,24 +19,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `kill_deadline` of the subject.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// `query_deadline`: containerd asks State before Kill.
-const QUERY: Duration = Duration::from_secs(1);
-/// What the ladder may take.
-const LADDER: Duration = Duration::from_secs(2);
 /// What `delete` may take: then containerd kills it.
 const DELETE: Duration = Duration::from_secs(5);
 /// What `ls` promises, whatever hangs.
 const LISTED: Duration = Duration::from_secs(2);
-/// How much longer it is waited for, to be sure that something is stuck and not late.
-const MARGIN: Duration = Duration::from_secs(2);
 /// Long enough for everything healthy, on a busy machine too.
 const SOON: Duration = Duration::from_secs(30);
 
 fn host() -> Result<Host> {
-    let handler = Handler::guarded("subject").guard("kill_deadline", "\"2s\"").guard("hard_limit", "\"2s\"");
-    Host::builder().handler(handler).start()
+    Host::builder().handler(subject()).start()
 }
 
 /// A container of which a stub holds its mmap_lock, until the server answers.

@@ -9,6 +9,7 @@ use integration::{
     leaks::{Holdings, assert_nothing_left},
     links_of_the_node,
     process::Process,
+    promise::{DEADLINE, HUNG, LADDER, MARGIN, QUERY, subject},
     run,
 };
 use rustix::{mount::mount_bind, process::Signal};
@@ -20,23 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `kill_deadline` of the subject.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// `query_deadline`: containerd asks State before Kill.
-const QUERY: Duration = Duration::from_secs(1);
-/// What the ladder may take.
-const LADDER: Duration = Duration::from_secs(2);
-/// How long a FUSE server must have answered nobody before it counts as hung, and the pauses between the looks at it.
-const HUNG: Duration = Duration::from_secs(10 + 3);
-/// How much longer it is waited for, to be sure that something is stuck and not late.
-const MARGIN: Duration = Duration::from_secs(2);
 /// Long enough for everything healthy, on a busy machine too.
 const SOON: Duration = Duration::from_secs(30);
-
-fn subject() -> Handler {
-    // One container of a pod is ended for the sake of the others at `hard_limit` only, where the sandbox answers.
-    Handler::guarded("subject").guard("kill_deadline", "\"2s\"").guard("hard_limit", "\"2s\"")
-}
 
 /// The fixture itself: without it nothing below would mean anything.
 #[test]

@@ -5,20 +5,12 @@ use integration::{
     Handler, Host, Neighbour, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
+    promise::{DEADLINE, LADDER, MARGIN, QUERY},
 };
 use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// `kill_deadline` and `create_deadline` of the guarded side.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// `query_deadline`: containerd asks State before Kill, and a wedged sandbox lets it wait that long.
-const QUERY: Duration = Duration::from_secs(1);
-/// What the ladder may take after that.
-const LADDER: Duration = Duration::from_secs(2);
-/// How much longer the unguarded side gets, to be sure that it is wedged and not late.
-const MARGIN: Duration = Duration::from_secs(2);
 
 /// A way to wedge the stand-alone container `subject`; what it returns holds the wedge until dropped.
 type Fault = fn(&Host, &str) -> Result<Option<rustix::fd::OwnedFd>>;

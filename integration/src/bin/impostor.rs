@@ -20,7 +20,8 @@ fn main() -> Result<()> {
         return Err(command.exec()).context("cannot pretend");
     }
     if std::env::var_os("IMPOSTOR").is_some() {
-        std::fs::write("/proc/self/comm", "exe")?;
+        let comm = std::env::var("IMPOSTOR_COMM").unwrap_or_else(|_| "exe".to_owned());
+        std::fs::write("/proc/self/comm", comm)?;
         loop {
             std::thread::park();
         }

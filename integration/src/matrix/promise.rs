@@ -1,17 +1,14 @@
 //! How long an end may take: what is configured, and nothing else.
 
 use super::{fault::Fault, fault::Part, subject::Subject};
-use crate::Handler;
+use crate::{
+    Handler,
+    promise::{HUNG, LADDER, QUERY},
+};
 use std::time::Duration;
 
-/// `query_deadline`: containerd asks State first, and a wedged sandbox lets it wait that long.
-const QUERY: Duration = Duration::from_secs(1);
 /// `stats_deadline`, and the slack after which the real shim has been cut off.
 const STATS: Duration = Duration::from_millis(1600);
-/// Rungs 1 to 5.
-const LADDER: Duration = Duration::from_secs(2);
-/// How long a FUSE server must have answered nobody before it counts as hung, and the pauses between the looks at it.
-const HUNG: Duration = Duration::from_secs(10 + 3);
 /// One container that has ended, released by itself.
 const RELEASE_ONE: Duration = Duration::from_secs(1);
 /// `io.containerd.timeout.shim.cleanup`: what containerd gives the `delete` binary when a guard has died.

@@ -2,23 +2,34 @@
 //! a node, with pids below and above the real one's, to the guard, its `delete` and each of the operator's commands.
 
 use super::{Bystanders, SOON};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use integration::{
-    Guise, Handler, Host, Outcome, Parts, Troupe, Versions, eventually,
+    Fuse, Guise, Handler, Host, Outcome, Parts, Troupe, Versions, eventually,
     faults::{self, Sandbox},
+    leaks::{Holdings, assert_nothing_left},
+    process::Process,
     run,
 };
 use rustix::process::Signal;
 use serde_json::Value;
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 /// What `ls` promises, whatever hangs.
 const PROMISE: Duration = Duration::from_secs(2);
+/// A word that is longer than what is read of a command line.
+const OVERLONG: usize = 100_000;
 /// Ids that no sandbox has.
 const NOBODYS: [&str; 4] = ["impostor", "\u{1b}[31mred", "--setup-root=false", "../../etc"];
 
 /// `runsc-guard`, only for this host's namespace.
-fn operator(host: &Host, args: &[&str]) -> Result<Outcome> {
+pub(super) fn operator(host: &Host, args: &[&str]) -> Result<Outcome> {
     operator_in(host, host.tag(), args)
 }
 
@@ -45,17 +56,84 @@ fn states(host: &Host) -> Result<Vec<(String, String)>> {
     Ok(all.iter().map(|one| (text(one, "id"), text(one, "state"))).collect())
 }
 
+/// Places that no look may be led to: a FIFO, a volume whose server does not answer, and a stranger's own folder, in which
+/// a link leads to the real files and `config.json` says what CRI would.
+struct Traps {
+    fifo: PathBuf,
+    fuse: Arc<Fuse>,
+    strangers: PathBuf,
+}
+
+impl Traps {
+    fn lay(host: &Host) -> Result<Self> {
+        let (fifo, strangers) = (host.path().join("fifo"), host.path().join("strangers"));
+        ensure!(Command::new("mkfifo").arg(&fifo).status()?.success(), "no FIFO");
+        fs::create_dir(&strangers)?;
+        let root = host.runsc_root(host.tag());
+        symlink(root.parent().context("no root")?, strangers.join("link"))?;
+        symlink(host.bundle(host.tag(), "neighbour"), strangers.join("neighbour"))?;
+        for id in ["impostor", "bare"] {
+            fs::create_dir(strangers.join(id))?;
+            let annotations = serde_json::json!({
+                "io.kubernetes.cri.container-type": "container",
+                "io.kubernetes.cri.sandbox-id": "neighbour",
+                "io.kubernetes.cri.sandbox-name": "impostor",
+                "io.kubernetes.cri.sandbox-namespace": "impostor",
+            });
+            let config = serde_json::json!({ "ociVersion": "1.2.0", "annotations": annotations });
+            fs::write(strangers.join(id).join("config.json"), config.to_string())?;
+            for file in ["address", "state.json", "runsc-guard.json"] {
+                fs::write(strangers.join(id).join(file), "{}")?;
+            }
+        }
+        let all = Command::new("chown").args(["-Rh", "65534:65534"]).arg(&strangers).status()?;
+        ensure!(all.success(), "chown: {all}");
+        let fuse = faults::fuse_volume(host, Path::new("volumes/trap"))?;
+        fuse.hang();
+        Ok(Self { fifo, fuse, strangers })
+    }
+
+    /// Nobody has even asked for what the server holds.
+    fn assert_avoided(&self) -> Result<()> {
+        if self.fuse.held() == 0 {
+            return Ok(());
+        }
+        let waits = |one: &Process| {
+            let threads = fs::read_dir(format!("/proc/{}/task", one.pid)).into_iter().flatten().flatten();
+            let channels = threads.filter_map(|thread| fs::read_to_string(thread.path().join("wchan")).ok());
+            channels.into_iter().any(|channel| channel.contains("fuse") || channel.contains("request_wait"))
+        };
+        let waiting: Vec<String> =
+            Process::all().iter().filter(|one| waits(one)).map(ToString::to_string).collect();
+        bail!("{} looks were led to the volume that hangs, of {waiting:#?}", self.fuse.held())
+    }
+}
+
 /// Everything that can be said of the sandbox `id`: the words, and whether whoever says it stops.
-fn lines(host: &Host, id: &str, fifo: &Path) -> Vec<(Vec<String>, bool)> {
+fn lines(host: &Host, id: &str, traps: &Traps) -> Vec<(Vec<String>, bool)> {
     let root = host.runsc_root(host.tag()).display().to_string();
     let bundle = host.bundle(host.tag(), id).display().to_string();
     let socket = host.socket().display().to_string();
     let me = std::process::id();
+    let (hung, strangers) = (traps.fuse.point().display(), traps.strangers.display());
     let sentry = |root: &str, id: &str| format!("runsc-sandbox --root={root} boot --bundle={bundle} {id}");
     let mut all = vec![
         (sentry(&root, id), true),
         (sentry(&format!("/proc/{me}/root{root}"), id), true),
-        (sentry(&fifo.display().to_string(), id), true),
+        (sentry(&traps.fifo.display().to_string(), id), true),
+        (sentry(&format!("{hung}/{}", host.tag()), id), true),
+        (format!("runsc-gofer --root={root} gofer --bundle={hung}/{id} {id}"), true),
+        (sentry(&format!("{strangers}/link/{}", host.tag()), id), true),
+        (format!("runsc-gofer --root={root} gofer --bundle={strangers}/{id} {id}"), true),
+        (format!("runsc-gofer --root={root} gofer --bundle={strangers}/impostor impostor"), true),
+        (format!("runsc-gofer --root={root} gofer --bundle={bundle}/rootfs {id}"), true),
+        (format!("runsc-gofer --root={root} gofer --bundle={bundle}/../impostor impostor"), true),
+        (format!("runsc-sandbox\n --root={root}  boot --bundle={bundle} {id}"), true),
+        (format!("runsc-sandbox  --root={root} boot --bundle={bundle} {id}\n"), true),
+        (
+            format!("runsc-sandbox --root={root} boot --bundle={bundle} --x={} {id}", "x".repeat(OVERLONG)),
+            true,
+        ),
         (format!("runsc-gofer --root={root} gofer --bundle {bundle} {id}"), true),
         (format!("runsc --root={root} kill {id} 9"), false),
         (format!("runsc --root {root} --log-format json create --bundle {bundle} {id}"), false),
@@ -65,6 +143,10 @@ fn lines(host: &Host, id: &str, fifo: &Path) -> Vec<(Vec<String>, bool)> {
             true,
         ),
         ("x -namespace x -address /x -id impostor".to_owned(), true),
+        (
+            format!("containerd-shim-runsc-v1 -namespace {} -id {id} -bundle {bundle}/rootfs", host.tag()),
+            true,
+        ),
     ];
     for nobodys in NOBODYS {
         all.push((sentry(&root, nobodys), true));
@@ -75,9 +157,9 @@ fn lines(host: &Host, id: &str, fifo: &Path) -> Vec<(Vec<String>, bool)> {
 }
 
 /// All that can be said, once by each who can say it.
-fn cast(host: &Host, troupe: &mut Troupe, ids: &[&str], fifo: &Path) -> Result<()> {
+fn cast(host: &Host, troupe: &mut Troupe, ids: &[&str], traps: &Traps) -> Result<()> {
     for (at, id) in ids.iter().enumerate() {
-        for (turn, (line, stops)) in lines(host, id, fifo).into_iter().enumerate() {
+        for (turn, (line, stops)) in lines(host, id, traps).into_iter().enumerate() {
             let words: Vec<&str> = line.iter().map(String::as_str).collect();
             // What is said of a real sandbox everybody says, the rest each in turn.
             let guises: Vec<Guise> = match turn {
@@ -92,7 +174,7 @@ fn cast(host: &Host, troupe: &mut Troupe, ids: &[&str], fifo: &Path) -> Result<(
     Ok(())
 }
 
-fn assert_nobody_believes_them(host: &Host, troupe: &Troupe) -> Result<()> {
+fn assert_nobody_believes_them(host: &Host, troupe: &Troupe, traps: &Traps) -> Result<()> {
     let expected = [("bare", "running"), ("neighbour", "running")];
     let expected: Vec<(String, String)> =
         expected.iter().map(|(id, state)| ((*id).to_owned(), (*state).to_owned())).collect();
@@ -104,6 +186,7 @@ fn assert_nobody_believes_them(host: &Host, troupe: &Troupe) -> Result<()> {
         &["metrics"],
         &["doctor"],
         &["reap", "--wedged", "--dry-run"],
+        &["reap", "--orphaned", "--dry-run"],
         &["reap", "--wedged", "--yes"],
         &["reap", "--orphaned", "--yes"],
         &["reap", "impostor", "--yes"],
@@ -124,6 +207,7 @@ fn assert_nobody_believes_them(host: &Host, troupe: &Troupe) -> Result<()> {
             ensure!(!(named && args[0] != "metrics"), "{args:?} names {one}");
         }
         troupe.assert_let_alone().with_context(|| format!("{args:?}"))?;
+        traps.assert_avoided().with_context(|| format!("{args:?}"))?;
     }
     Ok(())
 }
@@ -131,15 +215,25 @@ fn assert_nobody_believes_them(host: &Host, troupe: &Troupe) -> Result<()> {
 #[test]
 fn whoever_claims_to_be_a_sandbox_is_not_believed() -> Result<()> {
     let host = super::host()?;
-    let fifo = host.path().join("fifo");
-    ensure!(Command::new("mkfifo").arg(&fifo).status()?.success(), "no FIFO");
+    let traps = Traps::lay(&host)?;
     let folder = host.path().join("troupe");
     let mut troupe = Troupe::new(&folder, Path::new(env!("CARGO_BIN_EXE_impostor")))?;
+    let socket = host.socket().display().to_string();
+    for (name, value) in [
+        ("TTRPC_ADDRESS", socket.as_str()),
+        ("GRPC_ADDRESS", socket.as_str()),
+        ("NAMESPACE", host.tag()),
+        ("RUNSC_GUARD_BIN", "/nowhere"),
+    ] {
+        troupe.wear(name, value);
+    }
     // Their pids are below the real ones', and then above.
-    cast(&host, &mut troupe, &["neighbour", "bare"], &fifo)?;
+    cast(&host, &mut troupe, &["neighbour", "bare"], &traps)?;
     let bystanders = Bystanders::start(&host)?;
-    cast(&host, &mut troupe, &["neighbour", "bare"], &fifo)?;
-    assert_nobody_believes_them(&host, &troupe)?;
+    troupe.wear("IMPOSTOR_COMM", "runsc-sandbox");
+    cast(&host, &mut troupe, &["neighbour", "bare"], &traps)?;
+    traps.assert_avoided()?;
+    assert_nobody_believes_them(&host, &troupe, &traps)?;
     bystanders.assert_well(&host)?;
 
     // A guard dies, and its `delete` looks for what was its.
@@ -147,7 +241,40 @@ fn whoever_claims_to_be_a_sandbox_is_not_believed() -> Result<()> {
     let sentry = &bystanders.guarded.sentry;
     eventually(SOON, "its sandbox has ended", || (!sentry.is_alive()).then_some(()))?;
     eventually(SOON, "containerd lets go of it", || host.ctr().delete_container("neighbour").ok())?;
-    troupe.assert_let_alone()
+    troupe.assert_let_alone()?;
+    traps.assert_avoided()?;
+    traps.fuse.answer();
+    traps.fuse.end()
+}
+
+/// A node within the node has sandboxes of its own, with the same names in the same places. A guard dies, and its
+/// `delete` looks for what was its.
+#[test]
+fn a_dead_guards_delete_ends_nobody_in_namespaces_of_their_own() -> Result<()> {
+    let host = super::host()?;
+    let (ctr, before) = (host.ctr(), Holdings::of(&host));
+    let mut troupe = Troupe::new(&host.path().join("troupe"), Path::new(env!("CARGO_BIN_EXE_impostor")))?;
+    let root = host.runsc_root(host.tag()).display().to_string();
+    let bundle = host.bundle(host.tag(), "subject").display().to_string();
+    let said = [
+        format!("runsc-sandbox --root={root} boot --bundle={bundle} subject"),
+        format!("runsc-gofer --root={root} gofer --bundle={bundle} subject"),
+        format!("runsc --root={root} wait subject"),
+    ];
+    let enter = |troupe: &mut Troupe| {
+        said.iter()
+            .try_for_each(|line| troupe.enter(Guise::Nested, &line.split(' ').collect::<Vec<_>>(), false))
+    };
+    enter(&mut troupe)?;
+    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    enter(&mut troupe)?;
+    let sandbox = Sandbox::of(&host, "subject")?;
+    sandbox.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
+    eventually(SOON, "its sandbox has ended", || (!sandbox.sentry.is_alive()).then_some(()))?;
+    eventually(SOON, "containerd lets go of it", || ctr.delete_container("subject").ok())?;
+    troupe.assert_let_alone()?;
+    drop(troupe);
+    assert_nothing_left(&host, &before, SOON)
 }
 
 /// gVisor's shim of before 2026-05 does not say whom it serves, and its processes' last word is a flag.
