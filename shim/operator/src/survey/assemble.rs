@@ -8,7 +8,7 @@ use runsc_guard_node::bundle::Record;
 use runsc_guard_node::params;
 use runsc_guard_node::place::Place;
 use runsc_guard_sandbox::process::Role;
-use runsc_guard_sandbox::procfs;
+use runsc_guard_sandbox::procfs::{self, bounded};
 use runsc_guard_sandbox::proof;
 use runsc_guard_sandbox::state_file::RunscState;
 use runsc_guard_sandbox::trusted::Ground;
@@ -135,13 +135,18 @@ fn real_shims(draft: &Draft, of: &BTreeMap<i32, Role>, guard: &Guard, table: &Ta
 /// which has containerd's mounts.
 fn is_forgotten(guard: i32, containers: &[Container]) -> bool {
     let root = procfs::dir(guard).join("root");
-    let gone = |one: &Container| {
-        // What containerd wrote there: the folder itself is made anew by runsc, for its log.
-        let bundle = one.bundle.join("config.json");
-        let bundle = bundle.strip_prefix("/").map(|bundle| root.join(bundle).symlink_metadata());
-        matches!(bundle, Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound)
+    let bundles: Vec<PathBuf> = containers.iter().map(|one| one.bundle.clone()).collect();
+    // On mounts that only the guard may see, and one of them may hang.
+    let look = move || {
+        let gone = |bundle: &PathBuf| {
+            // What containerd wrote there: the folder itself is made anew by runsc, for its log.
+            let bundle = bundle.join("config.json");
+            let bundle = bundle.strip_prefix("/").map(|bundle| root.join(bundle).symlink_metadata());
+            matches!(bundle, Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound)
+        };
+        !bundles.is_empty() && root.join("proc").exists() && bundles.iter().all(gone)
     };
-    !containers.is_empty() && root.join("proc").exists() && containers.iter().all(gone)
+    bounded::ask(guard, look).unwrap_or(false)
 }
 
 /// SIGKILL has been sent and waits: what takes it is gone before this can be read twice.
