@@ -33,7 +33,7 @@
 //! }
 //! assert_eq!(guard.poll_timeout(), None);
 //!
-//! // SIGKILL is forwarded, and nothing comes back: ten seconds later the ladder begins.
+//! // SIGKILL is forwarded, and nothing comes back: ten seconds later the escalation begins.
 //! let kill = Op::Kill { process: ProcessId::init("box"), signal: 9, all: false };
 //! step(&mut guard, 1_000, request(2, kill));
 //! let due = guard.poll_timeout();
@@ -48,33 +48,30 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod admit;
-mod call;
-mod clocks;
-mod closing;
-mod create;
+mod answers;
+mod escalation;
 pub mod exit;
 mod exits;
-mod forgotten;
 pub mod guard;
-mod held;
 pub mod hung;
+mod inflight;
 pub mod io;
-mod ladder;
+mod method;
+mod node;
+mod phase;
 pub mod policy;
+mod present;
 mod probe;
-mod question;
+mod recall;
 pub mod refusal;
-mod release;
-mod returned;
-mod signal;
-mod stake;
+mod settle;
+mod signals;
+mod state;
 pub mod status;
 mod task;
-mod terminate;
 #[cfg(test)]
 mod tests;
 pub mod time;
 pub mod timers;
-mod unkillable;
+mod vacancy;
 mod watchdog;

@@ -4,6 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::io::request::Method;
+
 /// The codes that the guard answers with. Never UNAVAILABLE: CRI takes that for "gone", skips Delete and
 /// leaks the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub enum Refusal {
     )]
     Late {
         /// The method's name.
-        method: &'static str,
+        method: Method,
         /// Container, or container/exec.
         id: String,
         /// How long.
@@ -41,7 +43,7 @@ pub enum Refusal {
     )]
     Pending {
         /// The method's name.
-        method: &'static str,
+        method: Method,
         /// Container, or container/exec.
         id: String,
         /// How long.
@@ -57,7 +59,7 @@ pub enum Refusal {
     )]
     PendingForever {
         /// The method's name.
-        method: &'static str,
+        method: Method,
         /// Container, or container/exec.
         id: String,
         /// How long.
@@ -71,7 +73,7 @@ pub enum Refusal {
     )]
     ExecPending {
         /// The method's name.
-        method: &'static str,
+        method: Method,
         /// Container/exec.
         id: String,
         /// How long.
@@ -114,7 +116,7 @@ pub enum Refusal {
     #[error("guard: {method} of {id} refused: its sandbox {why}")]
     Ending {
         /// The method's name.
-        method: &'static str,
+        method: Method,
         /// Container, or container/exec.
         id: String,
         /// Which of the two, and why.
@@ -128,7 +130,7 @@ pub enum Refusal {
     )]
     Unkillable {
         /// The method's name.
-        method: &'static str,
+        method: Method,
         /// Container, or container/exec.
         id: String,
         /// Words for each process.
@@ -172,14 +174,21 @@ mod tests {
     fn every_refusal_says_guard_and_has_its_code() {
         let all = [
             (
-                Refusal::Late { method: "Exec", id: "a".into(), waited: Duration::from_secs(30) },
+                Refusal::Late { method: Method::Exec, id: "a".into(), waited: Duration::from_secs(30) },
                 Code::DeadlineExceeded,
             ),
             (Refusal::NotFound("a".into()), Code::NotFound),
             (Refusal::Finished("a".into()), Code::NotFound),
-            (Refusal::Ending { method: "Exec", id: "a".into(), why: "was ended" }, Code::FailedPrecondition),
             (
-                Refusal::Unkillable { method: "Kill", id: "a".into(), left: vec!["pid 7 state D".into()] },
+                Refusal::Ending { method: Method::Exec, id: "a".into(), why: "was ended" },
+                Code::FailedPrecondition,
+            ),
+            (
+                Refusal::Unkillable {
+                    method: Method::Kill,
+                    id: "a".into(),
+                    left: vec!["pid 7 state D".into()],
+                },
                 Code::FailedPrecondition,
             ),
             (Refusal::Closing("a".into()), Code::FailedPrecondition),

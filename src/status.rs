@@ -4,33 +4,41 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::call::{Call, Kind};
-use crate::clocks::Deadline;
+use crate::escalation::deadlines::latest_end;
 use crate::exit::Exit;
-use crate::guard::{Guard, Phase};
-use crate::io::{ProcessId, RequestId, Status as TaskStatus};
-use crate::task::{Process, Task};
+use crate::inflight::{Call, Kind};
+use crate::io::{Method, ProcessId, RequestId, Rung, Status as TaskStatus};
+use crate::phase::Phase;
+use crate::state::State;
+use crate::task::{self, Effect};
 use crate::time::Time;
 
-/// Where the sandbox stands: served, on one of the ladder's rungs, or past them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where the sandbox stands: in service, in a step of the escalation, or past that.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Normal service.
     Serving,
-    /// Rung 1.
-    Evidence,
-    /// Rung 2.
-    KillSandbox,
-    /// Rung 3.
-    KillAll,
-    /// Rungs 4 and 5.
-    Release,
-    /// Rung 3 left processes that the kernel does not kill.
+    /// A step of the escalation.
+    Step(Rung),
+    /// It has left processes that the kernel does not kill.
     Unkillable,
     /// Ended by the guard; containerd has not collected every exit yet.
     Ended,
     /// The last container is deleted.
     Closing,
+}
+
+impl Stage {
+    /// Its name.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Step(step) => step.as_str(),
+            Self::Unkillable => "unkillable",
+            Self::Ended => "ended",
+            Self::Closing => "closing",
+        }
+    }
 }
 
 /// The view.
@@ -51,9 +59,9 @@ pub struct Status {
     /// Calls that the real shim has not answered.
     pub calls: Vec<Called>,
     /// The call to the real shim that is overdue for longest: its method and for how long it has been out.
-    pub overdue: Option<(&'static str, Duration)>,
-    /// A question whose last asking the real shim has not answered in time: `State`, `Stats` or `Pids`.
-    pub unanswered: Option<&'static str>,
+    pub overdue: Option<(Method, Duration)>,
+    /// A query whose last asking the real shim has not answered in time: State, Stats or Pids.
+    pub unanswered: Option<Method>,
 }
 
 /// A container's init.
@@ -78,8 +86,8 @@ pub struct Container {
 pub struct Request {
     /// Its number.
     pub id: RequestId,
-    /// The method's name.
-    pub method: &'static str,
+    /// The method.
+    pub method: Method,
     /// About which process.
     pub process: ProcessId,
     /// How long it has waited.
@@ -91,8 +99,8 @@ pub struct Request {
 /// A call to the real shim that has not come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Called {
-    /// The method's name.
-    pub method: &'static str,
+    /// The method.
+    pub method: Method,
     /// About which process.
     pub process: ProcessId,
     /// How long it has been out.
@@ -104,8 +112,8 @@ pub struct Called {
 /// A deadline that runs until an effect is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clock {
-    /// `SIGKILL`, `Delete` or `Create`.
-    pub method: &'static str,
+    /// What is waited for.
+    pub effect: Awaited,
     /// About which process.
     pub process: ProcessId,
     /// How long the effect has been waited for.
@@ -114,86 +122,104 @@ pub struct Clock {
     pub ends_in: Option<Duration>,
 }
 
-impl Guard {
-    /// The view at `now`.
-    pub fn status(&self, now: Time) -> Status {
-        let now = self.present(now);
-        let (stage, began, left) = self.stage();
-        let requests = self.waiting.iter().map(|(id, waiting)| Request {
-            id: *id,
-            method: waiting.kind.method(),
-            process: waiting.process.clone(),
-            waited: now - waiting.since,
-            answered_in: waiting.due.map(|due| due - now),
-        });
-        let owed =
-            self.calls.values().filter(|call| call.kind != Kind::Wait && now > call.sent + call.timeout);
-        let overdue = owed.map(|call| (call.kind.method(), now - call.sent));
-        Status {
-            stage,
-            climbing: began.map(|began| now - began),
-            left: left.to_vec(),
-            containers: self
-                .tasks
-                .0
-                .iter()
-                .map(|(id, task)| container(id, &task.init, task.execs.len()))
-                .collect(),
-            requests: requests.collect(),
-            clocks: self.running_clocks(now),
-            calls: self.calls.values().map(|call| called(call, now)).collect(),
-            overdue: overdue.max_by_key(|(_, out)| *out),
-            unanswered: self.unanswered(now),
-        }
-    }
+/// What a deadline waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// The exit after a SIGKILL.
+    Exit,
+    /// The end of a Delete.
+    Deletion,
+    /// The end of a Create.
+    Creation,
+}
 
-    fn unanswered(&self, now: Time) -> Option<&'static str> {
-        let (query, stats) = (self.policy.query_deadline, self.policy.stats_deadline);
-        let state = self.tasks.processes().any(|(_, process)| process.state.is_late(now, query));
-        let any = |late: &dyn Fn(&Task) -> bool| self.tasks.0.values().any(late);
-        match () {
-            () if state => Some("State"),
-            () if any(&|task| task.stats.is_late(now, stats)) => Some("Stats"),
-            () if any(&|task| task.pids.is_late(now, query)) => Some("Pids"),
-            () => None,
+impl Awaited {
+    /// What was asked for.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exit => "SIGKILL",
+            Self::Deletion => Method::Delete.as_str(),
+            Self::Creation => Method::Create.as_str(),
         }
     }
+}
 
-    fn stage(&self) -> (Stage, Option<Time>, &[String]) {
-        match &self.phase {
-            Phase::Open => (Stage::Serving, None, &[]),
-            Phase::Ending(ladder) => (ladder.stage(), Some(ladder.began()), &[]),
-            Phase::Unkillable(ladder, stuck) => (Stage::Unkillable, Some(ladder.began()), &stuck.left),
-            Phase::Gone(left) => (Stage::Ended, None, left),
-            Phase::Closing(closing) => {
-                (Stage::Closing, None, closing.stuck.as_ref().map_or(&[], |stuck| &stuck.left))
-            }
-            Phase::Closed => (Stage::Closing, None, &[]),
-        }
+/// The view at `now`.
+pub(crate) fn of(state: &State, now: Time) -> Status {
+    let (stage, began, left) = stage(state);
+    let requests = state.inflight.requests().map(|(id, request)| Request {
+        id,
+        method: request.kind.method(),
+        process: request.process.clone(),
+        waited: now - request.since,
+        answered_in: request.due.map(|due| due - now),
+    });
+    let calls = || state.inflight.calls().map(|(_, call)| call);
+    let overdue = calls().filter(|call| call.kind != Kind::Wait && now > call.sent + call.timeout);
+    let overdue = overdue.map(|call| (call.kind.method(), now - call.sent));
+    Status {
+        stage,
+        climbing: began.map(|began| now - began),
+        left: left.to_vec(),
+        containers: state.tasks.containers().map(|(id, known)| container(id, known)).collect(),
+        requests: requests.collect(),
+        clocks: running(state, now),
+        calls: calls().map(|call| called(call, now)).collect(),
+        overdue: overdue.max_by_key(|(_, out)| *out),
+        unanswered: unanswered(state, now),
     }
+}
 
-    fn running_clocks(&self, now: Time) -> Vec<Clock> {
-        let mut clocks: Vec<Clock> = Vec::new();
-        for (process, known) in self.tasks.processes() {
-            for which in Deadline::BOTH {
-                let Some(clock) = which.of(known) else { continue };
-                clocks.push(Clock {
-                    method: if which == Deadline::Kill { "SIGKILL" } else { "Delete" },
-                    waited: now - clock.since,
-                    ends_in: self.latest_end(&process, which, &clock).map(|end| end - now),
-                    process: process.clone(),
-                });
-            }
-        }
-        let creating = self.tasks.0.iter().filter_map(|(id, task)| Some((id, task.creating?)));
-        clocks.extend(creating.map(|(id, since)| Clock {
-            method: "Create",
-            process: ProcessId::init(id),
-            waited: now - since,
-            ends_in: Some(since + self.policy.create_deadline - now),
-        }));
-        clocks
+fn unanswered(state: &State, now: Time) -> Option<Method> {
+    let (query, stats) = (state.policy.query_deadline, state.policy.stats_deadline);
+    let mut processes = state.tasks.processes().map(|(_, process)| process);
+    let any = |late: &dyn Fn(&task::Container) -> bool| state.tasks.containers().any(|(_, one)| late(one));
+    match () {
+        () if processes.any(|process| process.state.is_late(now, query)) => Some(Method::State),
+        () if any(&|container| container.stats.is_late(now, stats)) => Some(Method::Stats),
+        () if any(&|container| container.pids.is_late(now, query)) => Some(Method::Pids),
+        () => None,
     }
+}
+
+fn stage(state: &State) -> (Stage, Option<Time>, &[String]) {
+    match state.phase() {
+        Phase::Open => (Stage::Serving, None, &[]),
+        Phase::Ending(escalation) => (Stage::Step(escalation.step().clone()), Some(escalation.began()), &[]),
+        Phase::Unkillable(escalation, stuck) => (Stage::Unkillable, Some(escalation.began()), stuck.left()),
+        Phase::Gone(left) => (Stage::Ended, None, left),
+        Phase::Closing(shutdown) => {
+            (Stage::Closing, None, shutdown.stuck().map_or(&[], |stuck| stuck.left()))
+        }
+        Phase::Closed => (Stage::Closing, None, &[]),
+    }
+}
+
+fn running(state: &State, now: Time) -> Vec<Clock> {
+    let mut clocks: Vec<Clock> = Vec::new();
+    for (process, known) in state.tasks.processes() {
+        for effect in Effect::BOTH {
+            let Some(deadline) = known.deadlines.of(effect) else { continue };
+            clocks.push(Clock {
+                effect: match effect {
+                    Effect::Exit => Awaited::Exit,
+                    Effect::Deletion => Awaited::Deletion,
+                },
+                waited: now - deadline.since(),
+                ends_in: latest_end(state, &process, effect, &deadline).map(|end| end - now),
+                process: process.clone(),
+            });
+        }
+    }
+    let creating =
+        state.tasks.containers().filter_map(|(id, container)| Some((id, container.create_sent()?)));
+    clocks.extend(creating.map(|(id, since)| Clock {
+        effect: Awaited::Creation,
+        process: ProcessId::init(id),
+        waited: now - since,
+        ends_in: Some(since + state.policy.create_deadline - now),
+    }));
+    clocks
 }
 
 fn called(call: &Call, now: Time) -> Called {
@@ -202,8 +228,14 @@ fn called(call: &Call, now: Time) -> Called {
     Called { method: kind.method(), process: process.clone(), out: now - *sent, given_up_in }
 }
 
-fn container(id: &str, init: &Process, execs: usize) -> Container {
-    let Process { about, pid, exit, .. } = init;
-    let (bundle, status) = (about.bundle.clone(), init.status());
-    Container { id: id.into(), bundle, pid: *pid, status, exit: *exit, execs }
+fn container(id: &str, container: &task::Container) -> Container {
+    let init = &container.init;
+    Container {
+        id: id.into(),
+        bundle: init.about().bundle.clone(),
+        pid: init.pid(),
+        status: init.status(),
+        exit: init.exit(),
+        execs: container.execs(),
+    }
 }

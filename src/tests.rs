@@ -4,6 +4,7 @@
 
 mod fake;
 mod hung;
+mod inspect;
 mod invariants;
 mod kernel;
 mod ledger;
@@ -11,13 +12,3 @@ mod scan;
 mod scenarios;
 mod seen;
 mod world;
-
-/// What a guard still has in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OpenEnds {
-    pub(crate) waiting: usize,
-    pub(crate) calls: usize,
-    pub(crate) owed: usize,
-    pub(crate) processes: usize,
-    pub(crate) requests_in_calls: usize,
-}

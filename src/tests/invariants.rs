@@ -268,7 +268,7 @@ fn happen(world: &mut World, what: Happens) {
         Happens::Mute(yes) => world.fakes.mute = yes,
         Happens::Destroys(yes) => world.fakes.destroys = yes,
         Happens::WatchdogKills(yes) => {
-            world.guard.policy.watchdog = if yes { Watchdog::Kill } else { Watchdog::Report };
+            world.guard.set_watchdog(if yes { Watchdog::Kill } else { Watchdog::Report });
         }
         Happens::ShimDies if !world.fakes.shim_dead => world.shim_dies(),
         Happens::ShimLeaves if !world.fakes.shim_dead => world.shim_leaves(),
@@ -321,7 +321,7 @@ fn wind_up(world: &mut World) {
     assert!(world.ledger.quit, "the guard stays: {:#?}", world.guard);
     assert!(world.ledger.open.is_empty(), "{:?}", world.ledger.open);
     let ends = world.guard.open_ends();
-    assert_eq!((ends.waiting, ends.calls, ends.owed), (0, 0, 0));
+    assert_eq!((ends.waiting, ends.calls, ends.unpublished), (0, 0, 0));
     assert_eq!(world.guard.poll_timeout(), None);
     if world.ledger.node_is_down {
         // Nobody has deleted anything, and of what lives on no end was told.

@@ -100,7 +100,7 @@ fn the_exit_of_a_process_deleted_before_its_event_is_owed() {
     assert!(world.published(&exec).is_empty());
     world.run(ms(1_000));
     assert_eq!(world.published(&exec), [5]);
-    assert_eq!(world.guard.open_ends().owed, 0);
+    assert_eq!(world.guard.open_ends().unpublished, 0);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn exits_that_the_real_shim_never_publishes_do_not_pile_up() {
         drop(world.fakes.exit(&exec, 5, ms(0)));
         world.relayed(Op::Delete(exec));
     }
-    assert_eq!(world.guard.open_ends().owed, 64);
+    assert_eq!(world.guard.open_ends().unpublished, 64);
     assert_eq!(world.guard.open_ends().calls, 0);
     assert_eq!(world.guard.open_ends().processes, 1);
 }
@@ -228,7 +228,7 @@ fn an_owed_exit_is_not_that_of_the_next_process_of_the_name() {
     world.exec("root", "e");
     world.run(ms(100));
     assert_eq!(world.published(&exec), [5]);
-    assert_eq!(world.guard.open_ends().owed, 0);
+    assert_eq!(world.guard.open_ends().unpublished, 0);
     world.ledger.published.clear();
     let wait = world.ask(Op::Wait(exec.clone()));
     assert_eq!(world.answer(wait), None);

@@ -3,10 +3,10 @@
 use std::vec;
 use std::vec::Vec;
 
-use crate::io::{Answer, Op, Status, Why};
+use crate::io::{Answer, Method, Op, Rung, Status, Why};
 use crate::policy::Policy;
 use crate::refusal::Code;
-use crate::status::Stage;
+use crate::status::{Awaited, Stage};
 use crate::tests::fake::{Does, ms};
 use crate::tests::world::{World, create, delete, init, sigkill, state};
 
@@ -19,7 +19,7 @@ fn looking_at_a_healthy_sandbox_shows_its_containers_and_changes_nothing() {
     let containers: Vec<_> = seen.containers.iter().map(|one| (one.id.as_str(), one.status)).collect();
     assert_eq!(containers, [("app", Status::Running), ("root", Status::Running)]);
     let [wait] = &seen.requests[..] else { panic!("{:?}", seen.requests) };
-    assert_eq!((wait.method, wait.waited, wait.answered_in), ("Wait", ms(1_000), None));
+    assert_eq!((wait.method, wait.waited, wait.answered_in), (Method::Wait, ms(1_000), None));
     assert!(seen.clocks.is_empty() && seen.left.is_empty());
     assert_eq!(world.guard.status(world.now), world.guard.status(world.now));
     world.untouched();
@@ -33,10 +33,10 @@ fn a_wedge_shows_who_waits_for_what_and_when_it_ends() {
     world.run(ms(3_000));
     let seen = world.guard.status(world.now);
     let [clock] = &seen.clocks[..] else { panic!("{:?}", seen.clocks) };
-    assert_eq!((clock.method, clock.waited, clock.ends_in), ("SIGKILL", ms(3_000), Some(ms(7_000))));
+    assert_eq!((clock.effect, clock.waited, clock.ends_in), (Awaited::Exit, ms(3_000), Some(ms(7_000))));
     world.ask(state("root"));
     world.run(ms(3_000));
-    assert_eq!(world.guard.status(world.now).unanswered, Some("State"));
+    assert_eq!(world.guard.status(world.now).unanswered, Some(Method::State));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_create_under_way_is_a_clock_of_its_own() {
     world.run(ms(10_000));
     let seen = world.guard.status(world.now);
     let [clock] = &seen.clocks[..] else { panic!("{:?}", seen.clocks) };
-    assert_eq!((clock.method, clock.ends_in), ("Create", Some(ms(80_000))));
+    assert_eq!((clock.effect, clock.ends_in), (Awaited::Creation, Some(ms(80_000))));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn reaping_begins_the_ladder_at_once_and_reports_the_exits() {
     let reap = world.ask(Op::Reap);
     assert_eq!(world.answer(reap), Some(Answer::Done));
     assert_eq!(world.wedge().unwrap().1, Why::Reaped);
-    assert_eq!(world.guard.status(world.now).stage, Stage::Evidence);
+    assert_eq!(world.guard.status(world.now).stage, Stage::Step(Rung::Evidence));
     world.run(ms(2_500));
     assert_eq!(world.rungs(), ["Evidence", "KillSandbox", "KillAll", "Release"]);
     assert_eq!(world.exit_of(wait).status, 137);

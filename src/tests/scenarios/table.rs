@@ -169,7 +169,7 @@ fn overdue_execs_are_cut_off_so_that_probes_for_days_cost_nothing() {
     assert!(sent <= 40, "{sent}");
     world.untouched();
     let refused = world.ask(Op::Pause("root".into()));
-    assert!(matches!(world.refusal(refused), Refusal::Late { method: "Pause", .. }));
+    assert!(matches!(world.refusal(refused), Refusal::Late { method: crate::io::Method::Pause, .. }));
     // Its end is not affected.
     world.relayed(sigkill("root"));
 }

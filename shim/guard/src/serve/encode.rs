@@ -213,7 +213,7 @@ pub(crate) fn exit_event(namespace: &str, process: &ProcessId, exit: Exit) -> En
 mod tests {
     use super::*;
     use crate::serve::decode;
-    use runsc_guard_core::io::Event;
+    use runsc_guard_core::io::{Event, Method};
 
     #[test]
     fn each_refusal_has_its_grpc_code_and_says_guard() {
@@ -222,7 +222,7 @@ mod tests {
             (Refusal::Finished("a".into()), ttrpc::Code::NOT_FOUND),
             (Refusal::Closing("a".into()), ttrpc::Code::FAILED_PRECONDITION),
             (
-                Refusal::Late { method: "Exec", id: "a".into(), waited: Duration::from_secs(1) },
+                Refusal::Late { method: Method::Exec, id: "a".into(), waited: Duration::from_secs(1) },
                 ttrpc::Code::DEADLINE_EXCEEDED,
             ),
         ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::Level;
 use runsc_guard_core::io::{Answer, Note, Op, ProcessId, RequestId, Rung, RungDone, Why};
-use runsc_guard_core::status::Status;
+use runsc_guard_core::status::{Awaited, Status};
 
 use super::chronicle::Chronicle;
 use super::publish::Publisher;
@@ -86,26 +86,29 @@ impl Escalation {
         memory: &Memory,
     ) {
         let of_one = match rung {
-            Rung::KillCreate(container) => Some(("Create", Why::CreateStuck(container.clone()), container)),
+            Rung::KillCreate(container) => {
+                Some((Awaited::Creation, Why::CreateStuck(container.clone()), container))
+            }
             Rung::ReleaseOne(container) => {
-                Some(("Delete", Why::DeleteStuck(ProcessId::init(container)), container))
+                Some((Awaited::Deletion, Why::DeleteStuck(ProcessId::init(container)), container))
             }
             _ => None,
         };
-        if let Some((method, why, container)) = of_one.filter(|_| !self.chronicle.is_open()) {
+        if let Some((effect, why, container)) = of_one.filter(|_| !self.chronicle.is_open()) {
             let view = view();
             let concerns = |clock: &&runsc_guard_core::status::Clock| {
-                clock.method == method && clock.process.container == *container
+                clock.effect == effect && clock.process.container == *container
             };
             let waited = view.clocks.iter().find(concerns).map_or(Duration::ZERO, |clock| clock.waited);
             self.chronicle.begins(&note::words(&why), waited, false, view, memory);
         }
-        self.chronicle.rung_begins(name(rung), budget);
+        self.chronicle.rung_begins(rung.as_str(), budget);
     }
 
     /// A step of the ladder has come back.
     pub(super) fn rung_ends(&self, done: &RungDone) {
-        let (name, left) = result(done);
+        let (step, left) = (done.step(), done.left());
+        let name = step.as_str();
         let rung = self.chronicle.rung_ends(name, left);
         match done {
             RungDone::Released { left } => self.chronicle.comes_home(left),
@@ -155,33 +158,6 @@ impl Escalation {
         labels.push(("phase", phase.to_owned()));
         labels.extend(self.chronicle.file().map(|file| ("report", file.display().to_string())));
         self.publisher.publish(announce::escalation(&self.namespace, &self.sandbox, labels));
-    }
-}
-
-fn name(rung: &Rung) -> &'static str {
-    match rung {
-        Rung::Evidence => "evidence",
-        Rung::KillSandbox => "kill sandbox",
-        Rung::KillAll => "kill all",
-        Rung::KillCreate(_) => "kill create",
-        Rung::Release => "release",
-        Rung::ReleaseOne(_) => "release one",
-        Rung::Free => "free",
-        Rung::Watch => "look",
-    }
-}
-
-/// The name of the step and what it has left.
-fn result(done: &RungDone) -> (&'static str, &[String]) {
-    match done {
-        RungDone::Evidence => (name(&Rung::Evidence), &[]),
-        RungDone::SandboxKilled { left, .. } => (name(&Rung::KillSandbox), left),
-        RungDone::AllKilled { left, .. } => (name(&Rung::KillAll), left),
-        RungDone::CreateKilled { .. } => (name(&Rung::KillCreate(String::new())), &[]),
-        RungDone::Released { left } => (name(&Rung::Release), left),
-        RungDone::ReleasedOne { left, .. } => (name(&Rung::ReleaseOne(String::new())), left),
-        RungDone::Freed { left, .. } => (name(&Rung::Free), left),
-        RungDone::Watched => (name(&Rung::Watch), &[]),
     }
 }
 

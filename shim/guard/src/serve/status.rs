@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Event, Note, ProcessId, Status as TaskStatus};
-use runsc_guard_core::status::{Clock, Container, Request, Stage, Status};
+use runsc_guard_core::io::{Event, Method, Note, ProcessId, Status as TaskStatus};
+use runsc_guard_core::status::{Clock, Container, Request, Status};
 use runsc_guard_proto::guard::{ContainerStatus, EndResponse, Happening, StatusResponse, Waiting};
 use runsc_guard_proto::protobuf::MessageField;
 use ttrpc::Response;
@@ -73,7 +73,7 @@ pub(crate) fn response(params: &ServeParams, view: Status, memory: &Memory) -> R
     let mut response = StatusResponse::new();
     response.namespace.clone_from(&params.namespace);
     response.sandbox.clone_from(&params.sandbox);
-    response.stage = stage(view.stage).to_owned();
+    response.stage = view.stage.as_str().to_owned();
     response.climbing_ms = view.climbing.map(millis);
     if let Some((at, sign)) = &memory.sign {
         response.sign.clone_from(sign);
@@ -84,8 +84,8 @@ pub(crate) fn response(params: &ServeParams, view: Status, memory: &Memory) -> R
     response.requests = view.requests.into_iter().map(request).collect();
     response.clocks = view.clocks.into_iter().map(clock).collect();
     response.overdue =
-        view.overdue.map(|(method, out)| waiting(method, ProcessId::init(""), out, None)).into();
-    response.unanswered = view.unanswered.unwrap_or_default().to_owned();
+        view.overdue.map(|(method, out)| waiting(method.as_str(), ProcessId::init(""), out, None)).into();
+    response.unanswered = view.unanswered.map_or("", Method::as_str).to_owned();
     response.answered_ms_ago = memory.answered.map(|at| millis(at.elapsed()));
     let happening = |(at, text): &(Instant, String)| {
         let (ms_ago, text) = (millis(at.elapsed()), text.clone());
@@ -117,11 +117,11 @@ fn container(container: Container) -> ContainerStatus {
 }
 
 fn request(request: Request) -> Waiting {
-    waiting(request.method, request.process, request.waited, request.answered_in)
+    waiting(request.method.as_str(), request.process, request.waited, request.answered_in)
 }
 
 fn clock(clock: Clock) -> Waiting {
-    waiting(clock.method, clock.process, clock.waited, clock.ends_in)
+    waiting(clock.effect.as_str(), clock.process, clock.waited, clock.ends_in)
 }
 
 fn waiting(method: &str, process: ProcessId, waited: Duration, due: Option<Duration>) -> Waiting {
@@ -132,19 +132,6 @@ fn waiting(method: &str, process: ProcessId, waited: Duration, due: Option<Durat
         waited_ms: millis(waited),
         due_in_ms: due.map(millis),
         ..Waiting::default()
-    }
-}
-
-fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Serving => "serving",
-        Stage::Evidence => "evidence",
-        Stage::KillSandbox => "kill sandbox",
-        Stage::KillAll => "kill all",
-        Stage::Release => "release",
-        Stage::Unkillable => "unkillable",
-        Stage::Ended => "ended",
-        Stage::Closing => "closing",
     }
 }
 

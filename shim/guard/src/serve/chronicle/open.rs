@@ -55,7 +55,7 @@ impl Open {
             open.report.moment(moment(now_ms, past, What::Happened, text.to_owned(), None));
         }
         for clock in view.clocks {
-            let text = format!("{} of {}", clock.method, note::name(&clock.process));
+            let text = format!("{} of {}", clock.effect.as_str(), note::name(&clock.process));
             open.report.moment(moment(now_ms, clock.waited, What::Awaited, text, clock.ends_in));
         }
         for call in view.calls {

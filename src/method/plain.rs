@@ -1,0 +1,71 @@
+//! Update, Pause, Resume, Checkpoint, ResizePty and CloseIO, and whatever else starts no deadline of its own: a late one
+//! is an error and nothing else.
+
+use alloc::string::ToString;
+use core::time::Duration;
+
+use crate::inflight::{Call, Kind};
+use crate::io::{Lane, Method, Outcome, ProcessId, RequestId};
+use crate::refusal::Refusal;
+use crate::state::{State, WIRE_SLACK};
+
+/// A request for which nothing else is known: it has the time of an exec, and Checkpoint its caller's.
+pub(crate) fn request(
+    state: &mut State,
+    id: RequestId,
+    method: Method,
+    process: ProcessId,
+    caller: Option<Duration>,
+) {
+    let limit = match (method, caller) {
+        (Method::Checkpoint, Some(caller)) => caller,
+        (Method::Checkpoint, None) => state.policy.start_deadline,
+        _ => state.policy.exec_deadline,
+    };
+    forward(state, id, Kind::Plain(method), process, limit, caller);
+}
+
+/// Forwards a request.
+pub(crate) fn forward(
+    state: &mut State,
+    id: RequestId,
+    kind: Kind,
+    process: ProcessId,
+    limit: Duration,
+    caller: Option<Duration>,
+) {
+    let known = state.tasks.get(&process).is_some();
+    if let Some(refusal) = state.closed_to(kind, &process) {
+        let unknown = !state.is_open() && !known;
+        let refusal = if unknown { Refusal::NotFound(process.to_string()) } else { refusal };
+        return state.refuse(id, refusal);
+    }
+    if !known && state.exits.is_released(&process) {
+        // Gone for everybody, whatever the real shim still says of it.
+        return state.refuse(id, Refusal::NotFound(process.to_string()));
+    }
+    if let Kind::Plain(method) = kind {
+        may_change(state, method, &process);
+    }
+    let due = state.answer_due(limit, caller);
+    let timeout = caller.map_or(limit, |caller| caller.min(limit)) + WIRE_SLACK;
+    state.wait_for_answer(id, kind, process.clone(), Some(due));
+    state.forward(id, kind, process, timeout, Lane::Control);
+}
+
+/// The real shim has answered.
+pub(crate) fn response(state: &mut State, call: Call, method: Method, outcome: &Outcome) {
+    may_change(state, method, &call.process);
+    state.relay(call.requests, outcome);
+}
+
+/// After these a container may not run any more, or again: both when they are asked for and when they
+/// are done its state is the real shim's to tell.
+fn may_change(state: &mut State, method: Method, process: &ProcessId) {
+    let now = state.now();
+    if let (Method::Pause | Method::Resume | Method::Checkpoint, Some(process)) =
+        (method, state.tasks.get_mut(process))
+    {
+        process.may_change(now);
+    }
+}

@@ -1,0 +1,71 @@
+//! Wait: whoever knows of the exit first answers it, the real shim or the guard's record.
+
+use core::time::Duration;
+
+use crate::exit::Exit;
+use crate::exits;
+use crate::inflight::{Call, Kind};
+use crate::io::{Answer, Lane, Method, Outcome, ProcessId, RequestId, Told};
+use crate::method::plain;
+use crate::state::State;
+use crate::time::Time;
+
+pub(crate) fn request(state: &mut State, id: RequestId, process: ProcessId) {
+    let Some(known) = state.tasks.get(&process) else {
+        return plain::request(state, id, Method::Wait, process, None);
+    };
+    if let Some(exit) = known.exit() {
+        return state.answer_at_once(id, Answer::Waited(exit));
+    }
+    let unasked = known.wait_call().is_none();
+    state.wait_for_answer(id, Kind::Wait, process.clone(), None);
+    if unasked && state.is_open() {
+        let call = state.forward(id, Kind::Wait, process.clone(), Duration::ZERO, Lane::Wait);
+        if let Some(known) = state.tasks.get_mut(&process) {
+            known.set_wait_call(Some(call));
+        }
+    }
+}
+
+pub(crate) fn response(state: &mut State, call: Call, outcome: &Outcome) {
+    let (now, limit) = (state.now(), state.policy.query_deadline);
+    let id = &call.process;
+    let Some(process) = state.tasks.get_mut(id) else {
+        // An exec that was deleted with its container. After a teardown its exit answers, when published.
+        if !state.is_forced() {
+            state.relay(call.requests, outcome);
+        }
+        return;
+    };
+    process.set_wait_call(None);
+    let (pid, ended) = (process.pid(), process.has_ended());
+    match outcome {
+        Outcome::Lost => {}
+        Outcome::Done(_) if ended => {}
+        Outcome::Done(Told::Exit(exit)) => exited(state, id, Exit { pid, ..*exit }, outcome),
+        Outcome::Failed { .. } | Outcome::Done(_) if state.is_forced() => {}
+        // Errors and nothing else are no answer: what the guard knows to live has an exit to come.
+        Outcome::Failed { not_found: false } if fails_for_long(state, id, now, limit) => {}
+        Outcome::Failed { .. } | Outcome::Done(_) => {
+            let waiting = state.inflight.requests_for(id, Kind::Wait);
+            state.relay(waiting, outcome);
+        }
+    }
+}
+
+fn fails_for_long(state: &mut State, id: &ProcessId, now: Time, limit: Duration) -> bool {
+    state.tasks.get_mut(id).is_some_and(|process| process.wait_fails(now) + limit <= now)
+}
+
+fn exited(state: &mut State, id: &ProcessId, exit: Exit, outcome: &Outcome) {
+    if exits::is_lost_alive(state, exit) {
+        return;
+    }
+    if state.is_forced() {
+        return exits::ended(state, id, exit.told_after_kill());
+    }
+    // Byte for byte to those who wait now; the record answers those who come later.
+    let waiting = state.inflight.requests_for(id, Kind::Wait);
+    state.relay(waiting, outcome);
+    exits::ended(state, id, exit);
+}
