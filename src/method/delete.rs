@@ -99,6 +99,8 @@ pub(crate) fn response(state: &mut State, call: Call, outcome: &Outcome) {
         return state.relay(call.requests, outcome);
     };
     process.set_delete_call(None);
+    // Nor does an error about what runs say anything but that: it cannot be deleted, whenever the answer was read.
+    let gave_up = gave_up && !process.is_running();
     match meaning(process, outcome, forced, gave_up || !open, childless) {
         Meaning::Nothing => {}
         Meaning::Deleted(exit) => deleted(state, call, exit, outcome),

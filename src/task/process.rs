@@ -207,6 +207,11 @@ impl Process {
         self.exit
     }
 
+    /// Whether it was started and no exit is known.
+    pub(crate) fn is_running(&self) -> bool {
+        self.life == Life::Started && self.exit.is_none()
+    }
+
     pub(crate) const fn has_ended(&self) -> bool {
         self.exit.is_some()
     }

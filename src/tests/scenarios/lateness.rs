@@ -84,6 +84,19 @@ fn a_create_is_not_torn_down_for_the_guards_own_sleep() {
 }
 
 #[test]
+fn a_refusal_that_is_read_just_after_its_time_is_a_refusal() {
+    for slept in (100..4_000).step_by(100) {
+        let mut world = World::siblings();
+        let id = world.ask(delete("app"));
+        world.handle(crate::io::Input::Tick);
+        world.stop_guard(ms(slept));
+        world.run(ms(3_600_000));
+        assert_eq!(world.answer(id), Some(Answer::Relay), "{slept}");
+        world.untouched();
+    }
+}
+
+#[test]
 fn what_an_input_makes_due_at_once_is_no_lateness() {
     // A member's Delete needs no probe while there is no root; when one comes, the probe is overdue.
     let mut world = World::new(Policy::default());
