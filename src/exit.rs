@@ -29,3 +29,12 @@ impl Exit {
         if self.status == REAL_SHIM_LOST_IT { Self { status: KILLED, ..self } } else { self }
     }
 }
+
+/// Who has published an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Publisher {
+    /// The real shim: whatever else it says of the process goes on, too.
+    RealShim,
+    /// The guard: what the real shim still says of the process contradicts it.
+    Guard,
+}

@@ -5,14 +5,14 @@
 
 use alloc::string::ToString;
 
-use crate::exit::{Exit, REAL_SHIM_LOST_IT};
+use crate::exit::{Exit, Publisher, REAL_SHIM_LOST_IT};
 use crate::inflight::Kind;
 use crate::io::{Answer, Event, Output, ProcessId, Publication};
 use crate::phase::Phase;
 use crate::refusal::Refusal;
 use crate::signals;
 use crate::state::State;
-use crate::task::{Deadline, Effect, Life, Process, Publisher, SIGKILL};
+use crate::task::{Deadline, Effect, Life, Process, SIGKILL};
 
 pub(crate) mod memory;
 

@@ -139,28 +139,58 @@ pub enum Watchdog {
     Kill,
 }
 
+impl Policy {
+    /// What holds where nothing is configured.
+    pub const DEFAULT: Self = Self {
+        create_deadline: Duration::from_secs(90),
+        start_deadline: Duration::from_secs(110),
+        exec_deadline: Duration::from_secs(30),
+        query_deadline: Duration::from_secs(1),
+        stats_deadline: Duration::from_millis(1500),
+        signal_deadline: Duration::from_secs(2),
+        kill_deadline: Duration::from_secs(10),
+        hard_limit: Some(Duration::from_secs(5 * 60)),
+        delete_deadline: Duration::from_millis(2500),
+        shutdown_deadline: Duration::from_secs(2),
+        watchdog: Watchdog::Report,
+        watchdog_after: Duration::from_secs(60),
+    };
+}
+
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            create_deadline: Duration::from_secs(90),
-            start_deadline: Duration::from_secs(110),
-            exec_deadline: Duration::from_secs(30),
-            query_deadline: Duration::from_secs(1),
-            stats_deadline: Duration::from_millis(1500),
-            signal_deadline: Duration::from_secs(2),
-            kill_deadline: Duration::from_secs(10),
-            hard_limit: Some(Duration::from_secs(5 * 60)),
-            delete_deadline: Duration::from_millis(2500),
-            shutdown_deadline: Duration::from_secs(2),
-            watchdog: Watchdog::Report,
-            watchdog_after: Duration::from_secs(60),
-        }
+        Self::DEFAULT
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As the documentation has them.
+    #[test]
+    fn the_defaults_are_these() {
+        let ms = Duration::from_millis;
+        let Policy {
+            create_deadline,
+            start_deadline,
+            exec_deadline,
+            query_deadline,
+            stats_deadline,
+            signal_deadline,
+            kill_deadline,
+            hard_limit,
+            delete_deadline,
+            shutdown_deadline,
+            watchdog,
+            watchdog_after,
+        } = Policy::default();
+        assert_eq!((create_deadline, start_deadline, exec_deadline), (ms(90_000), ms(110_000), ms(30_000)));
+        assert_eq!((query_deadline, stats_deadline, signal_deadline), (ms(1_000), ms(1_500), ms(2_000)));
+        assert_eq!((kill_deadline, hard_limit), (ms(10_000), Some(ms(300_000))));
+        assert_eq!((delete_deadline, shutdown_deadline), (ms(2_500), ms(2_000)));
+        assert_eq!((watchdog, watchdog_after), (Watchdog::Report, ms(60_000)));
+    }
 
     /// CRI has ten seconds for State, Stats, Connect, Kill, State, Delete, Shutdown and the `delete`
     /// binary. After an exit the guard answers all but the last three at once.

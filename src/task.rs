@@ -14,7 +14,7 @@ pub(crate) mod signals;
 
 pub(crate) use container::{Container, Teardown};
 pub(crate) use deadline::{Deadline, Effect};
-pub(crate) use process::{Life, Process, Publisher};
+pub(crate) use process::{Life, Process};
 pub(crate) use query::Query;
 pub(crate) use signals::{SIGKILL, Signal};
 

@@ -4,9 +4,8 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Publisher};
 use crate::io::ProcessId;
-use crate::task::Publisher;
 
 /// How many exits of deleted containers are remembered for their `delete`.
 const DELETED: usize = 16;

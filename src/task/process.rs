@@ -1,21 +1,12 @@
 //! A container's init or an exec'd process: what is known of it, and how that may change.
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Publisher};
 use crate::io::{About, CallId, Status};
 use crate::policy::CERTAIN_FOR;
 use crate::task::deadline::{Deadlines, Effect};
 use crate::task::query::Query;
 use crate::task::signals::Signals;
 use crate::time::Time;
-
-/// Who has published an exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Publisher {
-    /// The real shim: whatever else it says of the process goes on, too.
-    RealShim,
-    /// The guard: what the real shim still says of the process contradicts it.
-    Guard,
-}
 
 /// Life of a process as far as the guard has seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,30 +8,12 @@ use std::vec::Vec;
 use crate::exit::Exit;
 use crate::io::{CallId, Event, Input, Op, Outcome, ProcessId, Recalled, Status, Told};
 use crate::task::SIGKILL;
-use crate::tests::kernel::{Hears, Step};
+use crate::tests::kernel::{Hears, Lasts};
 use crate::tests::ledger::Sent;
+use crate::tests::on::{self, Lost, METHODS, On};
 use crate::time::Time;
 
-/// What may be asked of the real shim, and may not come back. (Connect and what is private go no further than the guard.)
-pub(crate) const METHODS: [&str; 17] = [
-    "Create",
-    "Start",
-    "Exec",
-    "State",
-    "Pids",
-    "Stats",
-    "Update",
-    "Pause",
-    "Resume",
-    "Checkpoint",
-    "ResizePty",
-    "CloseIO",
-    "Wait",
-    "SIGKILL",
-    "Kill",
-    "Delete",
-    "Shutdown",
-];
+mod exits;
 
 /// What a process of the fake sandbox does next: inputs to come, after these times.
 pub(crate) type Soon = Vec<(Duration, Input)>;
@@ -66,11 +48,11 @@ pub(crate) struct Fake {
 }
 
 pub(crate) struct Fakes {
-    /// By method name; anything else works within a millisecond.
-    pub(crate) script: BTreeMap<&'static str, Does>,
-    pub(crate) rungs: BTreeMap<&'static str, Step>,
+    /// How it treats requests; any other works within a millisecond.
+    pub(crate) script: BTreeMap<On, Does>,
+    pub(crate) rungs: BTreeMap<&'static str, Lasts>,
     /// What did not come back.
-    pub(crate) lost: BTreeSet<&'static str>,
+    pub(crate) lost: BTreeSet<Lost>,
     /// What SIGKILL does not end; emptied by the test.
     pub(crate) unkillable: Vec<String>,
     /// Whether the next Free lets it die.
@@ -139,10 +121,10 @@ impl Fakes {
         if self.shim_dead {
             return Vec::from([(ms(1), Input::Returned(call, Outcome::Lost))]);
         }
-        let method = method(&sent.op);
-        assert!(METHODS.contains(&method), "{method} is not among what is lost");
+        let on = On::of(&sent.op);
+        assert!(METHODS.contains(&on), "{on:?} is not among what is lost");
         let greeting = matches!(sent.op, Op::Checkpoint(_));
-        if greeting && !self.script.contains_key("Checkpoint") {
+        if greeting && !self.script.contains_key(&on::CHECKPOINT) {
             return fail(call, ms(1));
         }
         if self.lock.is_some() && !greeting && !matches!(sent.op, Op::Wait(_)) {
@@ -153,7 +135,7 @@ impl Fakes {
             self.lock = Some(call);
         }
         let fails = |not_found| Input::Returned(call, Outcome::Failed { not_found });
-        match self.script.get(method).copied().unwrap_or(Does::Work(ms(1))) {
+        match self.script.get(&on).copied().unwrap_or(Does::Work(ms(1))) {
             Does::Work(_) | Does::Nothing(_) | Does::Hang if let Op::Wait(process) = &sent.op => {
                 self.wait(call, process)
             }
@@ -167,7 +149,7 @@ impl Fakes {
                 Vec::from([(sent.timeout, fails(false))])
             }
             Does::Never => {
-                self.lost.insert(method);
+                self.lost.insert(Lost::Request(on));
                 Vec::new()
             }
         }
@@ -263,58 +245,6 @@ impl Fakes {
             }
         }
     }
-
-    pub(crate) fn recall(&mut self) -> Soon {
-        if self.recall_hangs {
-            self.lost.insert("Recall");
-            return Soon::new();
-        }
-        Soon::from([(ms(20), Input::Recalled(self.recalled))])
-    }
-
-    /// A process ends; with the root all others do, since it takes the sentry along.
-    pub(crate) fn exit(&mut self, id: &ProcessId, status: u32, after: Duration) -> Soon {
-        let mut soon = self.end(id, status, after);
-        if !soon.is_empty() && *id == ProcessId::init("root") {
-            self.sentry_gone = true;
-            let others: Vec<ProcessId> = self.processes.keys().cloned().collect();
-            soon.extend(others.iter().flat_map(|other| self.end(other, 128, after + ms(1))));
-        }
-        soon
-    }
-
-    /// A process ends: its event and the answers to its Waits.
-    fn end(&mut self, id: &ProcessId, status: u32, after: Duration) -> Soon {
-        let Some(fake) = self.processes.get_mut(id) else { return Vec::new() };
-        if fake.exit.is_some() || !fake.started {
-            return Vec::new();
-        }
-        self.epoch_ns += 1;
-        let exit = Exit { pid: fake.pid, status, at_ns: self.epoch_ns };
-        fake.exit = Some(exit);
-        let calls: Vec<CallId> =
-            self.waits.iter().filter(|(_, of)| *of == id).map(|(call, _)| *call).collect();
-        self.waits.retain(|_, of| of != id);
-        let mut soon = Vec::from([(after, Input::Event(Event::Exit(id.clone(), exit)))]);
-        soon.extend(calls.into_iter().flat_map(|call| waited(call, exit, after)));
-        soon
-    }
-
-    /// The connection of a call ends: a Create that holds the lock lets go of it.
-    pub(crate) fn cancel(&mut self, call: CallId) -> Soon {
-        let behind = self.returned(call);
-        behind.into_iter().flat_map(|(call, sent)| self.call(call, &sent)).collect()
-    }
-
-    /// A call is over: what waited behind a Create goes on.
-    pub(crate) fn returned(&mut self, call: CallId) -> Vec<(CallId, Sent)> {
-        self.hanging.remove(&call);
-        if self.lock != Some(call) {
-            return Vec::new();
-        }
-        self.lock = None;
-        core::mem::take(&mut self.behind)
-    }
 }
 
 fn not_found(call: CallId, after: Duration) -> Soon {
@@ -327,32 +257,6 @@ pub(crate) fn fail(call: CallId, after: Duration) -> Soon {
 
 fn waited(call: CallId, exit: Exit, after: Duration) -> Soon {
     Vec::from([(after, Input::Returned(call, Outcome::Done(Told::Exit(exit))))])
-}
-
-pub(crate) fn method(op: &Op) -> &'static str {
-    match op {
-        Op::Create(..) => "Create",
-        Op::Start(_) => "Start",
-        Op::Exec(..) => "Exec",
-        Op::State(..) => "State",
-        Op::Pids(..) => "Pids",
-        Op::Connect(_) => "Connect",
-        Op::Stats(_) => "Stats",
-        Op::Update(_) => "Update",
-        Op::Pause(_) => "Pause",
-        Op::Resume(_) => "Resume",
-        Op::Checkpoint(_) => "Checkpoint",
-        Op::ResizePty(_) => "ResizePty",
-        Op::CloseIo(_) => "CloseIO",
-        Op::Wait(_) => "Wait",
-        Op::Kill { signal, .. } if *signal == SIGKILL => "SIGKILL",
-        Op::Kill { .. } => "Kill",
-        Op::Delete(_) => "Delete",
-        Op::Shutdown => "Shutdown",
-        Op::Join(_) => "Join",
-        Op::End(_) => "End",
-        Op::Reap => "Reap",
-    }
 }
 
 pub(crate) const fn ms(millis: u64) -> Duration {

@@ -1,24 +1,33 @@
 //! The fake kernel: what the rungs of the ladder do to the fake sandbox.
 
-use std::string::ToString;
+use std::string::{String, ToString};
 use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::REAL_SHIM_LOST_IT;
 use crate::io::{Heard, Input, ProcessId, Rung, RungDone};
 use crate::tests::fake::{Fakes, Soon, fail, ms};
+use crate::tests::on::Lost;
 
 /// Every step, by its name.
-pub(crate) const RUNGS: [&str; 8] =
-    ["Evidence", "KillSandbox", "KillAll", "KillCreate", "Release", "ReleaseOne", "Free", "Watch"];
+pub(crate) const RUNGS: [Rung; 8] = [
+    Rung::Evidence,
+    Rung::KillSandbox,
+    Rung::KillAll,
+    any_kill_create(),
+    Rung::Release,
+    any_release_one(),
+    Rung::Free,
+    Rung::Watch,
+];
 
 /// How the fake kernel treats a rung.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
+pub(crate) enum Lasts {
     /// Done after this time.
-    Takes(Duration),
-    /// Never comes back.
-    Never,
+    For(Duration),
+    /// It never comes back.
+    Forever,
 }
 
 impl Fakes {
@@ -29,10 +38,10 @@ impl Fakes {
     }
 
     pub(crate) fn rung(&mut self, rung: &Rung) -> Soon {
-        let name = rung_name(rung);
-        assert!(RUNGS.contains(&name), "{name} is not among what is lost");
-        let Step::Takes(takes) = self.rungs.get(name).copied().unwrap_or(Step::Takes(ms(50))) else {
-            self.lost.insert(name);
+        let name = rung.as_str();
+        assert!(RUNGS.iter().any(|one| one.as_str() == name), "{name} is not among what is lost");
+        let Lasts::For(takes) = self.rungs.get(name).copied().unwrap_or(Lasts::For(ms(50))) else {
+            self.lost.insert(Lost::Step(name));
             return Vec::new();
         };
         let mut soon = Soon::new();
@@ -82,7 +91,7 @@ impl Fakes {
             Hears::Paused => (ms(1), Heard::Paused),
             Hears::Nothing => (timeout, Heard::Nothing),
             Hears::Lost => {
-                self.lost.insert("Probe");
+                self.lost.insert(Lost::Probe);
                 return Vec::new();
             }
         };
@@ -105,15 +114,20 @@ pub(crate) enum Hears {
     Lost,
 }
 
-pub(crate) fn rung_name(rung: &Rung) -> &'static str {
-    match rung {
-        Rung::Evidence => "Evidence",
-        Rung::KillSandbox => "KillSandbox",
-        Rung::KillAll => "KillAll",
-        Rung::KillCreate(_) => "KillCreate",
-        Rung::Release => "Release",
-        Rung::ReleaseOne(_) => "ReleaseOne",
-        Rung::Free => "Free",
-        Rung::Watch => "Watch",
-    }
+/// Any teardown of a Create, to say how long it takes.
+pub(crate) const fn any_kill_create() -> Rung {
+    Rung::KillCreate(String::new())
+}
+
+/// Any release of one container.
+pub(crate) const fn any_release_one() -> Rung {
+    Rung::ReleaseOne(String::new())
+}
+
+pub(crate) fn kill_create(container: &str) -> Rung {
+    Rung::KillCreate(container.into())
+}
+
+pub(crate) fn release_one(container: &str) -> Rung {
+    Rung::ReleaseOne(container.into())
 }

@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::io::{Answer, CallId, Event, Note, Op, Output, OwnCall, ProcessId, Publication, RequestId, Rung};
 use crate::policy::{ANSWER_MARGIN, Policy, rungs};
 use crate::task::SIGKILL;
-use crate::tests::fake::method;
+use crate::tests::on::On;
 use crate::time::Time;
 
 /// A request as it was sent.
@@ -36,7 +36,7 @@ pub(crate) enum Fresh {
 
 impl Fresh {
     fn is_answer_to(&self, op: &Op) -> bool {
-        matches!(self, Self::Answer(of) if method(of) == method(op))
+        matches!(self, Self::Answer(of) if On::of(of) == On::of(op))
     }
 }
 

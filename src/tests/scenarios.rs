@@ -2,6 +2,7 @@
 
 mod closing;
 mod create;
+mod ends;
 mod events;
 mod forgotten;
 mod ladder;
@@ -9,8 +10,11 @@ mod lateness;
 mod lost;
 mod pods;
 mod questions;
+mod refused;
+mod released;
 mod siblings;
 mod signals;
+mod silence;
 mod status;
 mod table;
 mod terminate;

@@ -4,9 +4,8 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::Exit;
-use crate::io::{Answer, Event, Note, ProcessId, RequestId, Status, Why};
+use crate::io::{Answer, Event, Note, ProcessId, RequestId, Rung, Status, Why};
 use crate::refusal::{Code, Refusal};
-use crate::tests::kernel::rung_name;
 use crate::tests::world::World;
 use crate::time::Time;
 
@@ -51,9 +50,9 @@ impl World {
         }
     }
 
-    /// Names of the rungs that were taken.
-    pub(crate) fn rungs(&self) -> Vec<&'static str> {
-        self.ledger.rungs.iter().map(|(_, rung)| rung_name(rung)).collect()
+    /// The steps that were taken.
+    pub(crate) fn rungs(&self) -> Vec<Rung> {
+        self.ledger.rungs.iter().map(|(_, rung)| rung.clone()).collect()
     }
 
     /// When the ladder began and why.
@@ -81,6 +80,10 @@ impl World {
     /// Nothing was done but to tear down a Create.
     #[track_caller]
     pub(crate) fn untouched_but_for_create(&self) {
-        assert!(self.rungs().iter().all(|rung| *rung == "KillCreate"), "{:?}", self.ledger.rungs);
+        assert!(
+            self.rungs().iter().all(|rung| matches!(rung, Rung::KillCreate(_))),
+            "{:?}",
+            self.ledger.rungs
+        );
     }
 }

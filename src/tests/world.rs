@@ -1,21 +1,20 @@
 //! The fake world: a clock that jumps to whatever is due next, the fakes behind the guard, containerd before
 //! it, and a ledger of everything that the guard said and did.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::string::ToString;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use std::vec::Vec;
 
 use crate::guard::Guard;
-use crate::io::{
-    About, Answer, Event, Input, Op, Outcome, Output, ProcessId, Publication, RequestId, Rung, Sentry,
-};
+use crate::io::{About, Answer, Event, Input, Op, Outcome, Output, ProcessId, Publication, RequestId, Rung};
 use crate::policy::{CERTAIN_FOR, LATENESS, Policy};
-use crate::task::SIGKILL;
 use crate::tests::fake::{Does, Fakes, Soon, at, ms};
-use crate::tests::kernel::{Hears, Step};
+use crate::tests::kernel::{Hears, Lasts};
 use crate::tests::ledger::{Asked, Fresh, Ledger};
+use crate::tests::on::{self, On};
 use crate::time::Time;
+
+pub(crate) use crate::tests::requests::{create, delete, init, pids, sigkill, sigterm, state};
 
 /// More wake-ups than this at one moment is a busy loop.
 const WAKE_UPS: usize = 2;
@@ -107,20 +106,30 @@ impl World {
         assert_eq!(self.answer(id), Some(Answer::Relay));
     }
 
-    pub(crate) fn does(&mut self, method: &'static str, does: Does) {
-        self.fakes.script.insert(method, does);
+    pub(crate) fn does(&mut self, on: On, does: Does) {
+        self.fakes.script.insert(on, does);
     }
 
     /// The sentry is stopped: whatever needs it hangs.
     pub(crate) fn stop_sentry(&mut self) {
-        for method in ["State", "Stats", "Pids", "Kill", "SIGKILL", "Delete", "Exec", "Start", "Pause"] {
-            self.does(method, Does::Hang);
+        for on in [
+            on::STATE,
+            on::STATS,
+            on::PIDS,
+            on::KILL,
+            on::SIGKILL,
+            on::DELETE,
+            on::EXEC,
+            on::START,
+            on::PAUSE,
+        ] {
+            self.does(on, Does::Hang);
         }
         self.fakes.sentry = Hears::Nothing;
     }
 
-    pub(crate) fn step(&mut self, rung: &'static str, step: Step) {
-        self.fakes.rungs.insert(rung, step);
+    pub(crate) fn step(&mut self, step: Rung, lasts: Lasts) {
+        self.fakes.rungs.insert(step.as_str(), lasts);
     }
 
     pub(crate) fn ask(&mut self, op: Op) -> RequestId {
@@ -226,31 +235,6 @@ impl World {
         self.check_timer();
     }
 
-    /// As long as anything is open that something else may not end, there is a timer.
-    fn check_timer(&self) {
-        let waits = |id: &RequestId| matches!(self.ledger.asked[id].op, Op::Wait(_));
-        let open = self.guard.has_a_step_out() || self.ledger.open.iter().any(|id| !waits(id));
-        let set = self.guard.poll_timeout().is_some() || self.ledger.quit;
-        assert!(set || !open, "no timer is set: {:#?}", self.guard);
-    }
-
-    /// As long as something cannot be killed, the guard itself establishes no end. (One that was known before may
-    /// be told, and what the real shim says is so.)
-    fn check_unkillable(&self, output: &Output, fresh: &Fresh, known: &BTreeSet<ProcessId>) {
-        let ended = |id: &RequestId| match &self.ledger.asked[id].op {
-            Op::End(container) => known.contains(&init(container)),
-            Op::Delete(process) => known.contains(process),
-            _ => false,
-        };
-        let establishes = match output {
-            Output::Publish(Publication::Exit(..)) => !matches!(fresh, Fresh::Event(_)),
-            Output::Rung(Rung::Release, _) | Output::Quit => true,
-            Output::Reply(id, Answer::Deleted(_)) => !ended(id),
-            _ => false,
-        };
-        assert!(!establishes || self.guard.stuck().is_none(), "{output:?} while {:?}", self.guard.stuck());
-    }
-
     /// Lets time pass, jumping from one thing that is due to the next.
     pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now + span;
@@ -311,33 +295,4 @@ impl World {
         self.now = self.now + span;
         self.ledger.lateness += span + LATENESS;
     }
-}
-
-pub(crate) fn init(container: &str) -> ProcessId {
-    ProcessId::init(container)
-}
-
-pub(crate) fn create(container: &str) -> Op {
-    let about = About { bundle: "/bundles/".to_string() + container, ..About::default() };
-    Op::Create(container.into(), about)
-}
-
-pub(crate) fn state(container: &str) -> Op {
-    Op::State(init(container), Sentry::Runs)
-}
-
-pub(crate) fn pids(container: &str) -> Op {
-    Op::Pids(container.into(), Sentry::Runs)
-}
-
-pub(crate) fn sigkill(container: &str) -> Op {
-    Op::Kill { process: init(container), signal: SIGKILL, all: false }
-}
-
-pub(crate) fn sigterm(container: &str) -> Op {
-    Op::Kill { process: init(container), signal: 15, all: false }
-}
-
-pub(crate) fn delete(container: &str) -> Op {
-    Op::Delete(init(container))
 }

@@ -1,10 +1,11 @@
-//! The way out: Shutdown, Join, and the private End of `delete`.
+//! The way out: Shutdown and Join.
 
-use crate::io::{Answer, Op, Status};
+use crate::io::{Answer, Op, Rung};
 use crate::policy::{Policy, rungs};
 use crate::refusal::Code;
 use crate::tests::fake::{Does, ms};
-use crate::tests::kernel::Step;
+use crate::tests::kernel::Lasts;
+use crate::tests::on;
 use crate::tests::world::{World, create, delete, init, sigkill, state};
 
 fn emptied() -> World {
@@ -91,7 +92,7 @@ fn a_guard_that_has_lost_its_last_container_leaves_without_a_shutdown() {
     world.run(ms(2_000));
     assert!(world.ledger.quit);
     let mut world = World::new(Policy::default());
-    world.does("Create", Does::Fail(ms(100)));
+    world.does(on::CREATE, Does::Fail(ms(100)));
     world.ask(create("root"));
     world.run(ms(121_000));
     assert!(world.ledger.quit);
@@ -109,7 +110,7 @@ fn a_guard_that_has_lost_its_real_shim_before_the_first_create_leaves() {
 #[test]
 fn nobody_joins_a_guard_that_is_closing() {
     let mut world = emptied();
-    world.does("Shutdown", Does::Hang);
+    world.does(on::SHUTDOWN, Does::Hang);
     world.ask(Op::Shutdown);
     assert!(!world.ledger.listening);
     for op in [Op::Join("app".into()), create("app")] {
@@ -126,9 +127,9 @@ fn nobody_joins_a_guard_that_is_closing() {
 fn a_real_shim_that_does_not_go_is_killed_within_the_time() {
     for does in [Does::Hang, Does::Never, Does::Nothing(ms(5)), Does::Fail(ms(5)), Does::Lose(ms(5))] {
         let mut world = emptied();
-        world.does("Shutdown", does);
-        world.step("KillAll", Step::Takes(ms(390)));
-        world.step("Release", Step::Never);
+        world.does(on::SHUTDOWN, does);
+        world.step(Rung::KillAll, Lasts::For(ms(390)));
+        world.step(Rung::Release, Lasts::Forever);
         let id = world.ask(Op::Shutdown);
         world.run(ms(2_000));
         assert_eq!(world.answer(id), Some(Answer::Done), "{does:?}");
@@ -165,73 +166,10 @@ fn a_remnant_at_the_end_refuses_shutdown_until_it_dies() {
 }
 
 #[test]
-fn end_ends_one_container_and_the_last_one_takes_the_guard_along() {
-    let mut world = World::pod();
-    let app = world.ask(Op::End("app".into()));
-    world.run(ms(100));
-    assert_eq!(world.exit_of(app).status, 137);
-    assert_eq!(world.published(&init("app")), [137]);
-    let again = world.ask(Op::End("app".into()));
-    assert_eq!(world.exit_of(again).status, 137);
-    let unknown = world.ask(Op::End("nobody".into()));
-    assert_eq!(world.code(unknown), Code::NotFound);
-    world.untouched();
-    let root = world.ask(Op::End("root".into()));
-    world.run(ms(1_000));
-    assert_eq!(world.exit_of(root).status, 137);
-    assert!(world.ledger.quit);
-}
-
-#[test]
-fn end_of_a_container_that_has_ended_deletes_it() {
-    let mut world = World::alone();
-    world.exits(&init("root"), 4);
-    world.run(ms(1));
-    let id = world.ask(Op::End("root".into()));
-    world.run(ms(1_000));
-    assert_eq!(world.exit_of(id).status, 4);
-    assert!(world.ledger.quit);
-}
-
-#[test]
-fn end_goes_on_after_its_caller_has_left() {
-    let mut world = World::alone();
-    world.stop_sentry();
-    let id = world.ask_within(Op::End("root".into()), Some(ms(4_000)));
-    world.run(ms(5_000));
-    assert_eq!(world.code(id), Code::DeadlineExceeded);
-    assert_eq!(world.took(id), ms(3_800));
-    world.run(ms(10_000));
-    assert!(world.ledger.quit);
-    assert_eq!(world.published(&init("root")), [137]);
-}
-
-#[test]
-fn end_of_what_never_came_to_be_lets_the_guard_go() {
-    let mut world = World::new(Policy::default());
-    world.does("Create", Does::Fail(ms(1_000)));
-    let create = world.ask(create("root"));
-    let end = world.ask(Op::End("root".into()));
-    world.run(ms(5_000));
-    assert_eq!(world.answer(create), Some(Answer::Relay));
-    assert_eq!(world.code(end), Code::NotFound);
-    assert!(world.ledger.quit);
-}
-
-#[test]
-fn end_of_the_only_reservation_lets_the_guard_go() {
-    let mut world = World::new(Policy::default());
-    let end = world.ask(Op::End("root".into()));
-    world.run(ms(5_000));
-    assert_eq!(world.code(end), Code::NotFound);
-    assert!(world.ledger.quit);
-}
-
-#[test]
 fn what_still_waits_when_the_guard_ends_is_answered() {
     let mut world = emptied();
-    world.does("Stats", Does::Never);
-    world.does("Shutdown", Does::Never);
+    world.does(on::STATS, Does::Never);
+    world.does(on::SHUTDOWN, Does::Never);
     world.ask(Op::Stats("stranger".into()));
     world.ask(Op::Wait(init("stranger")));
     world.ask(Op::Shutdown);
@@ -240,73 +178,11 @@ fn what_still_waits_when_the_guard_ends_is_answered() {
     assert!(world.ledger.open.is_empty());
 }
 
-/// containerd was restarted while a Delete was under way, and its clients ask once more.
-#[test]
-fn an_exit_that_nobody_heard_of_waits_for_the_next_delete() {
-    let mut world = World::pod();
-    world.exits(&init("app"), 3);
-    world.run(ms(1));
-    world.does("Delete", Does::Work(ms(500)));
-    let lost = world.ask(delete("app"));
-    world.run(ms(100));
-    world.abandon(lost);
-    world.run(ms(1_000));
-    let state = world.ask(state("app"));
-    assert_eq!(world.status_of(state), (Status::Stopped, Some(3)));
-    let again = world.ask(delete("app"));
-    assert_eq!(world.exit_of(again).status, 3);
-    world.does("Delete", Does::NotFound(ms(1)));
-    let late = world.ask(delete("app"));
-    world.run(ms(5));
-    assert_eq!(world.answer(late), Some(Answer::Relay));
-    assert_eq!(world.published(&init("app")), [3]);
-    assert!(!world.guard.knows(&init("app"), None));
-    world.untouched();
-}
-
-#[test]
-fn a_container_that_was_deleted_unheard_can_be_created_anew() {
-    let mut world = World::pod();
-    world.exits(&init("app"), 3);
-    world.run(ms(1));
-    let lost = world.ask(delete("app"));
-    world.abandon(lost);
-    world.run(ms(10));
-    world.started("app");
-    let state = world.ask(state("app"));
-    world.run(ms(5));
-    assert_eq!(world.status_of(state), (Status::Running, None));
-    world.untouched();
-}
-
-/// containerd was killed in the middle of a member's Delete, and what came back deletes the root only.
-#[test]
-fn an_exit_that_nobody_asks_for_any_more_keeps_no_guard() {
-    for does in [Does::Never, Does::Work(ms(500))] {
-        let mut world = World::pod();
-        world.exits(&init("app"), 3);
-        world.run(ms(1));
-        world.does("Delete", does);
-        let gone = world.ask(delete("app"));
-        world.run(ms(100));
-        world.abandon(gone);
-        world.run(ms(10_000));
-        world.fakes.script.clear();
-        world.relayed(sigkill("root"));
-        world.relayed(delete("root"));
-        let shutdown = world.ask(Op::Shutdown);
-        world.run(ms(5_000));
-        assert_eq!(world.answer(shutdown), Some(Answer::Done));
-        assert!(world.ledger.quit);
-        assert_eq!(world.published(&init("app")), [3]);
-    }
-}
-
 /// On a node that is so busy that release takes long, nobody waits for it, and it is not cut short.
 #[test]
 fn a_slow_release_is_waited_for_by_nobody_but_the_guard() {
     let mut world = emptied();
-    world.step("Release", Step::Takes(ms(2_000)));
+    world.step(Rung::Release, Lasts::For(ms(2_000)));
     let shutdown = world.ask(Op::Shutdown);
     world.run(ms(1_500));
     assert_eq!(world.answer(shutdown), Some(Answer::Done));

@@ -1,19 +1,20 @@
 //! Create that never returns.
 
-use crate::io::{Answer, Op, Why};
+use crate::io::{Answer, Op, Rung, Why};
 use crate::policy::Policy;
 use crate::refusal::{Code, Refusal};
 use crate::tests::fake::{Does, at, ms};
-use crate::tests::kernel::Step;
+use crate::tests::kernel::{Lasts, any_kill_create, kill_create};
+use crate::tests::on;
 use crate::tests::world::{World, create, delete, init, sigkill, state};
 
 #[test]
 fn a_stuck_root_is_torn_down_whole() {
     let mut world = World::new(Policy::default());
-    world.does("Create", Does::Hang);
+    world.does(on::CREATE, Does::Hang);
     let id = world.ask(create("root"));
     world.run(ms(92_000));
-    assert_eq!(world.rungs(), ["KillCreate", "KillAll", "Release"]);
+    assert_eq!(world.rungs(), [kill_create("root"), Rung::KillAll, Rung::Release]);
     assert_eq!(world.wedge().unwrap().1, Why::CreateStuck("root".into()));
     let Refusal::CreateStuck { stuck, .. } = world.refusal(id) else { panic!() };
     assert_eq!(stuck, "pipe_read");
@@ -29,15 +30,15 @@ fn a_stuck_root_is_torn_down_whole() {
 #[test]
 fn a_stuck_member_is_torn_down_alone() {
     let mut world = World::pod();
-    world.does("Create", Does::Hang);
+    world.does(on::CREATE, Does::Hang);
     let id = world.ask(create("sidecar"));
     let wait = world.ask(Op::Wait(init("sidecar")));
     world.run(ms(92_000));
-    assert_eq!(world.rungs(), ["KillCreate"]);
+    assert_eq!(world.rungs(), [kill_create("sidecar")]);
     assert!(matches!(world.refusal(id), Refusal::CreateStuck { .. }));
     assert!(world.ledger.answers.contains_key(&wait));
     assert_eq!(world.guard.record().len(), 2);
-    world.does("Create", Does::Work(ms(1)));
+    world.does(on::CREATE, Does::Work(ms(1)));
     world.started("sidecar");
     world.relayed(sigkill("sidecar"));
     world.relayed(delete("sidecar"));
@@ -46,7 +47,7 @@ fn a_stuck_member_is_torn_down_alone() {
 #[test]
 fn an_old_create_that_returns_late_does_not_speak_for_a_new_one() {
     let mut world = World::pod();
-    world.does("Create", Does::Never);
+    world.does(on::CREATE, Does::Never);
     let first = world.ask(create("sidecar"));
     let old = *world.ledger.in_flight.last().unwrap();
     world.run(ms(91_000));
@@ -63,7 +64,7 @@ fn an_old_create_that_returns_late_does_not_speak_for_a_new_one() {
 #[test]
 fn a_short_caller_has_its_answer_and_the_real_shim_its_timeout() {
     let mut world = World::new(Policy::default());
-    world.does("Create", Does::Hang);
+    world.does(on::CREATE, Does::Hang);
     let id = world.ask_within(create("root"), Some(ms(10_000)));
     world.run(ms(11_000));
     assert_eq!(world.took(id), ms(9_800));
@@ -77,13 +78,13 @@ fn a_short_caller_has_its_answer_and_the_real_shim_its_timeout() {
 fn a_kill_or_delete_of_what_is_being_created_tears_that_down() {
     for (op, deadline) in [(sigkill("sidecar"), 10_000), (delete("sidecar"), 2_500)] {
         let mut world = World::pod();
-        world.does("Create", Does::Hang);
-        world.step("KillCreate", Step::Takes(ms(600)));
+        world.does(on::CREATE, Does::Hang);
+        world.step(any_kill_create(), Lasts::For(ms(600)));
         let began = world.now;
         let creating = world.ask(create("sidecar"));
         let ending = world.ask(op);
         world.run(ms(12_000));
-        assert_eq!(world.rungs(), ["KillCreate"]);
+        assert_eq!(world.rungs(), [kill_create("sidecar")]);
         assert_eq!(world.ledger.rungs[0].0 - began, ms(deadline));
         assert!(matches!(world.refusal(creating), Refusal::CreateStuck { .. }));
         assert!(world.ledger.answers.contains_key(&ending));
@@ -94,8 +95,8 @@ fn a_kill_or_delete_of_what_is_being_created_tears_that_down() {
 #[test]
 fn a_teardown_that_does_not_come_back_keeps_nobody_waiting() {
     let mut world = World::pod();
-    world.does("Create", Does::Never);
-    world.step("KillCreate", Step::Never);
+    world.does(on::CREATE, Does::Never);
+    world.step(any_kill_create(), Lasts::Forever);
     let creating = world.ask(create("sidecar"));
     let ending = world.ask(delete("sidecar"));
     world.run(ms(200_000));
@@ -106,7 +107,7 @@ fn a_teardown_that_does_not_come_back_keeps_nobody_waiting() {
 #[test]
 fn a_create_whose_connection_is_lost_keeps_its_deadline() {
     let mut world = World::new(Policy::default());
-    world.does("Create", Does::Lose(ms(5)));
+    world.does(on::CREATE, Does::Lose(ms(5)));
     let id = world.ask(create("root"));
     world.run(ms(95_000));
     assert!(matches!(world.refusal(id), Refusal::CreateStuck { .. }));
@@ -116,7 +117,7 @@ fn a_create_whose_connection_is_lost_keeps_its_deadline() {
 #[test]
 fn a_second_create_of_a_living_id_is_the_real_shims_to_judge() {
     let mut world = World::alone();
-    world.does("Create", Does::Fail(ms(1)));
+    world.does(on::CREATE, Does::Fail(ms(1)));
     world.relayed(create("root"));
     assert_eq!(world.guard.record().len(), 1);
 }
@@ -125,7 +126,7 @@ fn a_second_create_of_a_living_id_is_the_real_shims_to_judge() {
 #[test]
 fn a_create_that_was_torn_down_holds_up_nobody() {
     let mut world = World::pod();
-    world.does("Create", Does::Never);
+    world.does(on::CREATE, Does::Never);
     let create = world.ask(create("sidecar"));
     world.abandon(create);
     world.ask(delete("sidecar"));

@@ -3,6 +3,7 @@
 use crate::exit::Exit;
 use crate::io::{Answer, Event, Op, ProcessId};
 use crate::tests::fake::{Does, ms};
+use crate::tests::on;
 use crate::tests::world::{World, delete, init, pids, sigkill};
 
 #[test]
@@ -195,9 +196,11 @@ fn a_lost_wait_ends_with_the_event_and_a_failed_one_with_its_error() {
 
 #[test]
 fn lost_connections_lose_no_request() {
-    for method in ["State", "Stats", "Pids", "Exec", "Pause", "Kill", "SIGKILL", "Delete", "Start"] {
+    for on in
+        [on::STATE, on::STATS, on::PIDS, on::EXEC, on::PAUSE, on::KILL, on::SIGKILL, on::DELETE, on::START]
+    {
         let mut world = World::pod();
-        world.does(method, Does::Lose(ms(1)));
+        world.does(on, Does::Lose(ms(1)));
         let exec = ProcessId { container: "app".into(), exec: "e".into() };
         for op in [
             crate::tests::world::state("app"),
@@ -214,7 +217,7 @@ fn lost_connections_lose_no_request() {
         }
         // The ledger checks that each is answered in its time.
         world.run(ms(200_000));
-        assert_eq!(world.guard.open_ends().waiting, 0, "{method}");
+        assert_eq!(world.guard.open_ends().waiting, 0, "{on:?}");
     }
 }
 

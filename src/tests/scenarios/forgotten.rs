@@ -2,6 +2,7 @@
 
 use crate::io::{Input, Note, Recalled};
 use crate::tests::fake::{Does, ms};
+use crate::tests::on;
 use crate::tests::world::{World, delete, init};
 
 #[test]
@@ -27,7 +28,7 @@ fn a_forgotten_sandbox_that_cannot_be_deleted_ends_by_its_deadline() {
     for does in [Does::Fail(ms(0)), Does::Fail(ms(5)), Does::Hang, Does::Never] {
         let mut world = World::pod();
         world.fakes.recalled = Recalled::Forgotten;
-        world.does("Delete", does);
+        world.does(on::DELETE, does);
         world.handle(Input::Deserted);
         world.run(ms(90_000));
         assert!(world.ledger.quit, "{does:?}");

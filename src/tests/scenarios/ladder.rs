@@ -1,9 +1,11 @@
 //! The rungs, what is answered during and after them, and what cannot be killed.
 
-use crate::io::{Answer, Note, Op, Status, Why};
+use crate::io::{Answer, Note, Op, Rung, Status, Why};
 use crate::refusal::Code;
 use crate::tests::fake::{Does, ms};
-use crate::tests::kernel::Step;
+use crate::tests::kernel::Lasts;
+use crate::tests::on;
+use crate::tests::times;
 use crate::tests::world::{World, create, delete, init, pids, sigkill, sigterm, state};
 
 fn wedged() -> World {
@@ -19,7 +21,7 @@ fn every_rung_is_left_as_soon_as_its_effect_is_there() {
     let mut world = wedged();
     let began = world.now;
     world.run(ms(2_000));
-    assert_eq!(world.rungs(), ["Evidence", "KillSandbox", "KillAll", "Release"]);
+    assert_eq!(world.rungs(), [Rung::Evidence, Rung::KillSandbox, Rung::KillAll, Rung::Release]);
     let ended = world.ledger.notes.iter().find(|(_, note)| matches!(note, Note::Ended { .. })).unwrap();
     assert!(ended.0 - began < ms(300), "{:?}", ended.0 - began);
 }
@@ -32,7 +34,7 @@ fn a_real_shim_that_is_stopped_is_not_waited_for() {
     let delete = world.ask(delete("root"));
     world.run(ms(4_500));
     assert_eq!(world.exit_of(delete).status, 137);
-    assert!(world.took(delete) < ms(2_500) + ms(300), "{:?}", world.took(delete));
+    assert!(world.took(delete) < times::DELETE + ms(300), "{:?}", world.took(delete));
 }
 
 #[test]
@@ -40,10 +42,10 @@ fn the_whole_ladder_takes_two_seconds_at_most() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.reports = false;
-    for rung in ["Evidence", "KillSandbox", "Release"] {
-        world.step(rung, Step::Never);
+    for rung in [Rung::Evidence, Rung::KillSandbox, Rung::Release] {
+        world.step(rung, Lasts::Forever);
     }
-    world.step("KillAll", Step::Takes(ms(400)));
+    world.step(Rung::KillAll, Lasts::For(ms(400)));
     let kill = world.ask(sigkill("root"));
     let wait = world.ask(Op::Wait(init("root")));
     let delete = world.ask(delete("root"));
@@ -65,7 +67,7 @@ fn the_whole_ladder_takes_two_seconds_at_most() {
 fn a_release_that_comes_late_on_a_busy_node_still_tells_what_is_left() {
     let mut world = World::alone();
     world.stop_sentry();
-    world.step("Release", Step::Takes(ms(2_500)));
+    world.step(Rung::Release, Lasts::For(ms(2_500)));
     world.ask(sigkill("root"));
     world.run(ms(12_100));
     assert!(!world.guard.is_released());
@@ -134,8 +136,8 @@ fn everything_that_waits_when_the_ladder_begins_is_answered_by_its_end() {
     let mut world = World::pod();
     let exec = world.exec("app", "e");
     world.stop_sentry();
-    for method in ["Stats", "Pause", "Exec", "State", "Pids"] {
-        world.does(method, Does::Never);
+    for on in [on::STATS, on::PAUSE, on::EXEC, on::STATE, on::PIDS] {
+        world.does(on, Does::Never);
     }
     let wait = world.ask(Op::Wait(exec.clone()));
     let pause = world.ask(Op::Pause("app".into()));
@@ -157,7 +159,7 @@ fn the_death_of_the_real_shim_ends_the_sandbox_at_once() {
     let stats = world.ask(Op::Stats("app".into()));
     world.shim_dies();
     world.run(ms(200));
-    assert_eq!(world.rungs(), ["KillAll", "Release"]);
+    assert_eq!(world.rungs(), [Rung::KillAll, Rung::Release]);
     assert_eq!(world.wedge().unwrap().1, Why::RealShimDied);
     assert_eq!(world.exit_of(wait).status, 137);
     assert!(world.ledger.answers.contains_key(&stats));
@@ -168,14 +170,16 @@ fn the_death_of_the_real_shim_ends_the_sandbox_at_once() {
 
 #[test]
 fn the_death_of_the_real_shim_in_each_rung_changes_nothing_but_the_way() {
-    for (after, name) in [(10, "Evidence"), (60, "KillSandbox"), (120, "KillAll"), (170, "Release")] {
+    for (after, name) in
+        [(10, Rung::Evidence), (60, Rung::KillSandbox), (120, Rung::KillAll), (170, Rung::Release)]
+    {
         let mut world = wedged();
         world.run(ms(after));
         assert_eq!(*world.rungs().last().unwrap(), name);
         world.shim_dies();
         world.run(ms(2_000));
         assert_eq!(world.published(&init("root")), [137], "{name}");
-        assert_eq!(world.rungs().iter().filter(|rung| **rung == "KillAll").count(), 1, "{name}");
+        assert_eq!(world.rungs().iter().filter(|rung| **rung == Rung::KillAll).count(), 1, "{name}");
         assert!(world.guard.is_released());
     }
 }
@@ -194,7 +198,7 @@ fn a_root_that_has_ended_while_the_sentry_lingers_is_a_wedge() {
     world.run(ms(3_000));
     let (when, why) = world.wedge().unwrap();
     assert_eq!(why, Why::SentryLingers);
-    assert!(when - began <= ms(10_000));
+    assert!(when - began <= times::KILL);
     assert_eq!(world.published(&init("root")), [137]);
 }
 

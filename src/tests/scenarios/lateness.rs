@@ -3,6 +3,8 @@
 use crate::io::{Answer, Note, Op};
 use crate::policy::Policy;
 use crate::tests::fake::{Does, ms};
+use crate::tests::on;
+use crate::tests::times;
 use crate::tests::world::{World, create, delete, init, sigkill, state};
 
 #[test]
@@ -22,7 +24,7 @@ fn answers_that_came_meanwhile_are_read_before_any_deadline_is_judged() {
 #[test]
 fn even_a_tick_that_comes_first_judges_nothing() {
     let mut world = World::alone();
-    world.does("SIGKILL", Does::Work(ms(9_990)));
+    world.does(on::SIGKILL, Does::Work(ms(9_990)));
     world.ask(sigkill("root"));
     world.run(ms(9_989));
     world.stop_guard(ms(30_000));
@@ -36,7 +38,7 @@ fn even_a_tick_that_comes_first_judges_nothing() {
 #[test]
 fn every_open_deadline_moves_by_the_lateness() {
     let mut world = World::alone();
-    world.does("SIGKILL", Does::Nothing(ms(5)));
+    world.does(on::SIGKILL, Does::Nothing(ms(5)));
     let began = world.now;
     world.relayed(sigkill("root"));
     world.run(ms(7_995));
@@ -51,11 +53,11 @@ fn every_open_deadline_moves_by_the_lateness() {
 fn a_sleep_with_nothing_open_costs_nothing() {
     let mut world = World::alone();
     world.stop_guard(ms(86_400_000));
-    world.does("SIGKILL", Does::Nothing(ms(5)));
+    world.does(on::SIGKILL, Does::Nothing(ms(5)));
     let began = world.now;
     world.relayed(sigkill("root"));
     world.run(ms(12_000));
-    assert_eq!(world.wedge().unwrap().0 - began, ms(10_000));
+    assert_eq!(world.wedge().unwrap().0 - began, times::KILL);
     assert!(!world.ledger.notes.iter().any(|(_, note)| matches!(note, Note::Late(_))));
 }
 
@@ -74,7 +76,7 @@ fn an_error_read_late_is_taken_at_its_word() {
 #[test]
 fn a_create_is_not_torn_down_for_the_guards_own_sleep() {
     let mut world = World::pod();
-    world.does("Create", Does::Work(ms(60_000)));
+    world.does(on::CREATE, Does::Work(ms(60_000)));
     let id = world.ask(create("sidecar"));
     world.run(ms(50_000));
     world.stop_guard(ms(60_000));
@@ -100,7 +102,7 @@ fn a_refusal_that_is_read_just_after_its_time_is_a_refusal() {
 fn what_an_input_makes_due_at_once_is_no_lateness() {
     // A member's Delete needs no probe while there is no root; when one comes, the probe is overdue.
     let mut world = World::new(Policy::default());
-    world.does("Create", Does::Work(ms(2_400)));
+    world.does(on::CREATE, Does::Work(ms(2_400)));
     world.ask(create("app"));
     world.ask(delete("app"));
     world.run(ms(1_500));

@@ -1,10 +1,12 @@
 //! Steps that do not come back: each has a limit, after which the state is said, and nothing waits for it.
 
-use crate::io::{Note, Op};
+use crate::io::{Note, Op, Rung};
 use crate::policy::{FREE_AGAIN_AFTER, Policy};
 use crate::refusal::{Code, Refusal};
 use crate::tests::fake::{Does, ms};
-use crate::tests::kernel::Step;
+use crate::tests::kernel::{Lasts, any_kill_create, kill_create};
+use crate::tests::on;
+use crate::tests::times;
 use crate::tests::world::{World, create, delete, init, sigkill, sigterm};
 
 const HOUR: u64 = 3_600_000;
@@ -13,7 +15,7 @@ fn killed_in_vain() -> World {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.reports = false;
-    world.step("KillAll", Step::Never);
+    world.step(Rung::KillAll, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(11_000));
     world
@@ -30,10 +32,10 @@ fn killing_that_does_not_come_back_is_said_and_tried_again() {
         assert!(left[0].contains("has not come back"), "{left:?}");
         assert_eq!(world.code(id), Code::FailedPrecondition);
     }
-    let tries = world.rungs().iter().filter(|rung| **rung == "KillAll").count();
+    let tries = world.rungs().iter().filter(|rung| **rung == Rung::KillAll).count();
     assert!((5..20).contains(&tries), "{tries}");
     assert!(world.published(&init("root")).is_empty());
-    world.step("KillAll", Step::Takes(ms(50)));
+    world.step(Rung::KillAll, Lasts::For(ms(50)));
     world.run(ms(HOUR));
     assert_eq!(world.published(&init("root")), [137]);
     assert!(world.guard.is_released());
@@ -45,7 +47,7 @@ fn what_comes_back_late_is_taken_at_its_word() {
     let mut world = killed_in_vain();
     world.run(ms(20_000));
     world.fakes.unkillable = ["pid 7 state D".into()].into();
-    world.step("KillAll", Step::Takes(ms(50)));
+    world.step(Rung::KillAll, Lasts::For(ms(50)));
     world.run(ms(30_000));
     let id = world.ask(delete("root"));
     let Refusal::Unkillable { left, .. } = world.refusal(id) else { panic!() };
@@ -60,11 +62,11 @@ fn killing_that_does_not_come_back_on_the_way_out_refuses_shutdown() {
     let mut world = World::alone();
     world.relayed(sigkill("root"));
     world.relayed(delete("root"));
-    world.step("KillAll", Step::Never);
+    world.step(Rung::KillAll, Lasts::Forever);
     let first = world.ask(Op::Shutdown);
     world.run(ms(12_000));
     assert_eq!(world.code(first), Code::FailedPrecondition);
-    world.step("KillAll", Step::Takes(ms(50)));
+    world.step(Rung::KillAll, Lasts::For(ms(50)));
     world.run(FREE_AGAIN_AFTER + ms(2_000));
     assert!(world.ledger.quit);
 }
@@ -72,9 +74,9 @@ fn killing_that_does_not_come_back_on_the_way_out_refuses_shutdown() {
 #[test]
 fn the_teardown_of_a_create_that_does_not_come_back_disables_no_clock() {
     let mut world = World::siblings();
-    world.does("Create", Does::Never);
-    world.does("SIGKILL", Does::Never);
-    world.step("KillCreate", Step::Never);
+    world.does(on::CREATE, Does::Never);
+    world.does(on::SIGKILL, Does::Never);
+    world.step(any_kill_create(), Lasts::Forever);
     let creating = world.ask(create("late"));
     let began = world.now;
     world.ask(sigkill("late"));
@@ -83,18 +85,18 @@ fn the_teardown_of_a_create_that_does_not_come_back_disables_no_clock() {
     world.untouched_but_for_create();
     world.run(ms(400_000));
     let took = world.wedge().unwrap().0 - began;
-    assert!(took >= ms(300_000) && took <= ms(400_000), "{took:?}");
+    assert!(took >= times::HARD_LIMIT && took <= ms(400_000), "{took:?}");
 }
 
 #[test]
 fn a_roots_create_whose_teardown_does_not_come_back_is_killed_whole() {
     let mut world = World::new(Policy::default());
-    world.does("Create", Does::Never);
-    world.step("KillCreate", Step::Never);
+    world.does(on::CREATE, Does::Never);
+    world.step(any_kill_create(), Lasts::Forever);
     let id = world.ask(create("root"));
     world.run(ms(110_000));
     assert!(world.ledger.answers.contains_key(&id));
-    assert_eq!(world.rungs(), ["KillCreate", "KillAll", "Release"]);
+    assert_eq!(world.rungs(), [kill_create("root"), Rung::KillAll, Rung::Release]);
     assert!(world.guard.is_released());
 }
 
@@ -103,7 +105,7 @@ fn freeing_that_does_not_come_back_is_said() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.unkillable = ["pid 7 state D".into()].into();
-    world.step("Free", Step::Never);
+    world.step(Rung::Free, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(30_000));
     let id = world.ask(delete("root"));

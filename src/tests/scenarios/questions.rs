@@ -3,13 +3,15 @@
 use crate::io::{Answer, Op, Sentry, Status};
 use crate::refusal::Code;
 use crate::tests::fake::{Does, ms};
+use crate::tests::on;
+use crate::tests::times;
 use crate::tests::world::{World, create, init, pids, sigterm, state};
 
 #[test]
 fn callers_share_one_question() {
     let mut world = World::alone();
     let before = world.ledger.calls.len();
-    world.does("State", Does::Work(ms(400)));
+    world.does(on::STATE, Does::Work(ms(400)));
     let first = world.ask(state("root"));
     world.run(ms(100));
     let second = world.ask(state("root"));
@@ -22,10 +24,10 @@ fn callers_share_one_question() {
 #[test]
 fn a_late_state_comes_from_the_record() {
     let mut world = World::alone();
-    world.does("State", Does::Hang);
+    world.does(on::STATE, Does::Hang);
     let id = world.ask_within(state("root"), Some(ms(2_000)));
     world.run(ms(2_000));
-    assert_eq!(world.took(id), ms(1_000));
+    assert_eq!(world.took(id), times::QUERY);
     assert_eq!(world.status_of(id), (Status::Running, None));
     world.untouched();
 }
@@ -42,7 +44,7 @@ fn a_stopped_sentry_is_not_even_asked() {
 #[test]
 fn pids_of_a_live_container_are_never_empty() {
     let mut world = World::alone();
-    world.does("Pids", Does::Never);
+    world.does(on::PIDS, Does::Never);
     let id = world.ask(pids("root"));
     world.run(ms(1_000));
     assert_eq!(world.answer(id), Some(Answer::Pids([101].into())));
@@ -87,7 +89,7 @@ fn a_silent_sandbox_makes_one_question_wait() {
     world.stop_sentry();
     let first = world.ask(pids("root"));
     world.run(ms(1_000));
-    assert_eq!(world.took(first), ms(1_000));
+    assert_eq!(world.took(first), times::QUERY);
     for container in ["app", "sidecar", "root"] {
         for op in [pids(container), Op::State(init(container), Sentry::Runs)] {
             let id = world.ask(op);
@@ -95,8 +97,8 @@ fn a_silent_sandbox_makes_one_question_wait() {
             assert!(world.took(id) <= ms(20), "{container}");
         }
     }
-    for method in ["State", "Pids"] {
-        world.does(method, Does::Work(ms(300)));
+    for on in [on::STATE, on::PIDS] {
+        world.does(on, Does::Work(ms(300)));
     }
     world.run(ms(5_000));
     world.ask(pids("app"));
@@ -108,11 +110,11 @@ fn a_silent_sandbox_makes_one_question_wait() {
 #[test]
 fn a_container_that_keeps_its_lock_hushes_nobody_who_answers() {
     let mut world = World::pod();
-    world.does("State", Does::Never);
+    world.does(on::STATE, Does::Never);
     world.ask(state("app"));
     world.run(ms(1_000));
-    world.does("State", Does::Work(ms(15)));
-    world.does("Pids", Does::Work(ms(500)));
+    world.does(on::STATE, Does::Work(ms(15)));
+    world.does(on::PIDS, Does::Work(ms(500)));
     world.relayed_within(state("root"), ms(20));
     world.relayed_within(pids("root"), ms(500));
 }
@@ -131,8 +133,8 @@ fn pids_of_one_whose_sentry_has_just_died() {
 #[test]
 fn after_one_late_answer_later_ones_do_not_wait() {
     let mut world = World::alone();
-    world.does("State", Does::Never);
-    world.does("Stats", Does::Never);
+    world.does(on::STATE, Does::Never);
+    world.does(on::STATS, Does::Never);
     world.ask(state("root"));
     world.ask(Op::Stats("root".into()));
     world.run(ms(1_500));
@@ -147,7 +149,7 @@ fn after_one_late_answer_later_ones_do_not_wait() {
 #[test]
 fn a_callers_short_patience_says_nothing_about_the_real_shim() {
     let mut world = World::alone();
-    world.does("Stats", Does::Work(ms(500)));
+    world.does(on::STATS, Does::Work(ms(500)));
     let hasty = world.ask_within(Op::Stats("root".into()), Some(ms(100)));
     world.run(ms(100));
     assert_eq!(world.code(hasty), Code::DeadlineExceeded);
@@ -159,8 +161,8 @@ fn a_callers_short_patience_says_nothing_about_the_real_shim() {
 #[test]
 fn days_of_polling_a_real_shim_that_never_returns_cost_one_call() {
     let mut world = World::alone();
-    for method in ["State", "Pids", "Stats"] {
-        world.does(method, Does::Never);
+    for on in [on::STATE, on::PIDS, on::STATS] {
+        world.does(on, Does::Never);
     }
     let before = world.ledger.calls.len();
     for _ in 0..2 * 24 * 360 {
@@ -178,7 +180,7 @@ fn days_of_polling_a_real_shim_that_never_returns_cost_one_call() {
 #[test]
 fn a_real_shim_that_gives_up_is_asked_again_now_and_then_until_it_answers() {
     let mut world = World::alone();
-    world.does("State", Does::Hang);
+    world.does(on::STATE, Does::Hang);
     let before = world.ledger.calls.len();
     for _ in 0..100 {
         let id = world.ask(state("root"));
@@ -187,7 +189,7 @@ fn a_real_shim_that_gives_up_is_asked_again_now_and_then_until_it_answers() {
     }
     let asked = world.ledger.calls.len() - before;
     assert!((15..=25).contains(&asked), "{asked}");
-    world.does("State", Does::Work(ms(10)));
+    world.does(on::STATE, Does::Work(ms(10)));
     world.run(ms(10_000));
     world.relayed_within(state("root"), ms(15));
     world.run(ms(4_000));
@@ -198,13 +200,13 @@ fn a_real_shim_that_gives_up_is_asked_again_now_and_then_until_it_answers() {
 fn an_exec_has_a_state_of_its_own() {
     let mut world = World::alone();
     let exec = world.exec("root", "e");
-    world.does("State", Does::Never);
+    world.does(on::STATE, Does::Never);
     let id = world.ask(Op::State(exec.clone(), Sentry::Runs));
     let of_init = world.ask(state("root"));
     world.run(ms(1_000));
     let Some(Answer::State { process, about, pid, .. }) = world.answer(id) else { panic!() };
     assert_eq!((process, about.bundle.as_str(), pid), (exec, "/bundles/root", 102));
-    assert_eq!(world.took(of_init), ms(1_000));
+    assert_eq!(world.took(of_init), times::QUERY);
 }
 
 #[test]
@@ -214,7 +216,7 @@ fn questions_about_strangers_are_the_real_shims_to_answer() {
     {
         world.relayed(op);
     }
-    world.does("State", Does::Never);
+    world.does(on::STATE, Does::Never);
     let id = world.ask(state("other"));
     world.run(ms(1_000));
     assert_eq!(world.code(id), Code::DeadlineExceeded);
@@ -254,7 +256,7 @@ fn what_may_have_changed_a_task_makes_its_state_the_real_shims_to_tell() {
 #[test]
 fn an_answer_older_than_a_pause_makes_nothing_certain() {
     let mut world = World::alone();
-    world.does("State", Does::Work(ms(300)));
+    world.does(on::STATE, Does::Work(ms(300)));
     world.ask(state("root"));
     world.run(ms(100));
     world.relayed(Op::Pause("root".into()));

@@ -8,6 +8,7 @@ use crate::policy::Policy;
 use crate::refusal::Code;
 use crate::status::{Awaited, Stage};
 use crate::tests::fake::{Does, ms};
+use crate::tests::on;
 use crate::tests::world::{World, create, delete, init, sigkill, state};
 
 #[test]
@@ -42,7 +43,7 @@ fn a_wedge_shows_who_waits_for_what_and_when_it_ends() {
 #[test]
 fn a_create_under_way_is_a_clock_of_its_own() {
     let mut world = World::new(Policy::default());
-    world.does("Create", Does::Never);
+    world.does(on::CREATE, Does::Never);
     world.ask(create("root"));
     world.run(ms(10_000));
     let seen = world.guard.status(world.now);
@@ -59,7 +60,7 @@ fn reaping_begins_the_ladder_at_once_and_reports_the_exits() {
     assert_eq!(world.wedge().unwrap().1, Why::Reaped);
     assert_eq!(world.guard.status(world.now).stage, Stage::Step(Rung::Evidence));
     world.run(ms(2_500));
-    assert_eq!(world.rungs(), ["Evidence", "KillSandbox", "KillAll", "Release"]);
+    assert_eq!(world.rungs(), [Rung::Evidence, Rung::KillSandbox, Rung::KillAll, Rung::Release]);
     assert_eq!(world.exit_of(wait).status, 137);
     assert_eq!((world.published(&init("root")), world.published(&init("app"))), (vec![137], vec![137]));
     let seen = world.guard.status(world.now);

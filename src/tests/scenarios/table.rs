@@ -1,9 +1,11 @@
 //! The rows of the table that have no file of their own, and what must look the same while all is well.
 
-use crate::io::{About, Answer, Op, Sentry, Status};
+use crate::io::{About, Answer, Op, Rung, Sentry, Status};
 use crate::policy::Policy;
 use crate::refusal::{Code, Refusal};
 use crate::tests::fake::{Does, ms};
+use crate::tests::on::{self, On};
+use crate::tests::times;
 use crate::tests::world::{World, create, delete, init, pids, sigkill, sigterm, state};
 
 #[test]
@@ -38,13 +40,13 @@ fn a_healthy_life_is_passed_through() {
     world.run(ms(300));
     assert_eq!(world.answer(shutdown), Some(Answer::Done));
     assert!(world.ledger.quit);
-    assert_eq!(world.rungs(), ["KillAll", "Release"]);
+    assert_eq!(world.rungs(), [Rung::KillAll, Rung::Release]);
 }
 
 #[test]
 fn connect_is_answered_from_the_record() {
     let mut world = World::alone();
-    world.does("Connect", Does::Never);
+    world.does(on::CONNECT, Does::Never);
     let known = world.ask(Op::Connect("root".into()));
     let unknown = world.ask(Op::Connect("other".into()));
     assert_eq!(world.answer(known), Some(Answer::Connect(101)));
@@ -55,23 +57,23 @@ fn connect_is_answered_from_the_record() {
 fn what_is_late_and_starts_no_clock_is_an_error_and_nothing_else() {
     let exec = crate::io::ProcessId { container: "root".into(), exec: "e".into() };
     let rows = [
-        ("Exec", Op::Exec(exec, About::default()), 30_000),
-        ("Update", Op::Update("root".into()), 30_000),
-        ("Pause", Op::Pause("root".into()), 30_000),
-        ("Resume", Op::Resume("root".into()), 30_000),
-        ("ResizePty", Op::ResizePty(init("root")), 30_000),
-        ("CloseIO", Op::CloseIo(init("root")), 30_000),
-        ("Start", Op::Start(init("root")), 110_000),
-        ("Stats", Op::Stats("root".into()), 1_500),
+        (on::EXEC, Op::Exec(exec, About::default()), times::EXEC),
+        (on::UPDATE, Op::Update("root".into()), times::EXEC),
+        (on::PAUSE, Op::Pause("root".into()), times::EXEC),
+        (on::RESUME, Op::Resume("root".into()), times::EXEC),
+        (on::RESIZE_PTY, Op::ResizePty(init("root")), times::EXEC),
+        (on::CLOSE_IO, Op::CloseIo(init("root")), times::EXEC),
+        (on::START, Op::Start(init("root")), times::START),
+        (on::STATS, Op::Stats("root".into()), times::STATS),
     ];
-    for (method, op, limit) in rows {
+    for (on, op, limit) in rows {
         let mut world = World::alone();
-        world.does(method, Does::Never);
+        world.does(on, Does::Never);
         let id = world.ask(op);
-        world.run(ms(limit - 1));
-        assert_eq!(world.answer(id), None, "{method}");
+        world.run(limit - ms(1));
+        assert_eq!(world.answer(id), None, "{on:?}");
         world.run(ms(1));
-        assert_eq!(world.code(id), Code::DeadlineExceeded, "{method}");
+        assert_eq!(world.code(id), Code::DeadlineExceeded, "{on:?}");
         world.run(ms(600_000));
         world.untouched();
     }
@@ -80,18 +82,18 @@ fn what_is_late_and_starts_no_clock_is_an_error_and_nothing_else() {
 #[test]
 fn the_start_of_an_exec_has_the_time_of_an_exec() {
     let mut world = World::alone();
-    world.does("Start", Does::Never);
+    world.does(on::START, Does::Never);
     let exec = crate::io::ProcessId { container: "root".into(), exec: "e".into() };
     world.relayed(Op::Exec(exec.clone(), About::default()));
     let id = world.ask(Op::Start(exec));
     world.run(ms(30_000));
-    assert_eq!(world.took(id), ms(30_000));
+    assert_eq!(world.took(id), times::EXEC);
 }
 
 #[test]
 fn checkpoint_has_the_callers_time() {
     let mut world = World::alone();
-    world.does("Checkpoint", Does::Hang);
+    world.does(on::CHECKPOINT, Does::Hang);
     let id = world.ask_within(Op::Checkpoint("root".into()), Some(ms(200_000)));
     world.run(ms(200_000));
     assert_eq!(world.took(id), ms(199_800));
@@ -101,7 +103,7 @@ fn checkpoint_has_the_callers_time() {
 #[test]
 fn an_answer_comes_before_its_caller_leaves() {
     let mut world = World::alone();
-    world.does("Pause", Does::Hang);
+    world.does(on::PAUSE, Does::Hang);
     for (caller, due) in [(2_000, 1_800), (300, 150), (100, 50), (60_000, 30_000)] {
         let id = world.ask_within(Op::Pause("root".into()), Some(ms(caller)));
         world.run(ms(60_000));
@@ -114,26 +116,26 @@ fn a_forwarded_request_carries_the_shorter_of_both_times() {
     let mut world = World::alone();
     world.ask_within(Op::Pause("root".into()), Some(ms(2_000)));
     world.ask(Op::Resume("root".into()));
-    let timeout = |world: &World, method: &str| {
-        let sent = world.ledger.calls.values().find(|sent| crate::tests::fake::method(&sent.op) == method);
+    let timeout = |world: &World, on: On| {
+        let sent = world.ledger.calls.values().find(|sent| On::of(&sent.op) == on);
         sent.unwrap().timeout
     };
-    assert_eq!(timeout(&world, "Pause"), ms(2_100));
-    assert_eq!(timeout(&world, "Resume"), ms(30_100));
-    assert_eq!(timeout(&world, "Create"), ms(90_100));
+    assert_eq!(timeout(&world, on::PAUSE), ms(2_100));
+    assert_eq!(timeout(&world, on::RESUME), ms(30_100));
+    assert_eq!(timeout(&world, on::CREATE), ms(90_100));
 }
 
 #[test]
 fn an_error_of_the_real_shim_is_passed_on_as_it_is() {
     let mut world = World::alone();
-    for (method, op) in [
-        ("Kill", sigterm("root")),
-        ("SIGKILL", sigkill("root")),
-        ("Delete", delete("root")),
-        ("State", state("root")),
-        ("Start", Op::Start(init("root"))),
+    for (on, op) in [
+        (on::KILL, sigterm("root")),
+        (on::SIGKILL, sigkill("root")),
+        (on::DELETE, delete("root")),
+        (on::STATE, state("root")),
+        (on::START, Op::Start(init("root"))),
     ] {
-        world.does(method, Does::Fail(ms(2)));
+        world.does(on, Does::Fail(ms(2)));
         world.relayed(op);
     }
 }
@@ -141,14 +143,14 @@ fn an_error_of_the_real_shim_is_passed_on_as_it_is() {
 #[test]
 fn a_failed_create_leaves_nothing_behind() {
     let mut world = World::new(Policy::default());
-    world.does("Create", Does::Fail(ms(2)));
+    world.does(on::CREATE, Does::Fail(ms(2)));
     let create_root = world.ask(create("root"));
     let wait = world.ask(Op::Wait(init("root")));
     world.run(ms(5));
     assert_eq!(world.answer(create_root), Some(Answer::Relay));
     assert_eq!(world.answer(wait), Some(Answer::Relay));
     assert!(world.guard.record().is_empty());
-    world.does("Create", Does::Work(ms(1)));
+    world.does(on::CREATE, Does::Work(ms(1)));
     world.started("root");
     world.run(ms(600_000));
     world.untouched();
@@ -157,8 +159,8 @@ fn a_failed_create_leaves_nothing_behind() {
 #[test]
 fn overdue_execs_are_cut_off_so_that_probes_for_days_cost_nothing() {
     let mut world = World::alone();
-    for method in ["Exec", "Start"] {
-        world.does(method, Does::Never);
+    for on in [on::EXEC, on::START] {
+        world.does(on, Does::Never);
     }
     for day_second in 0..10_000 {
         let id = crate::io::ProcessId { container: "root".into(), exec: std::format!("e{day_second}") };
@@ -177,7 +179,7 @@ fn overdue_execs_are_cut_off_so_that_probes_for_days_cost_nothing() {
 #[test]
 fn a_dead_sentry_is_stopped_though_no_exit_is_known() {
     let mut world = World::alone();
-    world.does("State", Does::Never);
+    world.does(on::STATE, Does::Never);
     let dead = world.ask(Op::State(init("root"), Sentry::Dead));
     world.run(ms(1_000));
     assert_eq!(world.status_of(dead), (Status::Stopped, None));

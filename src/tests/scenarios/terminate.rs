@@ -7,7 +7,8 @@ use crate::io::{Answer, Note, Op, Rung};
 use crate::policy::{LEAVES_WITHIN, SIGN_WITHIN};
 use crate::refusal::Refusal;
 use crate::tests::fake::{Does, ms};
-use crate::tests::kernel::Step;
+use crate::tests::kernel::Lasts;
+use crate::tests::on;
 use crate::tests::world::{World, delete, init, sigkill, state};
 
 /// Nothing was called a wedge, and the guard has gone in time.
@@ -53,7 +54,7 @@ fn a_wedged_pod_goes_down_with_its_node_as_quickly() {
 fn a_ladder_that_has_begun_is_shortened_to_its_end() {
     let mut world = World::alone();
     world.stop_sentry();
-    world.step("Evidence", Step::Never);
+    world.step(Rung::Evidence, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(10_010));
     assert_eq!(world.ledger.rungs.len(), 1);
@@ -96,9 +97,9 @@ fn what_was_found_unkillable_before_is_left_at_once() {
 
 #[test]
 fn steps_that_do_not_return_are_given_up() {
-    for step in ["KillAll", "Release"] {
+    for step in [Rung::KillAll, Rung::Release] {
         let mut world = World::pod();
-        world.step(step, Step::Never);
+        world.step(step.clone(), Lasts::Forever);
         let asked = world.ask(Op::Wait(init("app")));
         let since = world.now;
         world.node_goes_down();
@@ -119,7 +120,7 @@ fn a_guard_on_its_way_out_or_with_an_ended_sandbox_goes_too() {
     assert!(world.ledger.quit);
 
     let mut world = World::alone();
-    world.does("Shutdown", Does::Never);
+    world.does(on::SHUTDOWN, Does::Never);
     world.relayed_within(sigkill("root"), ms(10));
     world.ask(delete("root"));
     world.run(ms(100));

@@ -1,8 +1,9 @@
 //! Which deadline comes next is told by its name.
 
-use crate::io::{Op, Recalled};
+use crate::io::{Op, Recalled, Rung};
 use crate::tests::fake::{Does, ms};
-use crate::tests::kernel::{Hears, Step};
+use crate::tests::kernel::{Hears, Lasts};
+use crate::tests::on::{self, On};
 use crate::tests::world::{World, create, sigkill, state};
 use crate::timers::Timer;
 
@@ -20,20 +21,20 @@ fn an_idle_sandbox_has_no_timer() {
 
 #[test]
 fn each_wait_has_the_timer_of_its_name() {
-    let waits: [(&str, Asks, Timer); 6] = [
-        ("State", |world| _ = world.ask(state("app")), Timer::Answer),
-        ("SIGKILL", |world| _ = world.ask(sigkill("root")), Timer::Effect),
-        ("SIGKILL", |world| _ = world.ask(sigkill("app")), Timer::Probe),
-        ("Create", |world| _ = world.ask(create("late")), Timer::Create),
-        ("Wait", |world| world.shim_leaves(), Timer::RealShimLeft),
-        ("Wait", |world| world.node_goes_down(), Timer::NodeShutdown),
+    let waits: [(On, Asks, Timer); 6] = [
+        (on::STATE, |world| _ = world.ask(state("app")), Timer::Answer),
+        (on::SIGKILL, |world| _ = world.ask(sigkill("root")), Timer::Effect),
+        (on::SIGKILL, |world| _ = world.ask(sigkill("app")), Timer::Probe),
+        (on::CREATE, |world| _ = world.ask(create("late")), Timer::Create),
+        (on::WAIT, |world| world.shim_leaves(), Timer::RealShimLeft),
+        (on::WAIT, |world| world.node_goes_down(), Timer::NodeShutdown),
     ];
-    for (method, what, timer) in waits {
+    for (on, what, timer) in waits {
         let mut world = World::siblings();
-        world.step("KillAll", Step::Never);
-        world.does(method, Does::Never);
+        world.step(Rung::KillAll, Lasts::Forever);
+        world.does(on, Does::Never);
         what(&mut world);
-        assert_eq!(next(&world), Some(timer), "{method}");
+        assert_eq!(next(&world), Some(timer), "{on:?}");
     }
 }
 

@@ -5,7 +5,8 @@ use crate::io::{Answer, Op, Rung, Sentry, Status};
 use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, Policy};
 use crate::refusal::Code;
 use crate::tests::fake::{Does, ms};
-use crate::tests::kernel::Step;
+use crate::tests::kernel::{Lasts, release_one};
+use crate::tests::on;
 use crate::tests::world::{World, create, delete, init, sigkill, sigterm};
 use crate::time::Time;
 use std::vec::Vec;
@@ -112,7 +113,7 @@ fn what_is_freed_ends_by_itself() {
     world.run(FREE_AGAIN_AFTER + ms(2_000));
     assert_eq!(world.exit_of(wait).status, 137);
     assert_eq!(world.published(&init("root")), [137]);
-    assert_eq!(world.rungs()[3..], ["Free", "Free", "KillAll", "Release"]);
+    assert_eq!(world.rungs()[3..], [Rung::Free, Rung::Free, Rung::KillAll, Rung::Release]);
 }
 
 /// An attempt that hangs is not joined by a second one, and holds nothing up.
@@ -121,7 +122,7 @@ fn an_attempt_that_hangs_is_the_last() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.unkillable = ["pid 7 state D".into()].into();
-    world.step("Free", Step::Never);
+    world.step(Rung::Free, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(3_600_000));
     assert_eq!(attempts(&world).len(), 1);
@@ -161,10 +162,10 @@ fn an_exit_that_was_established_before_is_told_all_the_same() {
     let mut world = World::new(Policy::default());
     world.relayed(create("root"));
     world.relayed(create("app"));
-    world.does("Delete", Does::Nothing(ms(0)));
+    world.does(on::DELETE, Does::Nothing(ms(0)));
     world.relayed(delete("app"));
     world.run(ms(3_000));
-    assert_eq!(world.rungs(), ["ReleaseOne"]);
+    assert_eq!(world.rungs(), [release_one("app")]);
     world.fakes.unkillable = ["pid 7, state D".into()].into();
     world.ask(sigkill("root"));
     world.run(ms(13_000));

@@ -6,6 +6,7 @@ use crate::io::{Note, Op, Rung, Sentry, Why};
 use crate::policy::{Policy, Watchdog};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Hears;
+use crate::tests::on;
 use crate::tests::world::{World, create, init, state};
 
 fn world(watchdog: Watchdog) -> World {
@@ -98,7 +99,7 @@ fn a_sandbox_that_answers_behind_a_busy_real_shim_is_left_alone() {
     for sentry in [Hears::Answers(ms(20)), Hears::Slow, Hears::Paused, Hears::Lost] {
         let mut world = world(Watchdog::Kill);
         world.fakes.sentry = sentry;
-        world.does("Stats", Does::Never);
+        world.does(on::STATS, Does::Never);
         poll(&mut world, 200);
         world.untouched();
         assert!(looks(&world).is_empty());
@@ -110,7 +111,7 @@ fn a_sandbox_that_answers_behind_a_busy_real_shim_is_left_alone() {
 #[test]
 fn a_sandbox_that_has_fallen_silent_after_that_is_found() {
     let mut world = world(Watchdog::Kill);
-    world.does("Stats", Does::Never);
+    world.does(on::STATS, Does::Never);
     poll(&mut world, 90);
     world.stop_sentry();
     poll(&mut world, 70);
@@ -134,7 +135,7 @@ fn an_answer_in_between_starts_the_time_anew() {
 #[test]
 fn what_is_still_being_created_is_not_silent() {
     let mut world = World::new(Policy { watchdog: Watchdog::Kill, ..Policy::default() });
-    world.does("Create", Does::Work(ms(85_000)));
+    world.does(on::CREATE, Does::Work(ms(85_000)));
     world.fakes.sentry = Hears::Nothing;
     world.ask(create("root"));
     world.ask(state("root"));
