@@ -143,7 +143,7 @@ impl Troupe {
         let note = fs::read_to_string(self.folder.join("executed")).unwrap_or_default();
         ensure!(note.is_empty(), "a stranger's program was run: {note}");
         for one in &self.members {
-            ensure!(one.process.is_alive(), "a stranger was ended: {one}");
+            one.process.assert_spared().with_context(|| one.to_string())?;
         }
         Ok(())
     }

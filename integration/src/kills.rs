@@ -149,7 +149,7 @@ impl Lanes<'_> {
         let life = life::live(self.host, kind, number, &mut random)?;
         self.lived.lock().unwrap_or_else(PoisonError::into_inner).extend(life.ids);
         for bystander in &self.bystanders {
-            ensure!(bystander.is_alive(), "{kind:?}: THE WRONG PROCESS WAS ENDED: {bystander}");
+            bystander.assert_spared().with_context(|| format!("{kind:?}"))?;
         }
         let mut tally = self.tally();
         match life.killed {

@@ -31,7 +31,7 @@ impl Neighbour {
     pub fn assert_alive(&self) -> Result<()> {
         let Sandbox { sentry, real_shim, guard } = &self.sandbox;
         for process in [sentry, real_shim].into_iter().chain(guard) {
-            ensure!(process.is_alive(), "of the neighbour is gone: {process}");
+            process.assert_spared()?;
         }
         Ok(())
     }

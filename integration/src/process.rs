@@ -2,7 +2,7 @@
 
 mod memory;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::OwnedFd,
@@ -116,6 +116,12 @@ impl Process {
     /// The process still is, and is not a zombie.
     pub fn is_alive(&self) -> bool {
         Self::read(self.pid).is_some_and(|now| now.started == self.started && now.state != 'Z')
+    }
+
+    /// Fails if it has ended, and who ended it must not have: `hack/test` knows these words, and gives no second try.
+    pub fn assert_spared(&self) -> Result<()> {
+        ensure!(self.is_alive(), "the wrong process was ended: {self}");
+        Ok(())
     }
 
     /// A pidfd of exactly this process.

@@ -96,7 +96,7 @@ impl Bystanders {
 
     fn assert_alive(&self, host: &Host) -> Result<()> {
         for process in self.processes() {
-            ensure!(process.is_alive(), "the wrong process was ended: {process}");
+            process.assert_spared()?;
         }
         let lost = self.holdings.since(&Holdings::of(host));
         ensure!(lost.is_empty(), "others lost:\n{lost}");
@@ -382,7 +382,7 @@ fn pids_reused(host: &Host, sentry_lives: bool) -> Result<()> {
     containerd.signal(Signal::CONT)?;
     forgotten(host)?;
     for stranger in &strangers {
-        ensure!(stranger.process.is_alive(), "the wrong process was ended: {}", stranger.process);
+        stranger.process.assert_spared()?;
     }
     ensure!(!sandbox.sentry.is_alive(), "the sandbox lives on");
     println!("{} pids reused (sentry alive: {sentry_lives}), all strangers live", strangers.len());

@@ -98,7 +98,9 @@ fn healthy(host: &Host) -> Result<Vec<Sandbox>> {
 
 fn assert_untouched(host: &Host, before: &[Sandbox]) -> Result<()> {
     for (sandbox, id) in before.iter().zip(HEALTHY) {
-        ensure!(sandbox.sentry.is_alive() && sandbox.real_shim.is_alive(), "{id} was touched");
+        for process in [&sandbox.sentry, &sandbox.real_shim] {
+            process.assert_spared().context(id)?;
+        }
         let answer = host.ctr().exec(id, "look", &["echo", "well"], b"", SOON)?;
         ensure!(answer.stdout == "well\n", "{id} answers {answer:?}");
     }

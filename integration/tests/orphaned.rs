@@ -504,7 +504,7 @@ fn delete_of_one_container_of_a_living_pod_ends_that_one_only() -> Result<()> {
         ensure!(answer.stdout == b"well\n", "{answer:?}");
     }
     for process in [&victim.sandbox.sentry, &victim.sandbox.real_shim, &victim.guard] {
-        ensure!(process.is_alive(), "gone: {process}");
+        process.assert_spared()?;
     }
     cri.end_pod(&pod.pod)?;
     assert_nothing_left(&host, &before, SOON)
