@@ -2,13 +2,13 @@
 
 use alloc::string::ToString;
 
+use crate::error::GuardError;
 use crate::escalation::cost::Cost;
 use crate::escalation::deadlines::latest_end;
 use crate::inflight::Kind;
 use crate::io::{Answer, ProcessId};
 use crate::phase::Phase;
-use crate::policy::rungs;
-use crate::refusal::Refusal;
+use crate::policy::budgets;
 use crate::state::State;
 use crate::task::{Effect, SIGKILL};
 use crate::time::Time;
@@ -16,17 +16,17 @@ use crate::time::Time;
 /// The answer that the table gives for a late request of this kind.
 pub(crate) fn late(state: &State, kind: Kind, process: &ProcessId, since: Time) -> Answer {
     let (method, id, waited) = (kind.method(), process.to_string(), state.now() - since);
-    let late = || Answer::Refused(Refusal::Late { method, id: id.clone(), waited });
+    let late = || Answer::Error(GuardError::Late { method, id: id.clone(), waited });
     let ended = state.tasks.get(process).is_some_and(|process| process.has_ended());
     match kind {
         Kind::State => state_of(state, process).unwrap_or_else(late),
         Kind::Pids => pids_of(state, &process.container).unwrap_or_else(late),
-        Kind::Stats | Kind::KillEnded if ended => Answer::Refused(Refusal::Finished(id)),
+        Kind::Stats | Kind::KillEnded if ended => Answer::Error(GuardError::Finished(id)),
         Kind::Kill(signal) if signal != SIGKILL || ended => Answer::Done,
         Kind::Kill(_) | Kind::Delete | Kind::End => pending(state, kind, process, since),
         Kind::Shutdown => {
             let id = state.sandbox.clone();
-            Answer::Refused(Refusal::Ending { method, id, why: "is still being released by the guard" })
+            Answer::Error(GuardError::Ending { method, id, why: "is still being released by the guard" })
         }
         Kind::Create
         | Kind::Start
@@ -49,18 +49,18 @@ pub(crate) fn pending(state: &State, kind: Kind, process: &ProcessId, since: Tim
     let alone = !is_kill && Cost::of(state, process, Effect::Deletion) == Cost::Itself;
     let latest = match (state.phase(), running.next()) {
         (Phase::Unkillable(_, stuck), _) => {
-            return Answer::Refused(Refusal::Unkillable { method, id, left: stuck.left().to_vec() });
+            return Answer::Error(GuardError::Unkillable { method, id, left: stuck.left().to_vec() });
         }
-        (Phase::Ending(_), _) => Some(state.now() + rungs::TOTAL),
+        (Phase::Ending(_), _) => Some(state.now() + budgets::TOTAL),
         (_, Some((effect, deadline))) => latest_end(state, process, effect, &deadline),
         // Its deadline was stopped by an answer that was no success: nothing is under way.
-        (_, None) => return Answer::Refused(Refusal::Late { method, id, waited }),
+        (_, None) => return Answer::Error(GuardError::Late { method, id, waited }),
     };
-    Answer::Refused(match latest.map(|latest| latest - state.now()) {
-        Some(ends_in) if alone => Refusal::Releasing { id, waited, ends_in },
-        Some(ends_in) => Refusal::Pending { method, id, waited, ends_in },
-        None if !process.is_init() => Refusal::ExecPending { method, id, waited },
-        None => Refusal::PendingForever { method, id, waited },
+    Answer::Error(match latest.map(|latest| latest - state.now()) {
+        Some(ends_in) if alone => GuardError::Releasing { id, waited, ends_in },
+        Some(ends_in) => GuardError::Pending { method, id, waited, ends_in },
+        None if !process.is_init() => GuardError::ExecPending { method, id, waited },
+        None => GuardError::PendingForever { method, id, waited },
     })
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn refuse_create(state: &mut State, process: &ProcessId, stuck: &str)
     for request in state.inflight.requests_for(process, Kind::Create) {
         let since = state.inflight.request(request).map_or(state.now(), |request| request.since);
         let (id, waited) = (process.to_string(), state.now() - since);
-        let refusal = Refusal::CreateStuck { id, waited, stuck: stuck.into() };
-        state.reply(request, Answer::Refused(refusal));
+        let error = GuardError::CreateStuck { id, waited, stuck: stuck.into() };
+        state.reply(request, Answer::Error(error));
     }
 }

@@ -5,11 +5,11 @@
 
 use alloc::string::ToString;
 
+use crate::error::GuardError;
 use crate::exit::{Exit, Publisher, REAL_SHIM_LOST_IT};
 use crate::inflight::Kind;
 use crate::io::{Answer, Event, Output, ProcessId, Publication};
 use crate::phase::Phase;
-use crate::refusal::Refusal;
 use crate::signals;
 use crate::state::State;
 use crate::task::{Deadline, Effect, Life, Process, SIGKILL};
@@ -195,7 +195,7 @@ fn forget_exec_of_deleted(state: &mut State, id: &ProcessId, container: Exit) {
         return;
     }
     for waiter in waiters {
-        state.reply(waiter, Answer::Refused(Refusal::NotFound(id.to_string())));
+        state.reply(waiter, Answer::Error(GuardError::NotFound(id.to_string())));
     }
 }
 
@@ -236,7 +236,7 @@ pub(crate) fn never_came_to_be(state: &mut State, process: &ProcessId) {
     let gone = remove(state, process);
     for kind in [Kind::Wait, Kind::End] {
         for id in state.inflight.requests_for(process, kind) {
-            state.reply(id, Answer::Refused(Refusal::NotFound(process.to_string())));
+            state.reply(id, Answer::Error(GuardError::NotFound(process.to_string())));
         }
     }
     if gone.is_some_and(|gone| gone.must_end()) {

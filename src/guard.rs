@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::escalation::{judge, release, silence, steps, teardown, unkillable};
 use crate::exit::Exit;
 use crate::exits;
-use crate::io::{Heard, Input, Note, Output, RungDone};
+use crate::io::{Input, Note, Output, ProbeResult, StepResult};
 use crate::method::{self, private, shutdown};
 use crate::node;
 use crate::phase::Phase;
@@ -17,10 +17,10 @@ use crate::policy::Policy;
 use crate::settle;
 use crate::signals;
 use crate::state::{FollowUps, State};
-use crate::status::{self, Status};
 use crate::task::Container;
 use crate::time::Time;
 use crate::timers::Timer;
+use crate::view::{self, View};
 
 /// One sandbox's guard. See the crate's documentation for the contract.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Guard {
             state.note(Note::Late(late));
         }
         match input {
-            Input::Request { id, op, caller } => method::request(state, id, op, caller),
+            Input::Request { id, request, caller } => method::request(state, id, request, caller),
             Input::Abandoned(id) => _ = state.stop_waiting(id),
             Input::Returned(call, outcome) => method::response(state, call, outcome),
             Input::Event(event) => exits::event(state, event),
@@ -63,7 +63,7 @@ impl Guard {
             Input::RealShimLeft => node::real_shim_left(state),
             Input::Terminate => node::terminate(state),
             Input::Probed(heard) => probed(state, heard),
-            Input::Rung(done) => step_done(state, done),
+            Input::Step(done) => step_done(state, done),
             Input::RemnantsDied => {
                 steps::remnants_died(state);
                 shutdown::remnants_died(state);
@@ -121,8 +121,8 @@ impl Guard {
     }
 
     /// What an operator sees at `now`.
-    pub fn status(&self, now: Time) -> Status {
-        status::of(&self.state, self.state.present.at(now))
+    pub fn view(&self, now: Time) -> View {
+        view::of(&self.state, self.state.present.at(now))
     }
 
     /// What the state machine knows.
@@ -175,7 +175,7 @@ fn expired(state: &mut State, timer: Timer) {
     }
 }
 
-fn probed(state: &mut State, heard: Heard) {
+fn probed(state: &mut State, heard: ProbeResult) {
     if state.is_open() && state.probe.hear(heard, state.now()) {
         state.arm_probe_lost();
         judge::effects(state);
@@ -192,12 +192,12 @@ fn step_is_over(state: &mut State) {
     }
 }
 
-fn step_done(state: &mut State, done: RungDone) {
+fn step_done(state: &mut State, done: StepResult) {
     match done {
-        RungDone::Freed { left, undecided } => unkillable::freed(state, left, undecided),
-        RungDone::ReleasedOne { container, left, at_ns } => release::is_over(state, container, left, at_ns),
+        StepResult::Freed { left, undecided } => unkillable::freed(state, left, undecided),
+        StepResult::ReleasedOne { container, left, at_ns } => release::is_over(state, container, left, at_ns),
         done if matches!(state.phase(), Phase::Closing(_)) => shutdown::step_done(state, done),
-        RungDone::CreateKilled { container, stuck } => teardown::is_over(state, container, stuck),
+        StepResult::CreateKilled { container, stuck } => teardown::is_over(state, container, stuck),
         done => steps::step_done(state, done),
     }
 }

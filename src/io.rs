@@ -9,10 +9,10 @@ pub(crate) mod request;
 pub(crate) mod step;
 
 pub use answer::Answer;
-pub use note::{Note, Why};
-pub use real_shim::{CallId, Event, Lane, Outcome, OwnCall, Publication, Status, Told};
-pub use request::{About, Method, Op, ProcessId, RequestId, Sentry};
-pub use step::{Heard, Rung, RungDone};
+pub use note::{Cause, Note};
+pub use real_shim::{CallId, ConnectionKind, Event, Outcome, OwnCall, Publication, ResponseInfo, Status};
+pub use request::{Method, ProcessId, ProcessSpec, Request, RequestId, Sentry};
+pub use step::{ProbeResult, Step, StepResult};
 
 /// What the shim reports to the guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Input {
         /// Its number, never used before.
         id: RequestId,
         /// What it asks for.
-        op: Op,
+        request: Request,
         /// The caller's timeout.
         caller: Option<Duration>,
     },
@@ -39,10 +39,10 @@ pub enum Input {
     /// The node goes down: SIGTERM was sent, and containerd is gone or the service manager has come to the end.
     Terminate,
     /// A question to the sentry ended.
-    Probed(Heard),
-    /// A step of the ladder ended.
-    Rung(RungDone),
-    /// The processes that could not be killed are dead at last.
+    Probed(ProbeResult),
+    /// A step of the escalation ended.
+    Step(StepResult),
+    /// The processes that could not be killed have died.
     RemnantsDied,
     /// The last connection to the guard has ended.
     Deserted,
@@ -78,7 +78,7 @@ pub enum Output {
         /// For `timeout_nano`.
         timeout: Duration,
         /// By which connection.
-        lane: Lane,
+        connection: ConnectionKind,
     },
     /// Send a request of the guard's own.
     Call {
@@ -96,8 +96,8 @@ pub enum Output {
     /// Ask the sentry, past the real shim, whether it answers within this time, and look at it meanwhile; answered by
     /// [`Input::Probed`]. Like every step it is given up when it does not come back.
     Probe(Duration),
-    /// Take a step within this time; answered by [`Input::Rung`], or given up some time after.
-    Rung(Rung, Duration),
+    /// Take a step within this time; answered by [`Input::Step`], or given up some time after.
+    Step(Step, Duration),
     /// Look whether containerd still knows the sandbox; answered by [`Input::Recalled`].
     Recall,
     /// Unlink the socket: nobody can join any more.

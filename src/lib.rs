@@ -11,13 +11,15 @@
 //!
 //! ```
 //! use runsc_guard_core::guard::Guard;
-//! use runsc_guard_core::io::{About, Input, Op, Outcome, Output, ProcessId, RequestId, Rung, Told};
+//! use runsc_guard_core::io::{
+//!     Input, Outcome, Output, ProcessId, ProcessSpec, Request, RequestId, ResponseInfo, Step,
+//! };
 //! use runsc_guard_core::policy::Policy;
 //! use runsc_guard_core::time::Time;
 //! use runsc_guard_core::timers::Timer;
 //!
 //! let mut guard = Guard::new(Policy::default(), "box".into(), "box".into());
-//! let request = |id, op| Input::Request { id: RequestId(id), op, caller: None };
+//! let ask = |id, request| Input::Request { id: RequestId(id), request, caller: None };
 //! // The whole driver: hand one input in, do what comes out.
 //! let step = |guard: &mut Guard, millis, input| {
 //!     guard.handle(Time::from_millis(millis), input);
@@ -25,21 +27,21 @@
 //! };
 //!
 //! // A container is created and started; the real shim answers at once.
-//! let begin = [Op::Create("box".into(), About::default()), Op::Start(ProcessId::init("box"))];
-//! for (id, op) in begin.into_iter().enumerate() {
-//!     let outputs = step(&mut guard, 0, request(id as u64, op));
+//! let begin = [Request::Create("box".into(), ProcessSpec::default()), Request::Start(ProcessId::init("box"))];
+//! for (id, request) in begin.into_iter().enumerate() {
+//!     let outputs = step(&mut guard, 0, ask(id as u64, request));
 //!     let Output::Forward { call, .. } = outputs[0] else { panic!() };
-//!     step(&mut guard, 1, Input::Returned(call, Outcome::Done(Told::Pid(7))));
+//!     step(&mut guard, 1, Input::Returned(call, Outcome::Done(ResponseInfo::Pid(7))));
 //! }
 //! assert_eq!(guard.poll_timeout(), None);
 //!
 //! // SIGKILL is forwarded, and nothing comes back: ten seconds later the escalation begins.
-//! let kill = Op::Kill { process: ProcessId::init("box"), signal: 9, all: false };
-//! step(&mut guard, 1_000, request(2, kill));
+//! let kill = Request::Kill { process: ProcessId::init("box"), signal: 9, all: false };
+//! step(&mut guard, 1_000, ask(2, kill));
 //! let due = guard.poll_timeout();
 //! assert_eq!(due, Some((Timer::Effect, Time::from_millis(11_000))));
 //! let outputs = step(&mut guard, 11_000, Input::Tick);
-//! assert!(outputs.iter().any(|output| matches!(output, Output::Rung(Rung::Evidence, _))));
+//! assert!(outputs.iter().any(|output| matches!(output, Output::Step(Step::Evidence, _))));
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -49,6 +51,7 @@ extern crate alloc;
 extern crate std;
 
 mod answers;
+pub mod error;
 mod escalation;
 pub mod exit;
 mod exits;
@@ -63,15 +66,14 @@ pub mod policy;
 mod present;
 mod probe;
 mod recall;
-pub mod refusal;
 mod settle;
 mod signals;
 mod state;
-pub mod status;
 mod task;
 #[cfg(test)]
 mod tests;
 pub mod time;
 pub mod timers;
 mod vacancy;
+pub mod view;
 mod watchdog;

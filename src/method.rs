@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::escalation::{locks, silence, verdict};
 use crate::inflight::Kind;
-use crate::io::{CallId, Method, Op, Outcome, ProcessId, RequestId};
+use crate::io::{CallId, Method, Outcome, ProcessId, Request, RequestId};
 use crate::state::State;
 use crate::task::Container;
 
@@ -20,29 +20,31 @@ pub(crate) mod start;
 pub(crate) mod wait;
 
 /// A request comes in. `caller` is the caller's own timeout.
-pub(crate) fn request(state: &mut State, id: RequestId, op: Op, caller: Option<Duration>) {
+pub(crate) fn request(state: &mut State, id: RequestId, request: Request, caller: Option<Duration>) {
     let init = |container: &str| ProcessId::init(container);
-    match op {
-        Op::Create(container, about) => create::request(state, id, container, about, caller),
-        Op::Start(process) => start::request(state, id, process, caller),
-        Op::Exec(process, about) => exec::request(state, id, process, about, caller),
-        Op::Kill { process, signal, all } => kill::request(state, id, process, signal, all, caller),
-        Op::Delete(process) => delete::request(state, id, process, caller),
-        Op::Wait(process) => wait::request(state, id, process),
-        Op::State(process, sentry) => query::state(state, id, process, sentry, caller),
-        Op::Pids(container, sentry) => query::pids(state, id, &container, sentry, caller),
-        Op::Stats(container) => query::request(state, id, Kind::Stats, init(&container), caller),
-        Op::Connect(container) => query::connect(state, id, &container),
-        Op::Update(container) => plain::request(state, id, Method::Update, init(&container), caller),
-        Op::Pause(container) => plain::request(state, id, Method::Pause, init(&container), caller),
-        Op::Resume(container) => plain::request(state, id, Method::Resume, init(&container), caller),
-        Op::Checkpoint(container) => plain::request(state, id, Method::Checkpoint, init(&container), caller),
-        Op::ResizePty(process) => plain::request(state, id, Method::ResizePty, process, caller),
-        Op::CloseIo(process) => plain::request(state, id, Method::CloseIo, process, caller),
-        Op::Shutdown => shutdown::request(state, id, caller),
-        Op::Join(container) => private::join(state, id, container),
-        Op::End(container) => private::end(state, id, container, caller),
-        Op::Reap => private::reap(state, id),
+    match request {
+        Request::Create(container, about) => create::request(state, id, container, about, caller),
+        Request::Start(process) => start::request(state, id, process, caller),
+        Request::Exec(process, about) => exec::request(state, id, process, about, caller),
+        Request::Kill { process, signal, all } => kill::request(state, id, process, signal, all, caller),
+        Request::Delete(process) => delete::request(state, id, process, caller),
+        Request::Wait(process) => wait::request(state, id, process),
+        Request::State(process, sentry) => query::state(state, id, process, sentry, caller),
+        Request::Pids(container, sentry) => query::pids(state, id, &container, sentry, caller),
+        Request::Stats(container) => query::request(state, id, Kind::Stats, init(&container), caller),
+        Request::Connect(container) => query::connect(state, id, &container),
+        Request::Update(container) => plain::request(state, id, Method::Update, init(&container), caller),
+        Request::Pause(container) => plain::request(state, id, Method::Pause, init(&container), caller),
+        Request::Resume(container) => plain::request(state, id, Method::Resume, init(&container), caller),
+        Request::Checkpoint(container) => {
+            plain::request(state, id, Method::Checkpoint, init(&container), caller)
+        }
+        Request::ResizePty(process) => plain::request(state, id, Method::ResizePty, process, caller),
+        Request::CloseIo(process) => plain::request(state, id, Method::CloseIo, process, caller),
+        Request::Shutdown => shutdown::request(state, id, caller),
+        Request::Join(container) => private::join(state, id, container),
+        Request::End(container) => private::end(state, id, container, caller),
+        Request::Reap => private::reap(state, id),
     }
 }
 

@@ -5,7 +5,7 @@
 //! then leaves in peace. Both may come before the sign is there, when all processes are told in one moment.
 
 use crate::escalation::steps;
-use crate::io::{Note, Output, Why};
+use crate::io::{Cause, Note, Output};
 use crate::method::shutdown;
 use crate::phase::Phase;
 use crate::policy::{LEAVES_WITHIN, SIGN_WITHIN};
@@ -43,7 +43,7 @@ pub(crate) fn real_shim_left(state: &mut State) {
 pub(crate) fn real_shim_exited(state: &mut State) {
     if state.is_open() {
         state.note(Note::RealShimDied);
-        state.note(Note::Wedged { why: Why::RealShimDied, waited: Default::default() });
+        state.note(Note::Wedged { cause: Cause::RealShimDied, waited: Default::default() });
     }
     kill_at_once(state);
 }

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::hung::LOOK_AGAIN_AFTER;
-use crate::io::Rung;
-use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, HOME, KILL_AGAIN_AFTER_AT_MOST, rungs};
+use crate::io::Step;
+use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, HOME, KILL_AGAIN_AFTER_AT_MOST, budgets};
 use crate::time::Time;
 
 /// Where the sandbox stands. It never comes back to [`Phase::Open`].
@@ -31,7 +31,7 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) struct Escalation {
     began: Time,
-    step: Rung,
+    step: Step,
     /// When the step's budget is spent.
     due: Time,
     /// The sandbox's processes are known to be dead.
@@ -41,13 +41,13 @@ pub(crate) struct Escalation {
 }
 
 impl Escalation {
-    pub(crate) const fn new(began: Time, step: Rung, due: Time) -> Self {
-        let dead = matches!(step, Rung::Release);
+    pub(crate) const fn new(began: Time, step: Step, due: Time) -> Self {
+        let dead = matches!(step, Step::Release);
         Self { began, step, due, dead, stuck_create: None }
     }
 
     /// The next step of the same escalation.
-    pub(crate) fn next(&self, step: Rung, due: Time) -> Self {
+    pub(crate) fn next(&self, step: Step, due: Time) -> Self {
         Self { stuck_create: self.stuck_create.clone(), ..Self::new(self.began, step, due) }
     }
 
@@ -55,7 +55,7 @@ impl Escalation {
         self.began
     }
 
-    pub(crate) const fn step(&self) -> &Rung {
+    pub(crate) const fn step(&self) -> &Step {
         &self.step
     }
 
@@ -109,7 +109,7 @@ impl Stuck {
     /// The first attempt to free it begins.
     pub(crate) fn new(left: Vec<String>, killing: Killing, now: Time) -> Self {
         let first = match killing {
-            Killing::CameBack => rungs::FREE + HOME,
+            Killing::CameBack => budgets::FREE + HOME,
             Killing::Lost => FREE_AGAIN_AFTER,
         };
         Self { left, due: Some(now + first), pause: FREE_AGAIN_AFTER, freeing: true, killing }
@@ -145,13 +145,13 @@ impl Stuck {
     }
 
     /// The step that is to be taken, now that one is due.
-    pub(crate) fn next_attempt(&mut self, now: Time) -> Option<Rung> {
+    pub(crate) fn next_attempt(&mut self, now: Time) -> Option<Step> {
         match (self.killing, self.freeing) {
             // What hangs is not joined by more of its kind often.
             (Killing::Lost, _) => {
                 self.pause = (self.pause * 2).min(KILL_AGAIN_AFTER_AT_MOST);
                 self.due = Some(now + self.pause);
-                Some(Rung::KillAll)
+                Some(Step::KillAll)
             }
             (Killing::CameBack, true) => {
                 self.due = None;
@@ -159,8 +159,8 @@ impl Stuck {
                 None
             }
             (Killing::CameBack, false) => {
-                (self.due, self.freeing) = (Some(now + rungs::FREE + HOME), true);
-                Some(Rung::Free)
+                (self.due, self.freeing) = (Some(now + budgets::FREE + HOME), true);
+                Some(Step::Free)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The table: which method may take how long. What follows when a time passes stands in `guard`.
 //!
-//! Two clocks run per request. The *answer* is due at the configured time, or a margin before the caller's
+//! Two deadlines run per request. The *answer* is due at the configured time, or a margin before the caller's
 //! own timeout where that is sooner. The *escalation* is due at the configured deadline, counted from the
 //! first unanswered request of its kind for that process; neither retries nor a caller's short timeout move
 //! it. The limits of containerd and CRI that the defaults must stay under are constants here, and a test
@@ -68,29 +68,29 @@ pub mod limits {
     pub const EXIT_HANDLING: Duration = Duration::from_secs(10);
 }
 
-/// The budgets of the ladder's rungs 1 to 5: at most two seconds in all.
-pub mod rungs {
+/// The budgets of the escalation's budgets 1 to 5: at most two seconds in all.
+pub mod budgets {
     use core::time::Duration;
 
-    /// Rung 1, evidence.
+    /// Evidence.
     pub const EVIDENCE: Duration = Duration::from_millis(300);
-    /// Rung 2, the sandbox killed and the real shim's own words awaited.
+    /// KillSandbox: the sandbox killed, and the real shim given the time to report its exits.
     pub const KILL_SANDBOX: Duration = Duration::from_millis(700);
-    /// Rung 3, the real shim and every descendant killed.
+    /// KillAll: the real shim and every descendant killed.
     pub const KILL_ALL: Duration = Duration::from_millis(400);
-    /// Rung 4, mounts, cgroups, files and sockets released.
+    /// Release: mounts, cgroups, files and sockets released.
     pub const RELEASE: Duration = Duration::from_millis(400);
-    /// Rung 5, nothing left, or the rest named.
+    /// Release, its second part: nothing is left, or the rest is named.
     pub const PROVE: Duration = Duration::from_millis(200);
-    /// When the last process must be dead, counted from the first rung.
+    /// When the last process must be dead, counted from the first step.
     pub const BEFORE_RELEASE: Duration = Duration::from_millis(300 + 700 + 400);
-    /// What rung 3 may take beyond that on a node so busy that dying takes long; who can wait, waits for it.
+    /// What KillAll may take beyond that on a node so busy that dying takes long; who can wait, waits for it.
     pub const OVERLOAD: Duration = Duration::from_secs(6);
-    /// Rung 6, one attempt to free what cannot be killed; nobody waits for it.
+    /// Free: one attempt to free what cannot be killed; nobody waits for it.
     pub const FREE: Duration = Duration::from_secs(2);
     /// One container that has ended, released by itself.
     pub const RELEASE_ONE: Duration = Duration::from_millis(1000);
-    /// Rungs 1 to 5.
+    /// The steps from Evidence to Release.
     pub const TOTAL: Duration = Duration::from_millis(300 + 700 + 400 + 400 + 200);
 }
 
@@ -201,17 +201,18 @@ mod tests {
         let state_stats_connect_kill_state = at_once;
         let all = state_stats_connect_kill_state
             + policy.delete_deadline
-            + rungs::TOTAL
+            + budgets::TOTAL
             + policy.shutdown_deadline
             + DELETE_BINARY_CLEAN;
         assert!(all <= limits::EXIT_HANDLING - Duration::from_secs(1), "{all:?}");
     }
 
     #[test]
-    fn the_ladder_takes_two_seconds_at_most() {
-        let sum = rungs::EVIDENCE + rungs::KILL_SANDBOX + rungs::KILL_ALL + rungs::RELEASE + rungs::PROVE;
-        assert_eq!(sum, rungs::TOTAL);
-        assert_eq!(sum, rungs::BEFORE_RELEASE + rungs::RELEASE + rungs::PROVE);
+    fn the_escalation_takes_two_seconds_at_most() {
+        let sum =
+            budgets::EVIDENCE + budgets::KILL_SANDBOX + budgets::KILL_ALL + budgets::RELEASE + budgets::PROVE;
+        assert_eq!(sum, budgets::TOTAL);
+        assert_eq!(sum, budgets::BEFORE_RELEASE + budgets::RELEASE + budgets::PROVE);
         assert!(sum <= Duration::from_secs(2));
     }
 

@@ -5,7 +5,7 @@
 //! or one sign that it is only slow, and the measurement begins anew. A question that does not come back was not
 //! asked: it proves nothing, and holds up nothing.
 
-use crate::io::Heard;
+use crate::io::ProbeResult;
 use crate::policy::{HOME, PACE, QUESTION, QUESTIONS, SILENCE};
 use crate::time::Time;
 
@@ -23,7 +23,7 @@ enum Progress {
     /// The next question may be asked then.
     Pausing(Silence, Time),
     /// It answered this, at this time; nothing only after it had been silent for as long as counts.
-    Answered(Heard, Time),
+    Answered(ProbeResult, Time),
 }
 
 /// Questions in a row that were not answered.
@@ -39,7 +39,7 @@ struct Silence {
 
 impl Probe {
     /// What was heard at `since` or later, and when.
-    pub(crate) fn heard_since(&self, since: Time) -> Option<(Heard, Time)> {
+    pub(crate) fn heard_since(&self, since: Time) -> Option<(ProbeResult, Time)> {
         match self.0 {
             Progress::Answered(heard, at) if at >= since => Some((heard, at)),
             _ => None,
@@ -65,9 +65,9 @@ impl Probe {
     }
 
     /// What a question has shown; false if that says nothing. An answer is one, however late.
-    pub(crate) fn hear(&mut self, heard: Heard, now: Time) -> bool {
+    pub(crate) fn hear(&mut self, heard: ProbeResult, now: Time) -> bool {
         self.0 = match (&self.0, heard) {
-            (Progress::Asking(silence, _), Heard::Nothing) => {
+            (Progress::Asking(silence, _), ProbeResult::Nothing) => {
                 let silence = Silence { questions: silence.questions + 1, ..*silence };
                 if silence.questions >= QUESTIONS && now >= silence.since + SILENCE {
                     Progress::Answered(heard, now)
@@ -76,8 +76,10 @@ impl Probe {
                 }
             }
             // Of a question that was given up.
-            (_, Heard::Nothing) => return false,
-            (_, Heard::Answers | Heard::Paused | Heard::Slow) => Progress::Answered(heard, now),
+            (_, ProbeResult::Nothing) => return false,
+            (_, ProbeResult::Answers | ProbeResult::Paused | ProbeResult::Slow) => {
+                Progress::Answered(heard, now)
+            }
         };
         true
     }
@@ -92,6 +94,6 @@ impl Probe {
 
     /// A question has not come back: nobody was asked, so nobody failed to answer.
     pub(crate) const fn lose(&mut self, now: Time) {
-        self.0 = Progress::Answered(Heard::Slow, now);
+        self.0 = Progress::Answered(ProbeResult::Slow, now);
     }
 }

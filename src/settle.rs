@@ -4,11 +4,11 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::answers;
+use crate::error::GuardError;
 use crate::exits;
 use crate::inflight::Kind;
 use crate::io::{Answer, Output, ProcessId, RequestId};
 use crate::phase::Phase;
-use crate::refusal::Refusal;
 use crate::state::State;
 
 /// Answers everything that still waits, but the Shutdowns.
@@ -44,10 +44,10 @@ fn answer(state: &mut State, kind: Kind, process: &ProcessId) -> Answer {
         (Kind::Wait, Some(exit)) => Answer::Waited(exit),
         (Kind::Kill(_), Some(_)) => Answer::Done,
         (Kind::State, Some(_)) => {
-            answers::state_of(state, process).unwrap_or(Answer::Refused(Refusal::NotFound(id)))
+            answers::state_of(state, process).unwrap_or(Answer::Error(GuardError::NotFound(id)))
         }
-        (Kind::Stats | Kind::Pids | Kind::KillEnded, Some(_)) => Answer::Refused(Refusal::Finished(id)),
-        _ => Answer::Refused(state.closed_to(kind, process).unwrap_or(Refusal::Ending {
+        (Kind::Stats | Kind::Pids | Kind::KillEnded, Some(_)) => Answer::Error(GuardError::Finished(id)),
+        _ => Answer::Error(state.closed_to(kind, process).unwrap_or(GuardError::Ending {
             method,
             id,
             why: "was torn down by the guard",
@@ -58,7 +58,7 @@ fn answer(state: &mut State, kind: Kind, process: &ProcessId) -> Answer {
 /// Deletes a process of a sandbox that the guard has ended: its exit once, then NOT_FOUND.
 pub(crate) fn delete_from_record(state: &mut State, process: &ProcessId) -> Answer {
     let Some(exit) = state.tasks.get(process).and_then(|process| process.exit()) else {
-        return Answer::Refused(Refusal::NotFound(process.to_string()));
+        return Answer::Error(GuardError::NotFound(process.to_string()));
     };
     exits::remove(state, process);
     state.exits.remember_deleted(process, exit);
@@ -94,14 +94,14 @@ pub(crate) fn leave_with_node(state: &mut State) {
     state.leave_behind();
     if !matches!(state.phase(), Phase::Gone(_)) {
         let waiting = state.inflight.requests();
-        let waiting: Vec<(RequestId, Refusal)> = waiting
+        let waiting: Vec<(RequestId, GuardError)> = waiting
             .map(|(request, waiting)| {
                 let (method, id) = (waiting.kind.method(), waiting.process.to_string());
-                (request, Refusal::Ending { method, id, why: "goes down with its node" })
+                (request, GuardError::Ending { method, id, why: "goes down with its node" })
             })
             .collect();
-        for (request, refusal) in waiting {
-            state.reply(request, Answer::Refused(refusal));
+        for (request, error) in waiting {
+            state.reply(request, Answer::Error(error));
         }
     }
     finish(state);

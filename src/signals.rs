@@ -31,7 +31,7 @@ pub(crate) fn remember(state: &mut State, process: &ProcessId, signal: Signal) {
 
 /// Sends a signal of the guard's own, or again.
 pub(crate) fn send(state: &mut State, process: &ProcessId, number: u32, all: bool, requests: &[RequestId]) {
-    let own = OwnCall::Signal { process: process.clone(), signal: number, all };
+    let own = OwnCall::Kill { process: process.clone(), signal: number, all };
     let call = state.call(Kind::Kill(number), process.clone(), own, PENDING_SIGNAL);
     state.inflight.hand_over(call, requests);
     remember(state, process, Signal { number, all, call });

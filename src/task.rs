@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::io::{About, CallId, ProcessId};
+use crate::io::{CallId, ProcessId, ProcessSpec};
 
 pub(crate) mod container;
 pub(crate) mod deadline;
@@ -53,7 +53,7 @@ impl Tasks {
     }
 
     /// Adds an exec; false where there is no such container.
-    pub(crate) fn add_exec(&mut self, id: &ProcessId, born: CallId, about: About) -> bool {
+    pub(crate) fn add_exec(&mut self, id: &ProcessId, born: CallId, about: ProcessSpec) -> bool {
         let container = self.0.get_mut(&id.container);
         container
             .map(|container| container.execs.insert(id.exec.clone(), Process::new(born, about)))

@@ -9,7 +9,7 @@
 //! Each test has three parts. *Before*: a world ([`alone`](world::World::alone), one container `root`;
 //! [`pod`](world::World::pod), `root` and `app`; [`siblings`](world::World::siblings), `side` besides) and what is wrong
 //! with it: `world.does(on::DELETE, Does::Hang)` is a real shim whose Delete hangs, `world.stop_sentry()` a sentry that
-//! answers nothing, `world.step(Rung::KillAll, Lasts::Forever)` a step that does not come back. *What happens*: requests,
+//! answers nothing, `world.step(Step::KillAll, Lasts::Forever)` a step that does not come back. *What happens*: requests,
 //! exits, events, time. *After*: what was answered and when, which steps were taken, which exits were published.
 //!
 //! What must hold in *every* test stands in none of them: `ledger` checks each output as it comes, and panics for a
@@ -41,14 +41,14 @@ mod world;
 /// A SIGKILL that is acknowledged and has no effect: gVisor's `Kernel.WaitExited`, which this project is about.
 #[test]
 fn an_example() {
-    use crate::io::{Op, Rung};
+    use crate::io::{Request, Step};
     use fake::{Does, ms};
     use world::{World, init, sigkill};
 
     // Before: one container that was started, and a real shim that acknowledges a SIGKILL without killing anything.
     let mut world = World::alone();
     world.does(on::SIGKILL, Does::Nothing(ms(5)));
-    let wait = world.ask(Op::Wait(init("root")));
+    let wait = world.ask(Request::Wait(init("root")));
     let asked = world.now;
 
     // What happens: the SIGKILL. `relayed` is for a request that gets the real shim's own answer at once.
@@ -60,10 +60,10 @@ fn an_example() {
     assert_eq!(world.answer(wait), None);
     // ... at its deadline the escalation begins, ...
     world.run(ms(1));
-    assert_eq!(world.rungs(), [Rung::Evidence]);
+    assert_eq!(world.steps(), [Step::Evidence]);
     // ... and two seconds later the sandbox is gone, its exit told and published, once.
-    world.run(crate::policy::rungs::TOTAL);
-    assert_eq!(world.rungs(), [Rung::Evidence, Rung::KillSandbox, Rung::KillAll, Rung::Release]);
+    world.run(crate::policy::budgets::TOTAL);
+    assert_eq!(world.steps(), [Step::Evidence, Step::KillSandbox, Step::KillAll, Step::Release]);
     assert_eq!(world.exit_of(wait).status, 137);
     assert_eq!(world.published(&init("root")), [137]);
     assert!(world.guard.is_released());

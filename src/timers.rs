@@ -1,7 +1,7 @@
 //! Every deadline of the guard by its name, in one table.
 //!
 //! A timer is set where the state changes on which it depends, and cleared there. Those that depend on
-//! several containers at once are armed in one pass at the end of an input; see `clocks`.
+//! several containers at once are armed in one pass at the end of an input (`escalation::judge`).
 
 use crate::time::Time;
 

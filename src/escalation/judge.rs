@@ -3,6 +3,7 @@
 use alloc::string::ToString;
 
 use crate::answers;
+use crate::error::GuardError;
 use crate::escalation::cost::{Cost, is_being_created};
 use crate::escalation::deadlines::{hard_end, judged_at};
 use crate::escalation::verdict::{
@@ -10,8 +11,7 @@ use crate::escalation::verdict::{
 };
 use crate::escalation::{release, silence, steps, teardown};
 use crate::inflight::Kind;
-use crate::io::{Answer, ProcessId, RequestId, Why};
-use crate::refusal::Refusal;
+use crate::io::{Answer, Cause, ProcessId, RequestId};
 use crate::signals;
 use crate::state::State;
 use crate::task::{Deadline, Effect, Process, SIGKILL};
@@ -104,8 +104,8 @@ fn one(state: &mut State, id: &ProcessId, effect: Effect, deadline: Deadline) {
     }
     let (process, acknowledged) = (id.clone(), deadline.is_acknowledged());
     let why = match effect {
-        Effect::Exit => Why::KillWithoutExit { process, acknowledged },
-        Effect::Deletion => Why::DeleteStuck(process),
+        Effect::Exit => Cause::KillWithoutExit { process, acknowledged },
+        Effect::Deletion => Cause::DeleteStuck(process),
     };
     steps::begin(state, why, deadline.since());
 }
@@ -117,7 +117,7 @@ fn has_no_exit(state: &mut State, id: &ProcessId) {
     }
     for kind in [Kind::Wait, Kind::Kill(SIGKILL)] {
         for request in state.inflight.requests_for(id, kind) {
-            state.reply(request, Answer::Refused(Refusal::NotFound(id.to_string())));
+            state.reply(request, Answer::Error(GuardError::NotFound(id.to_string())));
         }
     }
 }
@@ -147,7 +147,7 @@ fn lingering_ends(state: &State, process: &Process) -> Option<Time> {
 pub(crate) fn lingering(state: &mut State) {
     let lingers = state.tasks.processes().filter_map(|(_, process)| process.sentry_lingers_since());
     if let Some(since) = lingers.min() {
-        steps::begin(state, Why::SentryLingers, since);
+        steps::begin(state, Cause::SentryLingers, since);
     }
 }
 

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use crate::exit::Exit;
 use crate::exits;
 use crate::inflight::Kind;
-use crate::io::{Answer, Note, Output, ProcessId, Rung};
-use crate::policy::{HOME, rungs};
+use crate::io::{Answer, Note, Output, ProcessId, Step};
+use crate::policy::{HOME, budgets};
 use crate::state::State;
 use crate::task::Effect;
 
@@ -17,10 +17,10 @@ pub(crate) fn begin(state: &mut State, id: &ProcessId) {
     if !id.is_init() {
         return delete(state, id, 0);
     }
-    let limit = state.now() + rungs::RELEASE_ONE + HOME;
+    let limit = state.now() + budgets::RELEASE_ONE + HOME;
     let Some(process) = state.tasks.get_mut(id) else { return };
     process.set_releasing_until(Some(limit));
-    state.take_step(Rung::ReleaseOne(id.container.clone()));
+    state.take_step(Step::ReleaseOne(id.container.clone()));
 }
 
 /// The container is released, as far as it could be.

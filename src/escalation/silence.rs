@@ -9,7 +9,7 @@
 
 use crate::escalation::{steps, verdict};
 use crate::inflight::{Call, Kind};
-use crate::io::{Heard, Note, Outcome, ProcessId, Rung, Status, Told, Why};
+use crate::io::{Cause, Note, Outcome, ProbeResult, ProcessId, ResponseInfo, Status, Step};
 use crate::policy::{VERDICT, Watchdog};
 use crate::state::State;
 use crate::task::{Process, Query};
@@ -58,7 +58,7 @@ pub(crate) fn suspect_failing(state: &mut State, process: &ProcessId, since: Tim
 /// real shim knows the state without running runsc.)
 pub(crate) fn listen(state: &mut State, call: &Call, outcome: &Outcome) {
     let heard = match (call.kind, outcome) {
-        (Kind::State, Outcome::Done(Told::State { status, .. })) => {
+        (Kind::State, Outcome::Done(ResponseInfo::State { status, .. })) => {
             call.process.is_init() && *status != Status::Stopped
         }
         (Kind::Pids | Kind::Stats | Kind::Start, Outcome::Done(_)) => true,
@@ -72,7 +72,7 @@ pub(crate) fn listen(state: &mut State, call: &Call, outcome: &Outcome) {
 fn hear(state: &mut State) {
     let now = state.now();
     if let Some(silent_since) = state.watchdog.hear(now) {
-        state.note(Note::Heard(now - silent_since));
+        state.note(Note::AnswersAgain(now - silent_since));
     }
 }
 
@@ -86,8 +86,8 @@ pub(crate) fn due(state: &State) -> Option<Time> {
     }
     let from = asked_from(state, since);
     match state.probe.heard_since(from) {
-        Some((Heard::Nothing, _)) => Some(since + state.policy.watchdog_after),
-        Some((Heard::Answers | Heard::Paused | Heard::Slow, _)) => Some(from),
+        Some((ProbeResult::Nothing, _)) => Some(since + state.policy.watchdog_after),
+        Some((ProbeResult::Answers | ProbeResult::Paused | ProbeResult::Slow, _)) => Some(from),
         None => state.probe.question_due(from),
     }
 }
@@ -104,14 +104,14 @@ pub(crate) fn judge(state: &mut State) {
     }
     match state.probe.heard_since(asked_from(state, since)) {
         None => verdict::ask_sentry(state),
-        Some((Heard::Answers | Heard::Slow | Heard::Paused, _)) => hear(state),
-        Some((Heard::Nothing, _)) if state.policy.watchdog == Watchdog::Kill => {
-            steps::begin(state, Why::Silent, since);
+        Some((ProbeResult::Answers | ProbeResult::Slow | ProbeResult::Paused, _)) => hear(state),
+        Some((ProbeResult::Nothing, _)) if state.policy.watchdog == Watchdog::Kill => {
+            steps::begin(state, Cause::Silent, since);
         }
-        Some((Heard::Nothing, _)) => {
+        Some((ProbeResult::Nothing, _)) => {
             state.watchdog.report(since);
             state.note(Note::Silent(state.now() - since));
-            state.take_step(Rung::Watch);
+            state.take_step(Step::Watch);
         }
     }
 }

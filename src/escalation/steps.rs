@@ -10,32 +10,32 @@ use alloc::vec::Vec;
 use crate::answers;
 use crate::escalation::unkillable::{self, kill_lost};
 use crate::exits;
-use crate::io::{Note, Output, ProcessId, Rung, RungDone, Why};
+use crate::io::{Cause, Note, Output, ProcessId, Step, StepResult};
 use crate::phase::{Escalation, Killing, Phase};
-use crate::policy::{HOME, rungs};
+use crate::policy::{HOME, budgets};
 use crate::settle;
 use crate::state::State;
 use crate::task::{Life, Process};
 use crate::time::Time;
 
 /// A wedge: the escalation begins. `since` is when the effect was first asked for.
-pub(crate) fn begin(state: &mut State, why: Why, since: Time) {
+pub(crate) fn begin(state: &mut State, cause: Cause, since: Time) {
     let waited = state.now() - since;
-    state.note(Note::Wedged { why, waited });
-    go_to(state, Rung::Evidence);
+    state.note(Note::Wedged { cause, waited });
+    go_to(state, Step::Evidence);
 }
 
 /// What the root container's Create began is dead, and that was all of the sandbox.
 pub(crate) fn begin_after_create(state: &mut State, container: String, stuck: String, since: Time) {
     let waited = state.now() - since;
-    state.note(Note::Wedged { why: Why::CreateStuck(container.clone()), waited });
-    go_to(state, Rung::KillAll);
+    state.note(Note::Wedged { cause: Cause::CreateStuck(container.clone()), waited });
+    go_to(state, Step::KillAll);
     if let Phase::Ending(escalation) = state.phase_mut() {
         escalation.set_stuck_create(container, stuck);
     }
 }
 
-fn go_to(state: &mut State, step: Rung) {
+fn go_to(state: &mut State, step: Step) {
     let now = state.now();
     let before = match state.phase() {
         Phase::Ending(escalation) | Phase::Unkillable(escalation, _) => Some(escalation),
@@ -44,18 +44,18 @@ fn go_to(state: &mut State, step: Rung) {
     let began = before.map_or(now, Escalation::began);
     let mut budget = step.budget();
     let mut due = now + budget;
-    if step == Rung::KillAll {
+    if step == Step::KillAll {
         // Whatever the steps before have left of their time: on a busy node dying takes longer. It is over when the
         // processes are dead, or shown to be unkillable: time alone proves nothing, but that it does not come back must
         // be said.
-        budget = budget.max(began + rungs::BEFORE_RELEASE - now);
-        due = now + budget + rungs::OVERLOAD + HOME;
+        budget = budget.max(began + budgets::BEFORE_RELEASE - now);
+        due = now + budget + budgets::OVERLOAD + HOME;
     }
     let next = match before {
         Some(escalation) => escalation.next(step.clone(), due),
         None => Escalation::new(now, step.clone(), due),
     };
-    if step != Rung::Evidence {
+    if step != Step::Evidence {
         state.force();
     }
     state.enter(Phase::Ending(next));
@@ -63,26 +63,26 @@ fn go_to(state: &mut State, step: Rung) {
 }
 
 /// A step of the escalation has come back; any that was given up changes nothing.
-pub(crate) fn step_done(state: &mut State, done: RungDone) {
+pub(crate) fn step_done(state: &mut State, done: StepResult) {
     let step = match state.phase() {
         Phase::Ending(escalation) => Some(escalation.step()),
         _ => None,
     };
     match (step, done) {
-        (Some(Rung::Evidence), RungDone::Evidence) => go_to(state, Rung::KillSandbox),
-        (Some(Rung::KillSandbox), RungDone::SandboxKilled { left, mute }) => {
-            sandbox_killed(state, left.is_empty(), mute);
+        (Some(Step::Evidence), StepResult::Evidence) => go_to(state, Step::KillSandbox),
+        (Some(Step::KillSandbox), StepResult::SandboxKilled { left, cannot_report }) => {
+            sandbox_killed(state, left.is_empty(), cannot_report);
         }
-        (Some(Rung::KillAll), RungDone::AllKilled { left, at_ns }) if left.is_empty() => {
+        (Some(Step::KillAll), StepResult::AllKilled { left, at_ns }) if left.is_empty() => {
             all_dead(state, at_ns);
         }
-        (Some(Rung::KillAll), RungDone::AllKilled { left, .. }) => {
+        (Some(Step::KillAll), StepResult::AllKilled { left, .. }) => {
             unkillable::enter(state, left, Killing::CameBack);
         }
-        (None, RungDone::AllKilled { left, at_ns }) => kill_came_back(state, left, at_ns),
-        (Some(Rung::Release), RungDone::Released { left }) => released(state, left),
+        (None, StepResult::AllKilled { left, at_ns }) => kill_came_back(state, left, at_ns),
+        (Some(Step::Release), StepResult::Released { left }) => released(state, left),
         // A release that was given up for lateness comes home: only now is it known what is left.
-        (None, RungDone::Released { left }) if matches!(state.phase(), Phase::Gone(_)) => {
+        (None, StepResult::Released { left }) if matches!(state.phase(), Phase::Gone(_)) => {
             state.enter(Phase::Gone(left));
             state.output(Output::Save);
         }
@@ -98,7 +98,7 @@ fn sandbox_killed(state: &mut State, dead: bool, cannot_report: bool) {
         exits::tell_withheld(state);
     }
     if dead && cannot_report {
-        go_to(state, Rung::KillAll);
+        go_to(state, Step::KillAll);
     } else {
         go_on_if_reported(state);
     }
@@ -108,7 +108,7 @@ fn sandbox_killed(state: &mut State, dead: bool, cannot_report: bool) {
 fn all_dead(state: &mut State, at_ns: u64) {
     state.inflight.clear_calls();
     exits::establish(state, at_ns);
-    go_to(state, Rung::Release);
+    go_to(state, Step::Release);
 }
 
 /// A KillAll that was given up has come back after all.
@@ -123,43 +123,43 @@ fn kill_came_back(state: &mut State, left: Vec<String>, at_ns: u64) {
 pub(crate) fn step_is_over(state: &mut State) {
     let Phase::Ending(escalation) = state.phase() else { return };
     match escalation.step() {
-        Rung::Evidence => go_to(state, Rung::KillSandbox),
-        Rung::KillSandbox => go_to(state, Rung::KillAll),
-        Rung::KillAll => unkillable::enter(state, kill_lost(), Killing::Lost),
-        Rung::Release => {
+        Step::Evidence => go_to(state, Step::KillSandbox),
+        Step::KillSandbox => go_to(state, Step::KillAll),
+        Step::KillAll => unkillable::enter(state, kill_lost(), Killing::Lost),
+        Step::Release => {
             let left = "release did not return in its time: a mount or a cgroup may still be there";
             released(state, Vec::from([left.into()]));
         }
         // No steps of an escalation.
-        Rung::KillCreate(_) | Rung::ReleaseOne(_) | Rung::Free | Rung::Watch => {}
+        Step::KillCreate(_) | Step::ReleaseOne(_) | Step::Free | Step::Watch => {}
     }
 }
 
 /// In KillSandbox: all exits are there and the sandbox is dead, so the real shim has nothing more to say.
 pub(crate) fn go_on_if_reported(state: &mut State) {
     let Phase::Ending(escalation) = state.phase() else { return };
-    let dead = *escalation.step() == Rung::KillSandbox && escalation.has_killed();
+    let dead = *escalation.step() == Step::KillSandbox && escalation.has_killed();
     let is_known = |process: &Process| process.has_ended() || !process.is_started();
     if dead && state.tasks.processes().all(|(_, process)| is_known(process)) {
-        go_to(state, Rung::KillAll);
+        go_to(state, Step::KillAll);
     }
 }
 
 /// KillAll without the steps before: nothing of what they are for can be had any more.
 pub(crate) fn kill_at_once(state: &mut State) {
     match state.phase() {
-        Phase::Open => go_to(state, Rung::KillAll),
-        Phase::Ending(escalation) if matches!(escalation.step(), Rung::Evidence | Rung::KillSandbox) => {
-            go_to(state, Rung::KillAll);
+        Phase::Open => go_to(state, Step::KillAll),
+        Phase::Ending(escalation) if matches!(escalation.step(), Step::Evidence | Step::KillSandbox) => {
+            go_to(state, Step::KillAll);
         }
         _ => {}
     }
 }
 
-/// What could not be killed is dead at last: the escalation goes on where it stopped.
+/// What could not be killed has died: the escalation goes on where it stopped.
 pub(crate) fn remnants_died(state: &mut State) {
     if matches!(state.phase(), Phase::Unkillable(..)) {
-        go_to(state, Rung::KillAll);
+        go_to(state, Step::KillAll);
     }
 }
 

@@ -6,8 +6,8 @@ use crate::answers;
 use crate::escalation::{locks, steps};
 use crate::exits;
 use crate::inflight::Kind;
-use crate::io::{Note, Output, ProcessId, Rung};
-use crate::policy::{HOME, rungs};
+use crate::io::{Note, Output, ProcessId, Step};
+use crate::policy::{HOME, budgets};
 use crate::settle;
 use crate::state::State;
 use crate::task::{Container, Deadline, Effect, Teardown};
@@ -35,11 +35,11 @@ pub(crate) fn judge(state: &mut State) {
 
 /// Kills what a Create began.
 pub(crate) fn begin(state: &mut State, container: &str) {
-    let limit = state.now() + rungs::KILL_SANDBOX + rungs::OVERLOAD + HOME;
+    let limit = state.now() + budgets::KILL_SANDBOX + budgets::OVERLOAD + HOME;
     let Some(known) = state.tasks.container_mut(container) else { return };
     if known.teardown() == Teardown::None {
         known.set_teardown(Teardown::Until(limit));
-        state.take_step(Rung::KillCreate(container.into()));
+        state.take_step(Step::KillCreate(container.into()));
     }
 }
 

@@ -7,10 +7,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::answers;
+use crate::error::GuardError;
 use crate::inflight::Kind;
-use crate::io::{Answer, Note, ProcessId, RequestId, Rung};
+use crate::io::{Answer, Note, ProcessId, RequestId, Step};
 use crate::phase::{Killing, Phase, Stuck};
-use crate::refusal::Refusal;
 use crate::settle;
 use crate::state::State;
 
@@ -34,16 +34,16 @@ pub(crate) fn enter(state: &mut State, left: Vec<String>, killing: Killing) {
     for (request, kind, process) in waiting {
         let answer = answers::late(state, kind, &process, state.now());
         let known = matches!(answer, Answer::State { .. } | Answer::Pids(_) | Answer::Done);
-        let refusal =
-            Refusal::Unkillable { method: kind.method(), id: process.to_string(), left: left.clone() };
-        state.reply(request, if known { answer } else { Answer::Refused(refusal) });
+        let error =
+            GuardError::Unkillable { method: kind.method(), id: process.to_string(), left: left.clone() };
+        state.reply(request, if known { answer } else { Answer::Error(error) });
     }
 }
 
 /// The first attempt to free what is left.
 pub(crate) fn free(state: &mut State, left: Vec<String>, killing: Killing) -> Stuck {
     state.note(Note::Unkillable(left.clone()));
-    state.take_step(Rung::Free);
+    state.take_step(Step::Free);
     Stuck::new(left, killing, state.now())
 }
 

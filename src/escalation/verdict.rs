@@ -2,7 +2,7 @@
 
 use crate::escalation::cost::{Cost, is_busy_with};
 use crate::inflight::{Call, Kind};
-use crate::io::{CallId, Heard, Outcome, Output, OwnCall, ProcessId};
+use crate::io::{CallId, Outcome, Output, OwnCall, ProbeResult, ProcessId};
 use crate::policy::{PACE, QUESTION, VERDICT};
 use crate::state::State;
 use crate::task::{Deadline, Effect};
@@ -23,9 +23,9 @@ pub(crate) enum Verdict {
 /// which that is waited for has no use of its answers. A container that lives on has.
 pub(crate) fn verdict(state: &State, id: &ProcessId, effect: Effect, deadline: &Deadline) -> Verdict {
     match state.probe.heard_since(asked_from(state, effect, deadline)) {
-        Some((Heard::Answers | Heard::Slow, _)) => Verdict::Answers,
-        Some((Heard::Paused, _)) if Cost::of(state, id, effect) == Cost::Container => Verdict::Answers,
-        Some((Heard::Paused | Heard::Nothing, _)) => Verdict::Silent,
+        Some((ProbeResult::Answers | ProbeResult::Slow, _)) => Verdict::Answers,
+        Some((ProbeResult::Paused, _)) if Cost::of(state, id, effect) == Cost::Container => Verdict::Answers,
+        Some((ProbeResult::Paused | ProbeResult::Nothing, _)) => Verdict::Silent,
         None => Verdict::Out,
     }
 }
@@ -50,7 +50,7 @@ pub(crate) fn question_due(
     }
     let from = asked_from(state, effect, deadline);
     match state.probe.heard_since(from) {
-        Some((Heard::Slow, at)) if !deadline.is_spared() => {
+        Some((ProbeResult::Slow, at)) if !deadline.is_spared() => {
             let again = at + PACE;
             (again < deadline.since() + state.limit(effect)).then_some(again)
         }

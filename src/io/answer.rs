@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::real_shim::Status;
-use super::request::{About, ProcessId};
+use super::request::{ProcessId, ProcessSpec};
+use crate::error::GuardError;
 use crate::exit::Exit;
-use crate::refusal::Refusal;
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Answer {
         /// Which process.
         process: ProcessId,
         /// What is known of it.
-        about: About,
+        about: ProcessSpec,
         /// Its status.
         status: Status,
         /// Its pid.
@@ -36,5 +36,5 @@ pub enum Answer {
     /// Delete, or End.
     Deleted(Exit),
     /// The guard's own error.
-    Refused(Refusal),
+    Error(GuardError),
 }

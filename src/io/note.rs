@@ -9,10 +9,10 @@ use super::request::ProcessId;
 /// What the operator is told, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// A deadline passed: the ladder begins.
+    /// A deadline passed: the escalation begins.
     Wedged {
         /// Which sign.
-        why: Why,
+        cause: Cause,
         /// Since when the effect was waited for.
         waited: Duration,
     },
@@ -22,9 +22,9 @@ pub enum Note {
     NodeGoesDown,
     /// The guard itself ran late by this much; every deadline has moved.
     Late(Duration),
-    /// The sandbox is gone, this long after the ladder began; what is left all the same.
+    /// The sandbox is gone, this long after the escalation began; what is left all the same.
     Ended {
-        /// Time since the ladder began.
+        /// Time since the escalation began.
         took: Duration,
         /// What is left.
         left: Vec<String>,
@@ -52,12 +52,12 @@ pub enum Note {
     /// containerd has forgotten the sandbox: the guard ends it.
     Forgotten,
     /// One that was called silent answers again, after this long.
-    Heard(Duration),
+    AnswersAgain(Duration),
 }
 
 /// The sign by which a sandbox was found wedged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum Cause {
     /// SIGKILL had no effect; `acknowledged` tells whether the real shim answered it.
     KillWithoutExit {
         /// Whose.

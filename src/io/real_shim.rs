@@ -11,7 +11,7 @@ pub struct CallId(pub u64);
 
 /// Which connection to the real shim a call takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum ConnectionKind {
     /// The shared one.
     Control,
     /// The shared one for Waits, which must survive everything else.
@@ -24,7 +24,7 @@ pub enum Lane {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnCall {
     /// Kill.
-    Signal {
+    Kill {
         /// To whom.
         process: ProcessId,
         /// The signal.
@@ -45,7 +45,7 @@ pub enum OwnCall {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Success, with what the guard wants to know of it.
-    Done(Told),
+    Done(ResponseInfo),
     /// An error status. `not_found` is gRPC code 5.
     Failed {
         /// The process is unknown to the real shim or has ended.
@@ -57,7 +57,7 @@ pub enum Outcome {
 
 /// The decoded part of a successful answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ResponseInfo {
     /// Nothing of interest.
     Nothing,
     /// Create or Start: the pid.

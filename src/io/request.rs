@@ -30,7 +30,7 @@ impl ProcessId {
 
 /// What a Create or Exec said about a process, kept to answer State from the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
+pub struct ProcessSpec {
     /// The bundle (empty for an exec'd process, as the real shim answers its container's).
     pub bundle: String,
     /// Path of the stdin FIFO.
@@ -56,13 +56,13 @@ pub enum Sentry {
 
 /// A request's method with what the guard decides on; everything else stays bytes in the shim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Op {
+pub enum Request {
     /// Create a container.
-    Create(String, About),
+    Create(String, ProcessSpec),
     /// Start init or an exec'd process.
     Start(ProcessId),
     /// Add an exec'd process.
-    Exec(ProcessId, About),
+    Exec(ProcessId, ProcessSpec),
     /// State, with what /proc says meanwhile.
     State(ProcessId, Sentry),
     /// Pids of a container, with what /proc says meanwhile.
@@ -106,7 +106,7 @@ pub enum Op {
     Reap,
 }
 
-impl Op {
+impl Request {
     /// The method that this is.
     pub const fn method(&self) -> Method {
         match self {

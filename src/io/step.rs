@@ -5,39 +5,39 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use crate::policy::rungs;
+use crate::policy::budgets;
 
-/// A step of the ladder.
+/// A step that the guard has taken: of the escalation, or for one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rung {
-    /// 1: look, do not touch.
+pub enum Step {
+    /// Looks, and touches nothing.
     Evidence,
-    /// 2: kill sentry, gofers and hung runsc commands.
+    /// Kills sentry, gofers and hung runsc commands.
     KillSandbox,
-    /// 3: kill the real shim and every descendant.
+    /// Kills the real shim and every descendant.
     KillAll,
-    /// Kill what one container's Create began.
+    /// Kills what one container's Create began.
     KillCreate(String),
-    /// Release one container that has ended or never ran, and only that: the sandbox lives on.
+    /// Releases one container that has ended or never ran, and only that: the sandbox lives on.
     ReleaseOne(String),
-    /// 4 and 5: release what the sandbox held and prove that nothing is left.
+    /// Releases what the sandbox held and verifies that nothing is left.
     Release,
-    /// 6: take from what cannot be killed what it holds for others, and free it where nobody else is harmed.
+    /// Takes from what cannot be killed what it holds for others, and frees it where nobody else is harmed.
     Free,
-    /// No rung: look at a sandbox that is silent though nobody wants its end. As harmless as 1.
+    /// Looks at a sandbox that is silent though nobody wants its end, as harmlessly as Evidence.
     Watch,
 }
 
-impl Rung {
+impl Step {
     /// How long it may take.
     pub const fn budget(&self) -> Duration {
         match self {
-            Self::Evidence | Self::Watch => rungs::EVIDENCE,
-            Self::KillSandbox | Self::KillCreate(_) => rungs::KILL_SANDBOX,
-            Self::KillAll => rungs::KILL_ALL,
-            Self::ReleaseOne(_) => rungs::RELEASE_ONE,
-            Self::Release => rungs::RELEASE.saturating_add(rungs::PROVE),
-            Self::Free => rungs::FREE,
+            Self::Evidence | Self::Watch => budgets::EVIDENCE,
+            Self::KillSandbox | Self::KillCreate(_) => budgets::KILL_SANDBOX,
+            Self::KillAll => budgets::KILL_ALL,
+            Self::ReleaseOne(_) => budgets::RELEASE_ONE,
+            Self::Release => budgets::RELEASE.saturating_add(budgets::PROVE),
+            Self::Free => budgets::FREE,
         }
     }
 
@@ -56,25 +56,25 @@ impl Rung {
     }
 }
 
-impl fmt::Display for Rung {
+impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// How a step of the ladder ended. `left` are words for the operator.
+/// How a step of the escalation ended. `left` are words for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RungDone {
-    /// Rung 1.
+pub enum StepResult {
+    /// Evidence is taken.
     Evidence,
-    /// Rung 2: what still lives, and when that was seen (nanoseconds since the epoch).
+    /// What still lives after KillSandbox, and when that was seen (nanoseconds since the epoch).
     SandboxKilled {
         /// What still lives.
         left: Vec<String>,
         /// The real shim cannot tell how it ended, however long it is given: it is stopped itself.
-        mute: bool,
+        cannot_report: bool,
     },
-    /// Rung 3.
+    /// After KillAll.
     AllKilled {
         /// What still lives.
         left: Vec<String>,
@@ -97,12 +97,12 @@ pub enum RungDone {
         /// When that was seen, in nanoseconds since the epoch.
         at_ns: u64,
     },
-    /// Rungs 4 and 5: released, and what is left all the same.
+    /// Released, and what is left all the same.
     Released {
         /// What is left.
         left: Vec<String>,
     },
-    /// Rung 6: what was still stuck at the end of the attempt.
+    /// What was still stuck at the end of an attempt to free it.
     Freed {
         /// What lives on.
         left: Vec<String>,
@@ -113,18 +113,18 @@ pub enum RungDone {
     Watched,
 }
 
-impl RungDone {
+impl StepResult {
     /// The step that has ended.
-    pub fn step(&self) -> Rung {
+    pub fn step(&self) -> Step {
         match self {
-            Self::Evidence => Rung::Evidence,
-            Self::SandboxKilled { .. } => Rung::KillSandbox,
-            Self::AllKilled { .. } => Rung::KillAll,
-            Self::CreateKilled { container, .. } => Rung::KillCreate(container.clone()),
-            Self::ReleasedOne { container, .. } => Rung::ReleaseOne(container.clone()),
-            Self::Released { .. } => Rung::Release,
-            Self::Freed { .. } => Rung::Free,
-            Self::Watched => Rung::Watch,
+            Self::Evidence => Step::Evidence,
+            Self::SandboxKilled { .. } => Step::KillSandbox,
+            Self::AllKilled { .. } => Step::KillAll,
+            Self::CreateKilled { container, .. } => Step::KillCreate(container.clone()),
+            Self::ReleasedOne { container, .. } => Step::ReleaseOne(container.clone()),
+            Self::Released { .. } => Step::Release,
+            Self::Freed { .. } => Step::Free,
+            Self::Watched => Step::Watch,
         }
     }
 
@@ -143,7 +143,7 @@ impl RungDone {
 
 /// What one question to the sentry has shown in its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum ProbeResult {
     /// The sentry answers.
     Answers,
     /// It was paused on purpose: it answers, but whatever is sent to its tasks waits.

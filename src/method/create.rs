@@ -6,9 +6,9 @@ use core::time::Duration;
 use crate::escalation::locks;
 use crate::exits;
 use crate::inflight::{Call, Kind};
-use crate::io::{About, Lane, Method, Outcome, Output, ProcessId, RequestId, Told};
+use crate::io::{ConnectionKind, Method, Outcome, Output, ProcessId, ProcessSpec, RequestId, ResponseInfo};
 use crate::method::plain;
-use crate::policy::rungs;
+use crate::policy::budgets;
 use crate::state::{State, WIRE_SLACK};
 use crate::task::{Container, Process};
 
@@ -16,13 +16,13 @@ pub(crate) fn request(
     state: &mut State,
     id: RequestId,
     container: String,
-    about: About,
+    about: ProcessSpec,
     caller: Option<Duration>,
 ) {
     let process = ProcessId::init(&container);
     let limit = state.policy.create_deadline;
-    if let Some(refusal) = state.closed_to(Kind::Create, &process) {
-        return state.refuse(id, refusal);
+    if let Some(error) = state.closed_to(Kind::Create, &process) {
+        return state.refuse(id, error);
     }
     if let Some(exit) = state.tasks.get(&process).and_then(Process::unheard_exit) {
         exits::forget(state, &process, exit);
@@ -36,11 +36,11 @@ pub(crate) fn request(
     let born = state.inflight.next_call();
     state.tasks.add_container(container, Container::new(born, about, state.now()));
     // At its deadline the teardown answers, and says where it hung.
-    let due = state.answer_due(limit + rungs::TOTAL * 2, caller);
+    let due = state.answer_due(limit + budgets::TOTAL * 2, caller);
     let timeout = caller.map_or(limit, |caller| caller.min(limit)) + WIRE_SLACK;
     state.wait_for_answer(id, Kind::Create, process.clone(), Some(due));
     // By a connection of its own, so that giving it up makes the real shim give it up.
-    state.forward(id, Kind::Create, process, timeout, Lane::Own);
+    state.forward(id, Kind::Create, process, timeout, ConnectionKind::Own);
     state.output(Output::Save);
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn response(state: &mut State, call: Call, outcome: Outcome) {
     let sent = container.create_returned();
     if let Outcome::Done(told) = &outcome {
         container.init.is_there();
-        if let Told::Pid(pid) = told {
+        if let ResponseInfo::Pid(pid) = told {
             container.init.set_pid(*pid);
         }
     }

@@ -3,15 +3,17 @@
 use alloc::string::ToString;
 use core::time::Duration;
 
+use crate::error::GuardError;
 use crate::escalation::cost;
 use crate::exit::Exit;
 use crate::exits;
 use crate::inflight::{Call, Kind};
-use crate::io::{Answer, Lane, Method, Outcome, Output, OwnCall, ProcessId, RequestId, Told};
+use crate::io::{
+    Answer, ConnectionKind, Method, Outcome, Output, OwnCall, ProcessId, RequestId, ResponseInfo,
+};
 use crate::method::plain;
 use crate::phase::Phase;
-use crate::policy::rungs;
-use crate::refusal::Refusal;
+use crate::policy::budgets;
 use crate::settle;
 use crate::signals;
 use crate::state::{State, WIRE_SLACK};
@@ -28,15 +30,15 @@ pub(crate) fn request(state: &mut State, id: RequestId, process: ProcessId, call
         return state.answer_at_once(id, Answer::Deleted(exit));
     }
     let spared = known.deadlines.of(Effect::Deletion).is_some_and(|deadline| deadline.is_spared());
-    let longest = if spared { limit } else { limit + rungs::TOTAL + rungs::OVERLOAD };
+    let longest = if spared { limit } else { limit + budgets::TOTAL + budgets::OVERLOAD };
     let due = Some(state.answer_due(longest, caller));
     match state.phase() {
         Phase::Open => {}
         Phase::Ending(_) => return state.wait_for_answer(id, Kind::Delete, process, due),
         Phase::Unkillable(_, stuck) => {
             let left = stuck.left().to_vec();
-            let refusal = Refusal::Unkillable { method: Method::Delete, id: process.to_string(), left };
-            return state.refuse(id, refusal);
+            let error = GuardError::Unkillable { method: Method::Delete, id: process.to_string(), left };
+            return state.refuse(id, error);
         }
         Phase::Gone(_) | Phase::Closing(_) | Phase::Closed => {
             let answer = settle::delete_from_record(state, &process);
@@ -52,7 +54,7 @@ pub(crate) fn request(state: &mut State, id: RequestId, process: ProcessId, call
     if shared.is_some_and(|call| state.inflight.share(call, id)) || releasing {
         return;
     }
-    let call = state.forward(id, Kind::Delete, process.clone(), limit + WIRE_SLACK, Lane::Control);
+    let call = state.forward(id, Kind::Delete, process.clone(), limit + WIRE_SLACK, ConnectionKind::Control);
     if let Some(known) = state.tasks.get_mut(&process) {
         known.set_delete_call(Some(call));
     }
@@ -123,10 +125,10 @@ pub(crate) fn response(state: &mut State, call: Call, outcome: &Outcome) {
 fn meaning(process: &Process, outcome: &Outcome, forced: bool, cut_short: bool, childless: bool) -> Meaning {
     let known = process.exit();
     match *outcome {
-        Outcome::Done(Told::Exit(exit)) if forced => {
+        Outcome::Done(ResponseInfo::Exit(exit)) if forced => {
             Meaning::Deleted(known.unwrap_or(exit.told_after_kill()))
         }
-        Outcome::Done(Told::Exit(exit)) => Meaning::Deleted(known.unwrap_or(exit)),
+        Outcome::Done(ResponseInfo::Exit(exit)) => Meaning::Deleted(known.unwrap_or(exit)),
         Outcome::Lost => Meaning::Nothing,
         Outcome::Failed { .. } if cut_short => Meaning::Nothing,
         Outcome::Failed { not_found: true } => match known {

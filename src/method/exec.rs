@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::exits;
 use crate::inflight::{Call, Kind};
-use crate::io::{About, Method, Outcome, ProcessId, RequestId};
+use crate::io::{Method, Outcome, ProcessId, ProcessSpec, RequestId};
 use crate::method::plain;
 use crate::state::State;
 
@@ -12,7 +12,7 @@ pub(crate) fn request(
     state: &mut State,
     id: RequestId,
     process: ProcessId,
-    about: About,
+    about: ProcessSpec,
     caller: Option<Duration>,
 ) {
     let unknown = state.tasks.get(&process).is_none();

@@ -4,12 +4,12 @@
 use alloc::string::ToString;
 use core::time::Duration;
 
+use crate::error::GuardError;
 use crate::inflight::{Call, Kind};
-use crate::io::{Answer, CallId, Lane, Method, Outcome, ProcessId, RequestId};
+use crate::io::{Answer, CallId, ConnectionKind, Method, Outcome, ProcessId, RequestId};
 use crate::method::plain;
 use crate::phase::Phase;
-use crate::policy::{PENDING_SIGNAL, rungs};
-use crate::refusal::Refusal;
+use crate::policy::{PENDING_SIGNAL, budgets};
 use crate::signals;
 use crate::state::State;
 use crate::task::{Effect, SIGKILL, Signal};
@@ -41,7 +41,7 @@ pub(crate) fn request(
     let limit = match number {
         SIGKILL if spared => state.policy.kill_deadline,
         // Its deadline answers, or the escalation that follows.
-        SIGKILL => state.policy.kill_deadline + rungs::TOTAL + rungs::OVERLOAD,
+        SIGKILL => state.policy.kill_deadline + budgets::TOTAL + budgets::OVERLOAD,
         _ => state.policy.signal_deadline,
     };
     let due = state.answer_due(limit, caller);
@@ -57,7 +57,7 @@ pub(crate) fn request(
     if let Some(known) = state.tasks.get_mut(&process) {
         known.may_change(now);
     }
-    let call = state.forward(id, kind, process.clone(), PENDING_SIGNAL, Lane::Own);
+    let call = state.forward(id, kind, process.clone(), PENDING_SIGNAL, ConnectionKind::Own);
     signals::remember(state, &process, Signal { number, all, call });
 }
 
@@ -72,16 +72,16 @@ fn request_to_ended_sandbox(
 ) {
     if let Phase::Unkillable(_, stuck) = state.phase() {
         let left = stuck.left().to_vec();
-        let refusal = Refusal::Unkillable { method: Method::Kill, id: process.to_string(), left };
-        return state.refuse(id, refusal);
+        let error = GuardError::Unkillable { method: Method::Kill, id: process.to_string(), left };
+        return state.refuse(id, error);
     }
     if ended {
-        return state.refuse(id, Refusal::Finished(process.to_string()));
+        return state.refuse(id, GuardError::Finished(process.to_string()));
     }
     if number != SIGKILL {
         return state.answer_at_once(id, Answer::Done);
     }
-    let due = state.answer_due(rungs::TOTAL + rungs::OVERLOAD, caller);
+    let due = state.answer_due(budgets::TOTAL + budgets::OVERLOAD, caller);
     state.wait_for_answer(id, Kind::Kill(number), process, Some(due));
 }
 

@@ -4,9 +4,9 @@
 use alloc::string::ToString;
 use core::time::Duration;
 
+use crate::error::GuardError;
 use crate::inflight::{Call, Kind};
-use crate::io::{Lane, Method, Outcome, ProcessId, RequestId};
-use crate::refusal::Refusal;
+use crate::io::{ConnectionKind, Method, Outcome, ProcessId, RequestId};
 use crate::state::{State, WIRE_SLACK};
 
 /// A request for which nothing else is known: it has the time of an exec, and Checkpoint its caller's.
@@ -35,14 +35,14 @@ pub(crate) fn forward(
     caller: Option<Duration>,
 ) {
     let known = state.tasks.get(&process).is_some();
-    if let Some(refusal) = state.closed_to(kind, &process) {
+    if let Some(error) = state.closed_to(kind, &process) {
         let unknown = !state.is_open() && !known;
-        let refusal = if unknown { Refusal::NotFound(process.to_string()) } else { refusal };
-        return state.refuse(id, refusal);
+        let error = if unknown { GuardError::NotFound(process.to_string()) } else { error };
+        return state.refuse(id, error);
     }
     if !known && state.exits.is_released(&process) {
-        // Gone for everybody, whatever the real shim still says of it.
-        return state.refuse(id, Refusal::NotFound(process.to_string()));
+        // Nobody can ask for it any more, even if the real shim still knows it.
+        return state.refuse(id, GuardError::NotFound(process.to_string()));
     }
     if let Kind::Plain(method) = kind {
         may_change(state, method, &process);
@@ -50,7 +50,7 @@ pub(crate) fn forward(
     let due = state.answer_due(limit, caller);
     let timeout = caller.map_or(limit, |caller| caller.min(limit)) + WIRE_SLACK;
     state.wait_for_answer(id, kind, process.clone(), Some(due));
-    state.forward(id, kind, process, timeout, Lane::Control);
+    state.forward(id, kind, process, timeout, ConnectionKind::Control);
 }
 
 /// The real shim has answered.

@@ -4,13 +4,13 @@
 use alloc::string::String;
 use core::time::Duration;
 
+use crate::error::GuardError;
 use crate::escalation::steps;
 use crate::inflight::Kind;
-use crate::io::{Answer, Method, Note, ProcessId, RequestId, Why};
+use crate::io::{Answer, Cause, Method, Note, ProcessId, RequestId};
 use crate::method::delete::delete_for_end;
 use crate::phase::Phase;
-use crate::policy::rungs;
-use crate::refusal::Refusal;
+use crate::policy::budgets;
 use crate::settle;
 use crate::signals::kill_for_end;
 use crate::state::State;
@@ -22,7 +22,7 @@ pub(crate) fn join(state: &mut State, id: RequestId, container: String) {
         state.arm_vacancy();
         state.answer_at_once(id, Answer::Done);
     } else {
-        state.refuse(id, Refusal::Closing(container));
+        state.refuse(id, GuardError::Closing(container));
     }
 }
 
@@ -30,11 +30,11 @@ pub(crate) fn join(state: &mut State, id: RequestId, container: String) {
 pub(crate) fn reap(state: &mut State, id: RequestId) {
     if let Phase::Unkillable(_, stuck) = state.phase() {
         let (method, id_of, left) = (Method::Reap, state.sandbox.clone(), stuck.left().to_vec());
-        return state.refuse(id, Refusal::Unkillable { method, id: id_of, left });
+        return state.refuse(id, GuardError::Unkillable { method, id: id_of, left });
     }
     state.answer_at_once(id, Answer::Done);
     if state.is_open() {
-        steps::begin(state, Why::Reaped, state.now());
+        steps::begin(state, Cause::Reaped, state.now());
     }
 }
 
@@ -43,11 +43,11 @@ pub(crate) fn end(state: &mut State, id: RequestId, container: String, caller: O
     state.vacancy.expect_no_shutdown();
     state.vacancy.release(&container);
     let process = ProcessId::init(&container);
-    let due = state.answer_due(state.policy.delete_deadline * 2 + rungs::TOTAL, caller);
+    let due = state.answer_due(state.policy.delete_deadline * 2 + budgets::TOTAL, caller);
     let Some(known) = state.tasks.get_mut(&process) else {
         let answer = match state.exits.deleted_exit(&container) {
             Some(exit) => Answer::Deleted(exit),
-            None => Answer::Refused(Refusal::NotFound(container)),
+            None => Answer::Error(GuardError::NotFound(container)),
         };
         state.answer_at_once(id, answer);
         return state.close_if_empty();
@@ -61,7 +61,7 @@ pub(crate) fn end(state: &mut State, id: RequestId, container: String, caller: O
         Phase::Ending(_) => state.wait_for_answer(id, Kind::End, process, Some(due)),
         Phase::Unkillable(_, stuck) => {
             let left = stuck.left().to_vec();
-            state.refuse(id, Refusal::Unkillable { method: Method::End, id: container, left });
+            state.refuse(id, GuardError::Unkillable { method: Method::End, id: container, left });
         }
         Phase::Gone(_) | Phase::Closing(_) | Phase::Closed => {
             let answer = settle::delete_from_record(state, &process);

@@ -8,7 +8,9 @@ use core::time::Duration;
 use crate::answers;
 use crate::escalation::silence;
 use crate::inflight::{Call, Kind};
-use crate::io::{Answer, CallId, Lane, Outcome, ProcessId, RequestId, Sentry, Status, Told};
+use crate::io::{
+    Answer, CallId, ConnectionKind, Outcome, ProcessId, RequestId, ResponseInfo, Sentry, Status,
+};
 use crate::method::plain;
 use crate::phase::Phase;
 use crate::state::{State, WIRE_SLACK};
@@ -99,7 +101,7 @@ pub(crate) fn request(
     if call.is_some_and(|call| state.inflight.share(call, id)) {
         return;
     }
-    let call = state.forward(id, kind, process.clone(), limit + WIRE_SLACK, Lane::Control);
+    let call = state.forward(id, kind, process.clone(), limit + WIRE_SLACK, ConnectionKind::Control);
     if let Some(query) = query_mut(state, kind, &process) {
         query.is_sent(call, now);
     }
@@ -136,7 +138,7 @@ pub(crate) fn response(state: &mut State, id: CallId, call: Call, outcome: &Outc
     if let Some(query) = query_mut(state, call.kind, &call.process) {
         query.returned(id, call.sent, missed, *outcome == Outcome::Failed { not_found: false });
     }
-    if let Outcome::Done(Told::State { status, pid }) = *outcome {
+    if let Outcome::Done(ResponseInfo::State { status, pid }) = *outcome {
         learn_state(state, &call.process, status, pid, call.sent);
     }
     let failing = silence::query(state, call.kind, &call.process).and_then(Query::failing_since);

@@ -5,21 +5,21 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::error::GuardError;
 use crate::escalation::unkillable::{self, kill_lost};
 use crate::exits;
 use crate::inflight::Kind;
-use crate::io::{Answer, Method, Note, Outcome, Output, OwnCall, ProcessId, RequestId, Rung, RungDone};
+use crate::io::{Answer, Method, Note, Outcome, Output, OwnCall, ProcessId, RequestId, Step, StepResult};
 use crate::method::private;
 use crate::phase::{Killing, Phase, Shutdown, ShutdownStep};
-use crate::policy::{HOME, rungs};
-use crate::refusal::Refusal;
+use crate::policy::{HOME, budgets};
 use crate::settle;
 use crate::state::State;
 
 pub(crate) fn request(state: &mut State, id: RequestId, caller: Option<Duration>) {
     if let Some(stuck) = state.stuck() {
-        let refusal = impossible(state, stuck.left().to_vec());
-        return state.refuse(id, refusal);
+        let error = impossible(state, stuck.left().to_vec());
+        return state.refuse(id, error);
     }
     exits::forget_unclaimed(state);
     let needed = !state.tasks.is_empty() || state.vacancy.is_reserved();
@@ -34,8 +34,8 @@ pub(crate) fn request(state: &mut State, id: RequestId, caller: Option<Duration>
     state.close_if_empty();
 }
 
-fn impossible(state: &State, left: Vec<String>) -> Refusal {
-    Refusal::Unkillable { method: Method::Shutdown, id: state.sandbox.clone(), left }
+fn impossible(state: &State, left: Vec<String>) -> GuardError {
+    GuardError::Unkillable { method: Method::Shutdown, id: state.sandbox.clone(), left }
 }
 
 /// The real shim ends by itself in milliseconds after it has answered a Shutdown; after an error it does not.
@@ -94,15 +94,15 @@ fn go_to(state: &mut State, step: ShutdownStep) {
     let budget = match step {
         ShutdownStep::Asked => limit,
         // Time alone proves nothing, but that it does not come back must be said.
-        ShutdownStep::Killing => rungs::KILL_ALL + rungs::OVERLOAD + HOME,
-        ShutdownStep::Releasing => rungs::RELEASE + rungs::PROVE,
-        ShutdownStep::Overtime => rungs::OVERLOAD,
+        ShutdownStep::Killing => budgets::KILL_ALL + budgets::OVERLOAD + HOME,
+        ShutdownStep::Releasing => budgets::RELEASE + budgets::PROVE,
+        ShutdownStep::Overtime => budgets::OVERLOAD,
     };
     state.enter(Phase::Closing(Shutdown::new(began, step, now + budget)));
     match step {
         ShutdownStep::Asked => _ = state.call(Kind::Shutdown, ProcessId::init(""), OwnCall::Shutdown, limit),
-        ShutdownStep::Killing => state.take_step(Rung::KillAll),
-        ShutdownStep::Releasing => state.take_step_within(Rung::Release, budget + rungs::OVERLOAD),
+        ShutdownStep::Killing => state.take_step(Step::KillAll),
+        ShutdownStep::Releasing => state.take_step_within(Step::Release, budget + budgets::OVERLOAD),
         ShutdownStep::Overtime => settle::everybody(state),
     }
 }
@@ -137,25 +137,25 @@ pub(crate) fn step_is_over(state: &mut State) {
         ShutdownStep::Releasing => go_to(state, ShutdownStep::Overtime),
         ShutdownStep::Overtime => {
             let left = Vec::from(["release did not return in its time".into()]);
-            step_done(state, RungDone::Released { left });
+            step_done(state, StepResult::Released { left });
         }
     }
 }
 
 /// A step has come back.
-pub(crate) fn step_done(state: &mut State, done: RungDone) {
+pub(crate) fn step_done(state: &mut State, done: StepResult) {
     let Phase::Closing(shutdown) = state.phase() else { return };
     match (shutdown.step(), done) {
-        (ShutdownStep::Killing, RungDone::AllKilled { left, .. }) if left.is_empty() => {
+        (ShutdownStep::Killing, StepResult::AllKilled { left, .. }) if left.is_empty() => {
             go_to(state, ShutdownStep::Releasing);
         }
-        (ShutdownStep::Killing, RungDone::AllKilled { left, .. }) if unkillable::waits_for_kill(state) => {
+        (ShutdownStep::Killing, StepResult::AllKilled { left, .. }) if unkillable::waits_for_kill(state) => {
             unkillable::kill_came_back(state, left);
         }
-        (ShutdownStep::Killing, RungDone::AllKilled { left, .. }) => {
+        (ShutdownStep::Killing, StepResult::AllKilled { left, .. }) => {
             get_stuck(state, left, Killing::CameBack);
         }
-        (ShutdownStep::Releasing | ShutdownStep::Overtime, RungDone::Released { left }) => {
+        (ShutdownStep::Releasing | ShutdownStep::Overtime, StepResult::Released { left }) => {
             let took = state.now() - shutdown.began();
             if !left.is_empty() {
                 state.note(Note::Ended { took, left });
@@ -172,6 +172,6 @@ fn get_stuck(state: &mut State, left: Vec<String>, killing: Killing) {
         shutdown.set_stuck(stuck);
     }
     state.arm_step();
-    let refusal = impossible(state, left);
-    settle::shutdowns(state, &Answer::Refused(refusal));
+    let error = impossible(state, left);
+    settle::shutdowns(state, &Answer::Error(error));
 }

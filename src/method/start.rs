@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::inflight::{Call, Kind};
-use crate::io::{Outcome, ProcessId, RequestId, Told};
+use crate::io::{Outcome, ProcessId, RequestId, ResponseInfo};
 use crate::method::plain;
 use crate::signals;
 use crate::state::State;
@@ -21,7 +21,7 @@ pub(crate) fn response(state: &mut State, call: Call, outcome: &Outcome) {
     }
     if let (Outcome::Done(told), Some(process)) = (outcome, state.tasks.get_mut(&call.process)) {
         process.runs(call.sent, now);
-        if let Told::Pid(pid) = told {
+        if let ResponseInfo::Pid(pid) = told {
             process.set_pid(*pid);
         }
     }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::exit::Exit;
 use crate::exits;
 use crate::inflight::{Call, Kind};
-use crate::io::{Answer, Lane, Method, Outcome, ProcessId, RequestId, Told};
+use crate::io::{Answer, ConnectionKind, Method, Outcome, ProcessId, RequestId, ResponseInfo};
 use crate::method::plain;
 use crate::state::State;
 use crate::time::Time;
@@ -20,7 +20,7 @@ pub(crate) fn request(state: &mut State, id: RequestId, process: ProcessId) {
     let unasked = known.wait_call().is_none();
     state.wait_for_answer(id, Kind::Wait, process.clone(), None);
     if unasked && state.is_open() {
-        let call = state.forward(id, Kind::Wait, process.clone(), Duration::ZERO, Lane::Wait);
+        let call = state.forward(id, Kind::Wait, process.clone(), Duration::ZERO, ConnectionKind::Wait);
         if let Some(known) = state.tasks.get_mut(&process) {
             known.set_wait_call(Some(call));
         }
@@ -42,7 +42,7 @@ pub(crate) fn response(state: &mut State, call: Call, outcome: &Outcome) {
     match outcome {
         Outcome::Lost => {}
         Outcome::Done(_) if ended => {}
-        Outcome::Done(Told::Exit(exit)) => exited(state, id, Exit { pid, ..*exit }, outcome),
+        Outcome::Done(ResponseInfo::Exit(exit)) => exited(state, id, Exit { pid, ..*exit }, outcome),
         Outcome::Failed { .. } | Outcome::Done(_) if state.is_forced() => {}
         // Errors and nothing else are no answer: what the guard knows to live has an exit to come.
         Outcome::Failed { not_found: false } if fails_for_long(state, id, now, limit) => {}

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::State;
+use crate::error::GuardError;
 use crate::inflight::{Call, Kind, PendingRequest};
-use crate::io::{Answer, CallId, Lane, Note, Outcome, Output, OwnCall, ProcessId, RequestId, Rung};
+use crate::io::{Answer, CallId, ConnectionKind, Note, Outcome, Output, OwnCall, ProcessId, RequestId, Step};
 use crate::phase::Phase;
-use crate::refusal::Refusal;
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -30,21 +30,21 @@ impl State {
     }
 
     /// Has a step taken within its budget.
-    pub(crate) fn take_step(&mut self, step: Rung) {
+    pub(crate) fn take_step(&mut self, step: Step) {
         let budget = step.budget();
         self.take_step_within(step, budget);
     }
 
-    pub(crate) fn take_step_within(&mut self, step: Rung, budget: Duration) {
-        self.output(Output::Rung(step, budget));
+    pub(crate) fn take_step_within(&mut self, step: Step, budget: Duration) {
+        self.output(Output::Step(step, budget));
     }
 
     pub(crate) fn answer_at_once(&mut self, id: RequestId, answer: Answer) {
         self.output(Output::Reply(id, answer));
     }
 
-    pub(crate) fn refuse(&mut self, id: RequestId, refusal: Refusal) {
-        self.answer_at_once(id, Answer::Refused(refusal));
+    pub(crate) fn refuse(&mut self, id: RequestId, error: GuardError) {
+        self.answer_at_once(id, Answer::Error(error));
     }
 
     pub(crate) fn wait_for_answer(
@@ -80,20 +80,20 @@ impl State {
         self.arm_answers();
     }
 
-    /// Why nothing can be forwarded now, if that is so.
-    pub(crate) fn closed_to(&self, kind: Kind, process: &ProcessId) -> Option<Refusal> {
+    /// Cause nothing can be forwarded now, if that is so.
+    pub(crate) fn closed_to(&self, kind: Kind, process: &ProcessId) -> Option<GuardError> {
         let method = kind.method();
         let id = || process.to_string();
         match &self.phase {
-            Phase::Open => self.overdue_for().map(|waited| Refusal::Late { method, id: id(), waited }),
+            Phase::Open => self.overdue_for().map(|waited| GuardError::Late { method, id: id(), waited }),
             Phase::Ending(_) => {
-                Some(Refusal::Ending { method, id: id(), why: "is being ended by the guard" })
+                Some(GuardError::Ending { method, id: id(), why: "is being ended by the guard" })
             }
             Phase::Unkillable(_, stuck) => {
-                Some(Refusal::Unkillable { method, id: id(), left: stuck.left().to_vec() })
+                Some(GuardError::Unkillable { method, id: id(), left: stuck.left().to_vec() })
             }
-            Phase::Gone(_) => Some(Refusal::Ending { method, id: id(), why: "was ended by the guard" }),
-            Phase::Closing(_) | Phase::Closed => Some(Refusal::Closing(id())),
+            Phase::Gone(_) => Some(GuardError::Ending { method, id: id(), why: "was ended by the guard" }),
+            Phase::Closing(_) | Phase::Closed => Some(GuardError::Closing(id())),
         }
     }
 
@@ -125,10 +125,10 @@ impl State {
         kind: Kind,
         process: ProcessId,
         timeout: Duration,
-        lane: Lane,
+        connection: ConnectionKind,
     ) -> CallId {
         let call = self.new_call(kind, process, Vec::from([request]), timeout);
-        self.output(Output::Forward { call, request, timeout, lane });
+        self.output(Output::Forward { call, request, timeout, connection });
         call
     }
 

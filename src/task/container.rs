@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
-use crate::io::{About, CallId};
+use crate::io::{CallId, ProcessSpec};
 use crate::task::process::{Life, Process};
 use crate::task::query::Query;
 use crate::time::Time;
@@ -33,7 +33,7 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    pub(crate) fn new(born: CallId, about: About, now: Time) -> Self {
+    pub(crate) fn new(born: CallId, about: ProcessSpec, now: Time) -> Self {
         Self {
             init: Process::new(born, about),
             execs: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! A container's init or an exec'd process: what is known of it, and how that may change.
 
 use crate::exit::{Exit, Publisher};
-use crate::io::{About, CallId, Status};
+use crate::io::{CallId, ProcessSpec, Status};
 use crate::policy::CERTAIN_FOR;
 use crate::task::deadline::{Deadlines, Effect};
 use crate::task::query::Query;
@@ -23,7 +23,7 @@ pub(crate) enum Life {
 #[derive(Debug)]
 pub(crate) struct Process {
     born: CallId,
-    about: About,
+    about: ProcessSpec,
     life: Life,
     /// When its start was known.
     started: Time,
@@ -57,7 +57,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// One that is being added. Calls numbered below `born` are about a predecessor of the same name.
-    pub(crate) fn new(born: CallId, about: About) -> Self {
+    pub(crate) fn new(born: CallId, about: ProcessSpec) -> Self {
         Self {
             born,
             about,
@@ -96,7 +96,7 @@ impl Process {
         call == self.born
     }
 
-    pub(crate) const fn about(&self) -> &About {
+    pub(crate) const fn about(&self) -> &ProcessSpec {
         &self.about
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::Exit;
-use crate::io::{CallId, Event, Input, Op, Outcome, ProcessId, Recalled, Status, Told};
+use crate::io::{CallId, Event, Input, Outcome, ProcessId, Recalled, Request, ResponseInfo, Status};
 use crate::task::SIGKILL;
 use crate::tests::kernel::{Hears, Lasts};
 use crate::tests::ledger::Sent;
@@ -50,7 +50,7 @@ pub(crate) struct Fake {
 pub(crate) struct Fakes {
     /// How it treats requests; any other works within a millisecond.
     pub(crate) script: BTreeMap<On, Does>,
-    pub(crate) rungs: BTreeMap<&'static str, Lasts>,
+    pub(crate) steps: BTreeMap<&'static str, Lasts>,
     /// What did not come back.
     pub(crate) lost: BTreeSet<Lost>,
     /// What SIGKILL does not end; emptied by the test.
@@ -70,7 +70,7 @@ pub(crate) struct Fakes {
     /// Whether the real shim reports the exits of a killed sandbox.
     pub(crate) reports: bool,
     /// Whether it is seen that it cannot.
-    pub(crate) mute: bool,
+    pub(crate) cannot_report: bool,
     /// Whether a signal destroys a container that was created and not started. Before 2026-08 it is an error there
     /// (gVisor runsc/container/container.go, signalCreated), and the container can be started all the same.
     pub(crate) destroys: bool,
@@ -92,7 +92,7 @@ impl Fakes {
     pub(crate) fn new() -> Self {
         Self {
             script: BTreeMap::new(),
-            rungs: BTreeMap::new(),
+            steps: BTreeMap::new(),
             lost: BTreeSet::new(),
             unkillable: Vec::new(),
             free_works: false,
@@ -102,7 +102,7 @@ impl Fakes {
             recalled: Recalled::Known,
             recall_hangs: false,
             reports: true,
-            mute: false,
+            cannot_report: false,
             destroys: true,
             processes: BTreeMap::new(),
             next_pid: 100,
@@ -121,26 +121,28 @@ impl Fakes {
         if self.shim_dead {
             return Vec::from([(ms(1), Input::Returned(call, Outcome::Lost))]);
         }
-        let on = On::of(&sent.op);
+        let on = On::of(&sent.request);
         assert!(METHODS.contains(&on), "{on:?} is not among what is lost");
-        let greeting = matches!(sent.op, Op::Checkpoint(_));
+        let greeting = matches!(sent.request, Request::Checkpoint(_));
         if greeting && !self.script.contains_key(&on::CHECKPOINT) {
             return fail(call, ms(1));
         }
-        if self.lock.is_some() && !greeting && !matches!(sent.op, Op::Wait(_)) {
+        if self.lock.is_some() && !greeting && !matches!(sent.request, Request::Wait(_)) {
             self.behind.push((call, sent.clone()));
             return Vec::new();
         }
-        if matches!(sent.op, Op::Create(..)) {
+        if matches!(sent.request, Request::Create(..)) {
             self.lock = Some(call);
         }
         let fails = |not_found| Input::Returned(call, Outcome::Failed { not_found });
         match self.script.get(&on).copied().unwrap_or(Does::Work(ms(1))) {
-            Does::Work(_) | Does::Nothing(_) | Does::Hang if let Op::Wait(process) = &sent.op => {
+            Does::Work(_) | Does::Nothing(_) | Does::Hang if let Request::Wait(process) = &sent.request => {
                 self.wait(call, process)
             }
-            Does::Work(after) => self.work(call, &sent.op, after),
-            Does::Nothing(after) => Vec::from([(after, Input::Returned(call, Outcome::Done(Told::Nothing)))]),
+            Does::Work(after) => self.work(call, &sent.request, after),
+            Does::Nothing(after) => {
+                Vec::from([(after, Input::Returned(call, Outcome::Done(ResponseInfo::Nothing)))])
+            }
             Does::Fail(after) => Vec::from([(after, fails(false))]),
             Does::NotFound(after) => Vec::from([(after, fails(true))]),
             Does::Lose(after) => Vec::from([(after, Input::Returned(call, Outcome::Lost))]),
@@ -155,23 +157,25 @@ impl Fakes {
         }
     }
 
-    fn work(&mut self, call: CallId, op: &Op, after: Duration) -> Soon {
+    fn work(&mut self, call: CallId, request: &Request, after: Duration) -> Soon {
         let mut soon = Soon::new();
-        let told = match op {
-            Op::Create(id, _) if self.processes.contains_key(&ProcessId::init(id)) => {
+        let told = match request {
+            Request::Create(id, _) if self.processes.contains_key(&ProcessId::init(id)) => {
                 return fail(call, after);
             }
-            Op::Create(..) | Op::Exec(..) | Op::Start(_) if self.sentry_gone => return fail(call, after),
-            Op::Exec(id, _) if !self.processes.contains_key(&ProcessId::init(&id.container)) => {
+            Request::Create(..) | Request::Exec(..) | Request::Start(_) if self.sentry_gone => {
+                return fail(call, after);
+            }
+            Request::Exec(id, _) if !self.processes.contains_key(&ProcessId::init(&id.container)) => {
                 return not_found(call, after);
             }
-            Op::Exec(id, _) if self.processes.contains_key(id) => return fail(call, after),
-            Op::Create(id, _) => Told::Pid(self.add(ProcessId::init(id))),
-            Op::Exec(id, _) => {
+            Request::Exec(id, _) if self.processes.contains_key(id) => return fail(call, after),
+            Request::Create(id, _) => ResponseInfo::Pid(self.add(ProcessId::init(id))),
+            Request::Exec(id, _) => {
                 self.add(id.clone());
-                Told::Nothing
+                ResponseInfo::Nothing
             }
-            Op::Start(id) => {
+            Request::Start(id) => {
                 let Some(fake) = self.processes.get_mut(id) else { return not_found(call, after) };
                 if fake.destroyed {
                     return fail(call, after);
@@ -179,18 +183,18 @@ impl Fakes {
                 fake.started = true;
                 let pid = fake.pid;
                 soon.push((after, Input::Event(Event::Alive(id.clone()))));
-                Told::Pid(pid)
+                ResponseInfo::Pid(pid)
             }
-            Op::State(id, _) => {
+            Request::State(id, _) => {
                 let Some(fake) = self.processes.get(id) else { return not_found(call, after) };
                 let status = match fake {
                     Fake { exit: Some(_), .. } => Status::Stopped,
                     Fake { started: true, .. } => Status::Running,
                     _ => Status::Created,
                 };
-                Told::State { status, pid: fake.pid }
+                ResponseInfo::State { status, pid: fake.pid }
             }
-            Op::Kill { process, signal, .. } => {
+            Request::Kill { process, signal, .. } => {
                 match self.processes.get_mut(process) {
                     None | Some(Fake { exit: Some(_), .. }) => return not_found(call, after),
                     Some(fake) if !fake.started && process.is_init() => {
@@ -204,26 +208,26 @@ impl Fakes {
                 if *signal == SIGKILL {
                     soon.extend(self.exit(process, 137, after + ms(1)));
                 }
-                Told::Nothing
+                ResponseInfo::Nothing
             }
-            Op::Delete(id) => match self.processes.get(id).map(|fake| fake.exit) {
+            Request::Delete(id) => match self.processes.get(id).map(|fake| fake.exit) {
                 Some(Some(exit)) => {
                     self.processes.remove(id);
-                    Told::Exit(exit)
+                    ResponseInfo::Exit(exit)
                 }
                 Some(None) if !self.processes[id].started => {
                     let fake = self.processes.remove(id).unwrap_or_default();
-                    Told::Exit(Exit { pid: fake.pid, status: 0, at_ns: self.epoch_ns })
+                    ResponseInfo::Exit(Exit { pid: fake.pid, status: 0, at_ns: self.epoch_ns })
                 }
                 Some(None) => return fail(call, after),
                 None => return not_found(call, after),
             },
-            Op::Shutdown => {
+            Request::Shutdown => {
                 self.shim_dead = true;
                 soon.push((after + ms(2), Input::RealShimExited));
-                Told::Nothing
+                ResponseInfo::Nothing
             }
-            _ => Told::Nothing,
+            _ => ResponseInfo::Nothing,
         };
         soon.push((after, Input::Returned(call, Outcome::Done(told))));
         soon
@@ -256,7 +260,7 @@ pub(crate) fn fail(call: CallId, after: Duration) -> Soon {
 }
 
 fn waited(call: CallId, exit: Exit, after: Duration) -> Soon {
-    Vec::from([(after, Input::Returned(call, Outcome::Done(Told::Exit(exit))))])
+    Vec::from([(after, Input::Returned(call, Outcome::Done(ResponseInfo::Exit(exit))))])
 }
 
 pub(crate) const fn ms(millis: u64) -> Duration {

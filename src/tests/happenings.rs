@@ -1,10 +1,10 @@
 //! What may happen around a sandbox, at random.
 
 use crate::exit::Exit;
-use crate::io::{About, Event, Op, Outcome, ProcessId, Recalled, Rung, Sentry, Told};
+use crate::io::{Event, Outcome, ProcessId, ProcessSpec, Recalled, Request, ResponseInfo, Sentry, Step};
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, ms};
-use crate::tests::kernel::{Hears, Lasts, RUNGS};
+use crate::tests::kernel::{Hears, Lasts, STEPS};
 use crate::tests::on::{self, METHODS, On};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::tests::world::create;
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub(super) enum Happens {
-    Ask(Op, Option<Duration>),
+    Ask(Request, Option<Duration>),
     Abandon(usize),
     Passes(Duration),
     Script(On, Does),
-    RungStep(Rung, Lasts),
+    StepLasts(Step, Lasts),
     Sentry(Hears),
     Exits(ProcessId, u32),
     /// An event without a cause: a duplicate, or a contradiction.
@@ -47,32 +47,32 @@ fn processes() -> impl Strategy<Value = ProcessId> {
         .prop_map(|(container, exec)| ProcessId { container: container.into(), exec: exec.into() })
 }
 
-fn ops() -> impl Strategy<Value = Op> {
+fn ops() -> impl Strategy<Value = Request> {
     (0..23_u32, processes(), any::<bool>()).prop_map(|(which, process, flag)| {
         let container = process.container.clone();
         match which {
             0 | 1 => create(&container),
-            2 => Op::Start(process),
-            3 => Op::Exec(ProcessId { exec: "e".into(), ..process }, About::default()),
-            4 => Op::State(process, if flag { Sentry::Runs } else { Sentry::Dead }),
-            5 => Op::Pids(container, if flag { Sentry::Runs } else { Sentry::Dead }),
-            6 => Op::Connect(container),
-            7 => Op::Stats(container),
-            8 => Op::Pause(container),
-            9 => Op::CloseIo(process),
-            10 | 11 => Op::Wait(process),
-            12 => Op::Kill { process, signal: 15, all: flag },
-            13 | 14 => Op::Kill { process, signal: SIGKILL, all: flag },
-            15 | 16 => Op::Delete(process),
-            17 => Op::Shutdown,
-            18 if flag => Op::State(process, Sentry::Stopped),
-            18 => Op::Pids(container, Sentry::Stopped),
-            19 => Op::ResizePty(process),
-            20 if flag => Op::Update(container),
-            20 => Op::Resume(container),
-            21 => Op::Checkpoint(container),
-            _ if flag => Op::Join(container),
-            _ => Op::End(container),
+            2 => Request::Start(process),
+            3 => Request::Exec(ProcessId { exec: "e".into(), ..process }, ProcessSpec::default()),
+            4 => Request::State(process, if flag { Sentry::Runs } else { Sentry::Dead }),
+            5 => Request::Pids(container, if flag { Sentry::Runs } else { Sentry::Dead }),
+            6 => Request::Connect(container),
+            7 => Request::Stats(container),
+            8 => Request::Pause(container),
+            9 => Request::CloseIo(process),
+            10 | 11 => Request::Wait(process),
+            12 => Request::Kill { process, signal: 15, all: flag },
+            13 | 14 => Request::Kill { process, signal: SIGKILL, all: flag },
+            15 | 16 => Request::Delete(process),
+            17 => Request::Shutdown,
+            18 if flag => Request::State(process, Sentry::Stopped),
+            18 => Request::Pids(container, Sentry::Stopped),
+            19 => Request::ResizePty(process),
+            20 if flag => Request::Update(container),
+            20 => Request::Resume(container),
+            21 => Request::Checkpoint(container),
+            _ if flag => Request::Join(container),
+            _ => Request::End(container),
         }
     })
 }
@@ -116,19 +116,19 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         Just(Outcome::Lost),
         any::<bool>().prop_map(|not_found| Outcome::Failed { not_found }),
-        Just(Outcome::Done(Told::Nothing)),
+        Just(Outcome::Done(ResponseInfo::Nothing)),
     ]
 }
 
 fn asked() -> impl Strategy<Value = Happens> {
     let callers = prop_oneof![2 => Just(None), 1 => (10..20_000_u64).prop_map(|millis| Some(ms(millis)))];
-    (ops(), callers).prop_map(|(op, caller)| Happens::Ask(op, caller))
+    (ops(), callers).prop_map(|(request, caller)| Happens::Ask(request, caller))
 }
 
 /// What may happen around a healthy sandbox. (`delete`'s private End is no request of containerd's.)
 pub(super) fn healthy() -> impl Strategy<Value = Happens> {
     let asked = asked().prop_map(|what| match what {
-        Happens::Ask(Op::End(container), caller) => Happens::Ask(Op::Stats(container), caller),
+        Happens::Ask(Request::End(container), caller) => Happens::Ask(Request::Stats(container), caller),
         other => other,
     });
     prop_oneof![
@@ -159,14 +159,14 @@ pub(super) fn happenings() -> impl Strategy<Value = Happens> {
         Just(Happens::ShimDies),
         Just(Happens::ShimLeaves),
         Just(Happens::NodeGoesDown),
-        Just(Happens::Ask(Op::Reap, None))
+        Just(Happens::Ask(Request::Reap, None))
     ];
     let recalls = (recalls, any::<bool>()).prop_map(|(what, hangs)| Happens::Recalls(what, hangs));
     prop_oneof![
         30 => asked(),
         20 => healthy(),
         5 => ((0..METHODS.len()).prop_map(|n| METHODS[n]), does()).prop_map(|(m, d)| Happens::Script(m, d)),
-        2 => ((0..RUNGS.len()).prop_map(|n| RUNGS[n].clone()), step).prop_map(|(step, lasts)| Happens::RungStep(step, lasts)),
+        2 => ((0..STEPS.len()).prop_map(|n| STEPS[n].clone()), step).prop_map(|(step, lasts)| Happens::StepLasts(step, lasts)),
         3 => hears().prop_map(Happens::Sentry),
         2 => events().prop_map(Happens::Stray),
         2 => (0..40_usize, outcomes()).prop_map(|(n, outcome)| Happens::Returns(n, outcome)),
@@ -177,18 +177,18 @@ pub(super) fn happenings() -> impl Strategy<Value = Happens> {
 }
 
 /// What may happen to a pod of which `side` lives, and neither it nor the root is asked to end: anything but a sentry
-/// that is silent, and a real shim that is mute or dies.
+/// that is silent, and a real shim that is cannot_report or dies.
 pub(super) fn around_a_sibling() -> impl Strategy<Value = Happens> {
     let spared =
         |process: &ProcessId| process.is_init() && ["root", "side"].contains(&process.container.as_str());
     let asked = asked().prop_map(move |what| match what {
-        Happens::Ask(Op::Kill { process, signal: SIGKILL, .. } | Op::Delete(process), caller)
+        Happens::Ask(Request::Kill { process, signal: SIGKILL, .. } | Request::Delete(process), caller)
             if spared(&process) =>
         {
-            Happens::Ask(Op::Stats(process.container), caller)
+            Happens::Ask(Request::Stats(process.container), caller)
         }
-        Happens::Ask(Op::End(container), caller) if container != "app" => {
-            Happens::Ask(Op::Stats(container), caller)
+        Happens::Ask(Request::End(container), caller) if container != "app" => {
+            Happens::Ask(Request::Stats(container), caller)
         }
         other => other,
     });
@@ -202,12 +202,12 @@ pub(super) fn around_a_sibling() -> impl Strategy<Value = Happens> {
     let members = prop_oneof![Just("app"), Just("sidecar")];
     // By this one the real shim shows that it answers at all.
     let methods = (0..METHODS.len()).prop_map(|n| METHODS[n]);
-    let methods = methods.prop_filter("a real shim that is not mute", |on| *on != on::CHECKPOINT);
+    let methods = methods.prop_filter("a real shim that is not cannot_report", |on| *on != on::CHECKPOINT);
     prop_oneof![
         30 => asked,
         20 => spans().prop_map(Happens::Passes),
         6 => (methods, does()).prop_map(|(m, d)| Happens::Script(m, d)),
-        2 => ((0..RUNGS.len()).prop_map(|n| RUNGS[n].clone()), step).prop_map(|(step, lasts)| Happens::RungStep(step, lasts)),
+        2 => ((0..STEPS.len()).prop_map(|n| STEPS[n].clone()), step).prop_map(|(step, lasts)| Happens::StepLasts(step, lasts)),
         3 => sentry.prop_map(Happens::Sentry),
         2 => (0..40_usize).prop_map(Happens::Abandon),
         2 => (members, 0..3_u32).prop_map(|(member, status)| Happens::Exits(ProcessId::init(member), status)),

@@ -1,10 +1,10 @@
 //! Random sequences: whatever comes in, in whatever order and however late, the ledger's invariants hold (rules 2, 3
 //! and 7), and in the end nothing is left.
 
-use crate::io::{Input, Op, ProcessId, RequestId, Rung};
+use crate::io::{Input, ProcessId, Request, RequestId, Step};
 use crate::policy::{Policy, Watchdog};
 use crate::tests::fake::{Does, ms};
-use crate::tests::kernel::{Hears, Lasts, RUNGS};
+use crate::tests::kernel::{Hears, Lasts, STEPS};
 use crate::tests::on::{self, Lost, METHODS};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -25,17 +25,17 @@ fn world(pod: bool) -> World {
 
 fn happen(world: &mut World, what: Happens) {
     match what {
-        Happens::Ask(op, caller) => {
-            let adds = match &op {
-                Op::Create(container, _) => Some(ProcessId::init(container)),
-                Op::Exec(process, _) => Some(process.clone()),
+        Happens::Ask(request, caller) => {
+            let adds = match &request {
+                Request::Create(container, _) => Some(ProcessId::init(container)),
+                Request::Exec(process, _) => Some(process.clone()),
                 _ => None,
             };
             let used = |id: &ProcessId| world.ledger.started.contains(id) || world.ledger.exits(id) > 0;
             let reused = adds.is_some_and(|id| used(&id));
             // One exit per process is counted by name.
             if !reused && !world.ledger.quit {
-                world.ask_within(op, caller);
+                world.ask_within(request, caller);
             }
         }
         Happens::Abandon(n) => {
@@ -46,7 +46,7 @@ fn happen(world: &mut World, what: Happens) {
         }
         Happens::Passes(span) => world.run(span),
         Happens::Script(on, does) => world.does(on, does),
-        Happens::RungStep(step, lasts) => world.step(step, lasts),
+        Happens::StepLasts(step, lasts) => world.step(step, lasts),
         Happens::Sentry(hears) => world.fakes.sentry = hears,
         Happens::Exits(process, status) => world.exits(&process, status),
         Happens::Stray(event) => world.event(event),
@@ -61,7 +61,7 @@ fn happen(world: &mut World, what: Happens) {
         Happens::Unkillable(_) => world.remnants_die(),
         Happens::FreeWorks(yes) => world.fakes.free_works = yes,
         Happens::Reports(yes) => world.fakes.reports = yes,
-        Happens::Mute(yes) => world.fakes.mute = yes,
+        Happens::Mute(yes) => world.fakes.cannot_report = yes,
         Happens::Destroys(yes) => world.fakes.destroys = yes,
         Happens::WatchdogKills(yes) => {
             world.guard.set_watchdog(if yes { Watchdog::Kill } else { Watchdog::Report });
@@ -84,15 +84,15 @@ fn happen(world: &mut World, what: Happens) {
 /// A step that does not come back, and what leads to it: by chance alone some are hardly ever lost.
 fn lost_from_the_start(step: usize) -> Vec<Happens> {
     let hangs = |on| Happens::Script(on, Does::Hang);
-    let mut first = Vec::from([Happens::RungStep(RUNGS[step].clone(), Lasts::Forever)]);
-    match &RUNGS[step] {
-        Rung::KillCreate(_) => first.push(hangs(on::CREATE)),
-        Rung::ReleaseOne(_) => first.push(hangs(on::DELETE)),
-        Rung::Watch => {
+    let mut first = Vec::from([Happens::StepLasts(STEPS[step].clone(), Lasts::Forever)]);
+    match &STEPS[step] {
+        Step::KillCreate(_) => first.push(hangs(on::CREATE)),
+        Step::ReleaseOne(_) => first.push(hangs(on::DELETE)),
+        Step::Watch => {
             first.extend([Happens::WatchdogKills(false), Happens::Sentry(Hears::Nothing)]);
             first.extend([on::STATE, on::PIDS, on::STATS].map(hangs));
         }
-        Rung::Release => first.push(Happens::Script(on::SHUTDOWN, Does::Never)),
+        Step::Release => first.push(Happens::Script(on::SHUTDOWN, Does::Never)),
         _ => first.push(hangs(on::SIGKILL)),
     }
     first
@@ -103,14 +103,14 @@ fn wind_up(world: &mut World) {
     world.run(ms(600_000));
     world.remnants_die();
     world.run(ms(10_000));
-    let quiet = world.ledger.open.iter().all(|id| matches!(world.ledger.asked[id].op, Op::Wait(_)));
+    let quiet = world.ledger.open.iter().all(|id| matches!(world.ledger.asked[id].request, Request::Wait(_)));
     assert!(quiet, "{:?}", world.guard);
     // The way out has a limit whatever the real shim does.
     world.fakes.script.retain(|on, _| *on == on::SHUTDOWN);
-    world.fakes.rungs.clear();
+    world.fakes.steps.clear();
     for container in ["root", "app", "sidecar"] {
         if !world.ledger.quit {
-            world.ask(Op::End(container.into()));
+            world.ask(Request::End(container.into()));
         }
     }
     world.run(ms(600_000));
@@ -149,7 +149,7 @@ fn check(
 
 #[test]
 fn whatever_happens_the_ledger_balances() {
-    let from_the_start = prop_oneof![Just(Vec::new()), (0..RUNGS.len()).prop_map(lost_from_the_start)];
+    let from_the_start = prop_oneof![Just(Vec::new()), (0..STEPS.len()).prop_map(lost_from_the_start)];
     let sequences = (any::<bool>(), from_the_start, prop::collection::vec(happenings(), 1..80));
     let sequences = sequences.prop_map(|(pod, first, then)| (pod, [first, then].concat()));
     let lost = RefCell::new(BTreeSet::new());
@@ -164,7 +164,7 @@ fn whatever_happens_the_ledger_balances() {
     let answered: BTreeSet<_> = METHODS
         .map(Lost::Request)
         .into_iter()
-        .chain(RUNGS.map(|step| Lost::Step(step.as_str())))
+        .chain(STEPS.map(|step| Lost::Step(step.as_str())))
         .chain([Lost::Probe, Lost::Recall])
         .collect();
     assert_eq!(
@@ -205,8 +205,8 @@ fn a_living_sibling_under_a_sentry_that_answers_never_dies() {
             happen(&mut world, what);
         }
         world.run(ms(3_600_000));
-        let own = |step| matches!(step, Rung::ReleaseOne(_) | Rung::KillCreate(_) | Rung::Watch);
-        assert!(world.rungs().into_iter().all(own), "{:?}", world.ledger.notes);
+        let own = |step| matches!(step, Step::ReleaseOne(_) | Step::KillCreate(_) | Step::Watch);
+        assert!(world.steps().into_iter().all(own), "{:?}", world.ledger.notes);
         assert!(world.published(&ProcessId::init("side")).is_empty());
     });
 }

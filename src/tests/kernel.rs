@@ -1,27 +1,27 @@
-//! The fake kernel: what the rungs of the ladder do to the fake sandbox.
+//! The fake kernel: what the steps of the escalation do to the fake sandbox.
 
 use std::string::{String, ToString};
 use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::REAL_SHIM_LOST_IT;
-use crate::io::{Heard, Input, ProcessId, Rung, RungDone};
+use crate::io::{Input, ProbeResult, ProcessId, Step, StepResult};
 use crate::tests::fake::{Fakes, Soon, fail, ms};
 use crate::tests::on::Lost;
 
 /// Every step, by its name.
-pub(crate) const RUNGS: [Rung; 8] = [
-    Rung::Evidence,
-    Rung::KillSandbox,
-    Rung::KillAll,
+pub(crate) const STEPS: [Step; 8] = [
+    Step::Evidence,
+    Step::KillSandbox,
+    Step::KillAll,
     any_kill_create(),
-    Rung::Release,
+    Step::Release,
     any_release_one(),
-    Rung::Free,
-    Rung::Watch,
+    Step::Free,
+    Step::Watch,
 ];
 
-/// How the fake kernel treats a rung.
+/// How the fake kernel treats a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Lasts {
     /// Done after this time.
@@ -37,59 +37,59 @@ impl Fakes {
         hanging.into_iter().flat_map(|call| fail(call, ms(1))).collect()
     }
 
-    pub(crate) fn rung(&mut self, rung: &Rung) -> Soon {
-        let name = rung.as_str();
-        assert!(RUNGS.iter().any(|one| one.as_str() == name), "{name} is not among what is lost");
-        let Lasts::For(takes) = self.rungs.get(name).copied().unwrap_or(Lasts::For(ms(50))) else {
+    pub(crate) fn take(&mut self, step: &Step) -> Soon {
+        let name = step.as_str();
+        assert!(STEPS.iter().any(|one| one.as_str() == name), "{name} is not among what is lost");
+        let Lasts::For(takes) = self.steps.get(name).copied().unwrap_or(Lasts::For(ms(50))) else {
             self.lost.insert(Lost::Step(name));
             return Vec::new();
         };
         let mut soon = Soon::new();
-        let done = match rung {
-            Rung::Evidence => RungDone::Evidence,
-            Rung::KillSandbox => {
+        let done = match step {
+            Step::Evidence => StepResult::Evidence,
+            Step::KillSandbox => {
                 soon.extend(self.runsc_killed());
                 let ids: Vec<ProcessId> = self.processes.keys().cloned().collect();
-                if self.reports && !self.mute && self.unkillable.is_empty() {
+                if self.reports && !self.cannot_report && self.unkillable.is_empty() {
                     soon.extend(ids.iter().flat_map(|id| self.exit(id, REAL_SHIM_LOST_IT, takes + ms(5))));
                 }
-                RungDone::SandboxKilled { left: self.unkillable.clone(), mute: self.mute }
+                StepResult::SandboxKilled { left: self.unkillable.clone(), cannot_report: self.cannot_report }
             }
-            Rung::KillAll => {
+            Step::KillAll => {
                 if !core::mem::replace(&mut self.shim_dead, true) {
                     soon.push((takes, Input::RealShimExited));
                 }
                 let at_ns = self.epoch_ns + 100;
-                RungDone::AllKilled { left: self.unkillable.clone(), at_ns }
+                StepResult::AllKilled { left: self.unkillable.clone(), at_ns }
             }
-            Rung::KillCreate(container) => {
+            Step::KillCreate(container) => {
                 soon.extend(self.runsc_killed());
-                RungDone::CreateKilled { container: container.clone(), stuck: "pipe_read".to_string() }
+                StepResult::CreateKilled { container: container.clone(), stuck: "pipe_read".to_string() }
             }
-            Rung::Watch => RungDone::Watched,
-            Rung::ReleaseOne(container) => {
+            Step::Watch => StepResult::Watched,
+            Step::ReleaseOne(container) => {
                 let (left, at_ns) = (self.residue.clone(), self.epoch_ns + 100);
-                RungDone::ReleasedOne { container: container.clone(), left, at_ns }
+                StepResult::ReleasedOne { container: container.clone(), left, at_ns }
             }
-            Rung::Release => RungDone::Released { left: self.residue.clone() },
-            Rung::Free => {
+            Step::Release => StepResult::Released { left: self.residue.clone() },
+            Step::Free => {
                 if self.free_works && !self.unkillable.is_empty() {
                     self.unkillable.clear();
                     soon.push((takes + ms(5), Input::RemnantsDied));
                 }
-                RungDone::Freed { left: self.unkillable.clone(), undecided: self.undecided }
+                StepResult::Freed { left: self.unkillable.clone(), undecided: self.undecided }
             }
         };
-        soon.push((takes, Input::Rung(done)));
+        soon.push((takes, Input::Step(done)));
         soon
     }
 
     pub(crate) fn probe(&mut self, timeout: Duration) -> Soon {
         let (takes, heard) = match self.sentry {
-            Hears::Answers(after) if after < timeout => (after, Heard::Answers),
-            Hears::Answers(_) | Hears::Slow => (timeout, Heard::Slow),
-            Hears::Paused => (ms(1), Heard::Paused),
-            Hears::Nothing => (timeout, Heard::Nothing),
+            Hears::Answers(after) if after < timeout => (after, ProbeResult::Answers),
+            Hears::Answers(_) | Hears::Slow => (timeout, ProbeResult::Slow),
+            Hears::Paused => (ms(1), ProbeResult::Paused),
+            Hears::Nothing => (timeout, ProbeResult::Nothing),
             Hears::Lost => {
                 self.lost.insert(Lost::Probe);
                 return Vec::new();
@@ -115,19 +115,19 @@ pub(crate) enum Hears {
 }
 
 /// Any teardown of a Create, to say how long it takes.
-pub(crate) const fn any_kill_create() -> Rung {
-    Rung::KillCreate(String::new())
+pub(crate) const fn any_kill_create() -> Step {
+    Step::KillCreate(String::new())
 }
 
 /// Any release of one container.
-pub(crate) const fn any_release_one() -> Rung {
-    Rung::ReleaseOne(String::new())
+pub(crate) const fn any_release_one() -> Step {
+    Step::ReleaseOne(String::new())
 }
 
-pub(crate) fn kill_create(container: &str) -> Rung {
-    Rung::KillCreate(container.into())
+pub(crate) fn kill_create(container: &str) -> Step {
+    Step::KillCreate(container.into())
 }
 
-pub(crate) fn release_one(container: &str) -> Rung {
-    Rung::ReleaseOne(container.into())
+pub(crate) fn release_one(container: &str) -> Step {
+    Step::ReleaseOne(container.into())
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::Exit;
-use crate::io::{Answer, CallId, Event, Note, Op, Output, OwnCall, ProcessId, Publication, RequestId, Rung};
-use crate::policy::{ANSWER_MARGIN, Policy, rungs};
+use crate::io::{
+    Answer, CallId, Event, Note, Output, OwnCall, ProcessId, Publication, Request, RequestId, Step,
+};
+use crate::policy::{ANSWER_MARGIN, Policy, budgets};
 use crate::task::SIGKILL;
 use crate::tests::on::On;
 use crate::time::Time;
@@ -15,7 +17,7 @@ use crate::time::Time;
 /// A request as it was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    pub(crate) op: Op,
+    pub(crate) request: Request,
     pub(crate) caller: Option<Duration>,
     pub(crate) at: Time,
 }
@@ -23,20 +25,20 @@ pub(crate) struct Asked {
 /// A call as it reached the real shim.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
-    pub(crate) op: Op,
+    pub(crate) request: Request,
     pub(crate) timeout: Duration,
 }
 
 /// What the guard may pass on just now.
-pub(crate) enum Fresh {
+pub(crate) enum Incoming {
     Nothing,
     Event(Event),
-    Answer(Op),
+    Answer(Request),
 }
 
-impl Fresh {
-    fn is_answer_to(&self, op: &Op) -> bool {
-        matches!(self, Self::Answer(of) if On::of(of) == On::of(op))
+impl Incoming {
+    fn is_answer_to(&self, request: &Request) -> bool {
+        matches!(self, Self::Answer(of) if On::of(of) == On::of(request))
     }
 }
 
@@ -54,7 +56,7 @@ pub(crate) struct Ledger {
     pub(crate) cancelled: BTreeSet<CallId>,
     /// What containerd got, with the event that the guard passed on or replaced.
     pub(crate) published: Vec<(Time, Event)>,
-    pub(crate) rungs: Vec<(Time, Rung)>,
+    pub(crate) steps: Vec<(Time, Step)>,
     pub(crate) notes: Vec<(Time, Note)>,
     pub(crate) probes: Vec<(Time, Duration)>,
     /// Looks for containerd's memory.
@@ -77,7 +79,7 @@ impl Ledger {
     }
 
     /// Enters one output. `fresh` is what is being handled, `tasks` the containers that are left.
-    pub(crate) fn enter(&mut self, now: Time, output: &Output, fresh: &Fresh, tasks: usize) {
+    pub(crate) fn enter(&mut self, now: Time, output: &Output, incoming: &Incoming, tasks: usize) {
         assert!(!self.quit, "after Quit: {output:?}");
         match output {
             Output::Reply(id, answer) => {
@@ -88,7 +90,7 @@ impl Ledger {
                 self.open.remove(id);
                 let asked = &self.asked[id];
                 assert!(
-                    *answer != Answer::Relay || fresh.is_answer_to(&asked.op),
+                    *answer != Answer::Relay || incoming.is_answer_to(&asked.request),
                     "{asked:?}: nothing to relay"
                 );
                 if let Some(bound) = bound(&self.policy, asked) {
@@ -100,7 +102,7 @@ impl Ledger {
                 let open = !self.answers.contains_key(request) && !self.abandoned.contains(request);
                 assert!(self.forwarded.insert(*request), "{request:?} forwarded twice");
                 assert!(open, "forwarded a request that nobody waits for: {request:?}");
-                self.sent(*call, self.asked[request].op.clone(), *timeout, false);
+                self.sent(*call, self.asked[request].request.clone(), *timeout, false);
             }
             Output::Call { call, own, timeout } => self.sent(*call, op_of(own), *timeout, true),
             Output::Cancel(call) => {
@@ -108,13 +110,13 @@ impl Ledger {
                 self.cancelled.insert(*call);
             }
             Output::Publish(Publication::AsReceived) => {
-                let Fresh::Event(event) = fresh else { panic!("no event to pass on") };
+                let Incoming::Event(event) = incoming else { panic!("no event to pass on") };
                 self.passed_on(now, event.clone());
             }
             Output::Publish(Publication::Exit(id, exit)) => self.told(now, id, *exit),
             Output::Probe(timeout) => self.probes.push((now, *timeout)),
             Output::Recall => self.recalls += 1,
-            Output::Rung(rung, _) => self.rungs.push((now, rung.clone())),
+            Output::Step(step, _) => self.steps.push((now, step.clone())),
             Output::StopListening => {
                 assert!(self.listening, "stopped listening twice");
                 self.listening = false;
@@ -129,11 +131,11 @@ impl Ledger {
         }
     }
 
-    fn sent(&mut self, call: CallId, op: Op, timeout: Duration, own: bool) {
-        let shutdown = matches!(op, Op::Shutdown);
-        assert!(!timeout.is_zero() || matches!(op, Op::Wait(_)), "{op:?} without a timeout");
+    fn sent(&mut self, call: CallId, request: Request, timeout: Duration, own: bool) {
+        let shutdown = matches!(request, Request::Shutdown);
+        assert!(!timeout.is_zero() || matches!(request, Request::Wait(_)), "{request:?} without a timeout");
         assert!(!shutdown || own, "a Shutdown was forwarded");
-        assert!(self.calls.insert(call, Sent { op, timeout }).is_none(), "{call:?} twice");
+        assert!(self.calls.insert(call, Sent { request, timeout }).is_none(), "{call:?} twice");
         self.in_flight.insert(call);
     }
 
@@ -155,7 +157,7 @@ impl Ledger {
     /// Whether the guard must pass on what the real shim says: always, as long as it has killed nothing and not told
     /// the process's exit itself (rule 2).
     pub(crate) fn must_pass_on(&self, event: &Event) -> bool {
-        let forced = self.rungs.iter().any(|(_, rung)| is_fatal(rung));
+        let forced = self.steps.iter().any(|(_, step)| is_fatal(step));
         match event {
             Event::Exit(id, _) | Event::Alive(id) => !forced && !self.spoken_for.contains(id),
             Event::Other => true,
@@ -169,15 +171,15 @@ impl Ledger {
 
     /// How often the sandbox was touched.
     pub(crate) fn kills(&self) -> usize {
-        self.rungs
+        self.steps
             .iter()
-            .filter(|(_, rung)| !matches!(rung, Rung::Release | Rung::ReleaseOne(_) | Rung::Watch))
+            .filter(|(_, step)| !matches!(step, Step::Release | Step::ReleaseOne(_) | Step::Watch))
             .count()
     }
 
     /// How many calls for which `wanted` holds reached the real shim.
-    pub(crate) fn count(&self, wanted: impl Fn(&Op) -> bool) -> usize {
-        self.calls.values().filter(|sent| wanted(&sent.op)).count()
+    pub(crate) fn count(&self, wanted: impl Fn(&Request) -> bool) -> usize {
+        self.calls.values().filter(|sent| wanted(&sent.request)).count()
     }
 
     pub(crate) fn ask(&mut self, id: RequestId, asked: Asked) {
@@ -195,39 +197,39 @@ impl Ledger {
     }
 }
 
-/// Whether a step of the ladder kills.
-fn is_fatal(rung: &Rung) -> bool {
-    matches!(rung, Rung::KillSandbox | Rung::KillAll)
+/// Whether a step of the escalation kills.
+fn is_fatal(step: &Step) -> bool {
+    matches!(step, Step::KillSandbox | Step::KillAll)
 }
 
-fn op_of(own: &OwnCall) -> Op {
+fn op_of(own: &OwnCall) -> Request {
     match own {
-        OwnCall::Signal { process, signal, all } => {
-            Op::Kill { process: process.clone(), signal: *signal, all: *all }
+        OwnCall::Kill { process, signal, all } => {
+            Request::Kill { process: process.clone(), signal: *signal, all: *all }
         }
-        OwnCall::Delete(process) => Op::Delete(process.clone()),
-        OwnCall::Greet(container) => Op::Checkpoint(container.clone()),
-        OwnCall::Shutdown => Op::Shutdown,
+        OwnCall::Delete(process) => Request::Delete(process.clone()),
+        OwnCall::Greet(container) => Request::Checkpoint(container.clone()),
+        OwnCall::Shutdown => Request::Shutdown,
     }
 }
 
 /// How long an answer may take; `None` for Wait, which ends with the exit.
 pub(crate) fn bound(policy: &Policy, asked: &Asked) -> Option<Duration> {
-    let limit = match &asked.op {
-        Op::Wait(_) => return None,
-        Op::Connect(_) | Op::Join(_) => Duration::ZERO,
-        Op::State(..) | Op::Pids(..) => policy.query_deadline,
-        Op::Stats(_) => policy.stats_deadline,
-        Op::Create(..) => policy.create_deadline + rungs::TOTAL * 2,
-        Op::Start(process) if process.is_init() => policy.start_deadline,
-        Op::Checkpoint(_) => asked.caller.unwrap_or(policy.start_deadline),
-        Op::Kill { signal, .. } if *signal == SIGKILL => {
-            policy.kill_deadline + rungs::TOTAL + rungs::OVERLOAD
+    let limit = match &asked.request {
+        Request::Wait(_) => return None,
+        Request::Connect(_) | Request::Join(_) => Duration::ZERO,
+        Request::State(..) | Request::Pids(..) => policy.query_deadline,
+        Request::Stats(_) => policy.stats_deadline,
+        Request::Create(..) => policy.create_deadline + budgets::TOTAL * 2,
+        Request::Start(process) if process.is_init() => policy.start_deadline,
+        Request::Checkpoint(_) => asked.caller.unwrap_or(policy.start_deadline),
+        Request::Kill { signal, .. } if *signal == SIGKILL => {
+            policy.kill_deadline + budgets::TOTAL + budgets::OVERLOAD
         }
-        Op::Kill { .. } => policy.signal_deadline,
-        Op::Delete(_) => policy.delete_deadline + rungs::TOTAL + rungs::OVERLOAD,
-        Op::Shutdown => policy.shutdown_deadline,
-        Op::End(_) => policy.delete_deadline * 2 + rungs::TOTAL,
+        Request::Kill { .. } => policy.signal_deadline,
+        Request::Delete(_) => policy.delete_deadline + budgets::TOTAL + budgets::OVERLOAD,
+        Request::Shutdown => policy.shutdown_deadline,
+        Request::End(_) => policy.delete_deadline * 2 + budgets::TOTAL,
         _ => policy.exec_deadline,
     };
     let caller = asked.caller.map(|all| all.saturating_sub(ANSWER_MARGIN).max(all / 2));

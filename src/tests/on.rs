@@ -1,6 +1,6 @@
 //! What the fake real shim can be told to treat in a way of its own: a method, or SIGKILL, which is a Kill like no other.
 
-use crate::io::{Method, Op};
+use crate::io::{Method, Request};
 use crate::task;
 
 /// Requests of one kind.
@@ -12,10 +12,10 @@ pub(crate) enum On {
 
 impl On {
     /// The kind of a request.
-    pub(crate) fn of(op: &Op) -> Self {
-        match op {
-            Op::Kill { signal, .. } if *signal == task::SIGKILL => Self::Sigkill,
-            _ => Self::Method(op.method()),
+    pub(crate) fn of(request: &Request) -> Self {
+        match request {
+            Request::Kill { signal, .. } if *signal == task::SIGKILL => Self::Sigkill,
+            _ => Self::Method(request.method()),
         }
     }
 }

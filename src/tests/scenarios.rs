@@ -1,23 +1,23 @@
-//! One test for each row of the table and each rung, named for what must be so.
+//! One test for each row of the table and each step, named for what must be so.
 
-mod closing;
 mod create;
 mod ends;
+mod escalation;
 mod events;
-mod forgotten;
-mod ladder;
+mod kill;
 mod lateness;
 mod lost;
+mod node;
 mod pods;
-mod questions;
+mod queries;
+mod recall;
 mod refused;
 mod released;
+mod shutdown;
 mod siblings;
-mod signals;
 mod silence;
-mod status;
 mod table;
-mod terminate;
 mod timers;
 mod unkillable;
+mod view;
 mod watchdog;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 use std::vec::Vec;
 
+use crate::error::{Code, GuardError};
 use crate::exit::Exit;
-use crate::io::{Answer, Event, Note, ProcessId, RequestId, Rung, Status, Why};
-use crate::refusal::{Code, Refusal};
+use crate::io::{Answer, Cause, Event, Note, ProcessId, RequestId, Status, Step};
 use crate::tests::world::World;
 use crate::time::Time;
 
@@ -22,16 +22,16 @@ impl World {
     }
 
     #[track_caller]
-    pub(crate) fn refusal(&self, id: RequestId) -> Refusal {
+    pub(crate) fn error(&self, id: RequestId) -> GuardError {
         match self.answer(id) {
-            Some(Answer::Refused(refusal)) => refusal,
+            Some(Answer::Error(error)) => error,
             other => panic!("not refused: {other:?}"),
         }
     }
 
     #[track_caller]
     pub(crate) fn code(&self, id: RequestId) -> Code {
-        self.refusal(id).code()
+        self.error(id).code()
     }
 
     #[track_caller]
@@ -51,14 +51,14 @@ impl World {
     }
 
     /// The steps that were taken.
-    pub(crate) fn rungs(&self) -> Vec<Rung> {
-        self.ledger.rungs.iter().map(|(_, rung)| rung.clone()).collect()
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.ledger.steps.iter().map(|(_, step)| step.clone()).collect()
     }
 
-    /// When the ladder began and why.
-    pub(crate) fn wedge(&self) -> Option<(Time, Why)> {
+    /// When the escalation began and why.
+    pub(crate) fn wedge(&self) -> Option<(Time, Cause)> {
         self.ledger.notes.iter().find_map(|(time, note)| match note {
-            Note::Wedged { why, .. } => Some((*time, why.clone())),
+            Note::Wedged { cause, .. } => Some((*time, cause.clone())),
             _ => None,
         })
     }
@@ -74,16 +74,16 @@ impl World {
 
     #[track_caller]
     pub(crate) fn untouched(&self) {
-        assert_eq!(self.ledger.kills(), 0, "{:?}", self.ledger.rungs);
+        assert_eq!(self.ledger.kills(), 0, "{:?}", self.ledger.steps);
     }
 
     /// Nothing was done but to tear down a Create.
     #[track_caller]
     pub(crate) fn untouched_but_for_create(&self) {
         assert!(
-            self.rungs().iter().all(|rung| matches!(rung, Rung::KillCreate(_))),
+            self.steps().iter().all(|step| matches!(step, Step::KillCreate(_))),
             "{:?}",
-            self.ledger.rungs
+            self.ledger.steps
         );
     }
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use crate::guard::Guard;
-use crate::io::{About, Answer, Event, Input, Op, Outcome, Output, ProcessId, Publication, RequestId, Rung};
+use crate::io::{
+    Answer, Event, Input, Outcome, Output, ProcessId, ProcessSpec, Publication, Request, RequestId, Step,
+};
 use crate::policy::{CERTAIN_FOR, LATENESS, Policy};
 use crate::tests::fake::{Does, Fakes, Soon, at, ms};
 use crate::tests::kernel::{Hears, Lasts};
-use crate::tests::ledger::{Asked, Fresh, Ledger};
+use crate::tests::ledger::{Asked, Incoming, Ledger};
 use crate::tests::on::{self, On};
 use crate::time::Time;
 
@@ -82,26 +84,26 @@ impl World {
     /// Creates and starts a container.
     pub(crate) fn started(&mut self, container: &str) {
         self.relayed(create(container));
-        self.relayed(Op::Start(init(container)));
+        self.relayed(Request::Start(init(container)));
     }
 
     /// Adds and starts an exec.
     pub(crate) fn exec(&mut self, container: &str, exec: &str) -> ProcessId {
         let id = ProcessId { container: container.into(), exec: exec.into() };
-        self.relayed(Op::Exec(id.clone(), About::default()));
-        self.relayed(Op::Start(id.clone()));
+        self.relayed(Request::Exec(id.clone(), ProcessSpec::default()));
+        self.relayed(Request::Start(id.clone()));
         id
     }
 
     /// A request that must be relayed within a few milliseconds.
     #[track_caller]
-    pub(crate) fn relayed(&mut self, op: Op) {
-        self.relayed_within(op, ms(5));
+    pub(crate) fn relayed(&mut self, request: Request) {
+        self.relayed_within(request, ms(5));
     }
 
     #[track_caller]
-    pub(crate) fn relayed_within(&mut self, op: Op, time: Duration) {
-        let id = self.ask(op);
+    pub(crate) fn relayed_within(&mut self, request: Request, time: Duration) {
+        let id = self.ask(request);
         self.run(time);
         assert_eq!(self.answer(id), Some(Answer::Relay));
     }
@@ -128,19 +130,19 @@ impl World {
         self.fakes.sentry = Hears::Nothing;
     }
 
-    pub(crate) fn step(&mut self, step: Rung, lasts: Lasts) {
-        self.fakes.rungs.insert(step.as_str(), lasts);
+    pub(crate) fn step(&mut self, step: Step, lasts: Lasts) {
+        self.fakes.steps.insert(step.as_str(), lasts);
     }
 
-    pub(crate) fn ask(&mut self, op: Op) -> RequestId {
-        self.ask_within(op, None)
+    pub(crate) fn ask(&mut self, request: Request) -> RequestId {
+        self.ask_within(request, None)
     }
 
-    pub(crate) fn ask_within(&mut self, op: Op, caller: Option<Duration>) -> RequestId {
+    pub(crate) fn ask_within(&mut self, request: Request, caller: Option<Duration>) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
-        self.ledger.ask(id, Asked { op: op.clone(), caller, at: self.now });
-        self.handle(Input::Request { id, op, caller });
+        self.ledger.ask(id, Asked { request: request.clone(), caller, at: self.now });
+        self.handle(Input::Request { id, request, caller });
         id
     }
 
@@ -197,26 +199,26 @@ impl World {
         self.note_start(&input);
         let due = matches!(&input, Input::Event(event) if self.ledger.must_pass_on(event));
         let mut passed_on = false;
-        let fresh = match &input {
-            Input::Event(event) => Fresh::Event(event.clone()),
+        let incoming = match &input {
+            Input::Event(event) => Incoming::Event(event.clone()),
             Input::Returned(call, Outcome::Done(_) | Outcome::Failed { .. }) => {
-                Fresh::Answer(self.ledger.calls[call].op.clone())
+                Incoming::Answer(self.ledger.calls[call].request.clone())
             }
-            _ => Fresh::Nothing,
+            _ => Incoming::Nothing,
         };
         let known = self.guard.known_exits();
         self.guard.handle(self.now, input);
         while let Some(output) = self.guard.poll_output() {
-            self.check_unkillable(&output, &fresh, &known);
+            self.check_unkillable(&output, &incoming, &known);
             passed_on |= output == Output::Publish(Publication::AsReceived);
             let tasks = self.guard.record().len();
-            self.ledger.enter(self.now, &output, &fresh, tasks);
+            self.ledger.enter(self.now, &output, &incoming, tasks);
             let soon = match &output {
                 Output::Forward { call, .. } | Output::Call { call, .. } => {
                     let sent = self.ledger.calls[call].clone();
                     self.fakes.call(*call, &sent)
                 }
-                Output::Rung(rung, _) => self.fakes.rung(rung),
+                Output::Step(step, _) => self.fakes.take(step),
                 Output::Probe(timeout) => self.fakes.probe(*timeout),
                 Output::Recall => self.fakes.recall(),
                 Output::Cancel(call) => self.fakes.cancel(*call),
@@ -270,8 +272,8 @@ impl World {
     /// A process that is known to the guard has been started.
     fn note_start(&mut self, input: &Input) {
         let (process, call) = match input {
-            Input::Returned(call, Outcome::Done(_)) => match &self.ledger.calls[call].op {
-                Op::Start(process) => (process, Some(*call)),
+            Input::Returned(call, Outcome::Done(_)) => match &self.ledger.calls[call].request {
+                Request::Start(process) => (process, Some(*call)),
                 _ => return,
             },
             Input::Event(Event::Alive(process)) => (process, None),

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use runsc_guard_core::io::{Input, Op, RequestId};
+use runsc_guard_core::io::{Input, Request as TaskRequest, RequestId};
 use runsc_guard_proto::Envelope;
 use tokio::net::UnixListener;
 use tokio::signal::unix::SignalKind;
@@ -75,7 +75,7 @@ const LEAVING: Duration = Duration::from_millis(20);
 /// What the driver is told.
 pub(crate) enum Message {
     /// A request came in.
-    Request { id: RequestId, op: Op, request: Request, answer: oneshot::Sender<Response> },
+    Request { id: RequestId, op: TaskRequest, request: Request, answer: oneshot::Sender<Response> },
     /// Its caller is gone.
     Abandoned(RequestId),
     /// A real shim sent an answer.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use humantime::format_duration;
-use runsc_guard_core::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, limits, rungs};
+use runsc_guard_core::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, budgets, limits};
 use runsc_guard_sandbox::identity::Identity;
 use runsc_guard_sandbox::spec::{Annotations, Kinship};
 use serde::Serialize;
@@ -64,7 +64,7 @@ fn assert_bounds(config: &Config) {
     ] {
         assert!((hundred_ms..=most).contains(&deadline), "{deadline:?} in {config:?}");
     }
-    let exit = delete_deadline + rungs::TOTAL + shutdown_deadline + DELETE_BINARY_CLEAN;
+    let exit = delete_deadline + budgets::TOTAL + shutdown_deadline + DELETE_BINARY_CLEAN;
     assert!(exit <= limits::EXIT_HANDLING - second, "{config:?}");
     assert!(hard_limit.is_none_or(|limit| limit >= kill_deadline), "{config:?}");
     assert!((second..=24 * hour).contains(&watchdog_after), "{config:?}");

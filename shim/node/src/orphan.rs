@@ -7,7 +7,7 @@ use std::slice;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use runsc_guard_core::policy::rungs;
+use runsc_guard_core::policy::budgets;
 
 use crate::bundle::{self, Exit, Record};
 use crate::config::Config;
@@ -144,7 +144,7 @@ pub fn bury_rest(record: &mut Record, place: &Place, holdings: &mut Holdings, de
 pub fn patience(deadline: Instant) -> Patience {
     let left = deadline.saturating_duration_since(Instant::now());
     let dead = Instant::now() + left / 2;
-    Patience { dead, overload: (left / 2).saturating_sub(rungs::RELEASE + rungs::PROVE), over: deadline }
+    Patience { dead, overload: (left / 2).saturating_sub(budgets::RELEASE + budgets::PROVE), over: deadline }
 }
 
 /// Rule 1: through a pidfd whose identity is proved.

@@ -1,8 +1,8 @@
 //! Create that never returns.
 
-use crate::io::{Answer, Op, Rung, Why};
+use crate::error::{Code, GuardError};
+use crate::io::{Answer, Cause, Request, Step};
 use crate::policy::Policy;
-use crate::refusal::{Code, Refusal};
 use crate::tests::fake::{Does, at, ms};
 use crate::tests::kernel::{Lasts, any_kill_create, kill_create};
 use crate::tests::on;
@@ -14,14 +14,14 @@ fn a_stuck_root_is_torn_down_whole() {
     world.does(on::CREATE, Does::Hang);
     let id = world.ask(create("root"));
     world.run(ms(92_000));
-    assert_eq!(world.rungs(), [kill_create("root"), Rung::KillAll, Rung::Release]);
-    assert_eq!(world.wedge().unwrap().1, Why::CreateStuck("root".into()));
-    let Refusal::CreateStuck { stuck, .. } = world.refusal(id) else { panic!() };
+    assert_eq!(world.steps(), [kill_create("root"), Step::KillAll, Step::Release]);
+    assert_eq!(world.wedge().unwrap().1, Cause::CreateStuck("root".into()));
+    let GuardError::CreateStuck { stuck, .. } = world.error(id) else { panic!() };
     assert_eq!(stuck, "pipe_read");
     assert_eq!(world.code(id), Code::DeadlineExceeded);
     assert!(world.guard.record().is_empty());
     assert!(world.guard.is_released());
-    let shutdown = world.ask(Op::Shutdown);
+    let shutdown = world.ask(Request::Shutdown);
     assert_eq!(world.answer(shutdown), Some(Answer::Done));
     assert!(world.ledger.quit);
     assert!(world.published(&init("root")).is_empty());
@@ -32,10 +32,10 @@ fn a_stuck_member_is_torn_down_alone() {
     let mut world = World::pod();
     world.does(on::CREATE, Does::Hang);
     let id = world.ask(create("sidecar"));
-    let wait = world.ask(Op::Wait(init("sidecar")));
+    let wait = world.ask(Request::Wait(init("sidecar")));
     world.run(ms(92_000));
-    assert_eq!(world.rungs(), [kill_create("sidecar")]);
-    assert!(matches!(world.refusal(id), Refusal::CreateStuck { .. }));
+    assert_eq!(world.steps(), [kill_create("sidecar")]);
+    assert!(matches!(world.error(id), GuardError::CreateStuck { .. }));
     assert!(world.ledger.answers.contains_key(&wait));
     assert_eq!(world.guard.record().len(), 2);
     world.does(on::CREATE, Does::Work(ms(1)));
@@ -51,14 +51,14 @@ fn an_old_create_that_returns_late_does_not_speak_for_a_new_one() {
     let first = world.ask(create("sidecar"));
     let old = *world.ledger.in_flight.last().unwrap();
     world.run(ms(91_000));
-    assert!(matches!(world.refusal(first), Refusal::CreateStuck { .. }));
+    assert!(matches!(world.error(first), GuardError::CreateStuck { .. }));
     let second = world.ask(create("sidecar"));
     world.run(ms(1_000));
     // It was on its way when it was given up.
     world.handle(crate::io::Input::Returned(old, crate::io::Outcome::Failed { not_found: false }));
     assert_eq!(world.guard.record().len(), 3);
     world.run(ms(90_000));
-    assert!(matches!(world.refusal(second), Refusal::CreateStuck { .. }));
+    assert!(matches!(world.error(second), GuardError::CreateStuck { .. }));
 }
 
 #[test]
@@ -76,17 +76,17 @@ fn a_short_caller_has_its_answer_and_the_real_shim_its_timeout() {
 
 #[test]
 fn a_kill_or_delete_of_what_is_being_created_tears_that_down() {
-    for (op, deadline) in [(sigkill("sidecar"), 10_000), (delete("sidecar"), 2_500)] {
+    for (request, deadline) in [(sigkill("sidecar"), 10_000), (delete("sidecar"), 2_500)] {
         let mut world = World::pod();
         world.does(on::CREATE, Does::Hang);
         world.step(any_kill_create(), Lasts::For(ms(600)));
         let began = world.now;
         let creating = world.ask(create("sidecar"));
-        let ending = world.ask(op);
+        let ending = world.ask(request);
         world.run(ms(12_000));
-        assert_eq!(world.rungs(), [kill_create("sidecar")]);
-        assert_eq!(world.ledger.rungs[0].0 - began, ms(deadline));
-        assert!(matches!(world.refusal(creating), Refusal::CreateStuck { .. }));
+        assert_eq!(world.steps(), [kill_create("sidecar")]);
+        assert_eq!(world.ledger.steps[0].0 - began, ms(deadline));
+        assert!(matches!(world.error(creating), GuardError::CreateStuck { .. }));
         assert!(world.ledger.answers.contains_key(&ending));
         assert_eq!(world.guard.record().len(), 2);
     }
@@ -110,7 +110,7 @@ fn a_create_whose_connection_is_lost_keeps_its_deadline() {
     world.does(on::CREATE, Does::Lose(ms(5)));
     let id = world.ask(create("root"));
     world.run(ms(95_000));
-    assert!(matches!(world.refusal(id), Refusal::CreateStuck { .. }));
+    assert!(matches!(world.error(id), GuardError::CreateStuck { .. }));
     assert_eq!(world.wedge().unwrap().0, at(90_050));
 }
 

@@ -1,8 +1,8 @@
 //! The private End of `delete`, and exits that nobody has heard of.
 
-use crate::io::{Answer, Op, Status};
+use crate::error::Code;
+use crate::io::{Answer, Request, Status};
 use crate::policy::Policy;
-use crate::refusal::Code;
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
 use crate::tests::world::{World, create, delete, init, sigkill, state};
@@ -10,16 +10,16 @@ use crate::tests::world::{World, create, delete, init, sigkill, state};
 #[test]
 fn end_ends_one_container_and_the_last_one_takes_the_guard_along() {
     let mut world = World::pod();
-    let app = world.ask(Op::End("app".into()));
+    let app = world.ask(Request::End("app".into()));
     world.run(ms(100));
     assert_eq!(world.exit_of(app).status, 137);
     assert_eq!(world.published(&init("app")), [137]);
-    let again = world.ask(Op::End("app".into()));
+    let again = world.ask(Request::End("app".into()));
     assert_eq!(world.exit_of(again).status, 137);
-    let unknown = world.ask(Op::End("nobody".into()));
+    let unknown = world.ask(Request::End("nobody".into()));
     assert_eq!(world.code(unknown), Code::NotFound);
     world.untouched();
-    let root = world.ask(Op::End("root".into()));
+    let root = world.ask(Request::End("root".into()));
     world.run(ms(1_000));
     assert_eq!(world.exit_of(root).status, 137);
     assert!(world.ledger.quit);
@@ -30,7 +30,7 @@ fn end_of_a_container_that_has_ended_deletes_it() {
     let mut world = World::alone();
     world.exits(&init("root"), 4);
     world.run(ms(1));
-    let id = world.ask(Op::End("root".into()));
+    let id = world.ask(Request::End("root".into()));
     world.run(ms(1_000));
     assert_eq!(world.exit_of(id).status, 4);
     assert!(world.ledger.quit);
@@ -40,7 +40,7 @@ fn end_of_a_container_that_has_ended_deletes_it() {
 fn end_goes_on_after_its_caller_has_left() {
     let mut world = World::alone();
     world.stop_sentry();
-    let id = world.ask_within(Op::End("root".into()), Some(ms(4_000)));
+    let id = world.ask_within(Request::End("root".into()), Some(ms(4_000)));
     world.run(ms(5_000));
     assert_eq!(world.code(id), Code::DeadlineExceeded);
     assert_eq!(world.took(id), ms(3_800));
@@ -54,7 +54,7 @@ fn end_of_what_never_came_to_be_lets_the_guard_go() {
     let mut world = World::new(Policy::default());
     world.does(on::CREATE, Does::Fail(ms(1_000)));
     let create = world.ask(create("root"));
-    let end = world.ask(Op::End("root".into()));
+    let end = world.ask(Request::End("root".into()));
     world.run(ms(5_000));
     assert_eq!(world.answer(create), Some(Answer::Relay));
     assert_eq!(world.code(end), Code::NotFound);
@@ -64,7 +64,7 @@ fn end_of_what_never_came_to_be_lets_the_guard_go() {
 #[test]
 fn end_of_the_only_reservation_lets_the_guard_go() {
     let mut world = World::new(Policy::default());
-    let end = world.ask(Op::End("root".into()));
+    let end = world.ask(Request::End("root".into()));
     world.run(ms(5_000));
     assert_eq!(world.code(end), Code::NotFound);
     assert!(world.ledger.quit);
@@ -124,7 +124,7 @@ fn an_exit_that_nobody_asks_for_any_more_keeps_no_guard() {
         world.fakes.script.clear();
         world.relayed(sigkill("root"));
         world.relayed(delete("root"));
-        let shutdown = world.ask(Op::Shutdown);
+        let shutdown = world.ask(Request::Shutdown);
         world.run(ms(5_000));
         assert_eq!(world.answer(shutdown), Some(Answer::Done));
         assert!(world.ledger.quit);

@@ -1,7 +1,7 @@
 //! Events: as the real shim says them (rule 2), each of the guard's exits once (rule 3), nothing that contradicts one.
 
 use crate::exit::Exit;
-use crate::io::{Answer, Event, Op, ProcessId};
+use crate::io::{Answer, Event, ProcessId, Request};
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
 use crate::tests::world::{World, delete, init, pids, sigkill};
@@ -39,7 +39,7 @@ fn odd_words_of_the_real_shim_go_on_as_they_come() {
                 world.run(ms(1));
             }
             if delete {
-                world.relayed(Op::Delete(id.clone()));
+                world.relayed(Request::Delete(id.clone()));
             }
             let odd = [Event::Alive(id.clone()), exit(1), exit(5), Event::Alive(id.clone()), exit(128)];
             for event in &odd {
@@ -60,7 +60,7 @@ fn only_an_exit_that_the_guard_has_told_silences_the_real_shim() {
     let early = world.exec("app", "early");
     world.exits(&early, 3);
     world.run(ms(1));
-    world.relayed(Op::Delete(early.clone()));
+    world.relayed(Request::Delete(early.clone()));
     world.fakes.reports = false;
     world.stop_sentry();
     world.ask(delete("root"));
@@ -87,7 +87,7 @@ fn an_exit_that_was_told_is_published_as_it_was_told() {
     world.event(Event::Exit(init("app"), Exit { pid: 102, status: 128, at_ns: 5 }));
     world.event(Event::Alive(init("app")));
     assert_eq!(world.published(&init("app")), [137]);
-    let wait = world.ask(Op::Wait(init("app")));
+    let wait = world.ask(Request::Wait(init("app")));
     assert_eq!(world.exit_of(wait).status, 137);
 }
 
@@ -97,7 +97,7 @@ fn the_exit_of_a_process_deleted_before_its_event_is_owed() {
     let exec = world.exec("root", "e");
     let soon = world.fakes.exit(&exec, 5, ms(1_000));
     world.expect(soon);
-    world.relayed(Op::Delete(exec.clone()));
+    world.relayed(Request::Delete(exec.clone()));
     assert!(world.published(&exec).is_empty());
     world.run(ms(1_000));
     assert_eq!(world.published(&exec), [5]);
@@ -110,13 +110,13 @@ fn what_is_owed_when_the_sandbox_ends_is_published_by_the_guard() {
         let mut world = World::alone();
         let exec = world.exec("root", "e");
         drop(world.fakes.exit(&exec, 5, ms(0)));
-        world.relayed(Op::Delete(exec.clone()));
+        world.relayed(Request::Delete(exec.clone()));
         if shim_dies {
             world.shim_dies();
         } else {
             world.relayed(sigkill("root"));
             world.relayed(delete("root"));
-            world.ask(Op::Shutdown);
+            world.ask(Request::Shutdown);
         }
         world.run(ms(2_000));
         assert_eq!(world.published(&exec), [5]);
@@ -130,7 +130,7 @@ fn exits_that_the_real_shim_never_publishes_do_not_pile_up() {
     for n in 0..1_000 {
         let exec = world.exec("root", &std::format!("e{n}"));
         drop(world.fakes.exit(&exec, 5, ms(0)));
-        world.relayed(Op::Delete(exec));
+        world.relayed(Request::Delete(exec));
     }
     assert_eq!(world.guard.open_ends().unpublished, 64);
     assert_eq!(world.guard.open_ends().calls, 0);
@@ -141,8 +141,8 @@ fn exits_that_the_real_shim_never_publishes_do_not_pile_up() {
 fn an_exec_that_outlasts_its_container_by_a_moment_is_reported_by_the_real_shim() {
     let mut world = World::pod();
     let exec = world.exec("app", "e");
-    let wait = world.ask(Op::Wait(exec.clone()));
-    let again = world.ask(Op::Wait(exec.clone()));
+    let wait = world.ask(Request::Wait(exec.clone()));
+    let again = world.ask(Request::Wait(exec.clone()));
     world.relayed(sigkill("app"));
     world.relayed(delete("app"));
     assert_eq!(world.answer(wait), None);
@@ -157,7 +157,7 @@ fn an_exec_that_outlasts_its_container_by_a_moment_is_reported_by_the_real_shim(
 fn an_exec_that_outlasts_its_container_for_good_ends_with_the_sandbox() {
     let mut world = World::pod();
     let exec = world.exec("app", "e");
-    let wait = world.ask(Op::Wait(exec.clone()));
+    let wait = world.ask(Request::Wait(exec.clone()));
     world.relayed(sigkill("app"));
     world.relayed(delete("app"));
     world.shim_dies();
@@ -169,25 +169,25 @@ fn an_exec_that_outlasts_its_container_for_good_ends_with_the_sandbox() {
 #[test]
 fn waits_share_a_call_and_end_with_whichever_knows_first() {
     let mut world = World::alone();
-    let first = world.ask(Op::Wait(init("root")));
-    let second = world.ask(Op::Wait(init("root")));
-    assert_eq!(world.ledger.count(|op| matches!(op, Op::Wait(_))), 1);
+    let first = world.ask(Request::Wait(init("root")));
+    let second = world.ask(Request::Wait(init("root")));
+    assert_eq!(world.ledger.count(|request| matches!(request, Request::Wait(_))), 1);
     world.event(Event::Exit(init("root"), Exit { pid: 101, status: 9, at_ns: 77 }));
     assert_eq!(world.exit_of(first).at_ns, 77);
     assert_eq!(world.exit_of(second).status, 9);
-    let third = world.ask(Op::Wait(init("root")));
+    let third = world.ask(Request::Wait(init("root")));
     assert_eq!(world.exit_of(third).status, 9);
 }
 
 #[test]
 fn a_lost_wait_ends_with_the_event_and_a_failed_one_with_its_error() {
     let mut world = World::alone();
-    let lost = world.ask(Op::Wait(init("root")));
+    let lost = world.ask(Request::Wait(init("root")));
     let call = *world.ledger.in_flight.first().unwrap();
     world.ledger.in_flight.remove(&call);
     world.handle(crate::io::Input::Returned(call, crate::io::Outcome::Lost));
     assert_eq!(world.answer(lost), None);
-    let failed = world.ask(Op::Wait(init("root")));
+    let failed = world.ask(Request::Wait(init("root")));
     let call = *world.ledger.in_flight.first().unwrap();
     world.ledger.in_flight.remove(&call);
     world.handle(crate::io::Input::Returned(call, crate::io::Outcome::Failed { not_found: false }));
@@ -202,18 +202,18 @@ fn lost_connections_lose_no_request() {
         let mut world = World::pod();
         world.does(on, Does::Lose(ms(1)));
         let exec = ProcessId { container: "app".into(), exec: "e".into() };
-        for op in [
+        for request in [
             crate::tests::world::state("app"),
-            Op::Stats("app".into()),
+            Request::Stats("app".into()),
             pids("app"),
-            Op::Exec(exec, Default::default()),
-            Op::Pause("app".into()),
+            Request::Exec(exec, Default::default()),
+            Request::Pause("app".into()),
             crate::tests::world::sigterm("app"),
             sigkill("app"),
             delete("app"),
-            Op::Start(init("app")),
+            Request::Start(init("app")),
         ] {
-            world.ask(op);
+            world.ask(request);
         }
         // The ledger checks that each is answered in its time.
         world.run(ms(200_000));
@@ -227,13 +227,13 @@ fn an_owed_exit_is_not_that_of_the_next_process_of_the_name() {
     let exec = world.exec("root", "e");
     let soon = world.fakes.exit(&exec, 5, ms(100));
     world.expect(soon);
-    world.relayed(Op::Delete(exec.clone()));
+    world.relayed(Request::Delete(exec.clone()));
     world.exec("root", "e");
     world.run(ms(100));
     assert_eq!(world.published(&exec), [5]);
     assert_eq!(world.guard.open_ends().unpublished, 0);
     world.ledger.published.clear();
-    let wait = world.ask(Op::Wait(exec.clone()));
+    let wait = world.ask(Request::Wait(exec.clone()));
     assert_eq!(world.answer(wait), None);
     world.exits(&exec, 6);
     world.run(ms(5));

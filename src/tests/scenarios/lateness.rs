@@ -1,6 +1,6 @@
 //! Rule 7: a guard that did not run itself must not blame the sandbox.
 
-use crate::io::{Answer, Note, Op};
+use crate::io::{Answer, Note, Request};
 use crate::policy::Policy;
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
@@ -12,7 +12,7 @@ fn answers_that_came_meanwhile_are_read_before_any_deadline_is_judged() {
     let mut world = World::pod();
     let kill = world.ask(sigkill("app"));
     let state = world.ask(state("root"));
-    let stats = world.ask(Op::Stats("root".into()));
+    let stats = world.ask(Request::Stats("root".into()));
     world.stop_guard(ms(30_000));
     world.run(ms(60_000));
     for id in [kill, state, stats] {

@@ -1,8 +1,8 @@
 //! Steps that do not come back: each has a limit, after which the state is said, and nothing waits for it.
 
-use crate::io::{Note, Op, Rung};
+use crate::error::{Code, GuardError};
+use crate::io::{Note, Request, Step};
 use crate::policy::{FREE_AGAIN_AFTER, Policy};
-use crate::refusal::{Code, Refusal};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::{Lasts, any_kill_create, kill_create};
 use crate::tests::on;
@@ -15,7 +15,7 @@ fn killed_in_vain() -> World {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.reports = false;
-    world.step(Rung::KillAll, Lasts::Forever);
+    world.step(Step::KillAll, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(11_000));
     world
@@ -26,16 +26,16 @@ fn killing_that_does_not_come_back_is_said_and_tried_again() {
     let mut world = killed_in_vain();
     world.run(ms(HOUR));
     assert!(world.guard.poll_timeout().is_some(), "an hour later a timer is set");
-    for op in [sigkill("root"), sigterm("root"), delete("root"), Op::Shutdown] {
-        let id = world.ask(op);
-        let Refusal::Unkillable { left, .. } = world.refusal(id) else { panic!("{:?}", world.refusal(id)) };
+    for request in [sigkill("root"), sigterm("root"), delete("root"), Request::Shutdown] {
+        let id = world.ask(request);
+        let GuardError::Unkillable { left, .. } = world.error(id) else { panic!("{:?}", world.error(id)) };
         assert!(left[0].contains("has not come back"), "{left:?}");
         assert_eq!(world.code(id), Code::FailedPrecondition);
     }
-    let tries = world.rungs().iter().filter(|rung| **rung == Rung::KillAll).count();
+    let tries = world.steps().iter().filter(|step| **step == Step::KillAll).count();
     assert!((5..20).contains(&tries), "{tries}");
     assert!(world.published(&init("root")).is_empty());
-    world.step(Rung::KillAll, Lasts::For(ms(50)));
+    world.step(Step::KillAll, Lasts::For(ms(50)));
     world.run(ms(HOUR));
     assert_eq!(world.published(&init("root")), [137]);
     assert!(world.guard.is_released());
@@ -47,10 +47,10 @@ fn what_comes_back_late_is_taken_at_its_word() {
     let mut world = killed_in_vain();
     world.run(ms(20_000));
     world.fakes.unkillable = ["pid 7 state D".into()].into();
-    world.step(Rung::KillAll, Lasts::For(ms(50)));
+    world.step(Step::KillAll, Lasts::For(ms(50)));
     world.run(ms(30_000));
     let id = world.ask(delete("root"));
-    let Refusal::Unkillable { left, .. } = world.refusal(id) else { panic!() };
+    let GuardError::Unkillable { left, .. } = world.error(id) else { panic!() };
     assert_eq!(left, ["pid 7 state D"]);
     world.remnants_die();
     world.run(ms(2_000));
@@ -62,11 +62,11 @@ fn killing_that_does_not_come_back_on_the_way_out_refuses_shutdown() {
     let mut world = World::alone();
     world.relayed(sigkill("root"));
     world.relayed(delete("root"));
-    world.step(Rung::KillAll, Lasts::Forever);
-    let first = world.ask(Op::Shutdown);
+    world.step(Step::KillAll, Lasts::Forever);
+    let first = world.ask(Request::Shutdown);
     world.run(ms(12_000));
     assert_eq!(world.code(first), Code::FailedPrecondition);
-    world.step(Rung::KillAll, Lasts::For(ms(50)));
+    world.step(Step::KillAll, Lasts::For(ms(50)));
     world.run(FREE_AGAIN_AFTER + ms(2_000));
     assert!(world.ledger.quit);
 }
@@ -81,7 +81,7 @@ fn the_teardown_of_a_create_that_does_not_come_back_disables_no_clock() {
     let began = world.now;
     world.ask(sigkill("late"));
     world.run(ms(30_000));
-    assert!(matches!(world.refusal(creating), Refusal::CreateStuck { .. }));
+    assert!(matches!(world.error(creating), GuardError::CreateStuck { .. }));
     world.untouched_but_for_create();
     world.run(ms(400_000));
     let took = world.wedge().unwrap().0 - began;
@@ -96,7 +96,7 @@ fn a_roots_create_whose_teardown_does_not_come_back_is_killed_whole() {
     let id = world.ask(create("root"));
     world.run(ms(110_000));
     assert!(world.ledger.answers.contains_key(&id));
-    assert_eq!(world.rungs(), [kill_create("root"), Rung::KillAll, Rung::Release]);
+    assert_eq!(world.steps(), [kill_create("root"), Step::KillAll, Step::Release]);
     assert!(world.guard.is_released());
 }
 
@@ -105,11 +105,11 @@ fn freeing_that_does_not_come_back_is_said() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.unkillable = ["pid 7 state D".into()].into();
-    world.step(Rung::Free, Lasts::Forever);
+    world.step(Step::Free, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(30_000));
     let id = world.ask(delete("root"));
-    let Refusal::Unkillable { left, .. } = world.refusal(id) else { panic!() };
+    let GuardError::Unkillable { left, .. } = world.error(id) else { panic!() };
     assert!(left.len() == 2 && left[1].contains("has not come back"), "{left:?}");
     assert!(world.ledger.notes.iter().any(|(_, note)| matches!(note, Note::Unkillable(_))));
 }

@@ -1,8 +1,8 @@
 //! One container of a pod: when its end costs the others their sandbox, and when not.
 
-use crate::io::{Answer, Op, Why};
+use crate::error::{Code, GuardError};
+use crate::io::{Answer, Cause, Request};
 use crate::policy::Policy;
-use crate::refusal::{Code, Refusal};
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Hears;
@@ -50,7 +50,7 @@ fn a_sentry_that_answers_has_until_the_hard_limit() {
     world.run(ms(2_000));
     let (when, why) = world.wedge().unwrap();
     assert_eq!(when.0 - began, times::HARD_LIMIT);
-    assert_eq!(why, Why::KillWithoutExit { process: init("app"), acknowledged: true });
+    assert_eq!(why, Cause::KillWithoutExit { process: init("app"), acknowledged: true });
     assert_eq!(world.ledger.probes.len(), 1);
 }
 
@@ -63,7 +63,7 @@ fn with_hard_limit_off_only_the_root_ends_a_sandbox_that_answers() {
     world.does(on::SIGKILL, Does::Hang);
     let id = world.ask_within(sigkill("app"), Some(ms(2_000)));
     world.run(ms(2_000));
-    assert!(matches!(world.refusal(id), Refusal::PendingForever { .. }));
+    assert!(matches!(world.error(id), GuardError::PendingForever { .. }));
     let began = world.now;
     world.ask(sigkill("root"));
     world.run(ms(12_000));
@@ -87,7 +87,7 @@ fn a_start_that_hangs_when_the_root_is_gone_does_not_outlast_the_kill_deadline()
     let mut world = World::pod();
     world.relayed(create("sidecar"));
     world.does(on::START, Does::Hang);
-    let start = world.ask(Op::Start(init("sidecar")));
+    let start = world.ask(Request::Start(init("sidecar")));
     world.relayed(sigkill("app"));
     world.relayed(sigkill("root"));
     let began = world.now;
@@ -113,7 +113,7 @@ fn an_exec_that_has_ended_is_deleted_from_the_record_at_its_deadline() {
     world.exits(&exec, 7);
     world.run(ms(1));
     world.does(on::DELETE, Does::Never);
-    let id = world.ask(Op::Delete(exec));
+    let id = world.ask(Request::Delete(exec));
     world.run(ms(60_000));
     assert_eq!(world.exit_of(id).status, 7);
     assert_eq!(world.took(id), times::DELETE);
@@ -128,10 +128,10 @@ fn what_waits_behind_another_containers_create_costs_nobody_the_sandbox() {
     world.run(ms(100));
     let kill = world.ask_within(sigkill("app"), Some(ms(2_000)));
     let delete = world.ask(delete("app"));
-    let exec = world.ask(Op::Pause("app".into()));
+    let exec = world.ask(Request::Pause("app".into()));
     world.run(ms(50_000));
     world.untouched();
-    let Refusal::Pending { .. } = world.refusal(kill) else { panic!() };
+    let GuardError::Pending { .. } = world.error(kill) else { panic!() };
     assert_eq!(world.code(delete), Code::DeadlineExceeded);
     assert_eq!(world.code(exec), Code::DeadlineExceeded);
     world.run(ms(10_000));
@@ -181,11 +181,11 @@ fn what_the_probes_said_to_an_earlier_clock_is_out_of_date() {
     let exec = world.exec("root", "e");
     world.does(on::SIGKILL, Does::Nothing(ms(5)));
     let began = world.now;
-    world.relayed(Op::Kill { process: exec, signal: SIGKILL, all: false });
+    world.relayed(Request::Kill { process: exec, signal: SIGKILL, all: false });
     world.run(ms(12_000));
     // The container that was spared is ended by the new verdict, too.
     let (when, why) = world.wedge().unwrap();
-    assert_eq!(why, Why::KillWithoutExit { process: init("app"), acknowledged: true });
+    assert_eq!(why, Cause::KillWithoutExit { process: init("app"), acknowledged: true });
     assert!(when - began > ms(9_000) && when - began <= times::KILL);
 }
 
@@ -193,7 +193,7 @@ fn what_the_probes_said_to_an_earlier_clock_is_out_of_date() {
 fn a_member_may_come_and_go_while_the_pod_lives() {
     let mut world = World::pod();
     for round in 0..200 {
-        let shutdown = world.ask(Op::Shutdown);
+        let shutdown = world.ask(Request::Shutdown);
         assert_eq!(world.answer(shutdown), Some(Answer::Done));
         world.relayed(sigkill("app"));
         world.relayed(delete("app"));
@@ -203,5 +203,5 @@ fn a_member_may_come_and_go_while_the_pod_lives() {
         world.started("app");
     }
     world.untouched();
-    assert_eq!(world.ledger.count(|op| matches!(op, Op::Shutdown)), 0);
+    assert_eq!(world.ledger.count(|request| matches!(request, Request::Shutdown)), 0);
 }

@@ -1,6 +1,6 @@
 //! What was refused before a container started.
 
-use crate::io::{Answer, Op};
+use crate::io::{Answer, Request};
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
 use crate::tests::times;
@@ -16,7 +16,7 @@ fn a_sigkill_that_was_refused_before_the_start_ends_nothing() {
         world.ask(create("sidecar"));
         let kill = world.ask(sigkill("sidecar"));
         world.run(ms(pause));
-        let start = world.ask(Op::Start(init("sidecar")));
+        let start = world.ask(Request::Start(init("sidecar")));
         world.run(ms(300_000));
         assert_eq!((world.answer(kill), world.answer(start)), (Some(Answer::Relay), Some(Answer::Relay)));
         world.untouched();
@@ -38,7 +38,7 @@ fn a_refusal_that_is_read_after_the_start_ends_nothing_either() {
     world.does(on::SIGKILL, Does::Fail(ms(20)));
     world.ask(sigkill("sidecar"));
     world.run(ms(1));
-    world.relayed(Op::Start(init("sidecar")));
+    world.relayed(Request::Start(init("sidecar")));
     world.run(ms(300_000));
     world.untouched();
 }
@@ -60,8 +60,8 @@ fn an_end_that_was_refused_before_the_start_is_still_owed() {
     let mut world = World::pod();
     world.fakes.destroys = false;
     world.ask(create("sidecar"));
-    let end = world.ask(Op::End("sidecar".into()));
-    world.ask(Op::Start(init("sidecar")));
+    let end = world.ask(Request::End("sidecar".into()));
+    world.ask(Request::Start(init("sidecar")));
     world.run(ms(1_000));
     assert_eq!(world.exit_of(end).status, 137);
     world.untouched();
@@ -74,7 +74,7 @@ fn a_delete_that_was_refused_before_the_start_ends_nothing() {
     world.relayed(create("sidecar"));
     world.does(on::DELETE, Does::Fail(ms(1)));
     world.relayed(delete("sidecar"));
-    world.relayed(Op::Start(init("sidecar")));
+    world.relayed(Request::Start(init("sidecar")));
     world.run(ms(900_000));
-    assert_eq!(world.rungs(), []);
+    assert_eq!(world.steps(), []);
 }

@@ -1,8 +1,8 @@
 //! Delete of what has ended costs nobody anything: the guard releases the one container alone.
 
-use crate::io::{Answer, Op, Outcome, Rung, Told, Why};
+use crate::error::{Code, GuardError};
+use crate::io::{Answer, Cause, Outcome, Request, ResponseInfo, Step};
 use crate::policy::Policy;
-use crate::refusal::{Code, Refusal};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::{Hears, Lasts, any_release_one, release_one};
 use crate::tests::on;
@@ -33,8 +33,8 @@ fn delete_of_a_member_that_has_ended_releases_it_alone() {
             world.run(ms(1_000));
             let second = world.ask(delete("app"));
             world.run(ms(5_000));
-            assert_eq!(world.rungs(), [release_one("app")], "{does:?}");
-            assert_eq!(world.ledger.rungs[0].0 - began, times::DELETE, "{does:?}");
+            assert_eq!(world.steps(), [release_one("app")], "{does:?}");
+            assert_eq!(world.ledger.steps[0].0 - began, times::DELETE, "{does:?}");
             let told_an_error = matches!(does, Does::Fail(_));
             for id in [first, second].into_iter().filter(|_| !told_an_error) {
                 assert_eq!(world.exit_of(id).status, 3);
@@ -67,8 +67,8 @@ fn errors_and_hangs_that_alternate_do_not_move_the_deadline() {
             world.ask_within(delete("app"), Some(ms(500)));
             world.run(ms(600));
         }
-        assert_eq!(world.rungs(), [release_one("app")]);
-        assert_eq!(world.ledger.rungs[0].0 - began, ms(deadline));
+        assert_eq!(world.steps(), [release_one("app")]);
+        assert_eq!(world.ledger.steps[0].0 - began, ms(deadline));
         world.run(ms(HOUR));
         world.untouched();
         assert_eq!(world.guard.record().len(), 2);
@@ -84,7 +84,7 @@ fn delete_of_a_member_that_never_started_releases_it_alone() {
         let first = world.ask_within(delete("late"), Some(ms(1_000)));
         world.run(ms(2_000));
         if does == Does::Hang {
-            assert!(matches!(world.refusal(first), Refusal::Releasing { .. }));
+            assert!(matches!(world.error(first), GuardError::Releasing { .. }));
         }
         let second = world.ask(delete("late"));
         world.run(ms(2_000));
@@ -113,7 +113,7 @@ fn a_root_whose_delete_fails_for_ever_ends_at_its_deadline() {
     }
     world.run(ms(3_000));
     let (when, why) = world.wedge().unwrap();
-    assert_eq!((when - began, why), (times::DELETE, Why::DeleteStuck(init("root"))));
+    assert_eq!((when - began, why), (times::DELETE, Cause::DeleteStuck(init("root"))));
     let last = world.ask(delete("root"));
     assert_eq!(world.exit_of(last).status, 137);
 }
@@ -126,7 +126,7 @@ fn a_delete_of_what_runs_is_refused_and_nothing_follows() {
     }
     world.run(ms(HOUR));
     world.untouched();
-    assert!(world.rungs().is_empty());
+    assert!(world.steps().is_empty());
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn what_was_released_alone_can_be_created_anew() {
     world.started("app");
     // The Delete of its predecessor returns at last.
     world.ledger.in_flight.remove(&old);
-    world.handle(crate::io::Input::Returned(old, Outcome::Done(Told::Nothing)));
+    world.handle(crate::io::Input::Returned(old, Outcome::Done(ResponseInfo::Nothing)));
     world.run(ms(HOUR));
     let state = world.ask(state("app"));
     world.run(ms(5));
@@ -157,19 +157,19 @@ fn what_was_released_alone_is_gone_for_everybody() {
     let exec = world.exec("side", "e");
     world.exits(&exec, 5);
     world.does(on::DELETE, Does::Never);
-    let ended = [world.ask(delete("app")), world.ask(Op::Delete(exec.clone()))];
+    let ended = [world.ask(delete("app")), world.ask(Request::Delete(exec.clone()))];
     world.run(ms(3_000));
     assert_eq!(ended.map(|id| world.exit_of(id).status), [3, 5]);
-    let exec_state = Op::State(exec, crate::io::Sentry::Runs);
-    for op in [
+    let exec_state = Request::State(exec, crate::io::Sentry::Runs);
+    for request in [
         state("app"),
         sigkill("app"),
         delete("app"),
-        Op::Wait(init("app")),
-        Op::Stats("app".into()),
+        Request::Wait(init("app")),
+        Request::Stats("app".into()),
         exec_state,
     ] {
-        let id = world.ask(op);
+        let id = world.ask(request);
         assert_eq!(world.code(id), Code::NotFound);
     }
     world.relayed_within(state("side"), ms(5));
@@ -200,9 +200,9 @@ fn the_last_containers_own_end_takes_along_what_the_real_shim_still_holds() {
     }
     // It still holds a task, and so refuses to go.
     world.does(on::SHUTDOWN, Does::Fail(ms(1)));
-    let shutdown = world.ask(Op::Shutdown);
+    let shutdown = world.ask(Request::Shutdown);
     world.run(ms(500));
     assert_eq!(world.answer(shutdown), Some(Answer::Done));
-    assert_eq!(world.rungs(), [release_one("app"), Rung::KillAll, Rung::Release]);
+    assert_eq!(world.steps(), [release_one("app"), Step::KillAll, Step::Release]);
     assert!(world.ledger.quit);
 }

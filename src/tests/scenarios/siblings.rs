@@ -1,7 +1,7 @@
 //! What a sibling that nobody has asked to end pays for its neighbour's end: nothing, as long as the sentry answers.
 
-use crate::io::{Answer, Op, Outcome, ProcessId, Rung, Status};
-use crate::refusal::{Code, Refusal};
+use crate::error::{Code, GuardError};
+use crate::io::{Answer, Outcome, ProcessId, Request, Status, Step};
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Hears;
@@ -11,8 +11,8 @@ use crate::tests::world::{World, create, init, sigkill, state};
 
 const HOUR: u64 = 3_600_000;
 
-fn kill_exec(process: &ProcessId) -> Op {
-    Op::Kill { process: process.clone(), signal: SIGKILL, all: false }
+fn kill_exec(process: &ProcessId) -> Request {
+    Request::Kill { process: process.clone(), signal: SIGKILL, all: false }
 }
 
 #[test]
@@ -26,9 +26,9 @@ fn an_execs_sigkill_never_costs_a_container_that_answers() {
             world.untouched();
             if matches!(does, Does::Hang | Does::Never) {
                 assert!(
-                    matches!(world.refusal(kill), Refusal::ExecPending { .. }),
+                    matches!(world.error(kill), GuardError::ExecPending { .. }),
                     "{:?}",
-                    world.refusal(kill)
+                    world.error(kill)
                 );
                 assert_eq!((world.code(kill), world.took(kill)), (Code::DeadlineExceeded, times::KILL));
             }
@@ -112,7 +112,7 @@ fn what_fails_for_ever_does_not_keep_a_pod_from_ending() {
     world.relayed_within(crate::tests::world::sigterm("app"), ms(20));
     world.run(ms(2_000));
     let told = world.ask(state("app"));
-    let pids = world.ask(Op::Pids("app".into(), crate::io::Sentry::Runs));
+    let pids = world.ask(Request::Pids("app".into(), crate::io::Sentry::Runs));
     let term = world.ask(crate::tests::world::sigterm("app"));
     world.run(ms(20));
     assert_eq!(world.status_of(told), (Status::Running, None));
@@ -135,7 +135,8 @@ fn a_signal_that_fails_is_sent_again_until_it_is_taken() {
     let term = world.ask(crate::tests::world::sigterm("app"));
     world.run(ms(100_000));
     assert_eq!(world.answer(term), Some(Answer::Done));
-    let terms = |world: &World| world.ledger.count(|op| matches!(op, Op::Kill { signal: 15, .. }));
+    let terms =
+        |world: &World| world.ledger.count(|request| matches!(request, Request::Kill { signal: 15, .. }));
     assert_eq!(terms(&world), 5);
     world.does(on::KILL, Does::Work(ms(1)));
     world.run(ms(HOUR));
@@ -148,7 +149,7 @@ fn a_signal_that_fails_is_sent_again_until_it_is_taken() {
 fn a_wait_that_fails_for_ever_ends_with_the_exit() {
     let mut world = World::siblings();
     let fail = |world: &mut World| {
-        let wait = world.ask(Op::Wait(init("app")));
+        let wait = world.ask(Request::Wait(init("app")));
         let call = *world.ledger.in_flight.first().unwrap();
         world.ledger.in_flight.remove(&call);
         world.handle(crate::io::Input::Returned(call, Outcome::Failed { not_found: false }));
@@ -174,5 +175,5 @@ fn a_sibling_that_is_being_created_is_one() {
     world.ask(create("side"));
     world.run(ms(19_000));
     world.untouched();
-    assert!(!world.ledger.rungs.iter().any(|(_, rung)| *rung == Rung::Evidence));
+    assert!(!world.ledger.steps.iter().any(|(_, step)| *step == Step::Evidence));
 }

@@ -1,8 +1,8 @@
 //! What is silence, and what is not: of the sentry, and of the real shim.
 
-use crate::io::{Op, ProcessId};
+use crate::error::Code;
+use crate::io::{ProcessId, Request};
 use crate::policy::{Policy, SILENCE};
-use crate::refusal::Code;
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Hears;
@@ -12,8 +12,8 @@ use crate::tests::world::{World, create, init, sigkill, state};
 
 const HOUR: u64 = 3_600_000;
 
-fn kill_exec(process: &ProcessId) -> Op {
-    Op::Kill { process: process.clone(), signal: SIGKILL, all: false }
+fn kill_exec(process: &ProcessId) -> Request {
+    Request::Kill { process: process.clone(), signal: SIGKILL, all: false }
 }
 
 fn never() -> Policy {
@@ -119,7 +119,7 @@ fn a_sigkill_that_waits_for_a_start_costs_nobody_anything() {
         let mut world = World::pod_with(Policy { hard_limit, ..Policy::default() });
         world.relayed(create("side"));
         world.does(on::START, Does::Work(ms(25_000)));
-        let start = world.ask(Op::Start(init("side")));
+        let start = world.ask(Request::Start(init("side")));
         world.run(ms(100));
         world.abandon(start);
         world.does(on::SIGKILL, Does::Work(ms(24_950)));
@@ -150,7 +150,7 @@ fn a_real_shim_that_answers_nothing_at_all_is_a_wedge() {
     world.ask(sigkill("app"));
     world.run(ms(12_000));
     assert_eq!(world.wedge().unwrap().0 - began, times::KILL);
-    assert_eq!(world.ledger.count(|op| matches!(op, Op::Checkpoint(_))), 1);
+    assert_eq!(world.ledger.count(|request| matches!(request, Request::Checkpoint(_))), 1);
     // The same for an exec's: nothing else will end it.
     let mut world = World::alone();
     let exec = world.exec("root", "e");
@@ -171,7 +171,7 @@ fn a_real_shim_that_falls_silent_later_has_its_time_from_its_last_word() {
     let began = world.now;
     world.ask(sigkill("app"));
     world.run(ms(6_000));
-    world.relayed(Op::Stats("app".into()));
+    world.relayed(Request::Stats("app".into()));
     world.run(ms(9_000));
     world.untouched();
     world.run(ms(2_000));

@@ -1,6 +1,6 @@
 //! Which deadline comes next is told by its name.
 
-use crate::io::{Op, Recalled, Rung};
+use crate::io::{Recalled, Request, Step};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::{Hears, Lasts};
 use crate::tests::on::{self, On};
@@ -31,7 +31,7 @@ fn each_wait_has_the_timer_of_its_name() {
     ];
     for (on, what, timer) in waits {
         let mut world = World::siblings();
-        world.step(Rung::KillAll, Lasts::Forever);
+        world.step(Step::KillAll, Lasts::Forever);
         world.does(on, Does::Never);
         what(&mut world);
         assert_eq!(next(&world), Some(timer), "{on:?}");
@@ -54,6 +54,6 @@ fn what_nobody_asks_for_has_its_timers_too() {
     assert_eq!(next(&world), Some(Timer::Watchdog));
     world.run(ms(54_500));
     assert_eq!(next(&world), Some(Timer::ProbeLost));
-    world.ask(Op::Reap);
+    world.ask(Request::Reap);
     assert_eq!(next(&world), Some(Timer::Step));
 }

@@ -1,9 +1,9 @@
-//! Rung 6: state D.
+//! What SIGKILL does not end: state D.
 
+use crate::error::Code;
 use crate::hung::LOOK_AGAIN_AFTER;
-use crate::io::{Answer, Op, Rung, Sentry, Status};
+use crate::io::{Answer, Request, Sentry, Status, Step};
 use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, Policy};
-use crate::refusal::Code;
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::{Lasts, release_one};
 use crate::tests::on;
@@ -22,7 +22,7 @@ fn stuck() -> World {
 }
 
 fn attempts(world: &World) -> Vec<Time> {
-    let frees = world.ledger.rungs.iter().filter(|(_, rung)| *rung == Rung::Free);
+    let frees = world.ledger.steps.iter().filter(|(_, step)| *step == Step::Free);
     frees.map(|(time, _)| *time).collect()
 }
 
@@ -31,16 +31,16 @@ fn what_cannot_be_killed_is_not_claimed_to_be_dead() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.unkillable = ["pid 7, state D, in fuse_dev_do_read".into()].into();
-    let wait = world.ask(Op::Wait(init("root")));
+    let wait = world.ask(Request::Wait(init("root")));
     let kill = world.ask(sigkill("root"));
     world.run(ms(12_000));
     assert_eq!(world.code(kill), Code::FailedPrecondition);
     assert_eq!(world.answer(wait), None);
-    let state = world.ask(Op::State(init("root"), Sentry::Dead));
+    let state = world.ask(Request::State(init("root"), Sentry::Dead));
     assert_eq!(world.status_of(state), (Status::Running, None));
-    for op in [sigkill("root"), sigterm("root"), delete("root"), Op::Shutdown] {
-        let id = world.ask(op.clone());
-        assert_eq!(world.code(id), Code::FailedPrecondition, "{op:?}");
+    for request in [sigkill("root"), sigterm("root"), delete("root"), Request::Shutdown] {
+        let id = world.ask(request.clone());
+        assert_eq!(world.code(id), Code::FailedPrecondition, "{request:?}");
     }
     assert!(world.published(&init("root")).is_empty());
     world.run(ms(86_400_000));
@@ -58,7 +58,7 @@ fn after_an_end_nobody_is_awaited_once_the_unkillable_is_dead() {
     world.fakes.unkillable = ["pid 7, state D".into()].into();
     world.shim_dies();
     world.run(ms(2_000));
-    let end = world.ask(Op::End("root".into()));
+    let end = world.ask(Request::End("root".into()));
     assert_eq!(world.code(end), Code::FailedPrecondition);
     world.run(ms(60_000));
     assert!(!world.ledger.quit);
@@ -108,12 +108,12 @@ fn what_is_being_watched_is_looked_at_again_at_once() {
 #[test]
 fn what_is_freed_ends_by_itself() {
     let mut world = stuck();
-    let wait = world.ask(Op::Wait(init("root")));
+    let wait = world.ask(Request::Wait(init("root")));
     world.fakes.free_works = true;
     world.run(FREE_AGAIN_AFTER + ms(2_000));
     assert_eq!(world.exit_of(wait).status, 137);
     assert_eq!(world.published(&init("root")), [137]);
-    assert_eq!(world.rungs()[3..], [Rung::Free, Rung::Free, Rung::KillAll, Rung::Release]);
+    assert_eq!(world.steps()[3..], [Step::Free, Step::Free, Step::KillAll, Step::Release]);
 }
 
 /// An attempt that hangs is not joined by a second one, and holds nothing up.
@@ -122,7 +122,7 @@ fn an_attempt_that_hangs_is_the_last() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.unkillable = ["pid 7 state D".into()].into();
-    world.step(Rung::Free, Lasts::Forever);
+    world.step(Step::Free, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(3_600_000));
     assert_eq!(attempts(&world).len(), 1);
@@ -137,8 +137,8 @@ fn refusals_name_what_the_last_attempt_saw() {
     world.fakes.unkillable = ["pid 8 state D in elsewhere".into()].into();
     world.run(FREE_AGAIN_AFTER + ms(100));
     let id = world.ask(delete("root"));
-    let Some(Answer::Refused(refusal)) = world.answer(id) else { panic!() };
-    assert!(std::format!("{refusal}").contains("pid 8"), "{refusal}");
+    let Some(Answer::Error(error)) = world.answer(id) else { panic!() };
+    assert!(std::format!("{error}").contains("pid 8"), "{error}");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_remnant_on_the_way_out_is_freed_too() {
     world.relayed(sigkill("root"));
     world.relayed(delete("root"));
     world.fakes.unkillable = ["pid 9 state D".into()].into();
-    let shutdown = world.ask(Op::Shutdown);
+    let shutdown = world.ask(Request::Shutdown);
     world.run(ms(2_000));
     assert_eq!(world.code(shutdown), Code::FailedPrecondition);
     assert_eq!(attempts(&world).len(), 1);
@@ -165,7 +165,7 @@ fn an_exit_that_was_established_before_is_told_all_the_same() {
     world.does(on::DELETE, Does::Nothing(ms(0)));
     world.relayed(delete("app"));
     world.run(ms(3_000));
-    assert_eq!(world.rungs(), [release_one("app")]);
+    assert_eq!(world.steps(), [release_one("app")]);
     world.fakes.unkillable = ["pid 7, state D".into()].into();
     world.ask(sigkill("root"));
     world.run(ms(13_000));

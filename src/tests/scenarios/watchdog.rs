@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use crate::io::{Note, Op, Rung, Sentry, Why};
+use crate::io::{Cause, Note, Request, Sentry, Step};
 use crate::policy::{Policy, Watchdog};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Hears;
@@ -16,13 +16,13 @@ fn world(watchdog: Watchdog) -> World {
 /// containerd polls for `seconds`.
 fn poll(world: &mut World, seconds: u64) {
     for _ in 0..seconds {
-        world.ask(Op::Stats("app".into()));
+        world.ask(Request::Stats("app".into()));
         world.run(ms(1_000));
     }
 }
 
 fn looks(world: &World) -> Vec<u64> {
-    let looks = world.ledger.rungs.iter().filter(|(_, rung)| *rung == Rung::Watch);
+    let looks = world.ledger.steps.iter().filter(|(_, step)| *step == Step::Watch);
     looks.map(|(time, _)| u64::try_from(time.0.as_millis()).unwrap()).collect()
 }
 
@@ -42,7 +42,7 @@ fn silence_is_reported_once_and_its_end_too() {
     world.fakes.script.clear();
     world.fakes.sentry = Hears::Answers(ms(20));
     poll(&mut world, 10);
-    let heard = world.ledger.notes.iter().filter(|(_, note)| matches!(note, Note::Heard(_)));
+    let heard = world.ledger.notes.iter().filter(|(_, note)| matches!(note, Note::AnswersAgain(_)));
     assert_eq!(heard.count(), 1, "{:?}", world.ledger.notes);
 }
 
@@ -51,7 +51,7 @@ fn silence_is_ended_where_that_is_configured() {
     let mut world = world(Watchdog::Kill);
     world.stop_sentry();
     poll(&mut world, 70);
-    assert_eq!(world.wedge().unwrap().1, Why::Silent);
+    assert_eq!(world.wedge().unwrap().1, Cause::Silent);
     assert_eq!((world.published(&init("root")), world.published(&init("app"))), ([137].into(), [137].into()));
 }
 
@@ -62,7 +62,7 @@ fn nothing_is_asked_of_a_sandbox_that_nobody_asks() {
         world.stop_sentry();
         assert_eq!(world.guard.poll_timeout(), None);
         world.run(ms(3_600_000));
-        assert!(world.ledger.probes.is_empty() && world.ledger.rungs.is_empty());
+        assert!(world.ledger.probes.is_empty() && world.ledger.steps.is_empty());
     }
 }
 
@@ -71,27 +71,27 @@ fn switched_off_it_only_answers_late() {
     let mut world = world(Watchdog::Off);
     world.stop_sentry();
     poll(&mut world, 200);
-    assert!(world.ledger.probes.is_empty() && world.ledger.rungs.is_empty());
+    assert!(world.ledger.probes.is_empty() && world.ledger.steps.is_empty());
 }
 
 #[test]
 fn a_stopped_sentry_that_proc_tells_of_is_a_sign() {
     let mut world = world(Watchdog::Kill);
     world.stop_sentry();
-    world.ask(Op::State(init("root"), Sentry::Stopped));
+    world.ask(Request::State(init("root"), Sentry::Stopped));
     world.run(ms(64_000));
-    assert_eq!(world.wedge().unwrap().1, Why::Silent);
+    assert_eq!(world.wedge().unwrap().1, Cause::Silent);
 }
 
 #[test]
 fn an_exec_that_does_not_start_is_a_sign() {
     let mut world = world(Watchdog::Kill);
     let id = crate::io::ProcessId { container: "app".into(), exec: "probe".into() };
-    world.relayed(Op::Exec(id.clone(), Default::default()));
+    world.relayed(Request::Exec(id.clone(), Default::default()));
     world.stop_sentry();
-    world.ask(Op::Start(id));
+    world.ask(Request::Start(id));
     world.run(ms(64_000));
-    assert_eq!(world.wedge().unwrap().1, Why::Silent);
+    assert_eq!(world.wedge().unwrap().1, Cause::Silent);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_sandbox_that_has_fallen_silent_after_that_is_found() {
     poll(&mut world, 90);
     world.stop_sentry();
     poll(&mut world, 70);
-    assert_eq!(world.wedge().unwrap().1, Why::Silent);
+    assert_eq!(world.wedge().unwrap().1, Cause::Silent);
 }
 
 #[test]

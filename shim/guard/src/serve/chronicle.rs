@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Op, RequestId};
-use runsc_guard_core::status::Status;
+use runsc_guard_core::io::{Request, RequestId};
+use runsc_guard_core::view::View;
 
 use super::{encode, status};
 use runsc_guard_node::config::Config;
@@ -66,7 +66,7 @@ impl Chronicle {
         sign: &str,
         waited: Duration,
         whole: bool,
-        view: Status,
+        view: View,
         memory: &status::Memory,
     ) {
         let mut open = self.lock();
@@ -105,7 +105,7 @@ impl Chronicle {
     }
 
     /// A request has come in.
-    pub(crate) fn asked(&self, id: RequestId, method: &str, op: &Op) {
+    pub(crate) fn asked(&self, id: RequestId, method: &str, op: &Request) {
         self.learn(|open| {
             let text = format!("{method} of {}", about(op));
             open.moment(What::Asked, text.clone());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runsc_guard_core::exit::Exit;
-use runsc_guard_core::io::{About, Event, Op, Outcome, ProcessId, Sentry, Status, Told};
+use runsc_guard_core::io::{Event, Outcome, ProcessId, ProcessSpec, Request, ResponseInfo, Sentry, Status};
 use runsc_guard_proto::Envelope;
 use runsc_guard_proto::protobuf::well_known_types::timestamp::Timestamp;
 use runsc_guard_proto::protobuf::{self, Message};
@@ -37,68 +37,68 @@ fn process(container: String, exec: String) -> ProcessId {
 }
 
 /// What a request asks for.
-pub(crate) fn op(method: &str, payload: &[u8]) -> protobuf::Result<Op> {
+pub(crate) fn op(method: &str, payload: &[u8]) -> protobuf::Result<Request> {
     Ok(match method {
         "State" => {
             let request = task::StateRequest::parse_from_bytes(payload)?;
-            Op::State(process(request.id, request.exec_id), Sentry::Runs)
+            Request::State(process(request.id, request.exec_id), Sentry::Runs)
         }
         "Create" => {
             let request = task::CreateTaskRequest::parse_from_bytes(payload)?;
-            let about = About {
+            let about = ProcessSpec {
                 bundle: request.bundle,
                 stdin: request.stdin,
                 stdout: request.stdout,
                 stderr: request.stderr,
                 terminal: request.terminal,
             };
-            Op::Create(request.id, about)
+            Request::Create(request.id, about)
         }
         "Start" => {
             let request = task::StartRequest::parse_from_bytes(payload)?;
-            Op::Start(process(request.id, request.exec_id))
+            Request::Start(process(request.id, request.exec_id))
         }
         "Delete" => {
             let request = task::DeleteRequest::parse_from_bytes(payload)?;
-            Op::Delete(process(request.id, request.exec_id))
+            Request::Delete(process(request.id, request.exec_id))
         }
-        "Pids" => Op::Pids(task::PidsRequest::parse_from_bytes(payload)?.id, Sentry::Runs),
-        "Pause" => Op::Pause(task::PauseRequest::parse_from_bytes(payload)?.id),
-        "Resume" => Op::Resume(task::ResumeRequest::parse_from_bytes(payload)?.id),
-        "Checkpoint" => Op::Checkpoint(task::CheckpointTaskRequest::parse_from_bytes(payload)?.id),
+        "Pids" => Request::Pids(task::PidsRequest::parse_from_bytes(payload)?.id, Sentry::Runs),
+        "Pause" => Request::Pause(task::PauseRequest::parse_from_bytes(payload)?.id),
+        "Resume" => Request::Resume(task::ResumeRequest::parse_from_bytes(payload)?.id),
+        "Checkpoint" => Request::Checkpoint(task::CheckpointTaskRequest::parse_from_bytes(payload)?.id),
         "Kill" => {
             let request = task::KillRequest::parse_from_bytes(payload)?;
             let (signal, all) = (request.signal, request.all);
-            Op::Kill { process: process(request.id, request.exec_id), signal, all }
+            Request::Kill { process: process(request.id, request.exec_id), signal, all }
         }
         "Exec" => {
             let request = task::ExecProcessRequest::parse_from_bytes(payload)?;
-            let about = About {
+            let about = ProcessSpec {
                 bundle: String::new(),
                 stdin: request.stdin,
                 stdout: request.stdout,
                 stderr: request.stderr,
                 terminal: request.terminal,
             };
-            Op::Exec(process(request.id, request.exec_id), about)
+            Request::Exec(process(request.id, request.exec_id), about)
         }
         "ResizePty" => {
             let request = task::ResizePtyRequest::parse_from_bytes(payload)?;
-            Op::ResizePty(process(request.id, request.exec_id))
+            Request::ResizePty(process(request.id, request.exec_id))
         }
         "CloseIO" => {
             let request = task::CloseIORequest::parse_from_bytes(payload)?;
-            Op::CloseIo(process(request.id, request.exec_id))
+            Request::CloseIo(process(request.id, request.exec_id))
         }
-        "Update" => Op::Update(task::UpdateTaskRequest::parse_from_bytes(payload)?.id),
+        "Update" => Request::Update(task::UpdateTaskRequest::parse_from_bytes(payload)?.id),
         "Wait" => {
             let request = task::WaitRequest::parse_from_bytes(payload)?;
-            Op::Wait(process(request.id, request.exec_id))
+            Request::Wait(process(request.id, request.exec_id))
         }
-        "Stats" => Op::Stats(task::StatsRequest::parse_from_bytes(payload)?.id),
-        "Connect" => Op::Connect(task::ConnectRequest::parse_from_bytes(payload)?.id),
+        "Stats" => Request::Stats(task::StatsRequest::parse_from_bytes(payload)?.id),
+        "Connect" => Request::Connect(task::ConnectRequest::parse_from_bytes(payload)?.id),
         // `Shutdown`, the last of the registered ones.
-        _ => Op::Shutdown,
+        _ => Request::Shutdown,
     })
 }
 
@@ -118,27 +118,27 @@ pub(crate) fn outcome(method: &str, response: &Response) -> Outcome {
     if !is_success(response) {
         return Outcome::Failed { not_found: response.status().code() == Code::NOT_FOUND };
     }
-    Outcome::Done(told(method, &response.payload).unwrap_or(Told::Nothing))
+    Outcome::Done(told(method, &response.payload).unwrap_or(ResponseInfo::Nothing))
 }
 
-fn told(method: &str, payload: &[u8]) -> protobuf::Result<Told> {
+fn told(method: &str, payload: &[u8]) -> protobuf::Result<ResponseInfo> {
     Ok(match method {
-        "Create" => Told::Pid(task::CreateTaskResponse::parse_from_bytes(payload)?.pid),
-        "Start" => Told::Pid(task::StartResponse::parse_from_bytes(payload)?.pid),
+        "Create" => ResponseInfo::Pid(task::CreateTaskResponse::parse_from_bytes(payload)?.pid),
+        "Start" => ResponseInfo::Pid(task::StartResponse::parse_from_bytes(payload)?.pid),
         "State" => {
             let response = task::StateResponse::parse_from_bytes(payload)?;
             let status = response.status.enum_value().map_or(Status::Unknown, status);
-            Told::State { status, pid: response.pid }
+            ResponseInfo::State { status, pid: response.pid }
         }
         "Wait" => {
             let response = task::WaitResponse::parse_from_bytes(payload)?;
-            Told::Exit(exit(0, response.exit_status, &response.exited_at))
+            ResponseInfo::Exit(exit(0, response.exit_status, &response.exited_at))
         }
         "Delete" => {
             let response = task::DeleteResponse::parse_from_bytes(payload)?;
-            Told::Exit(exit(response.pid, response.exit_status, &response.exited_at))
+            ResponseInfo::Exit(exit(response.pid, response.exit_status, &response.exited_at))
         }
-        _ => Told::Nothing,
+        _ => ResponseInfo::Nothing,
     })
 }
 

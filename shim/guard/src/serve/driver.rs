@@ -8,10 +8,11 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use runsc_guard_core::guard::Guard;
 use runsc_guard_core::io::{
-    Answer, CallId, Event, Input, Lane, Note, Op, Outcome, Output, Publication, RequestId, Rung, Sentry, Told,
+    Answer, CallId, ConnectionKind, Event, Input, Note, Outcome, Output, Publication, Request as TaskRequest,
+    RequestId, ResponseInfo, Sentry, Step,
 };
-use runsc_guard_core::status::Status;
 use runsc_guard_core::time::Time;
+use runsc_guard_core::view::View;
 use runsc_guard_proto::{Envelope, service};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -48,7 +49,7 @@ const SIGNALS: [SignalKind; 5] = [
 ];
 
 /// A request that has come in and not been answered.
-struct Held {
+struct PendingRequest {
     /// Its bytes, until they are sent on.
     request: Option<Request>,
     answer: oneshot::Sender<Response>,
@@ -59,13 +60,13 @@ struct Held {
 }
 
 /// What has just come in, for the outputs that pass it on.
-enum Fresh {
+enum Incoming {
     Nothing,
     Response(Response),
     Event(Envelope),
 }
 
-impl Fresh {
+impl Incoming {
     fn response(&self) -> Option<&Response> {
         match self {
             Self::Response(response) => Some(response),
@@ -77,7 +78,7 @@ impl Fresh {
 pub(super) struct Driver {
     guard: Guard,
     start: Instant,
-    held: BTreeMap<RequestId, Held>,
+    pending: BTreeMap<RequestId, PendingRequest>,
     upstream: Upstream,
     publisher: Publisher,
     ladder: effects::Ladder,
@@ -116,7 +117,7 @@ impl Driver {
         Self {
             guard: Guard::new(params.config.policy.clone(), params.sandbox.clone(), params.container.clone()),
             start: Instant::now(),
-            held: BTreeMap::new(),
+            pending: BTreeMap::new(),
             upstream: Upstream::new(params.clone(), real_shim, reports.clone()),
             ladder: effects::Ladder::new(&params.config, chronicle.clone(), reports.clone()),
             escalation: Escalation::new(chronicle, publisher.clone(), &params),
@@ -172,7 +173,7 @@ impl Driver {
                 Some(message) = messages.recv() => self.message(message),
                 () = &mut alarm, if set.is_some() => {
                     set = None;
-                    self.input(Input::Tick, Fresh::Nothing)
+                    self.input(Input::Tick, Incoming::Nothing)
                 }
             };
             if !more {
@@ -195,11 +196,11 @@ impl Driver {
         match message {
             Message::Request { id, op, request, answer } => self.request(id, op, request, answer),
             Message::Abandoned(id) => {
-                if let Some(Held { method: Some(method), since, .. }) = self.held.remove(&id) {
+                if let Some(PendingRequest { method: Some(method), since, .. }) = self.pending.remove(&id) {
                     self.tally.request(method, since, tally::Outcome::Abandoned);
                 }
                 self.escalation.abandoned(id);
-                self.input(Input::Abandoned(id), Fresh::Nothing)
+                self.input(Input::Abandoned(id), Incoming::Nothing)
             }
             Message::Received { connection, stream, response } => {
                 let answered = self.upstream.received(connection, stream, response);
@@ -208,21 +209,22 @@ impl Driver {
             Message::Answered(answered) => self.answered(answered),
             Message::Disconnected(connection) => {
                 let lost: Vec<CallId> = self.upstream.disconnected(connection);
-                lost.into_iter().all(|call| self.input(Input::Returned(call, Outcome::Lost), Fresh::Nothing))
+                lost.into_iter()
+                    .all(|call| self.input(Input::Returned(call, Outcome::Lost), Incoming::Nothing))
             }
             Message::Event(envelope) => {
                 let event: Event = decode::event(&envelope);
                 let line = self.memory.event(&envelope.topic, &event);
                 self.escalation.happened(line);
-                self.input(Input::Event(event), Fresh::Event(envelope))
+                self.input(Input::Event(event), Incoming::Event(envelope))
             }
             Message::Input(input) => {
                 match &input {
-                    Input::Rung(done) => self.escalation.rung_ends(done),
+                    Input::Step(done) => self.escalation.rung_ends(done),
                     Input::Terminate => self.node_goes_down = true,
                     _ => {}
                 }
-                self.input(input, Fresh::Nothing)
+                self.input(input, Incoming::Nothing)
             }
             Message::Status(answer) => {
                 let view = view(&self.guard, self.start);
@@ -251,27 +253,28 @@ impl Driver {
         if matches!(outcome, Outcome::Done(_)) {
             self.memory.answered();
         }
-        self.input(Input::Returned(call, outcome), Fresh::Response(response))
+        self.input(Input::Returned(call, outcome), Incoming::Response(response))
     }
 
     fn request(
         &mut self,
         id: RequestId,
-        op: Op,
+        op: TaskRequest,
         request: Request,
         answer: oneshot::Sender<Response>,
     ) -> bool {
         let op = match op {
-            Op::State(process, _) => Op::State(process, self.look_at_sentry()),
-            Op::Pids(container, _) => Op::Pids(container, self.look_at_sentry()),
+            TaskRequest::State(process, _) => TaskRequest::State(process, self.look_at_sentry()),
+            TaskRequest::Pids(container, _) => TaskRequest::Pids(container, self.look_at_sentry()),
             other => other,
         };
         let caller = decode::caller_timeout(request.timeout_nano);
         self.escalation.asked(id, &request.method, &op);
         let private = request.service == service::GUARD;
         let method = if private { None } else { Method::named(&request.method) };
-        self.held.insert(id, Held { request: Some(request), answer, method, since: Instant::now() });
-        self.input(Input::Request { id, op, caller }, Fresh::Nothing)
+        self.pending
+            .insert(id, PendingRequest { request: Some(request), answer, method, since: Instant::now() });
+        self.input(Input::Request { id, request: op, caller }, Incoming::Nothing)
     }
 
     /// Whether the sentry can answer at all, as far as /proc tells.
@@ -289,7 +292,7 @@ impl Driver {
     /// A pid that is told is a hint. Who is below the guard is the sandbox's, and is written down for whoever must end it
     /// when descent tells nothing any more.
     fn learn_sentry(&mut self, method: &str, outcome: &Outcome) {
-        let ("Create", Outcome::Done(Told::Pid(pid))) = (method, outcome) else { return };
+        let ("Create", Outcome::Done(ResponseInfo::Pid(pid))) = (method, outcome) else { return };
         let found = find::at_once(&self.keeper.scope());
         let told = found.iter().map(|one| one.identity).find(|one| u32::try_from(one.pid) == Ok(*pid));
         if let (None, Some(sentry)) = (self.sentry, told) {
@@ -300,11 +303,11 @@ impl Driver {
         self.keeper.seen(self.sentry, of_itself.filter(|one| self.sentry != Some(*one)).collect());
     }
 
-    /// The first blows, by what is held already: they need neither thread nor descriptor, nor any look.
-    fn strike(&self, rung: &Rung) {
+    /// The first blows, by what is pending already: they need neither thread nor descriptor, nor any look.
+    fn strike(&self, rung: &Step) {
         let doomed = match rung {
-            Rung::KillSandbox => [None, self.sentry_fd.as_ref()],
-            Rung::KillAll => [self.real_shim_fd.as_ref(), self.sentry_fd.as_ref()],
+            Step::KillSandbox => [None, self.sentry_fd.as_ref()],
+            Step::KillAll => [self.real_shim_fd.as_ref(), self.sentry_fd.as_ref()],
             _ => [None; 2],
         };
         for process in doomed.into_iter().flatten() {
@@ -321,35 +324,35 @@ impl Driver {
     }
 
     /// One input, and everything that follows from it. False when there is nothing more to do, ever.
-    fn input(&mut self, input: Input, fresh: Fresh) -> bool {
+    fn input(&mut self, input: Input, incoming: Incoming) -> bool {
         self.guard.handle(Time(self.start.elapsed()), input);
         let mut more = true;
         while let Some(output) = self.guard.poll_output() {
-            more &= self.perform(output, &fresh);
+            more &= self.perform(output, &incoming);
         }
         more
     }
 
-    fn perform(&mut self, output: Output, fresh: &Fresh) -> bool {
+    fn perform(&mut self, output: Output, incoming: &Incoming) -> bool {
         match output {
-            Output::Reply(id, answer) => self.reply(id, answer, fresh),
-            Output::Forward { call, request, timeout, lane } => {
-                let bytes = self.held.get_mut(&request).and_then(|held| held.request.take());
+            Output::Reply(id, answer) => self.reply(id, answer, incoming),
+            Output::Forward { call, request, timeout, connection } => {
+                let bytes = self.pending.get_mut(&request).and_then(|pending| pending.request.take());
                 if let Some(mut request) = bytes {
                     request.service = service::TASK_V2.to_owned();
                     request.timeout_nano = encode::timeout_nano(timeout);
-                    self.upstream.send(call, request, lane);
+                    self.upstream.send(call, request, connection);
                 }
             }
             Output::Call { call, own, timeout } => {
                 let mut request = encode::own_request(&own, &self.params.sandbox);
                 request.timeout_nano = encode::timeout_nano(timeout);
-                self.upstream.send(call, request, Lane::Own);
+                self.upstream.send(call, request, ConnectionKind::Own);
             }
             Output::Cancel(call) => self.upstream.cancel(call),
-            Output::Publish(publication) => self.publish(publication, fresh),
+            Output::Publish(publication) => self.publish(publication, incoming),
             Output::Probe(timeout) => effects::probe_sentry(self.control(), timeout, self.reports.clone()),
-            Output::Rung(rung, budget) => {
+            Output::Step(rung, budget) => {
                 self.tally.rung(&rung);
                 self.escalation.rung_begins(&rung, budget, || view(&self.guard, self.start), &self.memory);
                 self.strike(&rung);
@@ -380,26 +383,26 @@ impl Driver {
         self.escalation.note(note, || view(&self.guard, self.start), &self.memory);
     }
 
-    fn reply(&mut self, id: RequestId, answer: Answer, fresh: &Fresh) {
-        let Some(held) = self.held.remove(&id) else { return };
-        let outcome = tally::Outcome::of(&answer, fresh.response());
+    fn reply(&mut self, id: RequestId, answer: Answer, incoming: &Incoming) {
+        let Some(pending) = self.pending.remove(&id) else { return };
+        let outcome = tally::Outcome::of(&answer, incoming.response());
         self.escalation.answered(id, &answer);
-        let response = match (answer, fresh) {
-            (Answer::Relay, Fresh::Response(response)) => response.clone(),
+        let response = match (answer, incoming) {
+            (Answer::Relay, Incoming::Response(response)) => response.clone(),
             // A private End, whose answer has a form of its own.
-            (Answer::Deleted(exit), _) if held.method.is_none() => encode::ended(exit),
+            (Answer::Deleted(exit), _) if pending.method.is_none() => encode::ended(exit),
             (answer, _) => encode::response(answer, std::process::id()),
         };
-        if let Some(method) = held.method {
-            self.tally.request(method, held.since, outcome);
+        if let Some(method) = pending.method {
+            self.tally.request(method, pending.since, outcome);
         }
         // The caller may have gone this very moment.
-        let _ = held.answer.send(response);
+        let _ = pending.answer.send(response);
     }
 
-    fn publish(&self, publication: Publication, fresh: &Fresh) {
-        let envelope = match (publication, fresh) {
-            (Publication::AsReceived, Fresh::Event(envelope)) => envelope.clone(),
+    fn publish(&self, publication: Publication, incoming: &Incoming) {
+        let envelope = match (publication, incoming) {
+            (Publication::AsReceived, Incoming::Event(envelope)) => envelope.clone(),
             (Publication::AsReceived, _) => return,
             (Publication::Exit(process, exit), _) => {
                 encode::exit_event(&self.params.namespace, &process, exit)
@@ -443,7 +446,7 @@ impl Driver {
             self.watch_node();
         }
         let input = if left { Input::RealShimLeft } else { Input::RealShimExited };
-        self.input(input, Fresh::Nothing)
+        self.input(input, Incoming::Nothing)
     }
 
     /// Somebody was sent SIGTERM. Each time it is seen anew whether the node goes down.
@@ -487,6 +490,6 @@ fn how_it_ended(how: WaitStatus) -> String {
 }
 
 /// What the state machine knows now.
-fn view(guard: &Guard, start: Instant) -> Status {
-    guard.status(Time(start.elapsed()))
+fn view(guard: &Guard, start: Instant) -> View {
+    guard.view(Time(start.elapsed()))
 }

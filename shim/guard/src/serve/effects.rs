@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Heard, Input, Rung, RungDone};
-use runsc_guard_core::policy::rungs;
+use runsc_guard_core::io::{Input, ProbeResult, Step, StepResult};
+use runsc_guard_core::policy::budgets;
 use tokio::sync::mpsc::UnboundedSender;
 
 mod apart;
@@ -48,53 +48,53 @@ impl Ladder {
 
     fn perform(
         &self,
-        rung: Rung,
+        rung: Step,
         scope: &Scope,
         deadline: Instant,
         unkillable: &mut Vec<Remnant>,
-    ) -> RungDone {
+    ) -> StepResult {
         let scopes = std::slice::from_ref(scope);
         match rung {
-            Rung::Evidence => {
+            Step::Evidence => {
                 self.sequence.learn(scopes);
                 self.look(scope, &find::find(scope), deadline);
-                RungDone::Evidence
+                StepResult::Evidence
             }
-            Rung::Watch => {
+            Step::Watch => {
                 // Nothing is learned for a ladder that may never begin, or begin with other containers.
                 self.look(scope, &find::find(scope), deadline);
-                RungDone::Watched
+                StepResult::Watched
             }
-            Rung::KillSandbox => {
+            Step::KillSandbox => {
                 let hunted = self.sequence.kill_sandbox(scopes, deadline);
-                RungDone::SandboxKilled { left: words(&hunted.left), mute: hunted.is_mute() }
+                StepResult::SandboxKilled { left: words(&hunted.left), cannot_report: hunted.is_mute() }
             }
-            Rung::KillAll => {
-                *unkillable = self.sequence.kill_all(scopes, deadline, rungs::OVERLOAD, &self.chronicle);
-                RungDone::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() }
+            Step::KillAll => {
+                *unkillable = self.sequence.kill_all(scopes, deadline, budgets::OVERLOAD, &self.chronicle);
+                StepResult::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() }
             }
-            Rung::KillCreate(container) => {
+            Step::KillCreate(container) => {
                 self.observe(&find::find(scope), deadline.min(Instant::now() + LOOK));
                 let stuck = self.end_create(scope, &container, deadline);
-                RungDone::CreateKilled { container, stuck }
+                StepResult::CreateKilled { container, stuck }
             }
-            Rung::ReleaseOne(container) => {
+            Step::ReleaseOne(container) => {
                 self.observe(&find::find(scope), deadline.min(Instant::now() + LOOK));
                 let left = self.release_one(scope, &container, deadline);
-                RungDone::ReleasedOne { container, left, at_ns: encode::wall_clock_ns() }
+                StepResult::ReleasedOne { container, left, at_ns: encode::wall_clock_ns() }
             }
-            Rung::Release => {
+            Step::Release => {
                 let left = self.sequence.release(scopes, deadline, &self.chronicle);
-                RungDone::Released { left: left.iter().map(ToString::to_string).collect() }
+                StepResult::Released { left: left.iter().map(ToString::to_string).collect() }
             }
-            Rung::Free => {
+            Step::Free => {
                 let (left, undecided) = self.sequence.free(scopes, deadline, &self.chronicle);
-                RungDone::Freed { left: words(&left), undecided }
+                StepResult::Freed { left: words(&left), undecided }
             }
         }
     }
 
-    /// Rung 1. The sentry is asked while the host's side is looked at, and given up with this rung: what is killed
+    /// Step 1. The sentry is asked while the host's side is looked at, and given up with this rung: what is killed
     /// next answers nobody.
     fn look(&self, scope: &Scope, found: &[Process], deadline: Instant) {
         let deadline = deadline.checked_sub(PUT_AWAY).unwrap_or(deadline);
@@ -191,7 +191,7 @@ pub(crate) fn probe_sentry(control: Option<Control>, timeout: Duration, reports:
     tokio::spawn(async move {
         let heard = match control {
             Some(control) => probe::hear(control, timeout).await,
-            None => Heard::Slow,
+            None => ProbeResult::Slow,
         };
         let _ = reports.send(Message::Input(Input::Probed(heard)));
     });

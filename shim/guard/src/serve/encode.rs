@@ -3,9 +3,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use runsc_guard_core::error::{Code, GuardError};
 use runsc_guard_core::exit::Exit;
-use runsc_guard_core::io::{About, Answer, OwnCall, ProcessId, Status};
-use runsc_guard_core::refusal::{Code, Refusal};
+use runsc_guard_core::io::{Answer, OwnCall, ProcessId, ProcessSpec, Status};
 use runsc_guard_proto::protobuf::well_known_types::any::Any;
 use runsc_guard_proto::protobuf::well_known_types::timestamp::Timestamp;
 use runsc_guard_proto::protobuf::{EnumOrUnknown, Message, MessageField};
@@ -48,7 +48,7 @@ pub(crate) fn response(answer: Answer, guard_pid: u32) -> Response {
             response.exited_at = timestamp(exit.at_ns);
             message(&response)
         }
-        Answer::Refused(refusal) => refused(&refusal),
+        Answer::Error(refusal) => refused(&refusal),
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn ended(exit: Exit) -> Response {
     message(&response)
 }
 
-fn refused(refusal: &Refusal) -> Response {
+fn refused(refusal: &GuardError) -> Response {
     let code = match refusal.code() {
         Code::DeadlineExceeded => ttrpc::Code::DEADLINE_EXCEEDED,
         Code::NotFound => ttrpc::Code::NOT_FOUND,
@@ -93,7 +93,7 @@ pub(crate) fn message(content: &impl Message) -> Response {
 
 fn state(
     process: &ProcessId,
-    about: About,
+    about: ProcessSpec,
     status: Status,
     pid: u32,
     exit: Option<Exit>,
@@ -150,7 +150,7 @@ pub(crate) fn wall_clock_ns() -> u64 {
 /// A request of the guard's own to the real shim.
 pub(crate) fn own_request(own: &OwnCall, sandbox: &str) -> Request {
     let (method, payload) = match own {
-        OwnCall::Signal { process, signal, all } => {
+        OwnCall::Kill { process, signal, all } => {
             let mut request = task::KillRequest::new();
             request.id = process.container.clone();
             request.exec_id = process.exec.clone();
@@ -218,16 +218,16 @@ mod tests {
     #[test]
     fn each_refusal_has_its_grpc_code_and_says_guard() {
         let cases = [
-            (Refusal::NotFound("a".into()), ttrpc::Code::NOT_FOUND),
-            (Refusal::Finished("a".into()), ttrpc::Code::NOT_FOUND),
-            (Refusal::Closing("a".into()), ttrpc::Code::FAILED_PRECONDITION),
+            (GuardError::NotFound("a".into()), ttrpc::Code::NOT_FOUND),
+            (GuardError::Finished("a".into()), ttrpc::Code::NOT_FOUND),
+            (GuardError::Closing("a".into()), ttrpc::Code::FAILED_PRECONDITION),
             (
-                Refusal::Late { method: Method::Exec, id: "a".into(), waited: Duration::from_secs(1) },
+                GuardError::Late { method: Method::Exec, id: "a".into(), waited: Duration::from_secs(1) },
                 ttrpc::Code::DEADLINE_EXCEEDED,
             ),
         ];
         for (refusal, code) in cases {
-            let response = response(Answer::Refused(refusal), 1);
+            let response = response(Answer::Error(refusal), 1);
             assert_eq!(response.status().code(), code);
             assert!(response.status().message().starts_with("guard: "));
         }
@@ -248,7 +248,7 @@ mod tests {
         let process = ProcessId { container: "c".into(), exec: "e".into() };
         let answer = Answer::State {
             process,
-            about: About { bundle: "/b".into(), ..About::default() },
+            about: ProcessSpec { bundle: "/b".into(), ..ProcessSpec::default() },
             status: Status::Running,
             pid: 9,
             exit: None,

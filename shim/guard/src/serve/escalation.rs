@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use log::Level;
-use runsc_guard_core::io::{Answer, Note, Op, ProcessId, RequestId, Rung, RungDone, Why};
-use runsc_guard_core::status::{Awaited, Status};
+use runsc_guard_core::io::{Answer, Cause, Note, ProcessId, Request, RequestId, Step, StepResult};
+use runsc_guard_core::view::{Awaited, View};
 
 use super::chronicle::Chronicle;
 use super::publish::Publisher;
@@ -28,10 +28,10 @@ impl Escalation {
     }
 
     /// The state machine has something to tell.
-    pub(super) fn note(&self, note: &Note, view: impl FnOnce() -> Status, memory: &Memory) {
+    pub(super) fn note(&self, note: &Note, view: impl FnOnce() -> View, memory: &Memory) {
         match note {
-            Note::Wedged { why, waited } => {
-                let sign = note::words(why);
+            Note::Wedged { cause, waited } => {
+                let sign = note::words(cause);
                 self.chronicle.begins(&sign, *waited, true, view(), memory);
                 self.publish("begins", vec![("sign", sign), ("waited_ms", millis(*waited))]);
             }
@@ -70,7 +70,7 @@ impl Escalation {
             }
             // Its bundle is gone, and with it the way of a line into containerd's log.
             Note::Forgotten => self.publish("forgotten", Vec::new()),
-            Note::RealShimDied | Note::NodeGoesDown | Note::Late(_) | Note::Heard(_) => {
+            Note::RealShimDied | Note::NodeGoesDown | Note::Late(_) | Note::AnswersAgain(_) => {
                 self.happened(&note::line(note).1)
             }
         }
@@ -80,39 +80,40 @@ impl Escalation {
     /// is the release of one container.
     pub(super) fn rung_begins(
         &self,
-        rung: &Rung,
+        rung: &Step,
         budget: Duration,
-        view: impl FnOnce() -> Status,
+        view: impl FnOnce() -> View,
         memory: &Memory,
     ) {
         let of_one = match rung {
-            Rung::KillCreate(container) => {
-                Some((Awaited::Creation, Why::CreateStuck(container.clone()), container))
+            Step::KillCreate(container) => {
+                Some((Awaited::Creation, Cause::CreateStuck(container.clone()), container))
             }
-            Rung::ReleaseOne(container) => {
-                Some((Awaited::Deletion, Why::DeleteStuck(ProcessId::init(container)), container))
+            Step::ReleaseOne(container) => {
+                Some((Awaited::Deletion, Cause::DeleteStuck(ProcessId::init(container)), container))
             }
             _ => None,
         };
         if let Some((effect, why, container)) = of_one.filter(|_| !self.chronicle.is_open()) {
             let view = view();
-            let concerns = |clock: &&runsc_guard_core::status::Clock| {
-                clock.effect == effect && clock.process.container == *container
+            let concerns = |deadline: &&runsc_guard_core::view::DeadlineView| {
+                deadline.effect == effect && deadline.process.container == *container
             };
-            let waited = view.clocks.iter().find(concerns).map_or(Duration::ZERO, |clock| clock.waited);
+            let waited =
+                view.deadlines.iter().find(concerns).map_or(Duration::ZERO, |deadline| deadline.waited);
             self.chronicle.begins(&note::words(&why), waited, false, view, memory);
         }
         self.chronicle.rung_begins(rung.as_str(), budget);
     }
 
     /// A step of the ladder has come back.
-    pub(super) fn rung_ends(&self, done: &RungDone) {
+    pub(super) fn rung_ends(&self, done: &StepResult) {
         let (step, left) = (done.step(), done.left());
         let name = step.as_str();
         let rung = self.chronicle.rung_ends(name, left);
         match done {
-            RungDone::Released { left } => self.chronicle.comes_home(left),
-            RungDone::Watched => self.chronicle.only_looked(),
+            StepResult::Released { left } => self.chronicle.comes_home(left),
+            StepResult::Watched => self.chronicle.only_looked(),
             _ => {}
         }
         let Some(rung) = rung else { return };
@@ -140,7 +141,7 @@ impl Escalation {
     }
 
     /// A request has come in.
-    pub(super) fn asked(&self, id: RequestId, method: &str, op: &Op) {
+    pub(super) fn asked(&self, id: RequestId, method: &str, op: &Request) {
         self.chronicle.asked(id, method, op);
     }
 
@@ -168,7 +169,7 @@ fn words(answer: &Answer) -> String {
         Answer::Done => "done".to_owned(),
         Answer::State { .. } | Answer::Pids(_) | Answer::Connect(_) => "from the guard's record".to_owned(),
         Answer::Waited(exit) | Answer::Deleted(exit) => format!("exit status {}", exit.status),
-        Answer::Refused(refusal) => refusal.to_string(),
+        Answer::Error(refusal) => refusal.to_string(),
     }
 }
 

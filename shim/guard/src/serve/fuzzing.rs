@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use runsc_guard_core::io::{Answer, Event, Outcome, Told};
+use runsc_guard_core::io::{Answer, Event, Outcome, ResponseInfo};
 use runsc_guard_proto::protobuf::{Message as _, MessageField};
 use runsc_guard_proto::{Envelope, events_service::ForwardRequest, protobuf::well_known_types::any::Any};
 use tokio::sync::mpsc::unbounded_channel;
@@ -84,8 +84,8 @@ fn answer(response: &Response) {
         let outcome = decode::outcome(method, response);
         assert_eq!(matches!(outcome, Outcome::Failed { .. }), failed, "{method}");
         let again = match (&outcome, method) {
-            (Outcome::Done(Told::Exit(exit)), "Wait") => Answer::Waited(*exit),
-            (Outcome::Done(Told::Exit(exit)), "Delete") => Answer::Deleted(*exit),
+            (Outcome::Done(ResponseInfo::Exit(exit)), "Wait") => Answer::Waited(*exit),
+            (Outcome::Done(ResponseInfo::Exit(exit)), "Delete") => Answer::Deleted(*exit),
             _ => continue,
         };
         assert_eq!(decode::outcome(method, &encode::response(again, 1)), outcome, "{method}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use runsc_guard_core::io::{Op, RequestId};
+use runsc_guard_core::io::{Request as TaskRequest, RequestId};
 use runsc_guard_proto::protobuf::{self, Message as _};
 use runsc_guard_proto::{guard, service};
 use tokio::net::UnixListener;
@@ -85,12 +85,12 @@ impl Drop for Caller<'_> {
     }
 }
 
-pub(super) fn private_op(request: &Request) -> protobuf::Result<Op> {
+pub(super) fn private_op(request: &Request) -> protobuf::Result<TaskRequest> {
     Ok(match request.method.as_str() {
-        "Join" => Op::Join(guard::JoinRequest::parse_from_bytes(&request.payload)?.id),
-        "Reap" => Op::Reap,
+        "Join" => TaskRequest::Join(guard::JoinRequest::parse_from_bytes(&request.payload)?.id),
+        "Reap" => TaskRequest::Reap,
         // `End`, the last of the registered ones.
-        _ => Op::End(guard::EndRequest::parse_from_bytes(&request.payload)?.id),
+        _ => TaskRequest::End(guard::EndRequest::parse_from_bytes(&request.payload)?.id),
     })
 }
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use log::Level;
-use runsc_guard_core::io::{Note, ProcessId, Why};
+use runsc_guard_core::io::{Cause, Note, ProcessId};
 
 /// A note in one line, and how grave it is.
 pub(crate) fn line(note: &Note) -> (Level, String) {
     match note {
-        Note::Wedged { why, waited } => {
-            let (why, waited) = (words(why), rounded(*waited));
-            (Level::Error, format!("wedged: {why}, waited {waited:?}; the guard ends the sandbox now"))
+        Note::Wedged { cause, waited } => {
+            let (cause, waited) = (words(cause), rounded(*waited));
+            (Level::Error, format!("wedged: {cause}, waited {waited:?}; the guard ends the sandbox now"))
         }
         Note::RealShimDied => (Level::Error, "the real shim ended without having been told to".to_owned()),
         Note::NodeGoesDown => (Level::Warn, "the node goes down, and the sandbox with it".to_owned()),
@@ -47,7 +47,7 @@ pub(crate) fn line(note: &Note) -> (Level, String) {
                         while the pod ran?";
             (Level::Error, line.to_owned())
         }
-        Note::Heard(silent) => {
+        Note::AnswersAgain(silent) => {
             (Level::Warn, format!("the sandbox answers again, after {:?}", rounded(*silent)))
         }
         Note::ReleasedOne { container, waited, left } => {
@@ -74,18 +74,18 @@ fn rounded(duration: Duration) -> Duration {
 }
 
 /// A sign in words.
-pub(crate) fn words(why: &Why) -> String {
+pub(crate) fn words(why: &Cause) -> String {
     match why {
-        Why::KillWithoutExit { process, acknowledged } => {
+        Cause::KillWithoutExit { process, acknowledged } => {
             let how = if *acknowledged { "acknowledged" } else { "not even acknowledged" };
             format!("SIGKILL to {} was {how} and did not end it", name(process))
         }
-        Why::DeleteStuck(process) => format!("Delete of {} had no effect", name(process)),
-        Why::CreateStuck(container) => format!("Create of {container} did not return"),
-        Why::SentryLingers => "the root container has ended, its sentry has not".to_owned(),
-        Why::RealShimDied => "the real shim is dead".to_owned(),
-        Why::Reaped => "an operator asked for its end".to_owned(),
-        Why::Silent => "it does not answer, and the watchdog is set to end it then".to_owned(),
+        Cause::DeleteStuck(process) => format!("Delete of {} had no effect", name(process)),
+        Cause::CreateStuck(container) => format!("Create of {container} did not return"),
+        Cause::SentryLingers => "the root container has ended, its sentry has not".to_owned(),
+        Cause::RealShimDied => "the real shim is dead".to_owned(),
+        Cause::Reaped => "an operator asked for its end".to_owned(),
+        Cause::Silent => "it does not answer, and the watchdog is set to end it then".to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::Heard;
+use runsc_guard_core::io::ProbeResult;
 use runsc_guard_sandbox::control::{Control, Question, Unanswered};
 use runsc_guard_sandbox::pulse::Pulse;
 use runsc_guard_sandbox::state_file;
@@ -16,7 +16,7 @@ use tokio::time::{sleep_until, timeout_at};
 use super::watch::watch;
 
 /// One question, put by a task, which takes neither a thread nor a program.
-pub(super) async fn hear(control: Control, timeout: Duration) -> Heard {
+pub(super) async fn hear(control: Control, timeout: Duration) -> ProbeResult {
     let deadline = Instant::now() + timeout;
     let before = Pulse::of(control.sentry);
     let told = match control.ask_state() {
@@ -44,17 +44,17 @@ async fn answer(question: Question) -> Result<IgnoredAny, Unanswered> {
     }
 }
 
-fn judge(control: &Control, told: Result<(), Unanswered>) -> Heard {
+fn judge(control: &Control, told: Result<(), Unanswered>) -> ProbeResult {
     match told {
         // runsc's word: the sentry itself answers all the same, only its tasks do not run.
-        Ok(()) if state_file::is_paused(&control.runsc_root, &control.sandbox) => Heard::Paused,
-        Ok(()) => Heard::Answers,
-        Err(Unanswered::Silent) => Heard::Nothing,
-        Err(Unanswered::Slow) => Heard::Slow,
+        Ok(()) if state_file::is_paused(&control.runsc_root, &control.sandbox) => ProbeResult::Paused,
+        Ok(()) => ProbeResult::Answers,
+        Err(Unanswered::Silent) => ProbeResult::Nothing,
+        Err(Unanswered::Slow) => ProbeResult::Slow,
         Err(why) => {
             log::warn!("the sandbox cannot be asked: {why}");
             let can_run = Pulse::of(control.sentry).is_some_and(|pulse| !pulse.is_held());
-            if can_run { Heard::Slow } else { Heard::Nothing }
+            if can_run { ProbeResult::Slow } else { ProbeResult::Nothing }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::io::{Event, Method, Note, ProcessId, Status as TaskStatus};
-use runsc_guard_core::status::{Clock, Container, Request, Status};
+use runsc_guard_core::view::{ContainerView, DeadlineView, RequestView, View};
 use runsc_guard_proto::guard::{ContainerStatus, EndResponse, Happening, StatusResponse, Waiting};
 use runsc_guard_proto::protobuf::MessageField;
 use ttrpc::Response;
@@ -33,8 +33,8 @@ impl Memory {
     pub(crate) fn note(&mut self, note: &Note) {
         let (level, line) = note::line(note);
         log::log!(level, "{line}");
-        if let Note::Wedged { why, .. } = note {
-            self.sign = Some((Instant::now(), note::words(why)));
+        if let Note::Wedged { cause, .. } = note {
+            self.sign = Some((Instant::now(), note::words(cause)));
         }
         self.keep(line);
     }
@@ -68,13 +68,13 @@ impl Memory {
     }
 }
 
-/// The answer to Status.
-pub(crate) fn response(params: &ServeParams, view: Status, memory: &Memory) -> Response {
+/// The answer to View.
+pub(crate) fn response(params: &ServeParams, view: View, memory: &Memory) -> Response {
     let mut response = StatusResponse::new();
     response.namespace.clone_from(&params.namespace);
     response.sandbox.clone_from(&params.sandbox);
-    response.stage = view.stage.as_str().to_owned();
-    response.climbing_ms = view.climbing.map(millis);
+    response.stage = view.progress.as_str().to_owned();
+    response.climbing_ms = view.escalating.map(millis);
     if let Some((at, sign)) = &memory.sign {
         response.sign.clone_from(sign);
         response.sign_ms_ago = millis(at.elapsed());
@@ -82,7 +82,7 @@ pub(crate) fn response(params: &ServeParams, view: Status, memory: &Memory) -> R
     response.left = view.left;
     response.containers = view.containers.into_iter().map(container).collect();
     response.requests = view.requests.into_iter().map(request).collect();
-    response.clocks = view.clocks.into_iter().map(clock).collect();
+    response.clocks = view.deadlines.into_iter().map(deadline).collect();
     response.overdue =
         view.overdue.map(|(method, out)| waiting(method.as_str(), ProcessId::init(""), out, None)).into();
     response.unanswered = view.unanswered.map_or("", Method::as_str).to_owned();
@@ -95,8 +95,8 @@ pub(crate) fn response(params: &ServeParams, view: Status, memory: &Memory) -> R
     encode::message(&response)
 }
 
-fn container(container: Container) -> ContainerStatus {
-    let Container { id, bundle, pid, status, exit, execs } = container;
+fn container(container: ContainerView) -> ContainerStatus {
+    let ContainerView { id, bundle, pid, status, exit, execs } = container;
     let exit = exit.map(|exit| EndResponse {
         pid: exit.pid,
         exit_status: exit.status,
@@ -116,12 +116,12 @@ fn container(container: Container) -> ContainerStatus {
     ContainerStatus { id, bundle, pid, status, exit, execs, ..ContainerStatus::default() }
 }
 
-fn request(request: Request) -> Waiting {
+fn request(request: RequestView) -> Waiting {
     waiting(request.method.as_str(), request.process, request.waited, request.answered_in)
 }
 
-fn clock(clock: Clock) -> Waiting {
-    waiting(clock.effect.as_str(), clock.process, clock.waited, clock.ends_in)
+fn deadline(deadline: DeadlineView) -> Waiting {
+    waiting(deadline.effect.as_str(), deadline.process, deadline.waited, deadline.ends_in)
 }
 
 fn waiting(method: &str, process: ProcessId, waited: Duration, due: Option<Duration>) -> Waiting {

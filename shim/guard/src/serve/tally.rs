@@ -11,7 +11,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Answer, Note, Rung, Why};
+use runsc_guard_core::io::{Answer, Cause, Note, Step};
 use runsc_guard_proto::guard::{Count, MethodTally, MetricsResponse};
 use runsc_guard_proto::protobuf::Message as _;
 use ttrpc::{Code, Response};
@@ -84,7 +84,7 @@ impl Outcome {
         match answer {
             Answer::Relay if relayed.is_some_and(failed) => Self::Error,
             Answer::Relay => Self::Ok,
-            Answer::Refused(_) => Self::Refused,
+            Answer::Error(_) => Self::Refused,
             Answer::Done
             | Answer::State { .. }
             | Answer::Pids(_)
@@ -143,10 +143,10 @@ impl Tally {
     pub(super) fn note(&mut self, note: &Note) {
         match note {
             // Told before, with where it hung.
-            Note::Wedged { why: Why::CreateStuck(_), .. } => self.escalates = true,
-            Note::Wedged { why, .. } => {
+            Note::Wedged { cause: Cause::CreateStuck(_), .. } => self.escalates = true,
+            Note::Wedged { cause, .. } => {
                 self.escalates = true;
-                up(&mut self.signs[sign(why)]);
+                up(&mut self.signs[sign(cause)]);
             }
             Note::CreateStuck { .. } => up(&mut self.signs[CREATE_STUCK]),
             Note::ReleasedOne { left, .. } => {
@@ -168,14 +168,14 @@ impl Tally {
             | Note::NodeGoesDown
             | Note::Late(_)
             | Note::Unkillable(_)
-            | Note::Heard(_)
+            | Note::AnswersAgain(_)
             | Note::Forgotten => {}
         }
     }
 
     /// A step of the ladder begins.
-    pub(super) fn rung(&mut self, step: &Rung) {
-        let counts = self.escalates || matches!(step, Rung::KillCreate(_) | Rung::ReleaseOne(_) | Rung::Free);
+    pub(super) fn rung(&mut self, step: &Step) {
+        let counts = self.escalates || matches!(step, Step::KillCreate(_) | Step::ReleaseOne(_) | Step::Free);
         if let Some(rung) = rung(step).filter(|_| counts) {
             up(&mut self.rungs[rung]);
         }
@@ -239,30 +239,30 @@ fn up(count: &mut u32) {
     *count = count.saturating_add(1);
 }
 
-fn sign(why: &Why) -> usize {
+fn sign(why: &Cause) -> usize {
     match why {
-        Why::KillWithoutExit { acknowledged: true, .. } => 0,
-        Why::KillWithoutExit { acknowledged: false, .. } => 1,
-        Why::DeleteStuck(_) => DELETE_STUCK,
-        Why::CreateStuck(_) => CREATE_STUCK,
-        Why::SentryLingers => 4,
-        Why::RealShimDied => 5,
-        Why::Silent => 6,
-        Why::Reaped => 8,
+        Cause::KillWithoutExit { acknowledged: true, .. } => 0,
+        Cause::KillWithoutExit { acknowledged: false, .. } => 1,
+        Cause::DeleteStuck(_) => DELETE_STUCK,
+        Cause::CreateStuck(_) => CREATE_STUCK,
+        Cause::SentryLingers => 4,
+        Cause::RealShimDied => 5,
+        Cause::Silent => 6,
+        Cause::Reaped => 8,
     }
 }
 
 /// None for a look, which is no rung.
-fn rung(rung: &Rung) -> Option<usize> {
+fn rung(rung: &Step) -> Option<usize> {
     match rung {
-        Rung::Watch => None,
-        Rung::Evidence => Some(0),
-        Rung::KillSandbox => Some(1),
-        Rung::KillAll => Some(2),
-        Rung::KillCreate(_) => Some(3),
-        Rung::Release => Some(4),
-        Rung::Free => Some(5),
-        Rung::ReleaseOne(_) => Some(6),
+        Step::Watch => None,
+        Step::Evidence => Some(0),
+        Step::KillSandbox => Some(1),
+        Step::KillAll => Some(2),
+        Step::KillCreate(_) => Some(3),
+        Step::Release => Some(4),
+        Step::Free => Some(5),
+        Step::ReleaseOne(_) => Some(6),
     }
 }
 

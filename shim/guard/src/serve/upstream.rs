@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{CallId, Lane, OwnCall};
+use runsc_guard_core::io::{CallId, ConnectionKind, OwnCall};
 use runsc_guard_proto::protobuf::Message as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -39,7 +39,7 @@ pub(crate) struct ConnectionId(pub(super) u64);
 /// One connection with the calls that wait on it.
 struct Connection {
     shim: ShimId,
-    lane: Lane,
+    lane: ConnectionKind,
     frames: UnboundedSender<Vec<u8>>,
     calls: BTreeMap<u32, Sent>,
     next_stream: u32,
@@ -69,7 +69,7 @@ enum Why {
 struct Parked {
     call: CallId,
     request: Request,
-    lane: Lane,
+    lane: ConnectionKind,
     until: Instant,
 }
 
@@ -111,7 +111,7 @@ impl Upstream {
 
     /// Sends a request; its answer comes back as [`Message::Received`], [`Message::Answered`] or
     /// [`Message::Disconnected`].
-    pub(crate) fn send(&mut self, call: CallId, request: Request, lane: Lane) {
+    pub(crate) fn send(&mut self, call: CallId, request: Request, lane: ConnectionKind) {
         match self.fleet.route(&request.method, &request.payload) {
             Route::To(shim) => self.transmit(shim, Why::Call(call), request, lane),
             Route::New(shim) => match real_shim::spawn(&self.params, shim) {
@@ -147,12 +147,12 @@ impl Upstream {
         let _ = self.reports.send(Message::Answered(Answered { call, method, response }));
     }
 
-    fn transmit(&mut self, shim: ShimId, why: Why, request: Request, lane: Lane) {
+    fn transmit(&mut self, shim: ShimId, why: Why, request: Request, lane: ConnectionKind) {
         let same = |connection: &Connection| connection.shim == shim && connection.lane == lane;
         let shared = self
             .connections
             .iter()
-            .find(|(_, connection)| lane != Lane::Own && same(connection))
+            .find(|(_, connection)| lane != ConnectionKind::Own && same(connection))
             .map(|(id, _)| *id);
         let id = shared.unwrap_or_else(|| self.open(shim, lane));
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -165,7 +165,7 @@ impl Upstream {
         let _ = connection.frames.send(frame);
     }
 
-    fn open(&mut self, shim: ShimId, lane: Lane) -> ConnectionId {
+    fn open(&mut self, shim: ShimId, lane: ConnectionKind) -> ConnectionId {
         let id = ConnectionId(self.next);
         self.next += 1;
         let (frames, outgoing) = unbounded_channel();
@@ -181,7 +181,7 @@ impl Upstream {
         let connection = self.connections.get_mut(&id)?;
         let sent = connection.calls.remove(&stream)?;
         let shim = connection.shim;
-        if connection.lane == Lane::Own {
+        if connection.lane == ConnectionKind::Own {
             self.close(id);
         }
         match sent.why {
@@ -211,7 +211,7 @@ impl Upstream {
             }
         };
         request.timeout_nano = encode::timeout_nano(TELLS);
-        self.transmit(shim, why, request, Lane::Own);
+        self.transmit(shim, why, request, ConnectionKind::Own);
     }
 
     fn unpark(&mut self) {
@@ -255,7 +255,7 @@ impl Upstream {
             connection.calls.remove(&stream);
             Some((*id, connection.lane))
         });
-        if let Some((id, Lane::Own)) = holder {
+        if let Some((id, ConnectionKind::Own)) = holder {
             self.close(id);
         }
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use runsc_guard_core::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, limits, rungs};
+use runsc_guard_core::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, budgets, limits};
 use toml::de::DeValue;
 
 use super::Config;
@@ -129,7 +129,7 @@ const SHUTDOWN: Bounds = up_to(limits::SHUTDOWN.saturating_sub(ANSWER_MARGIN));
 /// What Delete and Shutdown may take together, see [`fit_together`].
 const DELETE_AND_SHUTDOWN: Duration = limits::EXIT_HANDLING
     .saturating_sub(SPARE)
-    .saturating_sub(rungs::TOTAL)
+    .saturating_sub(budgets::TOTAL)
     .saturating_sub(DELETE_BINARY_CLEAN);
 /// All but the least that Shutdown needs.
 const DELETE: Bounds = up_to(DELETE_AND_SHUTDOWN.saturating_sub(LEAST));

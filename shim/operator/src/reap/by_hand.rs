@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use runsc_guard_core::policy::rungs;
+use runsc_guard_core::policy::budgets;
 use runsc_guard_node::config::Config;
 use runsc_guard_node::lock::Lock;
 use runsc_guard_node::orphan;
@@ -183,7 +183,7 @@ fn observe(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Account {
 /// Who waits for what is ended here from now on: an operator, on a node that may be very busy.
 fn patience() -> Patience {
     let dead = Instant::now() + KILL;
-    Patience { dead, overload: rungs::OVERLOAD, over: dead + STUCK }
+    Patience { dead, overload: budgets::OVERLOAD, over: dead + STUCK }
 }
 
 /// The whole of it, guard and real shim included; how it ended is written down for containerd's `delete`.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::hung::LOOK_AGAIN_AFTER;
-use runsc_guard_core::policy::rungs;
+use runsc_guard_core::policy::budgets;
 
 use super::{Hunted, await_death, kill_all, kill_sandbox};
 use crate::free::{Freedoms, take_from_the_living};
@@ -91,7 +91,7 @@ impl Sequence {
         let last = Instant::now() + overload;
         while !left.is_empty() && Instant::now() < last {
             self.watch_fuse(scopes, &left, Instant::now(), observer);
-            let again = kill_each(scopes, last.min(Instant::now() + rungs::KILL_ALL));
+            let again = kill_each(scopes, last.min(Instant::now() + budgets::KILL_ALL));
             let stuck = again == left && !again.iter().any(Remnant::runs) && !procfs::is_crowded();
             left = again;
             if stuck {
@@ -182,7 +182,7 @@ impl Sequence {
         }
         observer.begins("free", over);
         loop {
-            let attempt = over.min(Instant::now() + rungs::FREE);
+            let attempt = over.min(Instant::now() + budgets::FREE);
             let undecided;
             (stuck, undecided) = self.take_from(scopes, stuck, attempt, observer);
             let again = if undecided { LOOK_AGAIN_AFTER } else { FREE_AGAIN };
@@ -248,7 +248,7 @@ pub fn release_and_prove(
     let mut left = release(scope, holdings, deadline);
     if !left.is_empty() {
         // What a busy node had no time for is done by now, or in another moment.
-        left = release(scope, holdings, Instant::now() + rungs::RELEASE);
+        left = release(scope, holdings, Instant::now() + budgets::RELEASE);
     }
     if let Some(inventory) = inventory {
         observer.released(inventory.released(holdings));

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Op, RequestId};
-use runsc_guard_core::status::Status;
+use runsc_guard_core::io::{Request, RequestId};
+use runsc_guard_core::view::View;
 
 use super::super::dump::Scanner;
 use super::super::pace::Pace;
@@ -36,7 +36,7 @@ pub(super) struct Open {
 
 impl Open {
     /// With what is known when it begins.
-    pub(super) fn of(report: Report, view: Status, memory: &status::Memory) -> Self {
+    pub(super) fn of(report: Report, view: View, memory: &status::Memory) -> Self {
         let now_ms = now_ms();
         let mut open = Self {
             report,
@@ -54,9 +54,9 @@ impl Open {
         for (past, text) in memory.happenings() {
             open.report.moment(moment(now_ms, past, What::Happened, text.to_owned(), None));
         }
-        for clock in view.clocks {
-            let text = format!("{} of {}", clock.effect.as_str(), note::name(&clock.process));
-            open.report.moment(moment(now_ms, clock.waited, What::Awaited, text, clock.ends_in));
+        for deadline in view.deadlines {
+            let text = format!("{} of {}", deadline.effect.as_str(), note::name(&deadline.process));
+            open.report.moment(moment(now_ms, deadline.waited, What::Awaited, text, deadline.ends_in));
         }
         for call in view.calls {
             let text = format!("{} of {}", call.method, note::name(&call.process));
@@ -108,26 +108,26 @@ pub(super) fn now_ms() -> u64 {
 }
 
 /// Which process or container a request is about.
-pub(super) fn about(op: &Op) -> String {
+pub(super) fn about(op: &Request) -> String {
     match op {
-        Op::Start(process)
-        | Op::Exec(process, _)
-        | Op::State(process, _)
-        | Op::ResizePty(process)
-        | Op::CloseIo(process)
-        | Op::Wait(process)
-        | Op::Delete(process)
-        | Op::Kill { process, .. } => note::name(process),
-        Op::Create(id, _)
-        | Op::Pids(id, _)
-        | Op::Connect(id)
-        | Op::Stats(id)
-        | Op::Update(id)
-        | Op::Pause(id)
-        | Op::Resume(id)
-        | Op::Checkpoint(id)
-        | Op::Join(id)
-        | Op::End(id) => id.clone(),
-        Op::Shutdown | Op::Reap => "the sandbox".to_owned(),
+        Request::Start(process)
+        | Request::Exec(process, _)
+        | Request::State(process, _)
+        | Request::ResizePty(process)
+        | Request::CloseIo(process)
+        | Request::Wait(process)
+        | Request::Delete(process)
+        | Request::Kill { process, .. } => note::name(process),
+        Request::Create(id, _)
+        | Request::Pids(id, _)
+        | Request::Connect(id)
+        | Request::Stats(id)
+        | Request::Update(id)
+        | Request::Pause(id)
+        | Request::Resume(id)
+        | Request::Checkpoint(id)
+        | Request::Join(id)
+        | Request::End(id) => id.clone(),
+        Request::Shutdown | Request::Reap => "the sandbox".to_owned(),
     }
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use runsc_guard_core::guard::Guard;
-use runsc_guard_core::io::{About, Event, Input, Note, ProcessId, Why};
+use runsc_guard_core::io::{Cause, Event, Input, Note, ProcessId, ProcessSpec};
 use runsc_guard_core::policy::Policy;
 use runsc_guard_core::time::Time;
 
@@ -20,12 +20,12 @@ fn chronicle(folder: &Path) -> Chronicle {
 /// A guard whose Create has been out for a second, and what was remembered.
 fn begun(chronicle: &Chronicle, whole: bool) {
     let mut guard = Guard::new(Policy::default(), "box".into(), "box".into());
-    let create = Op::Create("box".into(), About::default());
-    guard.handle(Time::default(), Input::Request { id: RequestId(7), op: create, caller: None });
+    let create = Request::Create("box".into(), ProcessSpec::default());
+    guard.handle(Time::default(), Input::Request { id: RequestId(7), request: create, caller: None });
     let mut memory = status::Memory::default();
     memory.event("/tasks/create", &Event::Alive(ProcessId::init("box")));
-    memory.note(&Note::Wedged { why: Why::SentryLingers, waited: Duration::from_secs(1) });
-    let view = guard.status(Time::from_millis(1_000));
+    memory.note(&Note::Wedged { cause: Cause::SentryLingers, waited: Duration::from_secs(1) });
+    let view = guard.view(Time::from_millis(1_000));
     chronicle.begins("a sign", Duration::from_secs(3), whole, view, &memory);
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Input, Rung, RungDone};
+use runsc_guard_core::io::{Input, Step, StepResult};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::sleep;
 
@@ -26,7 +26,7 @@ const SELDOM: Duration = Duration::from_secs(1);
 
 impl Ladder {
     /// Takes one step within `budget`.
-    pub(crate) fn step(&self, rung: Rung, budget: Duration, scope: Scope) {
+    pub(crate) fn step(&self, rung: Step, budget: Duration, scope: Scope) {
         let deadline = Instant::now() + budget;
         if let Err(error) = self.begin(&rung, deadline, &scope) {
             log::warn!("no thread can be made ({error}): the sandbox is ended without, as far as that goes");
@@ -34,7 +34,7 @@ impl Ladder {
         }
     }
 
-    fn begin(&self, rung: &Rung, deadline: Instant, scope: &Scope) -> io::Result<()> {
+    fn begin(&self, rung: &Step, deadline: Instant, scope: &Scope) -> io::Result<()> {
         let (ladder, rung, scope) = (self.clone(), rung.clone(), scope.clone());
         let work = move || {
             descriptors::wait_for_some();
@@ -47,12 +47,12 @@ impl Ladder {
 
     /// Strikes, where this rung does, and asks again for a thread, for as long as there is none: how long it is waited
     /// for is the state machine's to say. Only that all are dead can be told without one.
-    async fn without_thread(self, rung: Rung, deadline: Instant, scope: Scope) {
+    async fn without_thread(self, rung: Step, deadline: Instant, scope: Scope) {
         let mut pause = AGAIN;
         loop {
             let blow = match rung {
-                Rung::KillSandbox => Some(Blow::at_sandbox(&scope)),
-                Rung::KillAll => Some(Blow::at_all(&scope)),
+                Step::KillSandbox => Some(Blow::at_sandbox(&scope)),
+                Step::KillAll => Some(Blow::at_all(&scope)),
                 // Whom one Create began only command lines tell, and those may hang. Its limit is the state machine's:
                 // then the root's sandbox is ended by the steps above, and a member has a SIGKILL's clock.
                 _ => None,
@@ -64,7 +64,7 @@ impl Ladder {
             if Instant::now() < deadline {
                 continue;
             }
-            if let (Rung::KillAll, Some(blow)) = (&rung, blow) {
+            if let (Step::KillAll, Some(blow)) = (&rung, blow) {
                 return self.all_killed(&blow.left());
             }
             pause = SELDOM;
@@ -73,13 +73,13 @@ impl Ladder {
 
     fn all_killed(&self, unkillable: &[Remnant]) {
         self.tell(
-            RungDone::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() },
+            StepResult::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() },
             unkillable,
         );
     }
 
-    fn tell(&self, done: RungDone, unkillable: &[Remnant]) {
-        let _ = self.reports.send(Message::Input(Input::Rung(done)));
+    fn tell(&self, done: StepResult, unkillable: &[Remnant]) {
+        let _ = self.reports.send(Message::Input(Input::Step(done)));
         // After the result: their death must not be reported before they are known to live.
         if !unkillable.is_empty() {
             let _ = self.reports.send(Message::AwaitDeath(await_death(unkillable)));

@@ -33,13 +33,13 @@ async fn one_that_answers_is_heard_and_runsc_knows_whether_it_is_paused() {
     });
     let control = control(&folder, Identity::me().unwrap());
     let long = Duration::from_secs(20);
-    assert_eq!(hear(control.clone(), long).await, Heard::Answers);
+    assert_eq!(hear(control.clone(), long).await, ProbeResult::Answers);
     let state = |status: &str| format!(r#"{{"id":"c1","status":"{status}","sandbox":{{"id":"c1"}}}}"#);
     let path = folder.path().join("c1_sandbox:c1.state");
     std::fs::write(&path, state("running")).unwrap();
-    assert_eq!(hear(control.clone(), long).await, Heard::Answers);
+    assert_eq!(hear(control.clone(), long).await, ProbeResult::Answers);
     std::fs::write(&path, state("paused")).unwrap();
-    assert_eq!(hear(control, long).await, Heard::Paused);
+    assert_eq!(hear(control, long).await, ProbeResult::Paused);
     server.join().unwrap();
 }
 
@@ -48,14 +48,14 @@ async fn what_cannot_be_asked_is_no_silence_unless_it_is_stopped_or_dead() {
     let folder = tempfile::tempdir().unwrap();
     let (mut child, sentry) = sleeper();
     let control = control(&folder, sentry);
-    assert_eq!(hear(control.clone(), TIMEOUT).await, Heard::Slow);
+    assert_eq!(hear(control.clone(), TIMEOUT).await, ProbeResult::Slow);
     sentry.open().unwrap().send(Signal::SIGSTOP).unwrap();
     let begun = Instant::now();
-    while hear(control.clone(), TIMEOUT).await != Heard::Nothing {
+    while hear(control.clone(), TIMEOUT).await != ProbeResult::Nothing {
         assert!(begun.elapsed() < Duration::from_secs(20));
     }
     assert!(begun.elapsed() >= TIMEOUT);
     sentry.open().unwrap().send(Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    assert_eq!(hear(control, TIMEOUT).await, Heard::Nothing);
+    assert_eq!(hear(control, TIMEOUT).await, ProbeResult::Nothing);
 }

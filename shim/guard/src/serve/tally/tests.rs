@@ -1,8 +1,8 @@
 use super::*;
 use crate::serve::encode;
+use runsc_guard_core::error::GuardError;
 use runsc_guard_core::exit::Exit;
 use runsc_guard_core::io::ProcessId;
-use runsc_guard_core::refusal::Refusal;
 
 fn read(tally: &Tally) -> MetricsResponse {
     let events = Backlog { queued: 3, dropped: 1 };
@@ -14,8 +14,8 @@ fn counts(counts: &[Count]) -> Vec<(&str, u32)> {
     counts.iter().map(|one| (one.what.as_str(), one.count)).filter(|(_, count)| *count > 0).collect()
 }
 
-fn wedged(why: Why) -> Note {
-    Note::Wedged { why, waited: Duration::from_secs(2) }
+fn wedged(why: Cause) -> Note {
+    Note::Wedged { cause: why, waited: Duration::from_secs(2) }
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn whose_answer_it_was_is_told_apart() {
         (Answer::Relay, Some(&failed), Outcome::Error),
         (Answer::Waited(exit), Some(&failed), Outcome::Guard),
         (Answer::Done, None, Outcome::Guard),
-        (Answer::Refused(Refusal::NotFound("a".into())), None, Outcome::Refused),
+        (Answer::Error(GuardError::NotFound("a".into())), None, Outcome::Refused),
     ] {
         assert_eq!(Outcome::of(&answer, relayed), outcome, "{answer:?}");
     }
@@ -74,8 +74,8 @@ fn whose_answer_it_was_is_told_apart() {
 #[test]
 fn an_ordinary_end_is_no_escalation() {
     let mut tally = Tally::default();
-    tally.rung(&Rung::KillAll);
-    tally.rung(&Rung::Release);
+    tally.rung(&Step::KillAll);
+    tally.rung(&Step::Release);
     let told = read(&tally);
     assert!(counts(&told.rungs).is_empty() && counts(&told.signs).is_empty());
     assert!(told.gone.iter().all(|count| *count == 0));
@@ -86,12 +86,12 @@ fn an_ordinary_end_is_no_escalation() {
 fn an_escalation_is_told_from_its_sign_to_its_end() {
     let mut tally = Tally::default();
     let process = ProcessId::init("a");
-    tally.note(&wedged(Why::KillWithoutExit { process, acknowledged: false }));
-    for rung in [Rung::Evidence, Rung::KillSandbox, Rung::KillAll, Rung::Free, Rung::Release] {
+    tally.note(&wedged(Cause::KillWithoutExit { process, acknowledged: false }));
+    for rung in [Step::Evidence, Step::KillSandbox, Step::KillAll, Step::Free, Step::Release] {
         tally.rung(&rung);
     }
     tally.note(&Note::Ended { took: Duration::from_millis(700), left: vec!["a mount".into()] });
-    tally.rung(&Rung::KillAll);
+    tally.rung(&Step::KillAll);
     let told = read(&tally);
     assert_eq!(counts(&told.signs), [("kill_unacknowledged", 1)]);
     let rungs = ["evidence", "kill_sandbox", "kill_all", "release", "free"];
@@ -102,10 +102,10 @@ fn an_escalation_is_told_from_its_sign_to_its_end() {
 #[test]
 fn a_create_that_hung_is_counted_once() {
     let mut tally = Tally::default();
-    tally.rung(&Rung::KillCreate("a".into()));
+    tally.rung(&Step::KillCreate("a".into()));
     tally.note(&Note::CreateStuck { container: "a".into(), stuck: "a mount".into() });
-    tally.note(&wedged(Why::CreateStuck("a".into())));
-    tally.rung(&Rung::KillAll);
+    tally.note(&wedged(Cause::CreateStuck("a".into())));
+    tally.rung(&Step::KillAll);
     let told = read(&tally);
     assert_eq!(counts(&told.signs), [("create_stuck", 1)]);
     assert_eq!(counts(&told.rungs), [("kill_all", 1), ("kill_create", 1)]);
@@ -115,9 +115,9 @@ fn a_create_that_hung_is_counted_once() {
 fn what_the_watchdog_only_reports_is_no_escalation() {
     let mut tally = Tally::default();
     tally.note(&Note::Silent(Duration::from_secs(60)));
-    tally.rung(&Rung::Watch);
-    tally.note(&Note::Heard(Duration::from_secs(90)));
-    tally.rung(&Rung::KillAll);
+    tally.rung(&Step::Watch);
+    tally.note(&Note::AnswersAgain(Duration::from_secs(90)));
+    tally.rung(&Step::KillAll);
     let told = read(&tally);
     assert_eq!(counts(&told.signs), [("silent_reported", 1)]);
     assert!(counts(&told.rungs).is_empty());
@@ -128,7 +128,7 @@ fn the_last_word_is_heard_by_who_listens_and_missed_by_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.sock");
     let mut tally = Tally::default();
-    tally.note(&wedged(Why::SentryLingers));
+    tally.note(&wedged(Cause::SentryLingers));
     let backlog = Backlog::default();
     assert_eq!(tally.say_farewell("ns", backlog, &path).unwrap_err().kind(), io::ErrorKind::NotFound);
     let listener = UnixDatagram::bind(&path).unwrap();
@@ -148,26 +148,26 @@ fn the_last_word_is_heard_by_who_listens_and_missed_by_nobody() {
 fn every_sign_and_rung_has_a_name() {
     let process = || ProcessId::init("a");
     let signs = [
-        (Why::KillWithoutExit { process: process(), acknowledged: true }, "kill_without_exit"),
-        (Why::KillWithoutExit { process: process(), acknowledged: false }, "kill_unacknowledged"),
-        (Why::DeleteStuck(process()), "delete_stuck"),
-        (Why::CreateStuck("a".into()), "create_stuck"),
-        (Why::SentryLingers, "sentry_lingers"),
-        (Why::RealShimDied, "real_shim_died"),
-        (Why::Silent, "silent"),
-        (Why::Reaped, "reaped"),
+        (Cause::KillWithoutExit { process: process(), acknowledged: true }, "kill_without_exit"),
+        (Cause::KillWithoutExit { process: process(), acknowledged: false }, "kill_unacknowledged"),
+        (Cause::DeleteStuck(process()), "delete_stuck"),
+        (Cause::CreateStuck("a".into()), "create_stuck"),
+        (Cause::SentryLingers, "sentry_lingers"),
+        (Cause::RealShimDied, "real_shim_died"),
+        (Cause::Silent, "silent"),
+        (Cause::Reaped, "reaped"),
     ];
     for (why, name) in signs {
         assert_eq!(SIGNS[sign(&why)], name);
     }
     for (step, name) in [
-        (Rung::Evidence, "evidence"),
-        (Rung::KillSandbox, "kill_sandbox"),
-        (Rung::KillAll, "kill_all"),
-        (Rung::KillCreate("a".into()), "kill_create"),
-        (Rung::Release, "release"),
-        (Rung::Free, "free"),
-        (Rung::ReleaseOne("a".into()), "release_one"),
+        (Step::Evidence, "evidence"),
+        (Step::KillSandbox, "kill_sandbox"),
+        (Step::KillAll, "kill_all"),
+        (Step::KillCreate("a".into()), "kill_create"),
+        (Step::Release, "release"),
+        (Step::Free, "free"),
+        (Step::ReleaseOne("a".into()), "release_one"),
     ] {
         assert_eq!(RUNGS[rung(&step).unwrap()], name);
     }

@@ -3,26 +3,26 @@
 use std::vec;
 use std::vec::Vec;
 
-use crate::io::{Answer, Method, Op, Rung, Status, Why};
+use crate::error::Code;
+use crate::io::{Answer, Cause, Method, Request, Status, Step};
 use crate::policy::Policy;
-use crate::refusal::Code;
-use crate::status::{Awaited, Stage};
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
 use crate::tests::world::{World, create, delete, init, sigkill, state};
+use crate::view::{Awaited, Progress};
 
 #[test]
 fn looking_at_a_healthy_sandbox_shows_its_containers_and_changes_nothing() {
     let mut world = World::pod();
-    world.ask(Op::Wait(init("app")));
-    let seen = world.guard.status(world.now + ms(1_000));
-    assert_eq!((seen.stage, seen.climbing, seen.overdue), (Stage::Serving, None, None));
+    world.ask(Request::Wait(init("app")));
+    let seen = world.guard.view(world.now + ms(1_000));
+    assert_eq!((seen.progress, seen.escalating, seen.overdue), (Progress::Serving, None, None));
     let containers: Vec<_> = seen.containers.iter().map(|one| (one.id.as_str(), one.status)).collect();
     assert_eq!(containers, [("app", Status::Running), ("root", Status::Running)]);
     let [wait] = &seen.requests[..] else { panic!("{:?}", seen.requests) };
     assert_eq!((wait.method, wait.waited, wait.answered_in), (Method::Wait, ms(1_000), None));
-    assert!(seen.clocks.is_empty() && seen.left.is_empty());
-    assert_eq!(world.guard.status(world.now), world.guard.status(world.now));
+    assert!(seen.deadlines.is_empty() && seen.left.is_empty());
+    assert_eq!(world.guard.view(world.now), world.guard.view(world.now));
     world.untouched();
 }
 
@@ -32,12 +32,12 @@ fn a_wedge_shows_who_waits_for_what_and_when_it_ends() {
     world.stop_sentry();
     world.ask(sigkill("root"));
     world.run(ms(3_000));
-    let seen = world.guard.status(world.now);
-    let [clock] = &seen.clocks[..] else { panic!("{:?}", seen.clocks) };
+    let seen = world.guard.view(world.now);
+    let [clock] = &seen.deadlines[..] else { panic!("{:?}", seen.deadlines) };
     assert_eq!((clock.effect, clock.waited, clock.ends_in), (Awaited::Exit, ms(3_000), Some(ms(7_000))));
     world.ask(state("root"));
     world.run(ms(3_000));
-    assert_eq!(world.guard.status(world.now).unanswered, Some(Method::State));
+    assert_eq!(world.guard.view(world.now).unanswered, Some(Method::State));
 }
 
 #[test]
@@ -46,26 +46,26 @@ fn a_create_under_way_is_a_clock_of_its_own() {
     world.does(on::CREATE, Does::Never);
     world.ask(create("root"));
     world.run(ms(10_000));
-    let seen = world.guard.status(world.now);
-    let [clock] = &seen.clocks[..] else { panic!("{:?}", seen.clocks) };
+    let seen = world.guard.view(world.now);
+    let [clock] = &seen.deadlines[..] else { panic!("{:?}", seen.deadlines) };
     assert_eq!((clock.effect, clock.ends_in), (Awaited::Creation, Some(ms(80_000))));
 }
 
 #[test]
-fn reaping_begins_the_ladder_at_once_and_reports_the_exits() {
+fn reaping_begins_the_escalation_at_once_and_reports_the_exits() {
     let mut world = World::pod();
-    let wait = world.ask(Op::Wait(init("app")));
-    let reap = world.ask(Op::Reap);
+    let wait = world.ask(Request::Wait(init("app")));
+    let reap = world.ask(Request::Reap);
     assert_eq!(world.answer(reap), Some(Answer::Done));
-    assert_eq!(world.wedge().unwrap().1, Why::Reaped);
-    assert_eq!(world.guard.status(world.now).stage, Stage::Step(Rung::Evidence));
+    assert_eq!(world.wedge().unwrap().1, Cause::Reaped);
+    assert_eq!(world.guard.view(world.now).progress, Progress::Step(Step::Evidence));
     world.run(ms(2_500));
-    assert_eq!(world.rungs(), [Rung::Evidence, Rung::KillSandbox, Rung::KillAll, Rung::Release]);
+    assert_eq!(world.steps(), [Step::Evidence, Step::KillSandbox, Step::KillAll, Step::Release]);
     assert_eq!(world.exit_of(wait).status, 137);
     assert_eq!((world.published(&init("root")), world.published(&init("app"))), (vec![137], vec![137]));
-    let seen = world.guard.status(world.now);
-    assert_eq!((seen.stage, seen.climbing, seen.left.len()), (Stage::Ended, None, 0));
-    let again = world.ask(Op::Reap);
+    let seen = world.guard.view(world.now);
+    assert_eq!((seen.progress, seen.escalating, seen.left.len()), (Progress::Ended, None, 0));
+    let again = world.ask(Request::Reap);
     assert_eq!(world.answer(again), Some(Answer::Done));
     let deleted = world.ask(delete("root"));
     assert_eq!(world.exit_of(deleted).status, 137);
@@ -76,10 +76,10 @@ fn reaping_what_the_kernel_keeps_alive_is_refused_by_name() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.unkillable = vec!["pid 9 (exe, sentry) state D".into()];
-    world.ask(Op::Reap);
+    world.ask(Request::Reap);
     world.run(ms(10_000));
-    let seen = world.guard.status(world.now);
-    assert_eq!((seen.stage, seen.left.is_empty()), (Stage::Unkillable, false));
-    let again = world.ask(Op::Reap);
+    let seen = world.guard.view(world.now);
+    assert_eq!((seen.progress, seen.left.is_empty()), (Progress::Unkillable, false));
+    let again = world.ask(Request::Reap);
     assert_eq!(world.code(again), Code::FailedPrecondition);
 }

@@ -2,10 +2,10 @@
 
 use std::vec::Vec;
 
+use crate::error::GuardError;
 use crate::exit::Exit;
-use crate::io::{Answer, Note, Op, Rung};
+use crate::io::{Answer, Note, Request, Step};
 use crate::policy::{LEAVES_WITHIN, SIGN_WITHIN};
-use crate::refusal::Refusal;
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Lasts;
 use crate::tests::on;
@@ -23,13 +23,13 @@ fn went_quietly(world: &World, since: crate::time::Time) {
 fn a_node_that_goes_down_ends_its_pods_at_once_and_no_hang_is_reported() {
     let mut world = World::pod();
     let exec = world.exec("app", "e");
-    let waits = [init("root"), init("app"), exec].map(|id| world.ask(Op::Wait(id)));
+    let waits = [init("root"), init("app"), exec].map(|id| world.ask(Request::Wait(id)));
     let since = world.now;
     world.node_goes_down();
     world.run(LEAVES_WITHIN);
     went_quietly(&world, since);
-    let rungs: Vec<_> = world.ledger.rungs.iter().map(|(_, rung)| rung.clone()).collect();
-    assert_eq!(rungs, [Rung::KillAll, Rung::Release]);
+    let steps: Vec<_> = world.ledger.steps.iter().map(|(_, step)| step.clone()).collect();
+    assert_eq!(steps, [Step::KillAll, Step::Release]);
     for wait in waits {
         assert!(matches!(world.answer(wait), Some(Answer::Waited(Exit { status: 137, .. }))));
     }
@@ -51,13 +51,13 @@ fn a_wedged_pod_goes_down_with_its_node_as_quickly() {
 }
 
 #[test]
-fn a_ladder_that_has_begun_is_shortened_to_its_end() {
+fn an_escalation_that_has_begun_is_shortened_to_its_end() {
     let mut world = World::alone();
     world.stop_sentry();
-    world.step(Rung::Evidence, Lasts::Forever);
+    world.step(Step::Evidence, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(10_010));
-    assert_eq!(world.ledger.rungs.len(), 1);
+    assert_eq!(world.ledger.steps.len(), 1);
     let since = world.now;
     world.node_goes_down();
     world.run(ms(150));
@@ -70,14 +70,14 @@ fn a_ladder_that_has_begun_is_shortened_to_its_end() {
 fn what_cannot_be_killed_does_not_hold_up_a_node() {
     let mut world = World::alone();
     world.fakes.unkillable = Vec::from(["pid 7, state D".into()]);
-    let wait = world.ask(Op::Wait(init("root")));
+    let wait = world.ask(Request::Wait(init("root")));
     let asked = world.ask(delete("root"));
     let since = world.now;
     world.node_goes_down();
     world.run(LEAVES_WITHIN);
     went_quietly(&world, since);
     for request in [wait, asked] {
-        assert!(matches!(world.answer(request), Some(Answer::Refused(Refusal::Ending { .. }))));
+        assert!(matches!(world.answer(request), Some(Answer::Error(GuardError::Ending { .. }))));
     }
     assert_eq!(world.ledger.exits(&init("root")), 0, "no end is told that is not so");
     assert!(!world.guard.is_released());
@@ -97,10 +97,10 @@ fn what_was_found_unkillable_before_is_left_at_once() {
 
 #[test]
 fn steps_that_do_not_return_are_given_up() {
-    for step in [Rung::KillAll, Rung::Release] {
+    for step in [Step::KillAll, Step::Release] {
         let mut world = World::pod();
         world.step(step.clone(), Lasts::Forever);
-        let asked = world.ask(Op::Wait(init("app")));
+        let asked = world.ask(Request::Wait(init("app")));
         let since = world.now;
         world.node_goes_down();
         world.run(LEAVES_WITHIN);
@@ -124,7 +124,7 @@ fn a_guard_on_its_way_out_or_with_an_ended_sandbox_goes_too() {
     world.relayed_within(sigkill("root"), ms(10));
     world.ask(delete("root"));
     world.run(ms(100));
-    let shutdown = world.ask(Op::Shutdown);
+    let shutdown = world.ask(Request::Shutdown);
     world.node_goes_down();
     world.run(LEAVES_WITHIN);
     assert!(world.ledger.quit);
@@ -155,7 +155,7 @@ fn a_real_shim_that_leaves_first_is_no_wedge_where_the_node_follows() {
 #[test]
 fn a_real_shim_that_leaves_a_running_node_is_missed() {
     let mut world = World::pod();
-    let wait = world.ask(Op::Wait(init("app")));
+    let wait = world.ask(Request::Wait(init("app")));
     let asked = world.ask(state("app"));
     world.shim_leaves();
     world.run(SIGN_WITHIN + ms(500));

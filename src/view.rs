@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::escalation::deadlines::latest_end;
 use crate::exit::Exit;
 use crate::inflight::{Call, Kind};
-use crate::io::{Method, ProcessId, RequestId, Rung, Status as TaskStatus};
+use crate::io::{Method, ProcessId, RequestId, Status, Step};
 use crate::phase::Phase;
 use crate::state::State;
 use crate::task::{self, Effect};
@@ -15,11 +15,11 @@ use crate::time::Time;
 
 /// Where the sandbox stands: in service, in a step of the escalation, or past that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Progress {
     /// Normal service.
     Serving,
     /// A step of the escalation.
-    Step(Rung),
+    Step(Step),
     /// It has left processes that the kernel does not kill.
     Unkillable,
     /// Ended by the guard; containerd has not collected every exit yet.
@@ -28,7 +28,7 @@ pub enum Stage {
     Closing,
 }
 
-impl Stage {
+impl Progress {
     /// Its name.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -43,21 +43,21 @@ impl Stage {
 
 /// The view.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct View {
     /// Where it stands.
-    pub stage: Stage,
-    /// Since the ladder began; none while there is no ladder.
-    pub climbing: Option<Duration>,
+    pub progress: Progress,
+    /// Since the escalation began; none while there is no escalation.
+    pub escalating: Option<Duration>,
     /// What could not be killed, or is left.
     pub left: Vec<String>,
     /// Every container that is not deleted.
-    pub containers: Vec<Container>,
+    pub containers: Vec<ContainerView>,
     /// Requests that wait for their answers.
-    pub requests: Vec<Request>,
+    pub requests: Vec<RequestView>,
     /// Deadlines that run.
-    pub clocks: Vec<Clock>,
+    pub deadlines: Vec<DeadlineView>,
     /// Calls that the real shim has not answered.
-    pub calls: Vec<Called>,
+    pub calls: Vec<CallView>,
     /// The call to the real shim that is overdue for longest: its method and for how long it has been out.
     pub overdue: Option<(Method, Duration)>,
     /// A query whose last asking the real shim has not answered in time: State, Stats or Pids.
@@ -66,7 +66,7 @@ pub struct Status {
 
 /// A container's init.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Container {
+pub struct ContainerView {
     /// Its id.
     pub id: String,
     /// Its bundle.
@@ -74,7 +74,7 @@ pub struct Container {
     /// The pid that Create answered, 0 before.
     pub pid: u32,
     /// Its status.
-    pub status: TaskStatus,
+    pub status: Status,
     /// How it ended.
     pub exit: Option<Exit>,
     /// Processes exec'd in it.
@@ -83,12 +83,12 @@ pub struct Container {
 
 /// A request that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct RequestView {
     /// Its number.
     pub id: RequestId,
     /// The method.
     pub method: Method,
-    /// About which process.
+    /// ProcessSpec which process.
     pub process: ProcessId,
     /// How long it has waited.
     pub waited: Duration,
@@ -98,10 +98,10 @@ pub struct Request {
 
 /// A call to the real shim that has not come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Called {
+pub struct CallView {
     /// The method.
     pub method: Method,
-    /// About which process.
+    /// ProcessSpec which process.
     pub process: ProcessId,
     /// How long it has been out.
     pub out: Duration,
@@ -111,10 +111,10 @@ pub struct Called {
 
 /// A deadline that runs until an effect is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clock {
+pub struct DeadlineView {
     /// What is waited for.
     pub effect: Awaited,
-    /// About which process.
+    /// ProcessSpec which process.
     pub process: ProcessId,
     /// How long the effect has been waited for.
     pub waited: Duration,
@@ -145,9 +145,9 @@ impl Awaited {
 }
 
 /// The view at `now`.
-pub(crate) fn of(state: &State, now: Time) -> Status {
-    let (stage, began, left) = stage(state);
-    let requests = state.inflight.requests().map(|(id, request)| Request {
+pub(crate) fn of(state: &State, now: Time) -> View {
+    let (progress, began, left) = progress(state);
+    let requests = state.inflight.requests().map(|(id, request)| RequestView {
         id,
         method: request.kind.method(),
         process: request.process.clone(),
@@ -157,13 +157,13 @@ pub(crate) fn of(state: &State, now: Time) -> Status {
     let calls = || state.inflight.calls().map(|(_, call)| call);
     let overdue = calls().filter(|call| call.kind != Kind::Wait && now > call.sent + call.timeout);
     let overdue = overdue.map(|call| (call.kind.method(), now - call.sent));
-    Status {
-        stage,
-        climbing: began.map(|began| now - began),
+    View {
+        progress,
+        escalating: began.map(|began| now - began),
         left: left.to_vec(),
         containers: state.tasks.containers().map(|(id, known)| container(id, known)).collect(),
         requests: requests.collect(),
-        clocks: running(state, now),
+        deadlines: running(state, now),
         calls: calls().map(|call| called(call, now)).collect(),
         overdue: overdue.max_by_key(|(_, out)| *out),
         unanswered: unanswered(state, now),
@@ -182,25 +182,29 @@ fn unanswered(state: &State, now: Time) -> Option<Method> {
     }
 }
 
-fn stage(state: &State) -> (Stage, Option<Time>, &[String]) {
+fn progress(state: &State) -> (Progress, Option<Time>, &[String]) {
     match state.phase() {
-        Phase::Open => (Stage::Serving, None, &[]),
-        Phase::Ending(escalation) => (Stage::Step(escalation.step().clone()), Some(escalation.began()), &[]),
-        Phase::Unkillable(escalation, stuck) => (Stage::Unkillable, Some(escalation.began()), stuck.left()),
-        Phase::Gone(left) => (Stage::Ended, None, left),
-        Phase::Closing(shutdown) => {
-            (Stage::Closing, None, shutdown.stuck().map_or(&[], |stuck| stuck.left()))
+        Phase::Open => (Progress::Serving, None, &[]),
+        Phase::Ending(escalation) => {
+            (Progress::Step(escalation.step().clone()), Some(escalation.began()), &[])
         }
-        Phase::Closed => (Stage::Closing, None, &[]),
+        Phase::Unkillable(escalation, stuck) => {
+            (Progress::Unkillable, Some(escalation.began()), stuck.left())
+        }
+        Phase::Gone(left) => (Progress::Ended, None, left),
+        Phase::Closing(shutdown) => {
+            (Progress::Closing, None, shutdown.stuck().map_or(&[], |stuck| stuck.left()))
+        }
+        Phase::Closed => (Progress::Closing, None, &[]),
     }
 }
 
-fn running(state: &State, now: Time) -> Vec<Clock> {
-    let mut clocks: Vec<Clock> = Vec::new();
+fn running(state: &State, now: Time) -> Vec<DeadlineView> {
+    let mut deadlines: Vec<DeadlineView> = Vec::new();
     for (process, known) in state.tasks.processes() {
         for effect in Effect::BOTH {
             let Some(deadline) = known.deadlines.of(effect) else { continue };
-            clocks.push(Clock {
+            deadlines.push(DeadlineView {
                 effect: match effect {
                     Effect::Exit => Awaited::Exit,
                     Effect::Deletion => Awaited::Deletion,
@@ -213,24 +217,24 @@ fn running(state: &State, now: Time) -> Vec<Clock> {
     }
     let creating =
         state.tasks.containers().filter_map(|(id, container)| Some((id, container.create_sent()?)));
-    clocks.extend(creating.map(|(id, since)| Clock {
+    deadlines.extend(creating.map(|(id, since)| DeadlineView {
         effect: Awaited::Creation,
         process: ProcessId::init(id),
         waited: now - since,
         ends_in: Some(since + state.policy.create_deadline - now),
     }));
-    clocks
+    deadlines
 }
 
-fn called(call: &Call, now: Time) -> Called {
+fn called(call: &Call, now: Time) -> CallView {
     let Call { kind, process, sent, timeout, .. } = call;
     let given_up_in = (!timeout.is_zero()).then(|| *sent + *timeout - now);
-    Called { method: kind.method(), process: process.clone(), out: now - *sent, given_up_in }
+    CallView { method: kind.method(), process: process.clone(), out: now - *sent, given_up_in }
 }
 
-fn container(id: &str, container: &task::Container) -> Container {
+fn container(id: &str, container: &task::Container) -> ContainerView {
     let init = &container.init;
-    Container {
+    ContainerView {
         id: id.into(),
         bundle: init.about().bundle.clone(),
         pid: init.pid(),

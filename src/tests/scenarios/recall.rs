@@ -39,7 +39,7 @@ fn a_forgotten_sandbox_that_cannot_be_deleted_ends_by_its_deadline() {
     }
 }
 
-/// A wedged one by the ladder.
+/// A wedged one by the escalation.
 #[test]
 fn a_forgotten_sandbox_that_hangs_ends_by_its_deadline() {
     let mut world = World::pod();

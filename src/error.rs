@@ -18,9 +18,9 @@ pub enum Code {
     FailedPrecondition,
 }
 
-/// Why the guard itself refuses a request.
+/// Cause the guard itself refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum GuardError {
     /// The real shim has not answered in time.
     #[error(
         "guard: {method} of {id} not answered by the real shim within {w:?}; nothing was torn down, \
@@ -146,18 +146,18 @@ fn rounded(duration: &Duration) -> Duration {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-impl Refusal {
+impl GuardError {
     /// The gRPC code.
     pub const fn code(&self) -> Code {
         match self {
-            Refusal::Late { .. }
-            | Refusal::Pending { .. }
-            | Refusal::PendingForever { .. }
-            | Refusal::ExecPending { .. }
-            | Refusal::Releasing { .. }
-            | Refusal::CreateStuck { .. } => Code::DeadlineExceeded,
-            Refusal::NotFound(_) | Refusal::Finished(_) => Code::NotFound,
-            Refusal::Ending { .. } | Refusal::Unkillable { .. } | Refusal::Closing(_) => {
+            GuardError::Late { .. }
+            | GuardError::Pending { .. }
+            | GuardError::PendingForever { .. }
+            | GuardError::ExecPending { .. }
+            | GuardError::Releasing { .. }
+            | GuardError::CreateStuck { .. } => Code::DeadlineExceeded,
+            GuardError::NotFound(_) | GuardError::Finished(_) => Code::NotFound,
+            GuardError::Ending { .. } | GuardError::Unkillable { .. } | GuardError::Closing(_) => {
                 Code::FailedPrecondition
             }
         }
@@ -174,28 +174,28 @@ mod tests {
     fn every_refusal_says_guard_and_has_its_code() {
         let all = [
             (
-                Refusal::Late { method: Method::Exec, id: "a".into(), waited: Duration::from_secs(30) },
+                GuardError::Late { method: Method::Exec, id: "a".into(), waited: Duration::from_secs(30) },
                 Code::DeadlineExceeded,
             ),
-            (Refusal::NotFound("a".into()), Code::NotFound),
-            (Refusal::Finished("a".into()), Code::NotFound),
+            (GuardError::NotFound("a".into()), Code::NotFound),
+            (GuardError::Finished("a".into()), Code::NotFound),
             (
-                Refusal::Ending { method: Method::Exec, id: "a".into(), why: "was ended" },
+                GuardError::Ending { method: Method::Exec, id: "a".into(), why: "was ended" },
                 Code::FailedPrecondition,
             ),
             (
-                Refusal::Unkillable {
+                GuardError::Unkillable {
                     method: Method::Kill,
                     id: "a".into(),
                     left: vec!["pid 7 state D".into()],
                 },
                 Code::FailedPrecondition,
             ),
-            (Refusal::Closing("a".into()), Code::FailedPrecondition),
+            (GuardError::Closing("a".into()), Code::FailedPrecondition),
         ];
-        for (refusal, code) in all {
-            assert!(refusal.to_string().starts_with("guard: "), "{refusal}");
-            assert_eq!(refusal.code(), code);
+        for (error, code) in all {
+            assert!(error.to_string().starts_with("guard: "), "{error}");
+            assert_eq!(error.code(), code);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Kill: SIGKILL's deadline to the exit, other signals pending until delivered.
 
-use crate::io::{Answer, Op, Rung, Why};
+use crate::error::{Code, GuardError};
+use crate::io::{Answer, Cause, Request, Step};
 use crate::policy::Policy;
-use crate::refusal::{Code, Refusal};
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, at, ms};
 use crate::tests::kernel::Lasts;
@@ -19,7 +19,7 @@ fn sigkill_that_hangs_ends_the_sandbox_at_its_deadline() {
     world.run(ms(12_000));
     let (when, why) = world.wedge().unwrap();
     assert_eq!(when - began, times::KILL);
-    assert_eq!(why, Why::KillWithoutExit { process: init("root"), acknowledged: false });
+    assert_eq!(why, Cause::KillWithoutExit { process: init("root"), acknowledged: false });
     assert_eq!(world.answer(id), Some(Answer::Done));
     assert_eq!(world.published(&init("root")), [137]);
 }
@@ -33,7 +33,7 @@ fn sigkill_acknowledged_without_an_exit_is_a_wedge() {
     world.run(ms(12_000));
     let (when, why) = world.wedge().unwrap();
     assert_eq!(when - began, times::KILL);
-    assert_eq!(why, Why::KillWithoutExit { process: init("root"), acknowledged: true });
+    assert_eq!(why, Cause::KillWithoutExit { process: init("root"), acknowledged: true });
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_caller_who_leaves_early_is_told_when_it_ends() {
     world.stop_sentry();
     let id = world.ask_within(sigkill("root"), Some(ms(2_000)));
     world.run(ms(2_000));
-    let Refusal::Pending { waited, ends_in, .. } = world.refusal(id) else { panic!() };
+    let GuardError::Pending { waited, ends_in, .. } = world.error(id) else { panic!() };
     assert_eq!((waited, ends_in), (ms(1_800), ms(8_200)));
     assert_eq!(world.code(id), Code::DeadlineExceeded);
     world.untouched();
@@ -71,7 +71,7 @@ fn sigkills_that_hang_share_one_forward() {
         world.ask_within(sigkill("root"), Some(ms(1_000)));
         world.run(ms(1_000));
     }
-    assert_eq!(world.ledger.count(|op| matches!(op, Op::Kill { signal: SIGKILL, .. })), 1);
+    assert_eq!(world.ledger.count(|request| matches!(request, Request::Kill { signal: SIGKILL, .. })), 1);
 }
 
 #[test]
@@ -117,9 +117,9 @@ fn a_process_that_has_ended_is_not_killed_again() {
 fn a_process_that_never_started_has_no_exit_to_wait_for() {
     let mut world = World::pod();
     let exec = crate::io::ProcessId { container: "app".into(), exec: "e".into() };
-    world.relayed(Op::Exec(exec.clone(), Default::default()));
+    world.relayed(Request::Exec(exec.clone(), Default::default()));
     world.does(on::SIGKILL, Does::Nothing(ms(1)));
-    world.relayed(Op::Kill { process: exec, signal: SIGKILL, all: false });
+    world.relayed(Request::Kill { process: exec, signal: SIGKILL, all: false });
     world.run(ms(120_000));
     world.untouched();
 }
@@ -129,9 +129,9 @@ fn a_process_that_never_started_has_no_exit_to_wait_for() {
 fn a_root_that_never_started_ends_by_its_deadline_and_has_an_exit() {
     let mut world = World::new(Policy::default());
     world.relayed(create("root"));
-    let wait = world.ask(Op::Wait(init("root")));
+    let wait = world.ask(Request::Wait(init("root")));
     world.does(on::START, Does::Hang);
-    world.ask(Op::Start(init("root")));
+    world.ask(Request::Start(init("root")));
     world.does(on::SIGKILL, Does::Nothing(ms(1)));
     let began = world.now;
     world.relayed(sigkill("root"));
@@ -144,7 +144,7 @@ fn a_root_that_never_started_ends_by_its_deadline_and_has_an_exit() {
 fn who_waits_for_a_member_that_never_started_is_told_and_nobody_is_hurt() {
     let mut world = World::pod();
     world.relayed(create("sidecar"));
-    let wait = world.ask(Op::Wait(init("sidecar")));
+    let wait = world.ask(Request::Wait(init("sidecar")));
     world.does(on::SIGKILL, Does::Nothing(ms(1)));
     world.relayed(sigkill("sidecar"));
     world.run(ms(120_000));
@@ -170,7 +170,8 @@ fn a_pending_signal_is_sent_until_it_is_acknowledged_once() {
     world.does(on::KILL, Does::Hang);
     world.ask(sigterm("root"));
     world.run(ms(70_000));
-    let terms = |world: &World| world.ledger.count(|op| matches!(op, Op::Kill { signal: 15, .. }));
+    let terms =
+        |world: &World| world.ledger.count(|request| matches!(request, Request::Kill { signal: 15, .. }));
     assert_eq!(terms(&world), 3);
     world.does(on::KILL, Does::Work(ms(1)));
     world.run(ms(600_000));
@@ -187,7 +188,7 @@ fn a_pending_signal_is_not_doubled_by_retries() {
         world.ask(sigterm("root"));
         world.run(ms(2_500));
     }
-    assert_eq!(world.ledger.count(|op| matches!(op, Op::Kill { signal: 15, .. })), 1);
+    assert_eq!(world.ledger.count(|request| matches!(request, Request::Kill { signal: 15, .. })), 1);
 }
 
 #[test]
@@ -225,13 +226,13 @@ fn a_signal_of_an_abandoned_request_is_pending_too() {
 }
 
 #[test]
-fn during_the_ladder_signals_are_answered_by_the_guard() {
+fn during_the_escalation_signals_are_answered_by_the_guard() {
     let mut world = World::alone();
     world.stop_sentry();
-    world.step(Rung::KillAll, Lasts::For(ms(300)));
+    world.step(Step::KillAll, Lasts::For(ms(300)));
     world.ask(sigkill("root"));
     world.run(ms(10_000));
-    assert_eq!(world.rungs(), [Rung::Evidence]);
+    assert_eq!(world.steps(), [Step::Evidence]);
     let term = world.ask(sigterm("root"));
     let kill = world.ask(sigkill("root"));
     assert_eq!(world.answer(term), Some(Answer::Done));

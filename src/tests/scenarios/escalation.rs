@@ -1,7 +1,7 @@
-//! The rungs, what is answered during and after them, and what cannot be killed.
+//! The steps, what is answered during and after them, and what cannot be killed.
 
-use crate::io::{Answer, Note, Op, Rung, Status, Why};
-use crate::refusal::Code;
+use crate::error::Code;
+use crate::io::{Answer, Cause, Note, Request, Status, Step};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Lasts;
 use crate::tests::on;
@@ -17,11 +17,11 @@ fn wedged() -> World {
 }
 
 #[test]
-fn every_rung_is_left_as_soon_as_its_effect_is_there() {
+fn every_step_is_left_as_soon_as_its_effect_is_there() {
     let mut world = wedged();
     let began = world.now;
     world.run(ms(2_000));
-    assert_eq!(world.rungs(), [Rung::Evidence, Rung::KillSandbox, Rung::KillAll, Rung::Release]);
+    assert_eq!(world.steps(), [Step::Evidence, Step::KillSandbox, Step::KillAll, Step::Release]);
     let ended = world.ledger.notes.iter().find(|(_, note)| matches!(note, Note::Ended { .. })).unwrap();
     assert!(ended.0 - began < ms(300), "{:?}", ended.0 - began);
 }
@@ -30,7 +30,7 @@ fn every_rung_is_left_as_soon_as_its_effect_is_there() {
 fn a_real_shim_that_is_stopped_is_not_waited_for() {
     let mut world = World::alone();
     world.stop_sentry();
-    world.fakes.mute = true;
+    world.fakes.cannot_report = true;
     let delete = world.ask(delete("root"));
     world.run(ms(4_500));
     assert_eq!(world.exit_of(delete).status, 137);
@@ -38,16 +38,16 @@ fn a_real_shim_that_is_stopped_is_not_waited_for() {
 }
 
 #[test]
-fn the_whole_ladder_takes_two_seconds_at_most() {
+fn the_whole_escalation_takes_two_seconds_at_most() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.reports = false;
-    for rung in [Rung::Evidence, Rung::KillSandbox, Rung::Release] {
-        world.step(rung, Lasts::Forever);
+    for step in [Step::Evidence, Step::KillSandbox, Step::Release] {
+        world.step(step, Lasts::Forever);
     }
-    world.step(Rung::KillAll, Lasts::For(ms(400)));
+    world.step(Step::KillAll, Lasts::For(ms(400)));
     let kill = world.ask(sigkill("root"));
-    let wait = world.ask(Op::Wait(init("root")));
+    let wait = world.ask(Request::Wait(init("root")));
     let delete = world.ask(delete("root"));
     world.run(ms(4_500));
     assert_eq!(world.answer(kill), Some(Answer::Done));
@@ -67,7 +67,7 @@ fn the_whole_ladder_takes_two_seconds_at_most() {
 fn a_release_that_comes_late_on_a_busy_node_still_tells_what_is_left() {
     let mut world = World::alone();
     world.stop_sentry();
-    world.step(Rung::Release, Lasts::For(ms(2_500)));
+    world.step(Step::Release, Lasts::For(ms(2_500)));
     world.ask(sigkill("root"));
     world.run(ms(12_100));
     assert!(!world.guard.is_released());
@@ -79,7 +79,7 @@ fn a_release_that_comes_late_on_a_busy_node_still_tells_what_is_left() {
 fn the_real_shims_own_words_are_kept_but_for_the_128() {
     let mut world = wedged();
     world.run(ms(2_000));
-    // Reported by the real shim as 128, in rung 2.
+    // Reported by the real shim as 128, in KillSandbox.
     assert_eq!(world.published(&init("root")), [137]);
 }
 
@@ -92,7 +92,7 @@ fn a_task_that_has_exited_keeps_its_status() {
     world.stop_sentry();
     world.ask(delete("root"));
     world.run(ms(4_500));
-    let app = world.ask(Op::Wait(init("app")));
+    let app = world.ask(Request::Wait(init("app")));
     assert_eq!(world.exit_of(app).status, 3);
     assert_eq!(world.published(&init("app")), [3]);
     assert_eq!(world.published(&exec), [137]);
@@ -102,15 +102,15 @@ fn a_task_that_has_exited_keeps_its_status() {
 fn all_answers_after_a_forced_end_agree() {
     let mut world = wedged();
     world.run(ms(2_000));
-    let wait = world.ask(Op::Wait(init("root")));
+    let wait = world.ask(Request::Wait(init("root")));
     let state = world.ask(state("root"));
     let kill = world.ask(sigkill("root"));
     let term = world.ask(sigterm("root"));
-    let stats = world.ask(Op::Stats("root".into()));
+    let stats = world.ask(Request::Stats("root".into()));
     let pids = world.ask(pids("root"));
     let again = world.ask(create("root"));
-    let exec = world.ask(Op::Pause("root".into()));
-    let join = world.ask(Op::Join("app".into()));
+    let exec = world.ask(Request::Pause("root".into()));
+    let join = world.ask(Request::Join("app".into()));
     let exit = world.exit_of(wait);
     assert_eq!((exit.status, exit.pid), (137, 101));
     let Some(Answer::State { exit: of_state, status, .. }) = world.answer(state) else { panic!() };
@@ -126,22 +126,23 @@ fn all_answers_after_a_forced_end_agree() {
     let delete_twice = world.ask(delete("root"));
     assert_eq!(world.exit_of(delete_once), exit);
     assert_eq!(world.code(delete_twice), Code::NotFound);
-    let shutdown = world.ask(Op::Shutdown);
+    let shutdown = world.ask(Request::Shutdown);
     assert_eq!(world.answer(shutdown), Some(Answer::Done));
     assert!(world.ledger.quit);
 }
 
 #[test]
-fn everything_that_waits_when_the_ladder_begins_is_answered_by_its_end() {
+fn everything_that_waits_when_the_escalation_begins_is_answered_by_its_end() {
     let mut world = World::pod();
     let exec = world.exec("app", "e");
     world.stop_sentry();
     for on in [on::STATS, on::PAUSE, on::EXEC, on::STATE, on::PIDS] {
         world.does(on, Does::Never);
     }
-    let wait = world.ask(Op::Wait(exec.clone()));
-    let pause = world.ask(Op::Pause("app".into()));
-    let resized = world.ask(Op::Exec(crate::io::ProcessId { exec: "f".into(), ..exec }, Default::default()));
+    let wait = world.ask(Request::Wait(exec.clone()));
+    let pause = world.ask(Request::Pause("app".into()));
+    let resized =
+        world.ask(Request::Exec(crate::io::ProcessId { exec: "f".into(), ..exec }, Default::default()));
     world.ask(delete("root"));
     world.run(ms(4_500));
     assert_eq!(world.exit_of(wait).status, 137);
@@ -155,12 +156,12 @@ fn everything_that_waits_when_the_ladder_begins_is_answered_by_its_end() {
 #[test]
 fn the_death_of_the_real_shim_ends_the_sandbox_at_once() {
     let mut world = World::pod();
-    let wait = world.ask(Op::Wait(init("app")));
-    let stats = world.ask(Op::Stats("app".into()));
+    let wait = world.ask(Request::Wait(init("app")));
+    let stats = world.ask(Request::Stats("app".into()));
     world.shim_dies();
     world.run(ms(200));
-    assert_eq!(world.rungs(), [Rung::KillAll, Rung::Release]);
-    assert_eq!(world.wedge().unwrap().1, Why::RealShimDied);
+    assert_eq!(world.steps(), [Step::KillAll, Step::Release]);
+    assert_eq!(world.wedge().unwrap().1, Cause::RealShimDied);
     assert_eq!(world.exit_of(wait).status, 137);
     assert!(world.ledger.answers.contains_key(&stats));
     for id in ["root", "app"] {
@@ -169,17 +170,17 @@ fn the_death_of_the_real_shim_ends_the_sandbox_at_once() {
 }
 
 #[test]
-fn the_death_of_the_real_shim_in_each_rung_changes_nothing_but_the_way() {
+fn the_death_of_the_real_shim_in_each_step_changes_nothing_but_the_way() {
     for (after, name) in
-        [(10, Rung::Evidence), (60, Rung::KillSandbox), (120, Rung::KillAll), (170, Rung::Release)]
+        [(10, Step::Evidence), (60, Step::KillSandbox), (120, Step::KillAll), (170, Step::Release)]
     {
         let mut world = wedged();
         world.run(ms(after));
-        assert_eq!(*world.rungs().last().unwrap(), name);
+        assert_eq!(*world.steps().last().unwrap(), name);
         world.shim_dies();
         world.run(ms(2_000));
         assert_eq!(world.published(&init("root")), [137], "{name}");
-        assert_eq!(world.rungs().iter().filter(|rung| **rung == Rung::KillAll).count(), 1, "{name}");
+        assert_eq!(world.steps().iter().filter(|step| **step == Step::KillAll).count(), 1, "{name}");
         assert!(world.guard.is_released());
     }
 }
@@ -197,7 +198,7 @@ fn a_root_that_has_ended_while_the_sentry_lingers_is_a_wedge() {
     world.untouched();
     world.run(ms(3_000));
     let (when, why) = world.wedge().unwrap();
-    assert_eq!(why, Why::SentryLingers);
+    assert_eq!(why, Cause::SentryLingers);
     assert!(when - began <= times::KILL);
     assert_eq!(world.published(&init("root")), [137]);
 }
@@ -222,7 +223,7 @@ fn residue_is_named_and_the_next_shutdown_tries_again() {
     let delete = world.ask(delete("root"));
     assert_eq!(world.exit_of(delete).status, 137);
     world.fakes.residue.clear();
-    let shutdown = world.ask(Op::Shutdown);
+    let shutdown = world.ask(Request::Shutdown);
     world.run(ms(500));
     assert_eq!(world.answer(shutdown), Some(Answer::Done));
     assert!(world.ledger.quit);

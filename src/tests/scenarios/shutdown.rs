@@ -1,8 +1,8 @@
 //! The way out: Shutdown and Join.
 
-use crate::io::{Answer, Op, Rung};
-use crate::policy::{Policy, rungs};
-use crate::refusal::Code;
+use crate::error::Code;
+use crate::io::{Answer, Request, Step};
+use crate::policy::{Policy, budgets};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Lasts;
 use crate::tests::on;
@@ -20,29 +20,29 @@ fn shutdown_is_not_passed_on_while_containers_remain() {
     let mut world = World::pod();
     world.relayed(sigkill("app"));
     world.relayed(delete("app"));
-    let id = world.ask(Op::Shutdown);
+    let id = world.ask(Request::Shutdown);
     assert_eq!(world.answer(id), Some(Answer::Done));
     world.run(ms(60_000));
-    assert_eq!(world.ledger.count(|op| matches!(op, Op::Shutdown)), 0);
+    assert_eq!(world.ledger.count(|request| matches!(request, Request::Shutdown)), 0);
     assert!(world.ledger.listening);
 }
 
 #[test]
 fn a_reserved_place_keeps_the_guard() {
     let mut world = World::alone();
-    let join = world.ask(Op::Join("app".into()));
+    let join = world.ask(Request::Join("app".into()));
     assert_eq!(world.answer(join), Some(Answer::Done));
     world.relayed(sigkill("root"));
     world.relayed(delete("root"));
-    let id = world.ask(Op::Shutdown);
+    let id = world.ask(Request::Shutdown);
     assert_eq!(world.answer(id), Some(Answer::Done));
     world.run(ms(60_000));
     assert!(!world.ledger.quit);
     world.relayed(create("app"));
     world.relayed(sigkill("app"));
     // A container whose `start` came to nothing gives its place back through `delete`.
-    world.ask(Op::Join("other".into()));
-    let end = world.ask(Op::End("other".into()));
+    world.ask(Request::Join("other".into()));
+    let end = world.ask(Request::End("other".into()));
     assert_eq!(world.code(end), Code::NotFound);
     assert!(!world.ledger.quit);
 }
@@ -54,7 +54,7 @@ fn a_guard_whose_first_container_never_comes_leaves() {
     world.run(ms(119_000));
     assert!(world.ledger.listening);
     // One more `start` has the same time.
-    world.ask(Op::Join("app".into()));
+    world.ask(Request::Join("app".into()));
     world.run(ms(119_000));
     assert!(world.ledger.listening);
     world.run(ms(2_000));
@@ -67,7 +67,7 @@ fn a_guard_whose_first_container_never_comes_leaves() {
 fn a_place_that_nobody_took_keeps_no_guard() {
     for late in [true, false] {
         let mut world = World::alone();
-        world.ask(Op::Join("app".into()));
+        world.ask(Request::Join("app".into()));
         world.run(ms(600_000));
         assert!(world.ledger.listening);
         if late {
@@ -76,7 +76,7 @@ fn a_place_that_nobody_took_keeps_no_guard() {
         }
         world.relayed(sigkill("root"));
         world.relayed(delete("root"));
-        let shutdown = world.ask(Op::Shutdown);
+        let shutdown = world.ask(Request::Shutdown);
         world.run(ms(130_000));
         assert_eq!(world.answer(shutdown), Some(Answer::Done));
         assert!(world.ledger.quit);
@@ -111,10 +111,10 @@ fn a_guard_that_has_lost_its_real_shim_before_the_first_create_leaves() {
 fn nobody_joins_a_guard_that_is_closing() {
     let mut world = emptied();
     world.does(on::SHUTDOWN, Does::Hang);
-    world.ask(Op::Shutdown);
+    world.ask(Request::Shutdown);
     assert!(!world.ledger.listening);
-    for op in [Op::Join("app".into()), create("app")] {
-        let id = world.ask(op);
+    for request in [Request::Join("app".into()), create("app")] {
+        let id = world.ask(request);
         assert_eq!(world.code(id), Code::FailedPrecondition);
     }
     let state = world.ask(state("app"));
@@ -128,12 +128,12 @@ fn a_real_shim_that_does_not_go_is_killed_within_the_time() {
     for does in [Does::Hang, Does::Never, Does::Nothing(ms(5)), Does::Fail(ms(5)), Does::Lose(ms(5))] {
         let mut world = emptied();
         world.does(on::SHUTDOWN, does);
-        world.step(Rung::KillAll, Lasts::For(ms(390)));
-        world.step(Rung::Release, Lasts::Forever);
-        let id = world.ask(Op::Shutdown);
+        world.step(Step::KillAll, Lasts::For(ms(390)));
+        world.step(Step::Release, Lasts::Forever);
+        let id = world.ask(Request::Shutdown);
         world.run(ms(2_000));
         assert_eq!(world.answer(id), Some(Answer::Done), "{does:?}");
-        world.run(rungs::OVERLOAD);
+        world.run(budgets::OVERLOAD);
         assert!(world.ledger.quit);
     }
 }
@@ -144,7 +144,7 @@ fn shutdown_after_a_forced_end_is_immediate() {
     world.shim_dies();
     world.run(ms(200));
     world.ask(delete("root"));
-    let id = world.ask(Op::Shutdown);
+    let id = world.ask(Request::Shutdown);
     assert_eq!(world.took(id), ms(0));
     assert!(world.ledger.quit);
 }
@@ -153,10 +153,10 @@ fn shutdown_after_a_forced_end_is_immediate() {
 fn a_remnant_at_the_end_refuses_shutdown_until_it_dies() {
     let mut world = emptied();
     world.fakes.unkillable = ["pid 9, state D".into()].into();
-    let first = world.ask(Op::Shutdown);
+    let first = world.ask(Request::Shutdown);
     world.run(ms(2_000));
     assert_eq!(world.code(first), Code::FailedPrecondition);
-    let second = world.ask(Op::Shutdown);
+    let second = world.ask(Request::Shutdown);
     assert_eq!(world.code(second), Code::FailedPrecondition);
     world.run(ms(3_600_000));
     assert!(!world.ledger.quit);
@@ -170,9 +170,9 @@ fn what_still_waits_when_the_guard_ends_is_answered() {
     let mut world = emptied();
     world.does(on::STATS, Does::Never);
     world.does(on::SHUTDOWN, Does::Never);
-    world.ask(Op::Stats("stranger".into()));
-    world.ask(Op::Wait(init("stranger")));
-    world.ask(Op::Shutdown);
+    world.ask(Request::Stats("stranger".into()));
+    world.ask(Request::Wait(init("stranger")));
+    world.ask(Request::Shutdown);
     world.run(ms(10_000));
     assert!(world.ledger.quit);
     assert!(world.ledger.open.is_empty());
@@ -182,8 +182,8 @@ fn what_still_waits_when_the_guard_ends_is_answered() {
 #[test]
 fn a_slow_release_is_waited_for_by_nobody_but_the_guard() {
     let mut world = emptied();
-    world.step(Rung::Release, Lasts::For(ms(2_000)));
-    let shutdown = world.ask(Op::Shutdown);
+    world.step(Step::Release, Lasts::For(ms(2_000)));
+    let shutdown = world.ask(Request::Shutdown);
     world.run(ms(1_500));
     assert_eq!(world.answer(shutdown), Some(Answer::Done));
     assert!(world.took(shutdown) <= ms(700), "{:?}", world.took(shutdown));

@@ -1,7 +1,7 @@
 //! State, Pids and Stats: shared, answered from the record when late, cut off after that.
 
-use crate::io::{Answer, Op, Sentry, Status};
-use crate::refusal::Code;
+use crate::error::Code;
+use crate::io::{Answer, Request, Sentry, Status};
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
 use crate::tests::times;
@@ -36,7 +36,7 @@ fn a_late_state_comes_from_the_record() {
 fn a_stopped_sentry_is_not_even_asked() {
     let mut world = World::alone();
     let before = world.ledger.calls.len();
-    let id = world.ask(Op::State(init("root"), Sentry::Stopped));
+    let id = world.ask(Request::State(init("root"), Sentry::Stopped));
     assert_eq!(world.status_of(id), (Status::Running, None));
     assert_eq!(world.ledger.calls.len(), before);
 }
@@ -63,17 +63,17 @@ fn a_stopped_sentry_costs_a_returning_containerd_nothing() {
     world.stop_sentry();
     let before = world.ledger.calls.len();
     for container in ["root", "app"] {
-        for op in [
-            Op::Connect(container.into()),
-            Op::Pids(container.into(), Sentry::Stopped),
-            Op::State(init(container), Sentry::Stopped),
+        for request in [
+            Request::Connect(container.into()),
+            Request::Pids(container.into(), Sentry::Stopped),
+            Request::State(init(container), Sentry::Stopped),
         ] {
-            let id = world.ask(op);
+            let id = world.ask(request);
             assert_eq!(world.took(id), ms(0));
-            assert!(!matches!(world.answer(id), Some(Answer::Refused(_))));
+            assert!(!matches!(world.answer(id), Some(Answer::Error(_))));
         }
     }
-    let id = world.ask(Op::Pids("app".into(), Sentry::Stopped));
+    let id = world.ask(Request::Pids("app".into(), Sentry::Stopped));
     assert_eq!(world.answer(id), Some(Answer::Pids([102].into())));
     assert_eq!(world.ledger.calls.len(), before);
     world.untouched();
@@ -91,8 +91,8 @@ fn a_silent_sandbox_makes_one_question_wait() {
     world.run(ms(1_000));
     assert_eq!(world.took(first), times::QUERY);
     for container in ["app", "sidecar", "root"] {
-        for op in [pids(container), Op::State(init(container), Sentry::Runs)] {
-            let id = world.ask(op);
+        for request in [pids(container), Request::State(init(container), Sentry::Runs)] {
+            let id = world.ask(request);
             world.run(ms(20));
             assert!(world.took(id) <= ms(20), "{container}");
         }
@@ -123,11 +123,11 @@ fn a_container_that_keeps_its_lock_hushes_nobody_who_answers() {
 #[test]
 fn pids_of_one_whose_sentry_has_just_died() {
     let mut world = World::alone();
-    let id = world.ask(Op::Pids("root".into(), Sentry::Dead));
+    let id = world.ask(Request::Pids("root".into(), Sentry::Dead));
     assert_eq!(world.answer(id), Some(Answer::Pids([101].into())));
     world.exits(&init("root"), 0);
     world.run(ms(1));
-    world.relayed(Op::Pids("root".into(), Sentry::Dead));
+    world.relayed(Request::Pids("root".into(), Sentry::Dead));
 }
 
 #[test]
@@ -136,10 +136,10 @@ fn after_one_late_answer_later_ones_do_not_wait() {
     world.does(on::STATE, Does::Never);
     world.does(on::STATS, Does::Never);
     world.ask(state("root"));
-    world.ask(Op::Stats("root".into()));
+    world.ask(Request::Stats("root".into()));
     world.run(ms(1_500));
     let state = world.ask(state("root"));
-    let stats = world.ask(Op::Stats("root".into()));
+    let stats = world.ask(Request::Stats("root".into()));
     assert_eq!(world.took(state), ms(0));
     assert_eq!(world.status_of(state).0, Status::Running);
     assert_eq!(world.took(stats), ms(0));
@@ -150,10 +150,10 @@ fn after_one_late_answer_later_ones_do_not_wait() {
 fn a_callers_short_patience_says_nothing_about_the_real_shim() {
     let mut world = World::alone();
     world.does(on::STATS, Does::Work(ms(500)));
-    let hasty = world.ask_within(Op::Stats("root".into()), Some(ms(100)));
+    let hasty = world.ask_within(Request::Stats("root".into()), Some(ms(100)));
     world.run(ms(100));
     assert_eq!(world.code(hasty), Code::DeadlineExceeded);
-    let patient = world.ask(Op::Stats("root".into()));
+    let patient = world.ask(Request::Stats("root".into()));
     world.run(ms(500));
     assert_eq!(world.answer(patient), Some(Answer::Relay));
 }
@@ -166,8 +166,8 @@ fn days_of_polling_a_real_shim_that_never_returns_cost_one_call() {
     }
     let before = world.ledger.calls.len();
     for _ in 0..2 * 24 * 360 {
-        for op in [state("root"), pids("root"), Op::Stats("root".into())] {
-            world.ask_within(op, Some(ms(2_000)));
+        for request in [state("root"), pids("root"), Request::Stats("root".into())] {
+            world.ask_within(request, Some(ms(2_000)));
         }
         world.run(ms(10_000));
     }
@@ -201,7 +201,7 @@ fn an_exec_has_a_state_of_its_own() {
     let mut world = World::alone();
     let exec = world.exec("root", "e");
     world.does(on::STATE, Does::Never);
-    let id = world.ask(Op::State(exec.clone(), Sentry::Runs));
+    let id = world.ask(Request::State(exec.clone(), Sentry::Runs));
     let of_init = world.ask(state("root"));
     world.run(ms(1_000));
     let Some(Answer::State { process, about, pid, .. }) = world.answer(id) else { panic!() };
@@ -212,9 +212,13 @@ fn an_exec_has_a_state_of_its_own() {
 #[test]
 fn questions_about_strangers_are_the_real_shims_to_answer() {
     let mut world = World::alone();
-    for op in [state("other"), Op::Stats("other".into()), Op::Wait(init("other")), Op::Delete(init("other"))]
-    {
-        world.relayed(op);
+    for request in [
+        state("other"),
+        Request::Stats("other".into()),
+        Request::Wait(init("other")),
+        Request::Delete(init("other")),
+    ] {
+        world.relayed(request);
     }
     world.does(on::STATE, Does::Never);
     let id = world.ask(state("other"));
@@ -242,10 +246,10 @@ fn what_the_real_shim_has_just_said_is_not_asked_again() {
 
 #[test]
 fn what_may_have_changed_a_task_makes_its_state_the_real_shims_to_tell() {
-    for op in [Op::Pause("root".into()), Op::Resume("root".into()), sigterm("root")] {
+    for request in [Request::Pause("root".into()), Request::Resume("root".into()), sigterm("root")] {
         let mut world = World::alone();
         world.relayed(state("root"));
-        world.relayed(op);
+        world.relayed(request);
         let before = world.ledger.calls.len();
         world.relayed(state("root"));
         assert_eq!(world.ledger.calls.len(), before + 1);
@@ -259,7 +263,7 @@ fn an_answer_older_than_a_pause_makes_nothing_certain() {
     world.does(on::STATE, Does::Work(ms(300)));
     world.ask(state("root"));
     world.run(ms(100));
-    world.relayed(Op::Pause("root".into()));
+    world.relayed(Request::Pause("root".into()));
     world.run(ms(400));
     let before = world.ledger.calls.len();
     world.ask(state("root"));
