@@ -5,6 +5,7 @@
 //! all versions; on the stdin of `start` nothing, a marshalled `Any` with the runtime options (before 2.3),
 //! or `BootstrapParams`.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use containerd_shim::bootstrap::{BootstrapParams, BootstrapResult};
@@ -35,7 +36,20 @@ pub enum Invocation {
     /// Pass `-info` on to the real shim.
     Info,
     /// Pass `-v` on to the real shim.
-    Version,
+    Version(Asker),
+    /// Tell a person what this program is.
+    Help,
+}
+
+/// Who asks for the version: that decides what is said besides the real shim's own answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A program, with other flags of containerd's: nothing is added.
+    Program,
+    /// Whoever types `-v` or `-version` alone, as every shim takes it: stdout is the real shim's.
+    Either,
+    /// A person: no program of containerd's writes `--version`.
+    Person,
 }
 
 /// The container that containerd means.
@@ -56,23 +70,32 @@ pub struct Target {
 /// A command line that containerd would not write.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// Flags that nobody knows.
-    #[error("command line: {0}")]
+    /// Unknown flags.
+    #[error("command line: {0}; --help explains this program")]
     Flags(String),
-    /// An action that nobody knows.
-    #[error("action \"{0}\" is not known: this is a containerd shim, its actions are start and delete")]
+    /// An unknown action.
+    #[error(
+        "unknown action \"{0}\": this is a containerd shim, its actions are start and delete; --help explains it"
+    )]
     Action(String),
+    /// Nothing at all.
+    #[error("no arguments: this is a containerd shim, which containerd starts; --help explains it")]
+    Nothing,
 }
 
 /// Reads the command line (without the program's name).
-pub fn parse(args: &[std::ffi::OsString]) -> Result<Invocation, CliError> {
-    let flags =
-        containerd_shim::parse(args).map_err(|error| CliError::Flags(one_line(&error.to_string())))?;
+pub fn parse(args: &[OsString]) -> Result<Invocation, CliError> {
+    let flags = match containerd_shim::parse(args) {
+        Ok(flags) => flags,
+        // containerd has no such flag, so the parser refuses it, unless it is the value of another one.
+        Err(_) if args.iter().any(|arg| is_help(arg)) => return Ok(Invocation::Help),
+        Err(error) => return Err(CliError::Flags(one_line(&error.to_string()))),
+    };
     if flags.info {
         return Ok(Invocation::Info);
     }
     if flags.version {
-        return Ok(Invocation::Version);
+        return Ok(Invocation::Version(asker(args)));
     }
     let target = Target {
         namespace: flags.namespace,
@@ -85,8 +108,23 @@ pub fn parse(args: &[std::ffi::OsString]) -> Result<Invocation, CliError> {
         "start" => Ok(Invocation::Start(target)),
         "delete" => Ok(Invocation::Delete(target)),
         "finish" => Ok(Invocation::Finish(target)),
+        "" if args.is_empty() => Err(CliError::Nothing),
         "" => Ok(Invocation::Serve(target)),
+        "help" if args.len() == 1 => Ok(Invocation::Help),
         _ => Err(CliError::Action(flags.action.escape_debug().take(40).collect())),
+    }
+}
+
+/// The forms that Go's flag package takes.
+fn is_help(arg: &OsStr) -> bool {
+    ["-h", "--h", "-help", "--help"].iter().any(|help| arg == *help)
+}
+
+fn asker(args: &[OsString]) -> Asker {
+    match args {
+        [only] if only.as_encoded_bytes().starts_with(b"--") => Asker::Person,
+        [_] => Asker::Either,
+        _ => Asker::Program,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The guard: what containerd starts for a pod, in the place of gVisor's own shim. What is decided is decided in
 //! `runsc_guard_core`; what touches a sandbox is in `runsc_guard_sandbox`.
 
+pub mod about;
 pub mod cli;
 mod containerd;
 pub mod delete;

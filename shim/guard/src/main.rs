@@ -1,5 +1,5 @@
 //! The shim that containerd runs: brings up the guard (`start`), is the guard (no action), cleans up
-//! (`delete`), or passes a question on to the real shim (`-info`, `-v`).
+//! (`delete`), or passes a question on to the real shim (`-info`, `-v`). A person who types its name is told what it is.
 //!
 //! containerd takes stdout and stderr of `start` together as its answer, so in success nothing but the
 //! answer is written, and in failure one line.
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use guard::cli::{self, Invocation, Target};
-use guard::{delete, info, launch, serve, start};
+use guard::{about, delete, info, launch, serve, start};
 use runsc_guard_node::place::Base;
 use runsc_guard_node::program;
 
@@ -31,10 +31,14 @@ fn main() -> ExitCode {
         Invocation::Delete(target) => delete(&base, &target, begun),
         Invocation::Finish(target) => finish(&base, &target, begun),
         Invocation::Serve(target) => guard(&base, &target),
-        Invocation::Info | Invocation::Version => {
+        Invocation::Info => {
             let path = program::path();
             Err(info::become_real_shim(&args, path.as_deref(), &read_stdin()).into())
         }
+        Invocation::Version(asker) => {
+            info::version(&args, asker, program::path().as_deref()).map_err(anyhow::Error::from)
+        }
+        Invocation::Help => stdout().write_all(about::help().as_bytes()).context("cannot answer"),
     };
     done.map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
 }

@@ -54,8 +54,25 @@ fn containerds_own_command_lines() {
     let serve = "-namespace k8s.io -id pod1 -address /run/containerd/containerd.sock";
     assert_eq!(parse(&args(serve)).unwrap(), Invocation::Serve(target()));
     assert_eq!(parse(&args("-info")).unwrap(), Invocation::Info);
-    assert_eq!(parse(&args("-v")).unwrap(), Invocation::Version);
-    assert_eq!(parse(&args("-version")).unwrap(), Invocation::Version);
+    assert_eq!(parse(&args("-v")).unwrap(), Invocation::Version(Asker::Either));
+    assert_eq!(parse(&args("-version")).unwrap(), Invocation::Version(Asker::Either));
+    let version = "-namespace k8s.io -address /run/containerd/containerd.sock -v";
+    assert_eq!(parse(&args(version)).unwrap(), Invocation::Version(Asker::Program));
+}
+
+#[test]
+fn a_person_asks_for_help_and_version() {
+    for line in ["-h", "--h", "-help", "--help", "help", "-v -h", "--version --help", "-id pod1 --help start"]
+    {
+        assert_eq!(parse(&args(line)).unwrap(), Invocation::Help, "{line}");
+    }
+    for line in ["--version", "--v", "--version=true"] {
+        assert_eq!(parse(&args(line)).unwrap(), Invocation::Version(Asker::Person), "{line}");
+    }
+    let named = parse(&args("-namespace n -id -h start")).unwrap();
+    assert!(matches!(named, Invocation::Start(_)), "the value of another flag asks for nothing");
+    assert!(matches!(parse(&args("-id pod1 help")), Err(CliError::Action(_))));
+    assert!(matches!(parse(&[]), Err(CliError::Nothing)));
 }
 
 #[test]
