@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use super::request::ProcessId;
@@ -55,7 +56,7 @@ pub enum Note {
     AnswersAgain(Duration),
 }
 
-/// The sign by which a sandbox was found wedged.
+/// Why a sandbox is ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// SIGKILL had no effect; `acknowledged` tells whether the real shim answered it.
@@ -77,4 +78,39 @@ pub enum Cause {
     Reaped,
     /// It did not answer for so long that the watchdog ends it.
     Silent,
+}
+
+impl Cause {
+    /// Its name.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::KillWithoutExit { acknowledged: true, .. } => "kill_without_exit",
+            Self::KillWithoutExit { acknowledged: false, .. } => "kill_unacknowledged",
+            Self::DeleteStuck(_) => "delete_stuck",
+            Self::CreateStuck(_) => "create_stuck",
+            Self::SentryLingers => "sentry_lingers",
+            Self::RealShimDied => "real_shim_died",
+            Self::Reaped => "reaped",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KillWithoutExit { process, acknowledged: true } => {
+                write!(f, "SIGKILL to {process} was acknowledged and did not end it")
+            }
+            Self::KillWithoutExit { process, acknowledged: false } => {
+                write!(f, "SIGKILL to {process} was not even acknowledged and did not end it")
+            }
+            Self::DeleteStuck(process) => write!(f, "Delete of {process} had no effect"),
+            Self::CreateStuck(container) => write!(f, "Create of {container} did not return"),
+            Self::SentryLingers => f.write_str("the root container has ended, its sentry has not"),
+            Self::RealShimDied => f.write_str("the real shim is dead"),
+            Self::Reaped => f.write_str("an operator asked for its end"),
+            Self::Silent => f.write_str("it does not answer, and the watchdog is set to end it then"),
+        }
+    }
 }

@@ -31,7 +31,7 @@ impl Escalation {
     pub(super) fn note(&self, note: &Note, view: impl FnOnce() -> View, memory: &Memory) {
         match note {
             Note::Wedged { cause, waited } => {
-                let sign = note::words(cause);
+                let sign = cause.to_string();
                 self.chronicle.begins(&sign, *waited, true, view(), memory);
                 self.publish("begins", vec![("sign", sign), ("waited_ms", millis(*waited))]);
             }
@@ -101,7 +101,7 @@ impl Escalation {
             };
             let waited =
                 view.deadlines.iter().find(concerns).map_or(Duration::ZERO, |deadline| deadline.waited);
-            self.chronicle.begins(&note::words(&why), waited, false, view, memory);
+            self.chronicle.begins(&why.to_string(), waited, false, view, memory);
         }
         self.chronicle.rung_begins(rung.as_str(), budget);
     }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use log::Level;
-use runsc_guard_core::io::{Cause, Note, ProcessId};
+use runsc_guard_core::io::Note;
 
 /// A note in one line, and how grave it is.
 pub(crate) fn line(note: &Note) -> (Level, String) {
     match note {
         Note::Wedged { cause, waited } => {
-            let (cause, waited) = (words(cause), rounded(*waited));
+            let waited = rounded(*waited);
             (Level::Error, format!("wedged: {cause}, waited {waited:?}; the guard ends the sandbox now"))
         }
         Note::RealShimDied => (Level::Error, "the real shim ended without having been told to".to_owned()),
@@ -71,29 +71,4 @@ pub(crate) fn line(note: &Note) -> (Level, String) {
 /// As precise as a person reads it.
 fn rounded(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// A sign in words.
-pub(crate) fn words(why: &Cause) -> String {
-    match why {
-        Cause::KillWithoutExit { process, acknowledged } => {
-            let how = if *acknowledged { "acknowledged" } else { "not even acknowledged" };
-            format!("SIGKILL to {} was {how} and did not end it", name(process))
-        }
-        Cause::DeleteStuck(process) => format!("Delete of {} had no effect", name(process)),
-        Cause::CreateStuck(container) => format!("Create of {container} did not return"),
-        Cause::SentryLingers => "the root container has ended, its sentry has not".to_owned(),
-        Cause::RealShimDied => "the real shim is dead".to_owned(),
-        Cause::Reaped => "an operator asked for its end".to_owned(),
-        Cause::Silent => "it does not answer, and the watchdog is set to end it then".to_owned(),
-    }
-}
-
-/// A container, or an exec'd process in one.
-pub(crate) fn name(process: &ProcessId) -> String {
-    if process.is_init() {
-        process.container.clone()
-    } else {
-        format!("{}/{}", process.container, process.exec)
-    }
 }

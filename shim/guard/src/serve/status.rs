@@ -34,7 +34,7 @@ impl Memory {
         let (level, line) = note::line(note);
         log::log!(level, "{line}");
         if let Note::Wedged { cause, .. } = note {
-            self.sign = Some((Instant::now(), note::words(cause)));
+            self.sign = Some((Instant::now(), cause.to_string()));
         }
         self.keep(line);
     }
@@ -42,8 +42,8 @@ impl Memory {
     /// The real shim has published an event; gives it in words.
     pub(crate) fn event(&mut self, topic: &str, event: &Event) -> &str {
         self.keep(match event {
-            Event::Exit(process, exit) => format!("{topic} {} status {}", note::name(process), exit.status),
-            Event::Alive(process) => format!("{topic} {}", note::name(process)),
+            Event::Exit(process, exit) => format!("{topic} {} status {}", process, exit.status),
+            Event::Alive(process) => format!("{topic} {}", process),
             Event::Other => topic.to_owned(),
         })
     }

@@ -27,7 +27,7 @@ const BOUNDS_MS: [u32; 8] = [1, 5, 25, 100, 500, 1000, 2500, 10_000];
 const BUCKETS: usize = BOUNDS_MS.len() + 1;
 /// In the order of [`Outcome`].
 const OUTCOMES: [&str; 5] = ["ok", "error", "guard", "refused", "abandoned"];
-/// In the order of [`sign`].
+/// The names of causes, and what is counted as one.
 const SIGNS: [&str; 9] = [
     "kill_without_exit",
     "kill_unacknowledged",
@@ -45,7 +45,7 @@ const CREATE_STUCK: usize = 3;
 const DELETE_STUCK: usize = 2;
 /// The watchdog has found it and is not set to end it.
 const REPORTED: usize = 7;
-/// In the order of [`rung`].
+/// The names of steps.
 const RUNGS: [&str; 7] =
     ["evidence", "kill_sandbox", "kill_all", "kill_create", "release", "free", "release_one"];
 
@@ -146,7 +146,9 @@ impl Tally {
             Note::Wedged { cause: Cause::CreateStuck(_), .. } => self.escalates = true,
             Note::Wedged { cause, .. } => {
                 self.escalates = true;
-                up(&mut self.signs[sign(cause)]);
+                if let Some(sign) = sign(cause) {
+                    up(&mut self.signs[sign]);
+                }
             }
             Note::CreateStuck { .. } => up(&mut self.signs[CREATE_STUCK]),
             Note::ReleasedOne { left, .. } => {
@@ -239,31 +241,14 @@ fn up(count: &mut u32) {
     *count = count.saturating_add(1);
 }
 
-fn sign(why: &Cause) -> usize {
-    match why {
-        Cause::KillWithoutExit { acknowledged: true, .. } => 0,
-        Cause::KillWithoutExit { acknowledged: false, .. } => 1,
-        Cause::DeleteStuck(_) => DELETE_STUCK,
-        Cause::CreateStuck(_) => CREATE_STUCK,
-        Cause::SentryLingers => 4,
-        Cause::RealShimDied => 5,
-        Cause::Silent => 6,
-        Cause::Reaped => 8,
-    }
+fn sign(cause: &Cause) -> Option<usize> {
+    SIGNS.iter().position(|name| *name == cause.as_str())
 }
 
 /// None for a look, which is no rung.
-fn rung(rung: &Step) -> Option<usize> {
-    match rung {
-        Step::Watch => None,
-        Step::Evidence => Some(0),
-        Step::KillSandbox => Some(1),
-        Step::KillAll => Some(2),
-        Step::KillCreate(_) => Some(3),
-        Step::Release => Some(4),
-        Step::Free => Some(5),
-        Step::ReleaseOne(_) => Some(6),
-    }
+fn rung(step: &Step) -> Option<usize> {
+    let name = step.as_str().replace(' ', "_");
+    RUNGS.iter().position(|rung| *rung == name)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use runsc_guard_core::view::View;
 
 use super::super::dump::Scanner;
 use super::super::pace::Pace;
-use super::super::{encode, note, status};
+use super::super::{encode, status};
 use runsc_guard_node::report::{Moment, Report, What};
 
 /// An escalation that is under way.
@@ -55,15 +55,15 @@ impl Open {
             open.report.moment(moment(now_ms, past, What::Happened, text.to_owned(), None));
         }
         for deadline in view.deadlines {
-            let text = format!("{} of {}", deadline.effect.as_str(), note::name(&deadline.process));
+            let text = format!("{} of {}", deadline.effect.as_str(), deadline.process);
             open.report.moment(moment(now_ms, deadline.waited, What::Awaited, text, deadline.ends_in));
         }
         for call in view.calls {
-            let text = format!("{} of {}", call.method, note::name(&call.process));
+            let text = format!("{} of {}", call.method, call.process);
             open.report.moment(moment(now_ms, call.out, What::Forwarded, text, call.given_up_in));
         }
         for request in view.requests {
-            let text = format!("{} of {}", request.method, note::name(&request.process));
+            let text = format!("{} of {}", request.method, request.process);
             open.report.moment(moment(
                 now_ms,
                 request.waited,
@@ -117,7 +117,7 @@ pub(super) fn about(op: &Request) -> String {
         | Request::CloseIo(process)
         | Request::Wait(process)
         | Request::Delete(process)
-        | Request::Kill { process, .. } => note::name(process),
+        | Request::Kill { process, .. } => process.to_string(),
         Request::Create(id, _)
         | Request::Pids(id, _)
         | Request::Connect(id)
