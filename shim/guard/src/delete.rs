@@ -31,8 +31,8 @@ use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::place::{self, Base, Place};
 use runsc_guard_node::sweep;
 use runsc_guard_sandbox::Member;
-use runsc_guard_sandbox::holdings::{self, Holdings};
-use runsc_guard_sandbox::spec::{self, Kinship};
+use runsc_guard_sandbox::resources::holdings::{self, Holdings};
+use runsc_guard_sandbox::resources::spec::{self, Kinship};
 use runsc_guard_sandbox::teardown::sequence::Nobody;
 
 mod apart;

@@ -4,7 +4,7 @@
 
 use runsc_guard_proto::bootstrap::BootstrapResult;
 use runsc_guard_proto::protobuf::Message;
-use runsc_guard_sandbox::procfs;
+use runsc_guard_sandbox::sys::procfs;
 use std::path::Path;
 
 use crate::cli::{self, Reply, Target};

@@ -22,8 +22,8 @@ use nix::sys::stat::{Mode, fchmod};
 use crate::cli::Target;
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_node::place::{self, Base, Place};
-use runsc_guard_sandbox::file;
-use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::identity::Identity;
 
 /// What the real `start` gives to gVisor's shim (`pkg/shim/v1/manager.go`, `shimOOMScore`): the kernel takes
 /// it last.

@@ -23,8 +23,8 @@ use ttrpc::{Request, Response};
 use runsc_guard_node::lock::Lock;
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_node::sweep;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::kernel::PidFd;
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::kernel::PidFd;
 
 mod announce;
 mod arrivals;

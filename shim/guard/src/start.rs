@@ -21,11 +21,11 @@ use runsc_guard_node::orphan;
 use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::place::{self, Base, Place};
 use runsc_guard_node::program::{self, ProgramError};
-use runsc_guard_sandbox::file;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::kernel;
-use runsc_guard_sandbox::procfs::Stat;
-use runsc_guard_sandbox::spec::{Description, Kinship, RUNSC_ROOT, describe};
+use runsc_guard_sandbox::resources::spec::{Description, Kinship, RUNSC_ROOT, describe};
+use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::kernel;
+use runsc_guard_sandbox::sys::procfs::Stat;
 use runsc_guard_sandbox::teardown::sequence::Nobody;
 
 #[cfg(test)]

@@ -10,8 +10,12 @@ const SOURCES: [&str; 4] = ["src", "../node/src", "../sandbox/src", "../../src/r
 /// Where `doctor` finds what it finds.
 const FINDINGS: &str = "../operator/src/doctor/judge";
 /// Only ever the end of another message, which is on the page.
-const APART: [&str; 4] =
-    ["../node/src/ask.rs", "../sandbox/src/file.rs", "../sandbox/src/state_file.rs", "src/info.rs"];
+const APART: [&str; 4] = [
+    "../node/src/ask.rs",
+    "../sandbox/src/sys/file.rs",
+    "../sandbox/src/resources/state_file.rs",
+    "src/info.rs",
+];
 /// Where a message begins.
 const BEGINS: [&str; 10] = [
     "#[error(",

@@ -14,9 +14,10 @@ use std::time::{Duration, SystemTime};
 use runsc_guard_core::exit::KILLED;
 use serde::{Deserialize, Serialize};
 
-use runsc_guard_sandbox::file;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::{Member, Scope};
+use runsc_guard_sandbox::Member;
+use runsc_guard_sandbox::Scope;
+use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::identity::Identity;
 
 pub(crate) mod neighbours;
 #[cfg(test)]

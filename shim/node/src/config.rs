@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use runsc_guard_sandbox::file;
-use runsc_guard_sandbox::free::Freedoms;
+use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::teardown::free::Freedoms;
 
 mod annotations;
 mod bounds;

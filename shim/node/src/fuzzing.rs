@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use humantime::format_duration;
 use runsc_guard_core::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, budgets, limits};
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::spec::{Annotations, Kinship};
+use runsc_guard_sandbox::resources::spec::{Annotations, Kinship};
+use runsc_guard_sandbox::sys::identity::Identity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

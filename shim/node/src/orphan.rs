@@ -14,14 +14,14 @@ use crate::config::Config;
 use crate::params::{self, ServeParams};
 use crate::place::{self, Place};
 use runsc_guard_sandbox::Scope;
-use runsc_guard_sandbox::free::Freedoms;
-use runsc_guard_sandbox::holdings::Holdings;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::procfs;
-use runsc_guard_sandbox::proof::{Vantage, is_real_shim};
-use runsc_guard_sandbox::residue::Residue;
-use runsc_guard_sandbox::spec::{self, Kinship};
-use runsc_guard_sandbox::teardown::kill_all;
+use runsc_guard_sandbox::processes::proof::{Vantage, is_real_shim};
+use runsc_guard_sandbox::resources::holdings::Holdings;
+use runsc_guard_sandbox::resources::spec::{self, Kinship};
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::procfs;
+use runsc_guard_sandbox::teardown::free::Freedoms;
+use runsc_guard_sandbox::teardown::kill::kill_all;
+use runsc_guard_sandbox::teardown::residue::Residue;
 use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_prove};
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::Record;
 use crate::config::Config;
 use crate::place::Place;
-use runsc_guard_sandbox::file;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::process::serves;
-use runsc_guard_sandbox::procfs;
-use runsc_guard_sandbox::proof::Vantage;
+use runsc_guard_sandbox::processes::process::serves;
+use runsc_guard_sandbox::processes::proof::Vantage;
+use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::procfs;
 
 /// Far beyond what a guard is told.
 const MAX_PARAMS: u64 = 1 << 20;

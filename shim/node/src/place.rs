@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use runsc_guard_sandbox::process::guard_name;
+use runsc_guard_sandbox::processes::process::guard_name;
 
 /// Where the last words of guards are heard, if somebody listens: beside their folders.
 const FAREWELLS: &str = "metrics.sock";

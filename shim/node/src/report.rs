@@ -7,9 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use runsc_guard_sandbox::evidence::Evidence;
-use runsc_guard_sandbox::inventory::Released;
-use runsc_guard_sandbox::stacks::Dump;
+use runsc_guard_sandbox::diagnostics::evidence::Evidence;
+use runsc_guard_sandbox::diagnostics::stacks::Dump;
+use runsc_guard_sandbox::resources::inventory::Released;
 
 mod folder;
 

@@ -10,9 +10,9 @@ use crate::lock::Lock;
 use crate::orphan;
 use crate::params::{self, ServeParams};
 use crate::place::Place;
-use runsc_guard_sandbox::process::serves;
-use runsc_guard_sandbox::procfs;
-use runsc_guard_sandbox::proof::{Vantage, works_in};
+use runsc_guard_sandbox::processes::process::serves;
+use runsc_guard_sandbox::processes::proof::{Vantage, works_in};
+use runsc_guard_sandbox::sys::procfs;
 use runsc_guard_sandbox::teardown::sequence::Nobody;
 
 /// How long the end of one forsaken sandbox may take.

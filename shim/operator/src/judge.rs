@@ -2,7 +2,7 @@
 //! (stopped, frozen), or has owed an answer for so long that nobody healthy would. A thread in state D alone is
 //! no sign, a slow disk does that.
 
-use runsc_guard_sandbox::process::Role;
+use runsc_guard_sandbox::processes::process::Role;
 
 use crate::model::{Found, Guard, Sandbox, Sign, State, Task, Waiting, Word};
 use crate::paint::span;

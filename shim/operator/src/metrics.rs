@@ -25,8 +25,8 @@ use anyhow::{Context as _, Result};
 use runsc_guard_node::ask::{self, AskError};
 use runsc_guard_node::place::Place;
 use runsc_guard_proto::guard::{Empty, MetricsResponse};
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::procfs;
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::procfs;
 
 use crate::args::{Exposition, Metrics, Scope};
 use crate::model::{Found, Sandbox, State};

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use runsc_guard_node::place::Place;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::process::Role;
-use runsc_guard_sandbox::procfs;
+use runsc_guard_sandbox::processes::process::Role;
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::procfs;
 use serde::Serialize;
 
 /// How a sandbox is.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
 use runsc_guard_node::report::{Report, VERSION, is_report};
-use runsc_guard_sandbox::file;
+use runsc_guard_sandbox::sys::file;
 use serde::Serialize;
 
 use crate::args::{Form, Reports, Scope};

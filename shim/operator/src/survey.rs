@@ -14,10 +14,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use runsc_guard_sandbox::process::{Claim, Role};
-use runsc_guard_sandbox::proof::{Named, Standing};
-use runsc_guard_sandbox::spec;
-use runsc_guard_sandbox::trusted::Ground;
+use runsc_guard_sandbox::processes::process::{Claim, Role};
+use runsc_guard_sandbox::processes::proof::{Named, Standing};
+use runsc_guard_sandbox::processes::trusted::Ground;
+use runsc_guard_sandbox::resources::spec;
 
 use crate::args::Scope;
 use crate::judge::judge;

@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::holdings::Linux;
-use super::mounts::Mount;
-use super::process::{Role, claims, guard_name, guards_another, serves};
-use super::procfs::{self, Stat};
-use super::state_file::{self, RunscState};
-use super::{Member, Scope, cgroup, cgroup_path};
+use crate::Member;
+use crate::Scope;
+use crate::processes::process::{Role, claims, guard_name, guards_another, serves};
+use crate::resources::cgroup;
+use crate::resources::cgroup_path;
+use crate::resources::holdings::Linux;
+use crate::resources::mounts::Mount;
+use crate::resources::state_file::{self, RunscState};
+use crate::sys::procfs::{self, Stat};
 
 const ROOT: &str = "/run/containerd/runsc/k8s.io";
 const CGROUPS: &str = "/sys/fs/cgroup";

@@ -3,44 +3,18 @@
 
 use std::path::PathBuf;
 
-pub mod cgroup;
-mod cgroup_path;
-mod child;
-mod command_line;
-pub mod control;
-pub mod evidence;
-pub mod file;
-pub mod find;
-pub mod free;
-pub mod fuse;
+pub mod diagnostics;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
-pub mod holdings;
-mod hooks;
-pub mod identity;
-pub mod inventory;
-pub mod kernel;
-pub mod mount_namespace;
-pub mod mounts;
-pub mod network;
-pub mod process;
-pub mod procfs;
-pub mod proof;
-pub mod prove;
-pub mod pulse;
-pub mod release;
-pub mod remnant;
-pub mod residue;
-pub mod spec;
-pub mod stacks;
-pub mod state_file;
+pub mod processes;
+pub mod resources;
+pub mod sys;
 pub mod teardown;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod trusted;
 
-use identity::Identity;
-use state_file::RunscState;
+use resources::state_file::{RunscState, StateFileError};
+use sys::identity::Identity;
 
 /// What the guard knows of a sandbox when it has to find its parts. A pid in here is a hint until
 /// [`Identity`] proves it.
@@ -73,7 +47,7 @@ impl Scope {
     /// What runsc wrote about a member; none if there is no file, or none that can be believed.
     fn state_of(&self, member: &Member) -> Option<RunscState> {
         let state = RunscState::read(&self.runsc_root, &member.id, self.sandbox_id()?);
-        let unexpected = |error: &state_file::StateFileError| !error.is_absent();
+        let unexpected = |error: &StateFileError| !error.is_absent();
         state
             .inspect_err(|error| {
                 if unexpected(error) {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use runsc_guard_node::testing::{fake_guard, ok, status};
-use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::testing::started;
 
 const ADDRESS: &str = "/run/containerd/containerd.sock";

@@ -17,10 +17,10 @@ use runsc_guard_core::view::View;
 use super::{encode, status};
 use runsc_guard_node::config::Config;
 use runsc_guard_node::report::{Folder, Report, What};
-use runsc_guard_sandbox::evidence::Evidence;
-use runsc_guard_sandbox::inventory::Released;
-use runsc_guard_sandbox::kernel::give_way;
-use runsc_guard_sandbox::stacks::{self, Told};
+use runsc_guard_sandbox::diagnostics::evidence::Evidence;
+use runsc_guard_sandbox::diagnostics::stacks::{self, Told};
+use runsc_guard_sandbox::resources::inventory::Released;
+use runsc_guard_sandbox::sys::kernel::give_way;
 
 /// How long it is not written again before the end: facts come in flocks, and many guards may write at once.
 const PAUSE: Duration = Duration::from_millis(500);

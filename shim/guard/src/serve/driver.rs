@@ -33,11 +33,12 @@ use super::tally::{self, Method, Tally};
 use super::upstream::{Answered, Upstream};
 use super::{End, Message, decode, effects, encode, node, status};
 use runsc_guard_node::params::ServeParams;
-use runsc_guard_sandbox::control::Control;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::kernel::PidFd;
-use runsc_guard_sandbox::process::Role;
-use runsc_guard_sandbox::{find, procfs};
+use runsc_guard_sandbox::diagnostics::control::Control;
+use runsc_guard_sandbox::processes::find;
+use runsc_guard_sandbox::processes::process::Role;
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::kernel::PidFd;
+use runsc_guard_sandbox::sys::procfs;
 
 /// Signals that would end a process that does not expect them.
 const SIGNALS: [SignalKind; 5] = [

@@ -1,6 +1,6 @@
 //! The real shim's goroutines, as they pass by in its log (containerd pkg/shim/shim.go, `dumpStacks`). Pure.
 
-use runsc_guard_sandbox::stacks::{Dump, LIMIT};
+use runsc_guard_sandbox::diagnostics::stacks::{Dump, LIMIT};
 
 const BEGINS: &[u8] = b"=== BEGIN goroutine stack dump ===";
 const ENDS: &[u8] = b"=== END goroutine stack dump ===";

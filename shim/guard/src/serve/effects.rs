@@ -16,15 +16,18 @@ pub(crate) use apart::await_remnants;
 use super::chronicle::Chronicle;
 use super::{Message, encode, probe};
 use runsc_guard_node::config::Config;
-use runsc_guard_sandbox::control::Control;
-use runsc_guard_sandbox::evidence::{ask_for_goroutines, evidence};
-use runsc_guard_sandbox::holdings::Holdings;
-use runsc_guard_sandbox::inventory::Released;
-use runsc_guard_sandbox::process::Process;
-use runsc_guard_sandbox::remnant::Remnant;
+use runsc_guard_sandbox::Scope;
+use runsc_guard_sandbox::diagnostics::control::Control;
+use runsc_guard_sandbox::diagnostics::evidence::{ask_for_goroutines, evidence};
+use runsc_guard_sandbox::diagnostics::stacks;
+use runsc_guard_sandbox::processes::find;
+use runsc_guard_sandbox::processes::process::Process;
+use runsc_guard_sandbox::resources::holdings::Holdings;
+use runsc_guard_sandbox::resources::inventory::Released;
+use runsc_guard_sandbox::sys::procfs;
+use runsc_guard_sandbox::teardown::kill::{kill_commands, kill_create};
+use runsc_guard_sandbox::teardown::remnant::Remnant;
 use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence, release_and_prove};
-use runsc_guard_sandbox::teardown::{kill_commands, kill_create};
-use runsc_guard_sandbox::{Scope, find, procfs, stacks};
 
 /// What of rung 1 is left for putting away what was seen.
 const PUT_AWAY: Duration = Duration::from_millis(20);
@@ -168,7 +171,7 @@ fn words(left: &[Remnant]) -> Vec<String> {
 fn where_create_hangs(scope: &Scope, container: &str) -> String {
     let processes = find::find(scope);
     let command = processes.iter().find(|process| {
-        matches!(&process.role, runsc_guard_sandbox::process::Role::Runsc(subcommand) if subcommand == "create")
+        matches!(&process.role, runsc_guard_sandbox::processes::process::Role::Runsc(subcommand) if subcommand == "create")
             && process.container().is_some_and(|id| id == container)
     });
     match command {

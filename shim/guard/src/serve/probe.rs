@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::io::ProbeResult;
-use runsc_guard_sandbox::control::{Control, Question, Unanswered};
-use runsc_guard_sandbox::pulse::Pulse;
-use runsc_guard_sandbox::state_file;
+use runsc_guard_sandbox::diagnostics::control::{Control, Question, Unanswered};
+use runsc_guard_sandbox::diagnostics::pulse::Pulse;
+use runsc_guard_sandbox::resources::state_file;
 use serde::de::IgnoredAny;
 use tokio::io::Interest;
 use tokio::time::{sleep_until, timeout_at};

@@ -18,8 +18,8 @@ use nix::unistd::mkfifo;
 
 use super::fleet::ShimId;
 use runsc_guard_node::params::ServeParams;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::kernel;
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::kernel;
 
 /// A real shim that was just started, with the guard's ends of what they share.
 pub(crate) struct RealShim {

@@ -8,7 +8,7 @@ use runsc_guard_core::guard::Guard;
 
 use runsc_guard_node::bundle::{self, Record};
 use runsc_guard_sandbox::Scope;
-use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::sys::identity::Identity;
 
 /// The record with what was written last.
 pub(crate) struct Keeper {

@@ -19,7 +19,7 @@ use ttrpc::{Code, Response};
 use super::decode::METHODS;
 use super::encode;
 use super::publish::Backlog;
-use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::sys::identity::Identity;
 
 /// Upper bounds of the buckets, in milliseconds: what a healthy answer takes, then the deadlines of State (1 s),
 /// Delete (2.5 s) and SIGKILL (10 s), past which the guard has stepped in.

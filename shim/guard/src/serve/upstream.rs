@@ -27,7 +27,7 @@ use super::fleet::{self, Fleet, Loss, Next, Route, ShimId};
 use super::socket::Socket;
 use super::{Message, decode, encode, real_shim};
 use runsc_guard_node::params::ServeParams;
-use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::sys::identity::Identity;
 
 /// How long a real shim may take to say what it holds: for that it need not run anything.
 const TELLS: Duration = Duration::from_secs(1);

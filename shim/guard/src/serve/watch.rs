@@ -8,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use runsc_guard_sandbox::control::Question;
-use runsc_guard_sandbox::kernel::PidFd;
+use runsc_guard_sandbox::diagnostics::control::Question;
+use runsc_guard_sandbox::sys::kernel::PidFd;
 
 /// Owns its descriptor, and names the same one from its first moment to its last.
 pub(crate) trait Owner: AsRawFd {}

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::Config;
-use runsc_guard_sandbox::file;
-use runsc_guard_sandbox::spec::MAX_SPEC;
-use runsc_guard_sandbox::state_file::RunscState;
+use runsc_guard_sandbox::resources::spec::MAX_SPEC;
+use runsc_guard_sandbox::resources::state_file::RunscState;
+use runsc_guard_sandbox::sys::file;
 
 use super::{MemberRecord, Record};
 

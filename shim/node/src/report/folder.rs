@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::Report;
-use runsc_guard_sandbox::file;
+use runsc_guard_sandbox::sys::file;
 
 /// Reports kept.
 pub const KEPT: usize = 100;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use runsc_guard_sandbox::kernel::PidFd;
+use runsc_guard_sandbox::sys::kernel::PidFd;
 
 use crate::threads::apart;
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::{AccessFlags, access, geteuid};
 use runsc_guard_node::config::{self, Config};
 use runsc_guard_node::program::{self, ProgramError};
-use runsc_guard_sandbox::{file, kernel};
+use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::kernel;
 use serde::Deserialize;
 
 use super::bounded::{Later, output};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use runsc_guard_sandbox::file;
+use runsc_guard_sandbox::sys::file;
 use serde::{Deserialize, Serialize};
 
 /// No real one comes near.

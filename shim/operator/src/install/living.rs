@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use runsc_guard_sandbox::file;
-use runsc_guard_sandbox::kernel::wait_all;
+use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::kernel::wait_all;
 use serde::Deserialize;
 
 use super::running::{Running, running};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use runsc_guard_node::program;
-use runsc_guard_sandbox::proof::Vantage;
+use runsc_guard_sandbox::processes::proof::Vantage;
 
 use super::dump::Dump;
 use crate::args;
@@ -163,7 +163,7 @@ fn state(process: &Process) -> Option<PathBuf> {
 }
 
 fn name(process: &Process) -> Option<OsString> {
-    runsc_guard_sandbox::procfs::command_line(process.pid).ok()?.into_iter().next()
+    runsc_guard_sandbox::sys::procfs::command_line(process.pid).ok()?.into_iter().next()
 }
 
 /// The configuration's own file: one that is a link stays one.

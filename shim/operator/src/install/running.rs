@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use runsc_guard_sandbox::kernel::{FileId, Links, PidFd};
-use runsc_guard_sandbox::procfs::{self, bounded};
-use runsc_guard_sandbox::proof::{Vantage, program};
+use runsc_guard_sandbox::processes::proof::{Vantage, program};
+use runsc_guard_sandbox::sys::kernel::{FileId, Links, PidFd};
+use runsc_guard_sandbox::sys::{bounded, procfs};
 
 /// What the kernel adds to the name of a program that was replaced or removed since.
 const REPLACED: &str = " (deleted)";

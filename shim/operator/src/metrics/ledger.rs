@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use runsc_guard_proto::guard::MetricsResponse;
-use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::sys::identity::Identity;
 
 use super::describe::Metric;
 use super::samples::{Samples, Times};

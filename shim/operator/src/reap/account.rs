@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use runsc_guard_node::report::{Folder, Moment, Report, What};
-use runsc_guard_sandbox::evidence::evidence;
-use runsc_guard_sandbox::inventory::Released;
-use runsc_guard_sandbox::stacks::Dump;
-use runsc_guard_sandbox::{find, stacks};
+use runsc_guard_sandbox::diagnostics::evidence::evidence;
+use runsc_guard_sandbox::diagnostics::stacks;
+use runsc_guard_sandbox::diagnostics::stacks::Dump;
+use runsc_guard_sandbox::processes::find;
+use runsc_guard_sandbox::resources::inventory::Released;
 
 use crate::model::{Found, Sandbox, Sign};
 use crate::show::details::scopes;

@@ -17,9 +17,9 @@ use runsc_guard_node::lock::Lock;
 use runsc_guard_node::orphan;
 use runsc_guard_node::place::{Base, Place};
 use runsc_guard_sandbox::Scope;
-use runsc_guard_sandbox::inventory::Released;
-use runsc_guard_sandbox::kernel::wait_all;
-use runsc_guard_sandbox::mount_namespace::MountNamespace;
+use runsc_guard_sandbox::resources::inventory::Released;
+use runsc_guard_sandbox::resources::mount_namespace::MountNamespace;
+use runsc_guard_sandbox::sys::kernel::wait_all;
 use runsc_guard_sandbox::teardown::sequence::{Observer, Patience, Sequence};
 
 use super::account::Account;

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use runsc_guard_sandbox::control::{Control, Unanswered};
-use runsc_guard_sandbox::pulse::Pulse;
+use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
+use runsc_guard_sandbox::diagnostics::pulse::Pulse;
 
 use crate::args::Scope;
 use crate::judge;
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::model::tests::sandbox;
     use nix::sys::signal::Signal;
-    use runsc_guard_sandbox::identity::Identity;
+    use runsc_guard_sandbox::sys::identity::Identity;
     use std::os::unix::net::UnixListener;
 
     #[test]

@@ -12,9 +12,9 @@ use runsc_guard_node::ask::{self, AskError};
 use runsc_guard_proto::service::TASK_V2;
 use runsc_guard_proto::task::{StateRequest, StateResponse, WaitRequest, WaitResponse};
 use runsc_guard_proto::types::task::Status;
-use runsc_guard_sandbox::process::Role;
-use runsc_guard_sandbox::procfs;
-use runsc_guard_sandbox::state_file::RunscState;
+use runsc_guard_sandbox::processes::process::Role;
+use runsc_guard_sandbox::resources::state_file::RunscState;
+use runsc_guard_sandbox::sys::procfs;
 
 use super::until;
 use crate::model::{Container, Found, Guard, Task};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use runsc_guard_sandbox::process::{Claim, Process, Role};
+use runsc_guard_sandbox::processes::process::{Claim, Process, Role};
 
 use crate::model::{Guard, Sandbox, Sign, State, Task};
 use crate::paint::{self, heading, plain};
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::model::Word;
     use crate::model::tests::sandbox;
-    use runsc_guard_sandbox::identity::Identity;
+    use runsc_guard_sandbox::sys::identity::Identity;
 
     fn process(pid: i32, role: Role, line: &str) -> Process {
         Process {

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use runsc_guard_node::report::{Moment, Report, Step, What};
-use runsc_guard_sandbox::evidence::{Thread, Witness};
-use runsc_guard_sandbox::stacks::Dump;
+use runsc_guard_sandbox::diagnostics::evidence::{Thread, Witness};
+use runsc_guard_sandbox::diagnostics::stacks::Dump;
 
 use super::Stored;
 use super::goroutines::groups;
@@ -131,7 +131,7 @@ fn rungs(text: &mut String, report: &Report) {
     section(text, "Rungs", &report.rungs.iter().map(row).collect::<Vec<_>>());
 }
 
-fn released(one: &runsc_guard_sandbox::inventory::Released) -> String {
+fn released(one: &runsc_guard_sandbox::resources::inventory::Released) -> String {
     let more = one.count.saturating_sub(NAMES);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     let names: Vec<&str> = one.names.iter().take(NAMES).map(String::as_str).collect();
@@ -180,9 +180,9 @@ fn dump(text: &mut String, name: &str, dump: &Dump) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runsc_guard_sandbox::evidence::Evidence;
-    use runsc_guard_sandbox::inventory::Released;
-    use runsc_guard_sandbox::process::Role;
+    use runsc_guard_sandbox::diagnostics::evidence::Evidence;
+    use runsc_guard_sandbox::processes::process::Role;
+    use runsc_guard_sandbox::resources::inventory::Released;
     use std::path::Path;
 
     fn report(version: u32) -> Report {

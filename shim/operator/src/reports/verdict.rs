@@ -1,8 +1,8 @@
 //! What evidence says in one line. Pure, and it says no more than the evidence does.
 
 use runsc_guard_node::report::Report;
-use runsc_guard_sandbox::evidence::{Evidence, Thread, Witness};
-use runsc_guard_sandbox::process::Role;
+use runsc_guard_sandbox::diagnostics::evidence::{Evidence, Thread, Witness};
+use runsc_guard_sandbox::processes::process::Role;
 
 use crate::known::{self, Hang, Release};
 

@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_node::place::Place;
-use runsc_guard_sandbox::file;
-use runsc_guard_sandbox::holdings::Holdings;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::mount_namespace::MountNamespace;
-use runsc_guard_sandbox::process::{Process, Role};
-use runsc_guard_sandbox::procfs::Stat;
-use runsc_guard_sandbox::{Member, Scope, find, procfs, stacks};
+use runsc_guard_sandbox::Member;
+use runsc_guard_sandbox::Scope;
+use runsc_guard_sandbox::diagnostics::stacks;
+use runsc_guard_sandbox::processes::find;
+use runsc_guard_sandbox::processes::process::{Process, Role};
+use runsc_guard_sandbox::resources::holdings::Holdings;
+use runsc_guard_sandbox::resources::mount_namespace::MountNamespace;
+use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::procfs;
+use runsc_guard_sandbox::sys::procfs::Stat;
 use serde::Serialize;
 
 use crate::model::{Container, Found, Guard, Task};

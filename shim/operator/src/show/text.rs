@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use runsc_guard_sandbox::process::Role;
+use runsc_guard_sandbox::processes::process::Role;
 
 use super::details::{Details, Line};
 use crate::model::{Guard, Sandbox, Waiting, Word};
@@ -210,7 +210,7 @@ mod tests {
     use crate::model::State;
     use crate::model::tests::sandbox;
     use crate::show::details::Network;
-    use runsc_guard_sandbox::identity::Identity;
+    use runsc_guard_sandbox::sys::identity::Identity;
 
     fn line(pid: i32, parent: i32, role: Role) -> Line {
         Line {

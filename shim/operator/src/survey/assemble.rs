@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use runsc_guard_node::bundle::Record;
 use runsc_guard_node::params;
 use runsc_guard_node::place::Place;
-use runsc_guard_sandbox::process::Role;
-use runsc_guard_sandbox::procfs::{self, bounded};
-use runsc_guard_sandbox::proof;
-use runsc_guard_sandbox::state_file::RunscState;
-use runsc_guard_sandbox::trusted::Ground;
+use runsc_guard_sandbox::processes::process::Role;
+use runsc_guard_sandbox::processes::proof;
+use runsc_guard_sandbox::processes::trusted::Ground;
+use runsc_guard_sandbox::resources::state_file::RunscState;
+use runsc_guard_sandbox::sys::{bounded, procfs};
 
 use super::Draft;
 use super::guards::Known;

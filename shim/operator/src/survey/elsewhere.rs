@@ -7,9 +7,9 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use runsc_guard_sandbox::kernel::{FileId, Links};
-use runsc_guard_sandbox::procfs::{self, bounded};
-use runsc_guard_sandbox::proof::{Standing, Vantage};
+use runsc_guard_sandbox::processes::proof::{Standing, Vantage};
+use runsc_guard_sandbox::sys::kernel::{FileId, Links};
+use runsc_guard_sandbox::sys::{bounded, procfs};
 
 use super::guards::Known;
 use super::table::{Kind, Table};

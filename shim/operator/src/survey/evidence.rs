@@ -7,10 +7,10 @@
 use std::path::Path;
 
 use runsc_guard_node::program;
-use runsc_guard_sandbox::kernel::FileId;
-use runsc_guard_sandbox::process::{Claim, Role};
-use runsc_guard_sandbox::proof::{self, Named, Standing, Vantage};
-use runsc_guard_sandbox::trusted::Ground;
+use runsc_guard_sandbox::processes::process::{Claim, Role};
+use runsc_guard_sandbox::processes::proof::{self, Named, Standing, Vantage};
+use runsc_guard_sandbox::processes::trusted::Ground;
+use runsc_guard_sandbox::sys::kernel::FileId;
 
 use super::guards::Known;
 use super::table::{Kind, Table};

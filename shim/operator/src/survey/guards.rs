@@ -11,7 +11,7 @@ use runsc_guard_node::ask::{self, AskError};
 use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::place::{Base, Place};
 use runsc_guard_proto::guard::{self as wire, StatusRequest, StatusResponse};
-use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::sys::identity::Identity;
 
 use crate::model::{Guard, GuardsContainer, Sign, Waiting, Word};
 

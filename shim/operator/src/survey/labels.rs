@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use runsc_guard_sandbox::file;
+use runsc_guard_sandbox::sys::file;
 use serde::Deserialize;
 
 use crate::model::Pod;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use runsc_guard_node::bundle;
-use runsc_guard_sandbox::kernel::FileId;
-use runsc_guard_sandbox::proof::Named;
-use runsc_guard_sandbox::trusted::Ground;
+use runsc_guard_sandbox::processes::proof::Named;
+use runsc_guard_sandbox::processes::trusted::Ground;
+use runsc_guard_sandbox::sys::kernel::FileId;
 
 use super::guards::Known;
 use crate::args::Scope;

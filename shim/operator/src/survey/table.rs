@@ -9,11 +9,12 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::process::{Claim, Role};
-use runsc_guard_sandbox::procfs::{self, Stat};
-use runsc_guard_sandbox::proof::{Standing, Vantage};
-use runsc_guard_sandbox::{cgroup, find};
+use runsc_guard_sandbox::processes::find;
+use runsc_guard_sandbox::processes::process::{Claim, Role};
+use runsc_guard_sandbox::processes::proof::{Standing, Vantage};
+use runsc_guard_sandbox::resources::cgroup;
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::procfs::{self, Stat};
 
 use crate::model::Task;
 

@@ -12,18 +12,20 @@ use std::time::{Duration, Instant};
 use runsc_guard_core::hung::LOOK_AGAIN_AFTER;
 use runsc_guard_core::policy::budgets;
 
-use super::{Hunted, await_death, kill_all, kill_sandbox};
-use crate::free::{Freedoms, take_from_the_living};
-use crate::fuse::Connections;
-use crate::holdings::Holdings;
-use crate::hooks::{self, Hooks, Ran};
-use crate::inventory::Inventory;
-use crate::kernel::wait_all;
-use crate::prove::prove;
-use crate::release::release;
-use crate::remnant::Remnant;
-use crate::residue::Residue;
-use crate::{Scope, find, procfs};
+use crate::Scope;
+use crate::processes::find;
+use crate::resources::fuse::Connections;
+use crate::resources::holdings::Holdings;
+use crate::resources::inventory::Inventory;
+use crate::sys::kernel::wait_all;
+use crate::sys::procfs;
+use crate::teardown::free::{Freedoms, take_from_the_living};
+use crate::teardown::hooks::{self, Hooks, Ran};
+use crate::teardown::kill::{Hunted, await_death, kill_all, kill_sandbox};
+use crate::teardown::prove::prove;
+use crate::teardown::release::release;
+use crate::teardown::remnant::Remnant;
+use crate::teardown::residue::Residue;
 
 mod observer;
 

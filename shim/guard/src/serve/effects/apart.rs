@@ -14,10 +14,10 @@ use crate::descriptors;
 use crate::serve::watch::watch_death;
 use crate::serve::{Message, encode};
 use runsc_guard_sandbox::Scope;
-use runsc_guard_sandbox::identity::Identity;
-use runsc_guard_sandbox::kernel::PidFd;
-use runsc_guard_sandbox::remnant::Remnant;
-use runsc_guard_sandbox::teardown::{Blow, await_death};
+use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::kernel::PidFd;
+use runsc_guard_sandbox::teardown::kill::{Blow, await_death};
+use runsc_guard_sandbox::teardown::remnant::Remnant;
 
 /// How soon a thread is asked for again, and who was struck looked at.
 const AGAIN: Duration = Duration::from_millis(50);

@@ -2,7 +2,7 @@
 
 use super::*;
 use nix::sys::signal::Signal;
-use runsc_guard_sandbox::identity::Identity;
+use runsc_guard_sandbox::sys::identity::Identity;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command};

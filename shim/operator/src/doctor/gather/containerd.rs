@@ -13,9 +13,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use runsc_guard_sandbox::procfs::{self, Stat, bounded};
-use runsc_guard_sandbox::proof::{self, Vantage};
-use runsc_guard_sandbox::trusted::Ground;
+use runsc_guard_sandbox::processes::proof::{self, Vantage};
+use runsc_guard_sandbox::processes::trusted::Ground;
+use runsc_guard_sandbox::sys::bounded;
+use runsc_guard_sandbox::sys::procfs::{self, Stat};
 
 use super::super::bounded::{Later, output};
 use super::super::facts::{Containerd, Greeting, Process};

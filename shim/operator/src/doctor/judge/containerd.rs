@@ -1,6 +1,6 @@
 //! containerd: whether it answers, what it may do, what it is told.
 
-use runsc_guard_sandbox::procfs;
+use runsc_guard_sandbox::sys::procfs;
 
 use crate::doctor::facts::{Containerd, Facts, Greeting, Process};
 use crate::doctor::finding::Finding;

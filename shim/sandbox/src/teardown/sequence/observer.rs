@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::inventory::Released;
+use crate::resources::inventory::Released;
 
 /// Who is told how it goes.
 pub trait Observer {

@@ -1,0 +1,184 @@
+//! Whether a sentry that has not answered is at work or held back, as far as /proc and its cgroups tell: then its silence
+//! proves nothing. Only what takes no lock of the process' memory is read (stat, cgroup).
+//!
+//! An answer takes the sentry 0.3 ms of a processor. So what speaks for it is not that it uses some, but that it is kept
+//! from it (its cgroup has used up its quota, it stands in the queue of a crowded machine, its program must be read from
+//! a disk) or has a lot to do (a checkpoint). Measured on a sentry whose control socket is deaf because an exec holds
+//! `Loader.mu` while its gofer is stopped: gVisor 2026-09 uses 0.00 ms of a processor in a second, all 18 threads asleep;
+//! an idle one of 2025-05 uses 31 to 42 ms by itself, some 1,000 wake-ups.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::resources::cgroup;
+use crate::sys::identity::Identity;
+use crate::sys::procfs;
+
+/// A clock tick of /proc/PID/stat.
+const TICK: Duration = Duration::from_millis(10);
+/// The part of one processor above which a sentry is at work: one in fifteen, twice what one of gVisor 2025-05 uses when
+/// nobody wants anything of it.
+const AT_WORK: u32 = 15;
+
+/// One look at a sentry.
+#[derive(Clone, Copy, Debug)]
+pub struct Pulse {
+    at: Instant,
+    /// Processor time that it has used, all its threads together.
+    ticks: u64,
+    /// Pages that it had to wait for a disk for.
+    major_faults: u64,
+    /// How often its cgroup, or one above it, has used up its quota.
+    throttled: u64,
+    /// Stopped or frozen: it cannot do anything until somebody lets it.
+    held: bool,
+    /// A thread of it can run and may have to wait: for its cgroup's next period, since such a cgroup has been used up
+    /// before, or because the machine has more of such threads than processors.
+    queued: bool,
+}
+
+impl Pulse {
+    /// Looks; none if it is dead.
+    pub fn of(sentry: Identity) -> Option<Self> {
+        let pid = sentry.pid;
+        let stat = procfs::Stat::of(pid).ok().filter(|stat| stat.identity == sentry && !stat.is_dead())?;
+        let line = procfs::read_file(&procfs::dir(pid).join("stat")).ok()?;
+        let (ticks, major_faults) = counts(&line)?;
+        let frozen = || cgroup::freezable(pid).iter().any(|folder| cgroup::is_frozen(folder));
+        let runs = || procfs::threads(pid).iter().any(|thread| thread.state == 'R');
+        let throttled = throttled(pid);
+        Some(Self {
+            at: Instant::now(),
+            ticks,
+            major_faults,
+            throttled,
+            held: procfs::is_stopped(stat.state) || frozen(),
+            queued: (throttled > 0 || procfs::is_crowded()) && runs(),
+        })
+    }
+
+    /// Whether it is stopped or frozen: whatever asks it hangs.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether what was seen between `before` and this look explains that it has not answered meanwhile.
+    pub fn explains(&self, before: &Self) -> bool {
+        if self.held {
+            return false;
+        }
+        let used = TICK * u32::try_from(self.ticks.saturating_sub(before.ticks)).unwrap_or(u32::MAX);
+        // What is counted in ticks may be one more than it was.
+        let at_work = used > TICK + self.at.saturating_duration_since(before.at) / AT_WORK;
+        let kept = self.throttled > before.throttled || self.major_faults > before.major_faults;
+        at_work || kept || self.queued
+    }
+}
+
+/// Processor time and major faults in a line of `/proc/<pid>/stat`.
+fn counts(line: &[u8]) -> Option<(u64, u64)> {
+    let after_comm = line.iter().rposition(|byte| *byte == b')')? + 1;
+    let text = std::str::from_utf8(&line[after_comm..]).ok()?;
+    let field = |at: usize| text.split_ascii_whitespace().nth(at)?.parse::<u64>().ok();
+    // majflt, utime and stime are the fields 12, 14 and 15; the state is the third.
+    Some((field(11)?.saturating_add(field(12)?), field(9)?))
+}
+
+/// A quota counts wherever it lies above the process; all those below share it.
+fn throttled(pid: i32) -> u64 {
+    cgroup::limiting(pid).iter().flat_map(|folder| folder.ancestors()).map(nr_throttled).sum()
+}
+
+fn nr_throttled(folder: &Path) -> u64 {
+    let text = fs::read_to_string(folder.join("cpu.stat")).unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("nr_throttled "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pulse() -> Pulse {
+        Pulse { at: Instant::now(), ticks: 500, major_faults: 3, throttled: 7, held: false, queued: false }
+    }
+
+    fn explains(change: impl FnOnce(&mut Pulse)) -> bool {
+        let before = pulse();
+        let mut after = Pulse { at: before.at + Duration::from_secs(1), ..before };
+        change(&mut after);
+        after.explains(&before)
+    }
+
+    #[test]
+    fn only_work_or_what_keeps_from_it_explains_silence() {
+        assert!(!explains(|_| ()));
+        assert!(explains(|after| after.throttled += 1));
+        assert!(explains(|after| after.major_faults += 1));
+        assert!(explains(|after| after.queued = true));
+        assert!(explains(|after| after.ticks += 8));
+        // What gVisor 2025-05 uses for nothing, with what ticks add to it.
+        assert!(!explains(|after| after.ticks += 5));
+        assert!(!explains(
+            |after| (after.held, after.throttled, after.queued, after.ticks) = (true, 9, true, 900)
+        ));
+    }
+
+    #[test]
+    fn the_counts_of_a_line() {
+        let line = b"42 (a) R 1 (b ) S 7 42 42 0 -1 4194368 15 0 33 0 100 20 0 0 20 0 3 0 9876 1 2 3\n";
+        assert_eq!(counts(line), Some((120, 33)));
+        assert_eq!(counts(b"42 (a) S 7"), None);
+        assert_eq!(counts(b""), None);
+    }
+
+    #[test]
+    fn a_quota_counts_wherever_it_is_above() {
+        let group = Path::new("/sys/fs/cgroup/cpu").join(format!("guard-test-quota-{}", std::process::id()));
+        // Where there is no such hierarchy there is nothing to try.
+        let Ok(()) = fs::create_dir(&group) else { return };
+        let below = group.join("below");
+        fs::create_dir(&below).unwrap();
+        fs::write(group.join("cpu.cfs_quota_us"), "1000").unwrap();
+        let mut busy = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let identity = Identity::of(busy.id() as i32).unwrap();
+        fs::write(below.join("cgroup.procs"), identity.pid.to_string()).unwrap();
+        let before = Pulse::of(identity).unwrap();
+        let limit = Instant::now() + Duration::from_secs(30);
+        while Pulse::of(identity).unwrap().throttled == before.throttled && Instant::now() < limit {
+            std::thread::yield_now();
+        }
+        let after = Pulse { ticks: before.ticks, queued: false, ..Pulse::of(identity).unwrap() };
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        assert!(after.throttled > before.throttled && after.explains(&before), "{after:?}");
+        for folder in [&below, &group] {
+            while fs::remove_dir(folder).is_err() {
+                assert!(Instant::now() < limit, "{} stays", folder.display());
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn a_busy_process_is_at_work_and_a_stopped_one_is_not() {
+        let mut busy = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let identity = Identity::of(busy.id() as i32).unwrap();
+        let before = Pulse::of(identity).unwrap();
+        let limit = Instant::now() + Duration::from_secs(20);
+        let shows = |what: &dyn Fn(&Pulse) -> bool| loop {
+            match Pulse::of(identity) {
+                Some(pulse) if what(&pulse) => return true,
+                _ if Instant::now() >= limit => return false,
+                _ => std::thread::yield_now(),
+            }
+        };
+        let at_work = shows(&|pulse| pulse.explains(&before));
+        identity.open().unwrap().send(nix::sys::signal::Signal::SIGSTOP).unwrap();
+        let held = shows(&|pulse| pulse.held && !pulse.explains(&before));
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        assert!(at_work && held && Pulse::of(identity).is_none(), "at work: {at_work}, held: {held}");
+    }
+}

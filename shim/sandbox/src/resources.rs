@@ -1,0 +1,13 @@
+//! What a sandbox holds besides processes: cgroups, mounts, files, a network, FUSE connections; and the files of runsc and
+//! the engine that say so.
+
+pub mod cgroup;
+pub(crate) mod cgroup_path;
+pub mod fuse;
+pub mod holdings;
+pub mod inventory;
+pub mod mount_namespace;
+pub mod mounts;
+pub mod network;
+pub mod spec;
+pub mod state_file;

@@ -1,0 +1,171 @@
+use std::process::{Child, Command};
+
+use super::*;
+use crate::diagnostics::pulse::Pulse;
+use crate::processes::find::descendants;
+use crate::sys::identity::Identity;
+
+/// A cgroup of our own, removed with the test. The hierarchy is one that this machine has.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(root: &str, name: &str) -> Option<Self> {
+        let folder = Path::new(root).join(format!("guard-test-{name}-{}", std::process::id()));
+        fs::create_dir(&folder).ok()?;
+        Some(Self(folder))
+    }
+
+    fn add(&self, child: &Child) {
+        fs::write(self.0.join("cgroup.procs"), child.id().to_string()).unwrap();
+    }
+
+    fn freeze(&self) {
+        let state = self.0.join("freezer.state");
+        if state.exists() {
+            fs::write(state, "FROZEN")
+        } else {
+            fs::write(self.0.join("cgroup.freeze"), "1")
+        }
+        .unwrap();
+        while !is_frozen(&self.0) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = thaw_one(&self.0);
+        assert!(remove(&self.0, &BTreeSet::new(), Instant::now() + Duration::from_secs(2)));
+    }
+}
+
+fn sleeper() -> Child {
+    Command::new("sleep").arg("60").spawn().unwrap()
+}
+
+fn end(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn as_process(child: &Child) -> Process {
+    let identity = Identity::of(child.id() as i32).unwrap();
+    let all = descendants(Identity::me().unwrap());
+    all.into_iter().find(|process| process.identity == identity).unwrap()
+}
+
+/// Where there is no such hierarchy (or no right to it) there is nothing to try.
+fn each_hierarchy(name: &str) -> Vec<Group> {
+    let roots = ["/sys/fs/cgroup/freezer", HYBRID, ROOT];
+    let usable = roots.iter().filter(|root| Path::new(root).join("cgroup.procs").exists());
+    usable.filter_map(|root| Group::new(root, name)).collect()
+}
+
+#[test]
+fn who_is_frozen_cannot_answer() {
+    for group in each_hierarchy("pulse") {
+        let child = sleeper();
+        let identity = Identity::of(child.id() as i32).unwrap();
+        group.add(&child);
+        assert!(!Pulse::of(identity).unwrap().is_held());
+        group.freeze();
+        let frozen = Pulse::of(identity).unwrap();
+        assert!(frozen.is_held() && !frozen.explains(&frozen), "{}", group.0.display());
+        thaw_one(&group.0).unwrap();
+        end(child);
+    }
+}
+
+#[test]
+fn thaws_what_holds_only_the_sandbox() {
+    for group in each_hierarchy("thaw") {
+        let child = sleeper();
+        let process = as_process(&child);
+        group.add(&child);
+        group.freeze();
+        assert_eq!(thaw(std::slice::from_ref(&process), &BTreeSet::new()), std::slice::from_ref(&group.0));
+        assert!(!is_frozen(&group.0));
+        assert!(thaw(&[process], &BTreeSet::new()).is_empty());
+        end(child);
+    }
+}
+
+#[test]
+fn a_strangers_freeze_is_left_alone_unless_runsc_made_the_cgroup() {
+    for group in each_hierarchy("shared") {
+        let (child, stranger) = (sleeper(), sleeper());
+        let process = as_process(&child);
+        group.add(&child);
+        group.add(&stranger);
+        group.freeze();
+        assert!(thaw(std::slice::from_ref(&process), &BTreeSet::new()).is_empty());
+        assert!(is_frozen(&group.0));
+        let own = BTreeSet::from([group.0.clone()]);
+        assert_eq!(thaw(&[process], &own), std::slice::from_ref(&group.0));
+        end(child);
+        end(stranger);
+    }
+}
+
+#[test]
+fn a_frozen_parent_is_found() {
+    for group in each_hierarchy("parent") {
+        let leaf = Group(group.0.join("leaf"));
+        fs::create_dir(&leaf.0).unwrap();
+        let child = sleeper();
+        leaf.add(&child);
+        group.freeze();
+        while !is_frozen(&leaf.0) {
+            std::thread::yield_now();
+        }
+        assert_eq!(thaw(&[as_process(&child)], &BTreeSet::new()), std::slice::from_ref(&group.0));
+        end(child);
+        drop(leaf);
+    }
+}
+
+/// Rule 1: the whole of a v2 cgroup is killed only if runsc made it and everybody in it is to die.
+#[test]
+fn a_cgroup_is_killed_only_with_nobody_else_in_it() {
+    let v2 = unified().expect("this machine has no v2 hierarchy");
+    let group = Group::new(&v2.to_string_lossy(), "kill").unwrap();
+    let (mut child, stranger) = (sleeper(), sleeper());
+    group.add(&child);
+    group.add(&stranger);
+    let doomed = BTreeSet::from([child.id() as i32]);
+    let own = BTreeSet::from([group.0.clone()]);
+    assert!(kill(&doomed, &own).is_empty());
+    fs::write(v2.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    assert!(kill(&doomed, &BTreeSet::new()).is_empty());
+    assert!(child.try_wait().unwrap().is_none());
+    assert_eq!(kill(&doomed, &own), std::slice::from_ref(&group.0));
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
+    end(stranger);
+}
+
+#[test]
+fn a_cgroup_in_use_is_left_and_one_of_our_dying_is_waited_for() {
+    for group in each_hierarchy("remove") {
+        let child = sleeper();
+        group.add(&child);
+        let ours = BTreeSet::from([child.id() as i32]);
+        let soon = || Instant::now() + Duration::from_millis(50);
+        assert!(remove(&group.0, &BTreeSet::new(), soon()) && group.0.exists());
+        assert!(!remove(&group.0, &ours, soon()));
+        end(child);
+        assert!(remove(&group.0, &ours, soon()) && !group.0.exists());
+    }
+}
+
+#[test]
+fn paths_stay_strictly_below_their_hierarchy() {
+    assert_eq!(v1("cpu", Path::new("/a/b")), Some("/sys/fs/cgroup/cpu/a/b".into()));
+    for (controller, path) in
+        [("cpu", "/"), ("cpu", ""), ("cpu", "."), ("cpu", "/a/../b"), ("etc", "/a"), ("", "/a")]
+    {
+        assert_eq!(v1(controller, Path::new(path)), None, "{controller} {path}");
+    }
+    assert_eq!(v2(Path::new(ROOT), Path::new("a")), Some("/sys/fs/cgroup/a".into()));
+    assert_eq!(v2(Path::new("/tmp"), Path::new("a")), None);
+}

@@ -1,0 +1,138 @@
+//! What containerd's `config.json` says of a container. Only the few fields that are needed are looked at: a spec has
+//! tens of kilobytes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::sys::file;
+
+/// Far beyond any OCI spec (containerd's gRPC limit is 16 MiB).
+pub const MAX_SPEC: u64 = 16 << 20;
+
+/// An annotation that is a flag of runsc's, where `allow-flag-override` lets it be one (runsc/specutils/specutils.go).
+pub const RUNSC_ROOT: &str = "dev.gvisor.flag.root";
+
+/// How a container belongs to a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kinship {
+    /// It is the sandbox: a pod's root container, or a stand-alone one.
+    Root,
+    /// It runs in the sandbox with this id.
+    MemberOf(String),
+}
+
+/// What `config.json` says of a container, as far as it concerns the guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// How it belongs to a sandbox.
+    pub kinship: Kinship,
+    /// The annotations whose keys begin as was asked.
+    pub annotations: BTreeMap<String, String>,
+    /// Where it wants runsc to work: gVisor's flag `root`, as an annotation.
+    pub runsc_root: Option<String>,
+}
+
+/// Reads `config.json`. runsc makes a sandbox of its own for everything whose type is not `container`, whatever
+/// sandbox id stands beside it, so the guard does too.
+pub fn describe(bundle: &Path, prefix: &str) -> Result<Description, file::ReadError> {
+    let mut annotations = annotations(bundle)?;
+    let kinship = annotations.kinship();
+    let runsc_root = annotations.0.remove(RUNSC_ROOT).flatten();
+    let ours = annotations.0.into_iter().filter(|(key, _)| key.starts_with(prefix));
+    let annotations = ours.filter_map(|(key, value)| Some((key, value?))).collect();
+    Ok(Description { kinship, annotations, runsc_root })
+}
+
+/// Only how the container in this bundle belongs to a sandbox.
+pub fn kinship(bundle: &Path) -> Result<Kinship, file::ReadError> {
+    Ok(annotations(bundle)?.kinship())
+}
+
+/// The pod's uid, by which a kubelet names the pod's folder: containerd's own word, set after all that a pod's
+/// author may write (`internal/cri/server/podsandbox/sandbox_run_linux.go`).
+pub fn pod_uid(bundle: &Path) -> Option<String> {
+    annotations(bundle).ok()?.pod_uid()
+}
+
+fn annotations(bundle: &Path) -> Result<Annotations, file::ReadError> {
+    let content = file::read(&bundle.join("config.json"), MAX_SPEC)?;
+    Ok(Annotations::in_config(&content).map_err(std::io::Error::from)?)
+}
+
+/// The annotations of `config.json`.
+pub struct Annotations(BTreeMap<String, Option<String>>);
+
+impl Annotations {
+    /// Those in the content of a `config.json`.
+    pub fn in_config(content: &[u8]) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Spec {
+            #[serde(default)]
+            annotations: Option<BTreeMap<String, Option<String>>>,
+        }
+        serde_json::from_slice(content).map(|spec: Spec| Self(spec.annotations.unwrap_or_default()))
+    }
+
+    /// The keys are those that runsc itself goes by (`runsc/specutils/cri.go`): containerd's, then CRI-O's.
+    pub fn kinship(&mut self) -> Kinship {
+        let mut take = |containerds: &str, crios: &str| {
+            self.0.remove(containerds).flatten().or_else(|| self.0.remove(crios).flatten())
+        };
+        let kind = take("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType");
+        let sandbox = take("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID");
+        match (kind.as_deref(), sandbox) {
+            (Some("container"), Some(sandbox)) if !sandbox.is_empty() => Kinship::MemberOf(sandbox),
+            _ => Kinship::Root,
+        }
+    }
+
+    /// See [`pod_uid`].
+    pub fn pod_uid(&mut self) -> Option<String> {
+        let uid = self.0.remove("io.kubernetes.cri.sandbox-uid")??;
+        let plain = uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        (plain && !uid.is_empty()).then_some(uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn kinship_of(config: &str) -> Result<Kinship, file::ReadError> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("config.json"), config).unwrap();
+        kinship(dir.path())
+    }
+
+    #[test]
+    fn kinship_is_what_runsc_makes_of_it() {
+        let member = Kinship::MemberOf("pod1".into());
+        for (annotations, expected) in [
+            ("", Kinship::Root),
+            (
+                r#""io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": "pod1""#,
+                Kinship::Root,
+            ),
+            (r#""io.kubernetes.cri.sandbox-id": "pod1""#, Kinship::Root),
+            (r#""io.kubernetes.cri.container-type": "container""#, Kinship::Root),
+            (
+                r#""io.kubernetes.cri.container-type": "container", "x": "y", "io.kubernetes.cri.sandbox-id": "pod1""#,
+                member.clone(),
+            ),
+            (
+                r#""io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxID": "pod1""#,
+                member,
+            ),
+        ] {
+            let config = format!(r#"{{"ociVersion": "1.2.0", "annotations": {{{annotations}}}}}"#);
+            assert_eq!(kinship_of(&config).unwrap(), expected, "{annotations}");
+        }
+        assert_eq!(kinship_of("{}").unwrap(), Kinship::Root);
+        assert_eq!(kinship_of(r#"{"annotations": null}"#).unwrap(), Kinship::Root);
+        assert!(kinship_of("").is_err());
+        assert!(matches!(kinship(Path::new("/nowhere")), Err(file::ReadError::Absent)));
+    }
+}

@@ -1,0 +1,290 @@
+//! What /proc tells of one process. Everything read here may vanish between two reads, and `comm` and the
+//! command line are the process's own words: they may hold spaces, parentheses and anything that is no NUL.
+//! What may never come back is read in [`bounded`](crate::sys::bounded), and nowhere else.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::sys::identity::Identity;
+
+pub use crate::sys::bounded::{command_line, kernel_stack};
+
+/// The fields of `/proc/<pid>/stat` that identify a process and tell whether it can still do anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Pid and start time.
+    pub identity: Identity,
+    /// The name that the kernel shows (`exe` for a sentry).
+    pub comm: String,
+    /// R, S, D, T, t, Z, ...
+    pub state: char,
+    /// The parent.
+    pub parent: i32,
+    /// Threads left. A process is gone only when its last one is.
+    pub threads: u32,
+}
+
+impl Stat {
+    /// Of a process, or of a single thread when `pid` is one's id.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        Self::read(&dir(pid))
+    }
+
+    fn read(dir: &Path) -> io::Result<Self> {
+        Self::parse(&read_file(&dir.join("stat"))?).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// `comm` is in parentheses and may contain some itself: the last one in the line closes it.
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
+        let open = line.iter().position(|byte| *byte == b'(')?;
+        let close = line.iter().rposition(|byte| *byte == b')')?;
+        let pid = std::str::from_utf8(&line[..open]).ok()?.trim().parse().ok()?;
+        let comm = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
+        let rest = std::str::from_utf8(&line[close + 1..]).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let threads = fields.nth(15)?.parse().ok()?;
+        let start_time = fields.nth(1)?.parse().ok()?;
+        Some(Self { identity: Identity { pid, start_time }, comm, state, parent, threads })
+    }
+
+    /// A zombie, except one whose other threads still run: a Go program's first thread ends first, and the
+    /// one that hangs in the kernel may be any.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
+    }
+}
+
+/// Ticks of a start time per second (USER_HZ).
+pub const TICKS: u64 = 100;
+
+/// What the kernel says of a process' standing, in `/proc/<pid>/status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Its pid in this pid namespace and in each one below, down to its own.
+    pub pids: Vec<i32>,
+    /// Its effective capabilities, within its own user namespace.
+    pub effective: u64,
+}
+
+impl Status {
+    /// Of a process.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        Ok(Self::parse(&String::from_utf8_lossy(&read_file(&dir(pid).join("status"))?)))
+    }
+
+    /// A name in it cannot pretend to be a line: the kernel escapes the end of one.
+    fn parse(text: &str) -> Self {
+        let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        Self {
+            pids: line("NSpid:").split_ascii_whitespace().flat_map(str::parse).collect(),
+            effective: u64::from_str_radix(line("CapEff:").trim(), 16).unwrap_or_default(),
+        }
+    }
+}
+
+/// Which namespace of a kind (`user`, `mnt`, ...) a process is in; none where that cannot be seen.
+pub fn namespace(pid: i32, kind: &str) -> Option<PathBuf> {
+    fs::read_link(dir(pid).join("ns").join(kind)).ok()
+}
+
+/// Since the machine was booted.
+pub fn uptime() -> Option<Duration> {
+    let text = read_file(Path::new("/proc/uptime")).ok()?;
+    let seconds = std::str::from_utf8(&text).ok()?.split(' ').next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Whether more threads want a processor right now than this machine has.
+pub fn is_crowded() -> bool {
+    let wanting = fs::read_to_string("/proc/loadavg").ok().and_then(|text| running(&text));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    wanting.is_some_and(|wanting| wanting > processors)
+}
+
+/// The fourth field is those that run and all there are, `3/118`.
+fn running(loadavg: &str) -> Option<usize> {
+    loadavg.split(' ').nth(3)?.split('/').next()?.parse().ok()
+}
+
+/// Whether a process in this state waits for SIGCONT, or for its debugger.
+pub fn is_stopped(state: char) -> bool {
+    matches!(state, 'T' | 't')
+}
+
+/// The arguments in `/proc/<pid>/cmdline`, each of which ends with a NUL; the last one's may be missing.
+pub fn arguments(cmdline: &[u8]) -> Vec<OsString> {
+    let all = cmdline.strip_suffix(&[0]).unwrap_or(cmdline);
+    if all.is_empty() {
+        return Vec::new();
+    }
+    all.split(|byte| *byte == 0).map(|one| OsString::from_vec(one.to_vec())).collect()
+}
+
+/// The working directory, where it can be read.
+pub fn working_directory(pid: i32) -> Option<PathBuf> {
+    fs::read_link(dir(pid).join("cwd")).ok()
+}
+
+/// The children of all its threads, or none where the kernel has no `children` files
+/// (CONFIG_PROC_CHILDREN).
+pub fn children(pid: i32) -> io::Result<Option<Vec<i32>>> {
+    let mut found = Vec::new();
+    for thread in numbers(&dir(pid).join("task"))? {
+        match read_file(&dir(pid).join(format!("task/{thread}/children"))) {
+            Ok(list) => found
+                .extend(String::from_utf8_lossy(&list).split_ascii_whitespace().flat_map(str::parse::<i32>)),
+            // The thread has ended, or there is no such file at all.
+            Err(_) if dir(pid).join(format!("task/{thread}/stat")).exists() => return Ok(None),
+            Err(_) => {}
+        }
+    }
+    Ok(Some(found))
+}
+
+/// The memory of a process that is in RAM, in bytes, shared pages included.
+pub fn resident(pid: i32) -> Option<u64> {
+    let text = read_file(&dir(pid).join("status")).ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// How often a thread has given its processor away to wait for something.
+pub fn switches(thread: i32) -> Option<u64> {
+    let text = read_file(&dir(thread).join("status")).ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
+/// Every process id that this /proc shows.
+pub fn all() -> io::Result<Vec<i32>> {
+    numbers(Path::new("/proc"))
+}
+
+/// Every thread of a process that has not exited.
+pub fn threads(pid: i32) -> Vec<Stat> {
+    let task = dir(pid).join("task");
+    let stats =
+        numbers(&task).unwrap_or_default().into_iter().map(|id| Stat::read(&task.join(id.to_string())));
+    stats.flatten().filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x')).collect()
+}
+
+/// Where in the kernel a process or thread waits; none where it runs or the kernel does not tell.
+pub fn wait_channel(pid: i32) -> Option<String> {
+    let name = read_file(&dir(pid).join("wchan")).ok()?;
+    let name = String::from_utf8_lossy(&name).trim().to_owned();
+    (!name.is_empty() && name != "0").then_some(name)
+}
+
+/// `/proc/<pid>/cgroup`: for each hierarchy its controllers (empty for v2) and the path in it.
+pub fn cgroups(pid: i32) -> Vec<(String, PathBuf)> {
+    let text = read_file(&dir(pid).join("cgroup")).unwrap_or_default();
+    text.split(|byte| *byte == b'\n').filter_map(cgroup_line).collect()
+}
+
+pub(crate) fn cgroup_line(line: &[u8]) -> Option<(String, PathBuf)> {
+    let mut parts = line.splitn(3, |byte| *byte == b':').skip(1);
+    let controllers = String::from_utf8_lossy(parts.next()?).into_owned();
+    Some((controllers, PathBuf::from(OsStr::from_bytes(parts.next()?))))
+}
+
+/// `/proc/<pid>`.
+pub fn dir(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+/// A file of /proc, whole.
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, u64::MAX)
+}
+
+pub(crate) fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // What most of them hold fits, so that it takes one read and another that finds the end. Without `take` such a file
+    // would be asked first how large it is, which it does not know.
+    let mut bytes = Vec::with_capacity(4096);
+    fs::File::open(path)?.take(limit).read_to_end(&mut bytes).map_err(gone)?;
+    Ok(bytes)
+}
+
+/// Reading an opened file of a process that has ended gives ESRCH; opening it gives ENOENT.
+fn gone(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(libc::ESRCH) { io::ErrorKind::NotFound.into() } else { error }
+}
+
+pub(crate) fn numbers(dir: &Path) -> io::Result<Vec<i32>> {
+    let entries = fs::read_dir(dir).map_err(gone)?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parentheses_and_spaces_in_a_name_do_not_shift_the_fields() {
+        let line = b"42 (a) R 1 (b ) S 7 42 42 0 -1 4194368 15 0 0 0 0 0 0 0 20 0 3 0 9876 1 2 3\n";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!(stat.identity, Identity { pid: 42, start_time: 9876 });
+        assert_eq!((stat.comm.as_str(), stat.state, stat.parent, stat.threads), ("a) R 1 (b ", 'S', 7, 3));
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_not_a_panic() {
+        for line in [&b""[..], b"1", b")(", b"1 (x", b"1 (x) S", b"x (x) S 1 1 1", b"1 (x) S 1 1 1 1 1 1"] {
+            assert!(Stat::parse(line).is_none(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_zombie_with_threads_left_is_not_dead() {
+        let line = b"42 (exe) Z 7 42 42 0 -1 4194368 15 0 0 0 0 0 0 0 20 0 3 0 9876 1\n";
+        let mut stat = Stat::parse(line).unwrap();
+        assert!(!stat.is_dead());
+        stat.threads = 1;
+        assert!(stat.is_dead());
+    }
+
+    #[test]
+    fn a_status_tells_pids_and_capabilities() {
+        let text = "Name:\tx\\nNSpid:\t1\nNSpid:\t77\t1\nCapPrm:\t0\nCapEff:\t0000000000200000\n";
+        assert_eq!(Status::parse(text), Status { pids: vec![77, 1], effective: 1 << 21 });
+        let me = std::process::id() as i32;
+        assert_eq!(Status::of(me).unwrap().pids.first(), Some(&me));
+        assert!(namespace(me, "pid").is_some() && uptime().unwrap() > Duration::ZERO);
+    }
+
+    #[test]
+    fn what_runs_stands_before_the_slash() {
+        assert_eq!(running("29.98 21.85 13.35 3/118 23258\n"), Some(3));
+        assert_eq!(running("1 2 3"), None);
+        assert!(running(&fs::read_to_string("/proc/loadavg").unwrap()).unwrap() >= 1);
+    }
+
+    #[test]
+    fn cgroup_paths_may_hold_colons() {
+        let (controllers, path) = cgroup_line(b"7:cpu,cpuacct:/a:b/c").unwrap();
+        assert_eq!((controllers.as_str(), path.as_path()), ("cpu,cpuacct", Path::new("/a:b/c")));
+        assert!(cgroup_line(b"").is_none());
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_this_process() {
+        let pid = std::process::id() as i32;
+        assert_eq!(Stat::of(pid).unwrap().parent, std::os::unix::process::parent_id() as i32);
+        assert!(!command_line(pid).unwrap().is_empty());
+        assert!(all().unwrap().contains(&pid));
+        assert!(!threads(pid).is_empty());
+        assert!(!cgroups(pid).is_empty());
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(children(pid).unwrap().is_none_or(|found| found.contains(&(child.id() as i32))));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

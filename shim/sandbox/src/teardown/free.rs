@@ -1,0 +1,84 @@
+//! Rung 6: a sandbox that SIGKILL does not end (state D). What it holds for others is taken from it, and it is
+//! freed where that costs nobody else anything; nothing of that is claimed to be its end.
+
+use std::time::Instant;
+
+use crate::Scope;
+use crate::resources::fuse::{self, Connections, Watched};
+use crate::resources::holdings::Holdings;
+use crate::resources::network;
+use crate::teardown::release;
+use crate::teardown::remnant::Remnant;
+
+/// What the operator allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Freedoms {
+    /// To take the network from what is left of a sandbox (`release_network`).
+    pub network: bool,
+    /// To abort a FUSE connection that hangs (`abort_fuse`).
+    pub fuse: bool,
+}
+
+impl Freedoms {
+    /// Where nobody knows what the operator allows.
+    pub const NONE: Self = Self { network: false, fuse: false };
+
+    /// Watches the FUSE connections that may hold these remnants up, and aborts those that hang, as far as they are this
+    /// pod's alone ([`fuse::watch`]). Says what it has seen and done, to the log as well, and whether it ought to go on.
+    pub fn watch_fuse(
+        self,
+        scope: &Scope,
+        known: &mut Connections,
+        remnants: &[Remnant],
+        until: Instant,
+    ) -> (Vec<String>, bool) {
+        if !self.fuse || remnants.is_empty() {
+            return (Vec::new(), false);
+        }
+        let watched = fuse::watch(scope, known, remnants, until).unwrap_or_else(|error| {
+            log::warn!("cannot look for a FUSE mount that hangs: {error}");
+            Watched::default()
+        });
+        let aborted = watched.aborted.iter().map(|mount| {
+            format!("FUSE mount {mount} does not answer and is this pod's alone: connection aborted")
+        });
+        let spared = watched.spared.iter().map(|mount| {
+            format!("FUSE mount {mount} does not answer and is not this pod's alone: left as it is")
+        });
+        let lines: Vec<String> = aborted.chain(spared).collect();
+        lines.iter().for_each(|line| log::warn!("{line}"));
+        (lines, watched.undecided)
+    }
+
+    /// Takes the network from these remnants: they cannot use it any more, and IPAM gives the address away. Says what
+    /// it has done, to the log as well.
+    pub fn release_network(self, scope: &Scope, holdings: &Holdings, remnants: &[Remnant]) -> Option<String> {
+        let path = holdings.network_namespace().filter(|_| self.network && !remnants.is_empty())?;
+        match network::release(scope, path, remnants) {
+            Ok(done) if done.is_empty() => None,
+            Ok(done) => {
+                let line = format!("took the network from what cannot be killed: {}", done.join(", "));
+                log::warn!("{line}");
+                Some(line)
+            }
+            Err(error) => {
+                log::warn!("network namespace {} is left as it is: {error}", path.display());
+                None
+            }
+        }
+    }
+}
+
+/// Everything that can be released of a sandbox that lives on in these remnants: its network, and its bundles' mounts.
+/// Says what was taken.
+pub fn take_from_the_living(
+    scope: &Scope,
+    holdings: &mut Holdings,
+    freedoms: Freedoms,
+    remnants: &[Remnant],
+    deadline: Instant,
+) -> Option<String> {
+    let taken = freedoms.release_network(scope, holdings, remnants);
+    release::release_mounts(holdings, deadline);
+    taken
+}

@@ -1,0 +1,247 @@
+//! Rungs 2 and 3: ending a sandbox's processes.
+//!
+//! Whom descent and record prove is killed at once, before anybody is asked for a command line, which may never be
+//! told. SIGKILL goes out first and the freezer is thawed after: a frozen process then dies with the first
+//! instruction instead of running guest code for a moment. What is found is looked for again until there is
+//! nothing left to kill, because a shim that lives may start another `runsc` at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::Member;
+use crate::Scope;
+use crate::processes::find::{at_once, descendants, find};
+use crate::processes::process::{Process, Role};
+use crate::resources::cgroup;
+use crate::sys::identity::Identity;
+use crate::sys::kernel::{PidFd, wait_all};
+use crate::teardown::remnant::Remnant;
+
+/// How long one round waits before it looks (and thaws) again.
+const ROUND: Duration = Duration::from_millis(100);
+/// Descriptors kept to wait on. Stubs can be many; they die with their sentry, and the next round tells.
+const WAITED_FOR: usize = 128;
+
+/// What a hunt ends with.
+#[derive(Default)]
+pub struct Hunted {
+    /// Those that live on.
+    pub left: Vec<Remnant>,
+    /// All that was found when it was looked last.
+    seen: Vec<Process>,
+}
+
+impl Hunted {
+    /// Both hunts, for one sandbox in two scopes: what lives on after the second, each process once.
+    pub(crate) fn and(mut self, later: Self) -> Self {
+        self.left.retain(|one| one.identity.is_alive());
+        self.left.extend(later.left);
+        self.left.sort_by_key(|one| one.identity);
+        self.left.dedup_by_key(|one| one.identity);
+        self.seen.extend(later.seen);
+        self
+    }
+
+    /// Whether the real shim cannot tell how the containers ended: it is stopped, or the `runsc wait` is that tells it.
+    pub fn is_mute(&self) -> bool {
+        let tells = |role: &Role| match role {
+            Role::RealShim => true,
+            Role::Runsc(subcommand) => subcommand == "wait",
+            _ => false,
+        };
+        self.seen.iter().any(|process| tells(&process.role) && process.is_stopped())
+    }
+}
+
+/// Rung 2: ends the sandbox and every `runsc` command there is now, but neither the real shim nor its
+/// `runsc wait`, whose end tells the real shim how each container ended. Commands that the real shim starts
+/// afterwards, to clean up, are left to it.
+pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Hunted {
+    let blow = Blow::at_sandbox(scope);
+    blow.land(deadline);
+    let mut present: BTreeSet<Identity> = blow.found.iter().map(|process| process.identity).collect();
+    hunt(scope, deadline, |found| {
+        if present.is_empty() {
+            present = found.iter().map(|process| process.identity).collect();
+        }
+        let dies = |process: &&Process| match &process.role {
+            Role::RealShim => false,
+            Role::Runsc(subcommand) if subcommand == "wait" => false,
+            Role::Sentry | Role::Gofer | Role::Stub | Role::Exec => true,
+            Role::Runsc(_) | Role::Other => present.contains(&process.identity),
+        };
+        found.iter().filter(dies).cloned().collect()
+    })
+}
+
+/// Rung 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
+pub fn kill_all(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
+    Blow::at_all(scope).land(deadline);
+    hunt(scope, deadline, |found| found.to_vec()).left
+}
+
+/// A first blow: it needs no thread, and no look that could hang stands before it.
+pub struct Blow {
+    /// All that was there.
+    found: Vec<Process>,
+    /// Those that it was meant for.
+    struck: BTreeMap<Identity, Process>,
+    /// Some of them, to wait for.
+    fds: Vec<PidFd>,
+}
+
+impl Blow {
+    /// Rung 2's: sentry, gofers and stubs.
+    pub fn at_sandbox(scope: &Scope) -> Self {
+        Self::at(scope, |process| matches!(process.role, Role::Sentry | Role::Stub))
+    }
+
+    /// Rung 3's: the real shim as well, and whatever it has started.
+    pub fn at_all(scope: &Scope) -> Self {
+        Self::at(scope, |_| true)
+    }
+
+    fn at(scope: &Scope, dies: impl Fn(&Process) -> bool) -> Self {
+        let found = at_once(scope);
+        let doomed = found.iter().filter(|process| dies(process));
+        let struck: BTreeMap<Identity, Process> = doomed.map(|one| (one.identity, one.clone())).collect();
+        let fds = strike_these(&struck);
+        cgroup::thaw(&found, &own_cgroups(scope));
+        Self { found, struck, fds }
+    }
+
+    /// Who of those that it was meant for lives.
+    pub fn left(&self) -> Vec<Remnant> {
+        self.struck.values().filter(|process| process.identity.is_alive()).map(Remnant::of).collect()
+    }
+
+    fn land(&self, deadline: Instant) {
+        wait_all(&self.fds, deadline.min(Instant::now() + ROUND));
+    }
+}
+
+/// Ends what one container's Create began, and only that: its `runsc create`, its gofer, whatever names its
+/// bundle (the sentry if it is the root container), and what descends from these.
+pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<Remnant> {
+    let is_root = scope.sandbox_id() == Some(&member.id);
+    hunt(scope, deadline, |found| {
+        let began = |process: &&Process| {
+            let named = process.container().is_some_and(|id| id == member.id.as_str());
+            let bundle = process.bundle() == Some(&member.bundle);
+            match &process.role {
+                Role::Runsc(subcommand) => bundle || subcommand == "create" && named,
+                Role::Gofer => bundle || named,
+                // Of one that does not tell its command line no more is known than that the sandbox has one.
+                Role::Sentry => is_root && (bundle || named || process.argv.is_empty()),
+                Role::RealShim | Role::Exec | Role::Stub | Role::Other => false,
+            }
+        };
+        let mut doomed: BTreeSet<i32> =
+            found.iter().filter(began).map(|process| process.identity.pid).collect();
+        // Parents come before children, so one pass takes in every generation. The sentry of a pod may still be
+        // a child of the `runsc create` that began it; of any other it is not.
+        for process in found.iter().filter(|process| process.role != Role::Sentry || is_root) {
+            if doomed.contains(&process.parent) {
+                doomed.insert(process.identity.pid);
+            }
+        }
+        found.iter().filter(|process| doomed.contains(&process.identity.pid)).cloned().collect()
+    })
+    .left
+}
+
+/// Ends the `runsc` commands about one container that has ended. Its gofer is left: the sentry would take the end of
+/// that for its container's, and pause the whole sandbox to kill what is not there, with the lock that every question
+/// takes (gVisor runsc/boot/loader.go, startGoferMonitor). It ends with the sandbox.
+/// Nothing is thawed for it.
+pub fn kill_commands(scope: &Scope, member: &Member, deadline: Instant) {
+    let about = |process: &&Process| {
+        let named = process.container().is_some_and(|id| id == member.id.as_str());
+        matches!(process.role, Role::Runsc(_)) && named
+    };
+    let found = find(scope);
+    let struck: Vec<PidFd> =
+        found.iter().filter(about).filter_map(|process| strike(process.identity)).collect();
+    wait_all(&struck, deadline);
+}
+
+/// Ends one process that the caller started, and what descends from it.
+pub(crate) fn kill_tree(root: Identity) {
+    let below = descendants(root);
+    for identity in [root].into_iter().chain(below.iter().map(|process| process.identity)) {
+        strike(identity);
+    }
+}
+
+/// A descriptor for each of these that becomes readable when the process has died after all.
+pub fn await_death(remnants: &[Remnant]) -> Vec<(Identity, PidFd)> {
+    remnants.iter().filter_map(|one| Some((one.identity, one.identity.open().ok()?))).collect()
+}
+
+/// Kills what `choose` picks from the sandbox's processes, round by round, until it picks nothing.
+fn hunt(scope: &Scope, deadline: Instant, mut choose: impl FnMut(&[Process]) -> Vec<Process>) -> Hunted {
+    let own = own_cgroups(scope);
+    // A dying process loses its command line before its life, so those once proved are remembered.
+    let mut struck: BTreeMap<Identity, Process> = BTreeMap::new();
+    loop {
+        let found = find(scope);
+        struck.extend(choose(&found).into_iter().map(|process| (process.identity, process)));
+        struck.retain(|identity, _| identity.is_alive());
+        if struck.is_empty() {
+            return Hunted { left: Vec::new(), seen: found };
+        }
+        let fds = strike_these(&struck);
+        cgroup::kill(&struck.keys().map(|identity| identity.pid).collect(), &own);
+        cgroup::thaw(&found, &own);
+        wait_all(&fds, deadline.min(Instant::now() + ROUND));
+        if Instant::now() >= deadline {
+            struck.retain(|identity, _| identity.is_alive());
+            return Hunted { left: struck.values().map(Remnant::of).collect(), seen: found };
+        }
+    }
+}
+
+/// Strikes them all; gives as many descriptors as may be kept.
+fn strike_these(struck: &BTreeMap<Identity, Process>) -> Vec<PidFd> {
+    let mut fds: Vec<PidFd> = Vec::new();
+    for fd in real_shim_first(struck).filter_map(strike) {
+        if fds.len() < WAITED_FOR {
+            fds.push(fd);
+        }
+    }
+    fds
+}
+
+fn real_shim_first(struck: &BTreeMap<Identity, Process>) -> impl Iterator<Item = Identity> {
+    let rank = |role: &Role| match role {
+        Role::RealShim => 0,
+        Role::Sentry => 1,
+        _ => 2,
+    };
+    let mut order: Vec<(u8, Identity)> = struck.values().map(|one| (rank(&one.role), one.identity)).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, identity)| identity)
+}
+
+/// None if the process is gone, or cannot be opened: then the next round tries again.
+fn strike(identity: Identity) -> Option<PidFd> {
+    let fd = identity.open().ok()?;
+    match fd.send(Signal::SIGKILL) {
+        Ok(()) => Some(fd),
+        Err(error) => {
+            log::warn!("guard: pid {}: SIGKILL: {error}", identity.pid);
+            None
+        }
+    }
+}
+
+fn own_cgroups(scope: &Scope) -> BTreeSet<PathBuf> {
+    let states = scope.members.iter().filter_map(|member| scope.state_of(member));
+    states.flat_map(|state| [state.own_cgroups(), state.sandbox_cgroups()].concat()).collect()
+}
+
+#[cfg(test)]
+mod tests;

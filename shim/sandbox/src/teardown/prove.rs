@@ -1,0 +1,44 @@
+//! Rung 5: nothing is left, or the list of what is.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::Scope;
+use crate::processes::find;
+use crate::processes::process::{Process, Role};
+use crate::resources::cgroup;
+use crate::resources::holdings::Holdings;
+use crate::teardown::release::{mounts_left, private_folder};
+use crate::teardown::remnant::Remnant;
+use crate::teardown::residue::Residue;
+
+/// What is left of these holdings and of the processes behind them. A real shim that still serves is no
+/// residue, and neither is its `runsc wait` or the clean-up that it runs: see [`Remnant::role`].
+pub fn prove(scope: &Scope, holdings: &Holdings) -> Vec<Residue> {
+    let found = find::find(scope);
+    let ours: BTreeSet<i32> = found.iter().map(|process| process.identity.pid).collect();
+    let processes = found.iter().filter(|process| concerns(process, holdings)).map(Remnant::of);
+    let mut left: Vec<Residue> = processes.map(Residue::Process).collect();
+    left.extend(mounts_left(holdings));
+    // A parent that runsc made and that has become somebody else's is theirs.
+    let cgroups = holdings.cgroups.iter().filter(|folder| folder.exists() && !cgroup::in_use(folder, &ours));
+    left.extend(cgroups.cloned().map(Residue::Cgroup));
+    let is_there = |path: &&Path| path.symlink_metadata().is_ok();
+    let files = holdings.files.iter().map(PathBuf::as_path).filter(is_there);
+    left.extend(files.map(|path| Residue::File(path.to_owned())));
+    // It stays on purpose while anything else does.
+    let folder = private_folder(scope, holdings).filter(|_| left.is_empty()).filter(is_there);
+    left.extend(folder.map(|path| Residue::File(path.to_owned())));
+    left
+}
+
+fn concerns(process: &Process, holdings: &Holdings) -> bool {
+    match process.role {
+        Role::RealShim | Role::Runsc(_) => false,
+        _ if holdings.whole => true,
+        _ => holdings.members.iter().any(|member| {
+            process.container().is_some_and(|id| id == member.id.as_str())
+                || process.bundle() == Some(&member.bundle)
+        }),
+    }
+}
