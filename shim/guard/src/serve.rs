@@ -26,39 +26,31 @@ use runsc_guard_node::sweep;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel::PidFd;
 
-mod announce;
 mod arrivals;
-mod chronicle;
 mod decode;
 mod driver;
-mod dump;
 mod effects;
 mod encode;
-mod escalation;
 mod fleet;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 mod inbound;
-mod journal;
 mod node;
-mod note;
-mod pace;
 mod probe;
 mod publish;
 mod real_shim;
 mod recall;
 mod record;
 mod socket;
-mod status;
-mod tally;
+mod telemetry;
 mod upstream;
 mod watch;
 
 use arrivals::Callers;
-use chronicle::Chronicle;
 use driver::Driver;
 use publish::Publisher;
 use real_shim::RealShim;
+use telemetry::report_writer::ReportWriter;
 use upstream::{Answered, ConnectionId};
 
 /// More steps than an answer takes from the driver to the socket.
@@ -111,7 +103,7 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
     // Every process of the sandbox descends from the guard, also when the real shim is gone.
     nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
     let fifo = params.bundle.join("log");
-    journal::start(&fifo, &params.sandbox, &params.namespace, params.debug);
+    telemetry::log::start(&fifo, &params.sandbox, &params.namespace, params.debug);
     if let Some(why) = &params.oom_score_refused {
         log::warn!("the OOM score stays as it is, guard and real shim may be killed before others: {why}");
     }
@@ -126,8 +118,8 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let address = params.ttrpc_address.clone();
-    let chronicle = Chronicle::new(&params.config, &params.namespace, &params.sandbox);
-    let served = runtime.block_on(serve(params, listener, real_shim, fifo, chronicle.clone()));
+    let report = ReportWriter::new(&params.config, &params.namespace, &params.sandbox);
+    let served = runtime.block_on(serve(params, listener, real_shim, fifo, report.clone()));
     // Ends every connection. A step of the ladder that was abandoned must not keep the process.
     runtime.shutdown_background();
     // By what lies there `start` and `delete` find this guard, and what is left of its sandbox. One of them that holds
@@ -137,7 +129,7 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
     {
         place.remove().with_context(|| format!("cannot remove {}", place.folder.display()))?;
     }
-    chronicle.close(LAST_REPORT);
+    report.close(LAST_REPORT);
     let told = match served? {
         End::Served(events) => deliver_rest(address, events),
         // Nobody will hear it, and the node waits.
@@ -167,7 +159,7 @@ async fn serve(
     listener: StdListener,
     real_shim: RealShim,
     fifo: PathBuf,
-    chronicle: Chronicle,
+    report: ReportWriter,
 ) -> anyhow::Result<End> {
     let (reports, messages) = unbounded_channel();
     listener.set_nonblocking(true)?;
@@ -175,9 +167,9 @@ async fn serve(
     let callers = Callers::none(reports.clone());
     let _server = inbound::serve(UnixListener::from_std(listener)?, reports.clone(), callers.clone()).await?;
     let _events = publish::endpoint(UnixListener::from_std(real_shim.events)?, reports.clone()).await?;
-    journal::relay(real_shim.log, &fifo, chronicle.clone())?;
+    telemetry::log::relay(real_shim.log, &fifo, report.clone())?;
     let publisher = Publisher::start(params.ttrpc_address.clone());
-    let driver = Driver::new(params, real_shim.identity, publisher.clone(), chronicle, reports, callers);
+    let driver = Driver::new(params, real_shim.identity, publisher.clone(), report, reports, callers);
     // A task of its own: what wakes the future that the runtime itself waits for makes it look at every socket first.
     let end = tokio::spawn(driver.run(messages)).await.context("the driver")??;
     // The last answer is on its way through tasks that are ready to run; nobody is waited for. A connection

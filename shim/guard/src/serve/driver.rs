@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use runsc_guard_core::guard::Guard;
 use runsc_guard_core::io::{
-    Answer, CallId, ConnectionKind, Event, Input, Note, Outcome, Output, Publication, Request as TaskRequest,
+    Answer, CallId, ConnectionKind, Event, Input, Outcome, Output, Publication, Request as TaskRequest,
     RequestId, ResponseInfo, Sentry, Step,
 };
 use runsc_guard_core::time::Time;
@@ -22,16 +22,14 @@ use tokio::time::sleep_until;
 use ttrpc::{Request, Response};
 
 use super::arrivals::Callers;
-use super::chronicle::Chronicle;
-use super::escalation::Escalation;
 use super::fleet::Loss;
 use super::publish::Publisher;
 use super::recall::{self, Question};
 use super::record::Keeper;
-use super::status::Memory;
-use super::tally::{self, Method, Tally};
+use super::telemetry::report_writer::ReportWriter;
+use super::telemetry::{Fact, Method, Outcome as Ending, Telemetry};
 use super::upstream::{Answered, Upstream};
-use super::{End, Message, decode, effects, encode, node, status};
+use super::{End, Message, decode, effects, encode, node};
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_sandbox::diagnostics::control::Control;
 use runsc_guard_sandbox::processes::find;
@@ -83,10 +81,8 @@ pub(super) struct Driver {
     upstream: Upstream,
     publisher: Publisher,
     ladder: effects::Ladder,
-    escalation: Escalation,
+    telemetry: Telemetry,
     keeper: Keeper,
-    memory: Memory,
-    tally: Tally,
     /// The sandbox's sentry, from the first Create that told a pid.
     sentry: Option<Identity>,
     /// What ends sentry and real shim even when no descriptor is left, opened when there were some.
@@ -107,7 +103,7 @@ impl Driver {
         params: ServeParams,
         real_shim: Identity,
         publisher: Publisher,
-        chronicle: Chronicle,
+        report: ReportWriter,
         reports: UnboundedSender<Message>,
         callers: Callers,
     ) -> Self {
@@ -120,12 +116,10 @@ impl Driver {
             start: Instant::now(),
             pending: BTreeMap::new(),
             upstream: Upstream::new(params.clone(), real_shim, reports.clone()),
-            ladder: effects::Ladder::new(&params.config, chronicle.clone(), reports.clone()),
-            escalation: Escalation::new(chronicle, publisher.clone(), &params),
+            ladder: effects::Ladder::new(&params.config, report.clone(), reports.clone()),
+            telemetry: Telemetry::new(report, publisher.clone(), &params),
             publisher,
             keeper: Keeper::new(record),
-            memory: Memory::default(),
-            tally: Tally::default(),
             sentry: None,
             sentry_fd: None,
             real_shim_fd: real_shim.open().ok(),
@@ -178,29 +172,25 @@ impl Driver {
                 }
             };
             if !more {
-                self.say_farewell();
+                recall::tidy(&self.keeper.scope().members);
+                self.telemetry.send_final_metrics(&self.params, self.publisher.backlog());
                 let released = self.guard.is_released();
                 return Ok(self.node_goes_down.then_some(End::NodeGoesDown { released }));
             }
         }
     }
 
-    fn say_farewell(&self) {
-        recall::tidy(&self.keeper.scope().members);
-        let (namespace, to) = (&self.params.namespace, self.params.place.farewells());
-        if let Err(error) = self.tally.say_farewell(namespace, self.publisher.backlog(), &to) {
-            log::debug!("nobody hears what was counted: {}: {error}", to.display());
-        }
+    /// Something has happened: told here, and nowhere else.
+    fn tell(&mut self, fact: &Fact<'_>) {
+        self.telemetry.tell(fact, &|| view(&self.guard, self.start));
     }
 
     fn message(&mut self, message: Message) -> bool {
         match message {
             Message::Request { id, op, request, answer } => self.request(id, op, request, answer),
             Message::Abandoned(id) => {
-                if let Some(PendingRequest { method: Some(method), since, .. }) = self.pending.remove(&id) {
-                    self.tally.request(method, since, tally::Outcome::Abandoned);
-                }
-                self.escalation.abandoned(id);
+                let of = self.pending.remove(&id).and_then(|pending| Some((pending.method?, pending.since)));
+                self.tell(&Fact::Abandoned { id, of });
                 self.input(Input::Abandoned(id), Incoming::Nothing)
             }
             Message::Received { connection, stream, response } => {
@@ -215,13 +205,12 @@ impl Driver {
             }
             Message::Event(envelope) => {
                 let event: Event = decode::event(&envelope);
-                let line = self.memory.event(&envelope.topic, &event);
-                self.escalation.happened(line);
+                self.tell(&Fact::Published { topic: &envelope.topic, event: &event });
                 self.input(Input::Event(event), Incoming::Event(envelope))
             }
             Message::Input(input) => {
                 match &input {
-                    Input::Step(done) => self.escalation.rung_ends(done),
+                    Input::Step(done) => self.tell(&Fact::StepEnds(done)),
                     Input::Terminate => self.node_goes_down = true,
                     _ => {}
                 }
@@ -229,12 +218,12 @@ impl Driver {
             }
             Message::Status(answer) => {
                 let view = view(&self.guard, self.start);
-                let _ = answer.send(status::response(&self.params, view, &self.memory));
+                let _ = answer.send(self.telemetry.status(&self.params, view));
                 true
             }
             Message::Metrics(answer) => {
                 let backlog = self.publisher.backlog();
-                let _ = answer.send(self.tally.response(&self.params.namespace, backlog));
+                let _ = answer.send(self.telemetry.metrics(&self.params.namespace, backlog));
                 true
             }
             Message::Signal(kind) => {
@@ -252,7 +241,7 @@ impl Driver {
         let outcome = decode::outcome(&method, &response);
         self.learn_sentry(&method, &outcome);
         if matches!(outcome, Outcome::Done(_)) {
-            self.memory.answered();
+            self.tell(&Fact::Done);
         }
         self.input(Input::Returned(call, outcome), Incoming::Response(response))
     }
@@ -270,7 +259,7 @@ impl Driver {
             other => other,
         };
         let caller = decode::caller_timeout(request.timeout_nano);
-        self.escalation.asked(id, &request.method, &op);
+        self.tell(&Fact::Asked { id, method: &request.method, op: &op });
         let private = request.service == service::GUARD;
         let method = if private { None } else { Method::named(&request.method) };
         self.pending
@@ -304,9 +293,9 @@ impl Driver {
         self.keeper.seen(self.sentry, of_itself.filter(|one| self.sentry != Some(*one)).collect());
     }
 
-    /// The first blows, by what is pending already: they need neither thread nor descriptor, nor any look.
-    fn strike(&self, rung: &Step) {
-        let doomed = match rung {
+    /// The first blows, by what is held already: they need neither thread nor descriptor, nor any look.
+    fn strike(&self, step: &Step) {
+        let doomed = match step {
             Step::KillSandbox => [None, self.sentry_fd.as_ref()],
             Step::KillAll => [self.real_shim_fd.as_ref(), self.sentry_fd.as_ref()],
             _ => [None; 2],
@@ -353,16 +342,15 @@ impl Driver {
             Output::Cancel(call) => self.upstream.cancel(call),
             Output::Publish(publication) => self.publish(publication, incoming),
             Output::Probe(timeout) => effects::probe_sentry(self.control(), timeout, self.reports.clone()),
-            Output::Step(rung, budget) => {
-                self.tally.rung(&rung);
-                self.escalation.rung_begins(&rung, budget, || view(&self.guard, self.start), &self.memory);
-                self.strike(&rung);
-                self.ladder.step(rung, budget, self.keeper.scope());
+            Output::Step(step, budget) => {
+                self.tell(&Fact::StepBegins(&step, budget));
+                self.strike(&step);
+                self.ladder.step(step, budget, self.keeper.scope());
             }
             Output::Recall => self.recall(),
             Output::StopListening => self.stop_listening(),
             Output::Save => self.keeper.save(&self.guard),
-            Output::Note(note) => self.note(&note),
+            Output::Note(note) => self.tell(&Fact::Noted(&note)),
             Output::Quit => return false,
         }
         true
@@ -378,25 +366,17 @@ impl Driver {
         recall::recall(question, self.reports.clone());
     }
 
-    fn note(&mut self, note: &Note) {
-        self.tally.note(note);
-        self.memory.note(note);
-        self.escalation.note(note, || view(&self.guard, self.start), &self.memory);
-    }
-
     fn reply(&mut self, id: RequestId, answer: Answer, incoming: &Incoming) {
         let Some(pending) = self.pending.remove(&id) else { return };
-        let outcome = tally::Outcome::of(&answer, incoming.response());
-        self.escalation.answered(id, &answer);
+        let outcome = Ending::of(&answer, incoming.response());
+        let of = pending.method.map(|method| (method, pending.since));
+        self.tell(&Fact::Answered { id, answer: &answer, of, outcome });
         let response = match (answer, incoming) {
             (Answer::Relay, Incoming::Response(response)) => response.clone(),
             // A private End, whose answer has a form of its own.
             (Answer::Deleted(exit), _) if pending.method.is_none() => encode::ended(exit),
             (answer, _) => encode::response(answer, std::process::id()),
         };
-        if let Some(method) = pending.method {
-            self.tally.request(method, pending.since, outcome);
-        }
         // The caller may have gone this very moment.
         let _ = pending.answer.send(response);
     }
@@ -470,7 +450,7 @@ impl Driver {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(how @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _))) => {
                     let Some(loss) = self.upstream.child_ended(pid.as_raw()) else { continue };
-                    self.memory.happened(how_it_ended(how));
+                    self.tell(&Fact::RealShimEnded(how));
                     if loss == Loss::Shim {
                         more &= self.lose_real_shim(how);
                     }
@@ -479,14 +459,6 @@ impl Driver {
                 Ok(_) => {}
             }
         }
-    }
-}
-
-fn how_it_ended(how: WaitStatus) -> String {
-    match how {
-        WaitStatus::Signaled(_, signal, _) => format!("the real shim was ended by {signal}"),
-        WaitStatus::Exited(_, status) => format!("the real shim has ended with status {status}"),
-        _ => "the real shim has ended".to_owned(),
     }
 }
 

@@ -13,7 +13,7 @@ mod apart;
 
 pub(crate) use apart::await_remnants;
 
-use super::chronicle::Chronicle;
+use super::telemetry::report_writer::ReportWriter;
 use super::{Message, encode, probe};
 use runsc_guard_node::config::Config;
 use runsc_guard_sandbox::Scope;
@@ -39,14 +39,14 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Ladder {
     sequence: Sequence,
     runsc: PathBuf,
-    chronicle: Chronicle,
+    report: ReportWriter,
     reports: UnboundedSender<Message>,
 }
 
 impl Ladder {
-    pub(crate) fn new(config: &Config, chronicle: Chronicle, reports: UnboundedSender<Message>) -> Self {
+    pub(crate) fn new(config: &Config, report: ReportWriter, reports: UnboundedSender<Message>) -> Self {
         let runsc = config.runsc_binary.clone().into();
-        Self { sequence: Sequence::new(config.into()), runsc, chronicle, reports }
+        Self { sequence: Sequence::new(config.into()), runsc, report, reports }
     }
 
     fn perform(
@@ -73,7 +73,7 @@ impl Ladder {
                 StepResult::SandboxKilled { left: words(&hunted.left), cannot_report: hunted.is_mute() }
             }
             Step::KillAll => {
-                *unkillable = self.sequence.kill_all(scopes, deadline, budgets::OVERLOAD, &self.chronicle);
+                *unkillable = self.sequence.kill_all(scopes, deadline, budgets::OVERLOAD, &self.report);
                 StepResult::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() }
             }
             Step::KillCreate(container) => {
@@ -87,11 +87,11 @@ impl Ladder {
                 StepResult::ReleasedOne { container, left, at_ns: encode::wall_clock_ns() }
             }
             Step::Release => {
-                let left = self.sequence.release(scopes, deadline, &self.chronicle);
+                let left = self.sequence.release(scopes, deadline, &self.report);
                 StepResult::Released { left: left.iter().map(ToString::to_string).collect() }
             }
             Step::Free => {
-                let (left, undecided) = self.sequence.free(scopes, deadline, &self.chronicle);
+                let (left, undecided) = self.sequence.free(scopes, deadline, &self.report);
                 StepResult::Freed { left: words(&left), undecided }
             }
         }
@@ -103,8 +103,7 @@ impl Ladder {
         let deadline = deadline.checked_sub(PUT_AWAY).unwrap_or(deadline);
         thread::scope(|threads| {
             let id = scope.sandbox_id().unwrap_or_default();
-            let asks =
-                || self.chronicle.told(stacks::ask(&self.runsc, &scope.runsc_root, id, found, deadline));
+            let asks = || self.report.told(stacks::ask(&self.runsc, &scope.runsc_root, id, found, deadline));
             if let Err(error) = thread::Builder::new().name("stacks".into()).spawn_scoped(threads, asks) {
                 log::warn!("the sentry is not asked for its stacks: {error}");
             }
@@ -115,10 +114,10 @@ impl Ladder {
     /// What the host's side and the real shim tell.
     fn observe(&self, found: &[Process], deadline: Instant) {
         let asked = ask_for_goroutines(found);
-        self.chronicle.saw(evidence(found, deadline));
+        self.report.saw(evidence(found, deadline));
         if asked {
             // What is killed next is what it waits for: later it would tell of something else.
-            self.chronicle.await_goroutines(deadline);
+            self.report.await_goroutines(deadline);
         }
     }
 
@@ -131,10 +130,10 @@ impl Ladder {
         let stuck = where_create_hangs(scope, container);
         let mut left = words(&kill_create(scope, member, deadline));
         if left.is_empty() {
-            let residue = release_and_prove(scope, &mut holdings, deadline, &self.chronicle);
+            let residue = release_and_prove(scope, &mut holdings, deadline, &self.report);
             left = residue.iter().map(ToString::to_string).collect();
         }
-        self.chronicle.is_stuck(&left);
+        self.report.is_stuck(&left);
         if left.is_empty() { stuck } else { format!("{stuck}; left behind: {}", left.join("; ")) }
     }
 
@@ -145,12 +144,12 @@ impl Ladder {
         };
         let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
         kill_commands(scope, member, deadline.min(Instant::now() + LOOK));
-        let left = release_and_prove(scope, &mut holdings, deadline, &self.chronicle);
+        let left = release_and_prove(scope, &mut holdings, deadline, &self.report);
         left.iter().map(ToString::to_string).collect()
     }
 }
 
-impl Observer for Chronicle {
+impl Observer for ReportWriter {
     fn listens(&self) -> bool {
         self.is_open()
     }

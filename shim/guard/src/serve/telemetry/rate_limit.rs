@@ -9,14 +9,14 @@ const BURST: u32 = 12;
 const EACH: Duration = Duration::from_secs(600);
 
 /// Who counts the lines.
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     left: u32,
     /// Since when the allowance grows again.
     since: Instant,
     omitted: u32,
 }
 
-impl Pace {
+impl RateLimit {
     pub(super) fn new(now: Instant) -> Self {
         Self { left: BURST, since: now, omitted: 0 }
     }
@@ -45,14 +45,14 @@ mod tests {
     #[test]
     fn a_day_of_tries_takes_few_lines_that_count_those_left_out() {
         let begun = Instant::now();
-        let mut pace = Pace::new(begun);
+        let mut limit = RateLimit::new(begun);
         let minute = |minute: u64| begun + Duration::from_secs(60 * minute);
-        let burst = (0..BURST).all(|_| pace.allows(begun) == Some(0));
-        assert!(burst && pace.allows(begun).is_none());
-        let said: Vec<u32> = (1..=24 * 60).filter_map(|at| pace.allows(minute(at))).collect();
+        let burst = (0..BURST).all(|_| limit.allows(begun) == Some(0));
+        assert!(burst && limit.allows(begun).is_none());
+        let said: Vec<u32> = (1..=24 * 60).filter_map(|at| limit.allows(minute(at))).collect();
         assert_eq!(said.len(), 24 * 6);
         assert_eq!(said[..2], [10, 9]);
         let quiet = minute(10 * 24 * 60);
-        assert!((0..BURST).all(|_| pace.allows(quiet).is_some()) && pace.allows(quiet).is_none());
+        assert!((0..BURST).all(|_| limit.allows(quiet).is_some()) && limit.allows(quiet).is_none());
     }
 }

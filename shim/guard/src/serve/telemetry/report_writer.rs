@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use runsc_guard_core::io::{Request, RequestId};
 use runsc_guard_core::view::View;
 
-use super::{encode, status};
+use super::recent::{self, Recent};
+use super::words;
+use crate::serve::encode;
 use runsc_guard_node::config::Config;
 use runsc_guard_node::report::{Folder, Report, What};
 use runsc_guard_sandbox::diagnostics::evidence::Evidence;
@@ -27,11 +29,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 mod open;
 
-use open::{Open, about, ago, now_ms};
+use open::{Open, ago, now_ms};
 
 /// The account of this sandbox's escalation, if there is one.
 #[derive(Clone)]
-pub(crate) struct Chronicle(Arc<Shared>);
+pub(crate) struct ReportWriter(Arc<Shared>);
 
 struct Shared {
     folder: Folder,
@@ -43,15 +45,7 @@ struct Shared {
     come: Condvar,
 }
 
-/// How a rung ended, to be told in one line.
-pub(crate) struct Rung {
-    pub(crate) budget_ms: u64,
-    pub(crate) took_ms: u64,
-    /// Lines that were left out before this one.
-    pub(crate) omitted: u32,
-}
-
-impl Chronicle {
+impl ReportWriter {
     pub(crate) fn new(config: &Config, namespace: &str, sandbox: &str) -> Self {
         let (namespace, sandbox) = (namespace.to_owned(), sandbox.to_owned());
         let (folder, runsc) = (Folder::new(&config.report_dir), config.runsc_binary.clone().into());
@@ -61,14 +55,7 @@ impl Chronicle {
 
     /// An escalation begins by this sign, or that of one container's Create becomes the `whole` sandbox's. What is
     /// known by then is its past.
-    pub(crate) fn begins(
-        &self,
-        sign: &str,
-        waited: Duration,
-        whole: bool,
-        view: View,
-        memory: &status::Memory,
-    ) {
+    pub(crate) fn begins(&self, sign: &str, waited: Duration, whole: bool, view: View, recent: &Recent) {
         let mut open = self.lock();
         let now_ns = encode::wall_clock_ns();
         let since_ms = ago(now_ns / 1_000_000, waited);
@@ -80,7 +67,7 @@ impl Chronicle {
             None => {
                 let mut report = Report::begin(&self.0.namespace, &self.0.sandbox, now_ns);
                 (report.sign, report.since_ms) = (sign.to_owned(), since_ms);
-                *open = Some(Box::new(Open::of(report, view, memory)));
+                *open = Some(Box::new(Open::of(report, view, recent)));
             }
         }
         if let Some(open) = open.as_mut() {
@@ -107,7 +94,7 @@ impl Chronicle {
     /// A request has come in.
     pub(crate) fn asked(&self, id: RequestId, method: &str, op: &Request) {
         self.learn(|open| {
-            let text = format!("{method} of {}", about(op));
+            let text = format!("{method} of {}", words::about(op));
             open.moment(What::Asked, text.clone());
             open.asked.insert(id, text);
         });
@@ -127,20 +114,17 @@ impl Chronicle {
         self.answered(id, || "its caller has given up".to_owned());
     }
 
-    /// A rung begins.
-    pub(crate) fn rung_begins(&self, rung: &str, budget: Duration) {
-        self.learn(|open| open.report.rung_begins(rung, now_ms(), status::millis(budget)));
+    /// A step begins.
+    pub(crate) fn step_begins(&self, step: &str, budget: Duration) {
+        self.learn(|open| open.report.rung_begins(step, now_ms(), recent::millis(budget)));
     }
 
-    /// A rung has ended with this left; how it went, if that may be told.
-    pub(crate) fn rung_ends(&self, rung: &str, left: &[String]) -> Option<Rung> {
-        let mut told = None;
+    /// A step has ended with this left.
+    pub(crate) fn step_ends(&self, step: &str, left: &[String]) {
         self.learn(|open| {
-            let Some(step) = open.report.rung_ends(rung, now_ms(), left) else { return };
-            let (budget_ms, took_ms) = (step.budget_ms, step.took_ms.unwrap_or_default());
-            told = open.pace.allows(Instant::now()).map(|omitted| Rung { budget_ms, took_ms, omitted });
+            // One that the report has no place for is none of it.
+            let _ = open.report.rung_ends(step, now_ms(), left);
         });
-        told
     }
 
     /// What /proc tells, before anything is touched.

@@ -7,26 +7,28 @@ use runsc_guard_core::policy::Policy;
 use runsc_guard_core::time::Time;
 
 use super::*;
+use crate::serve::telemetry::Fact;
 use runsc_guard_sandbox::diagnostics::stacks::Dump;
 use runsc_guard_sandbox::testing::stand_in;
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn chronicle(folder: &Path) -> Chronicle {
+fn writer(folder: &Path) -> ReportWriter {
     let config = Config { report_dir: folder.into(), runsc_binary: "true".into(), ..Config::default() };
-    Chronicle::new(&config, "ns", "box")
+    ReportWriter::new(&config, "ns", "box")
 }
 
 /// A guard whose Create has been out for a second, and what was remembered.
-fn begun(chronicle: &Chronicle, whole: bool) {
+fn begun(writer: &ReportWriter, whole: bool) {
     let mut guard = Guard::new(Policy::default(), "box".into(), "box".into());
     let create = Request::Create("box".into(), ProcessSpec::default());
     guard.handle(Time::default(), Input::Request { id: RequestId(7), request: create, caller: None });
-    let mut memory = status::Memory::default();
-    memory.event("/tasks/create", &Event::Alive(ProcessId::init("box")));
-    memory.note(&Note::Wedged { cause: Cause::SentryLingers, waited: Duration::from_secs(1) });
+    let mut recent = Recent::default();
+    let event = Event::Alive(ProcessId::init("box"));
+    recent.take(&Fact::Published { topic: "/tasks/create", event: &event });
+    recent.take(&Fact::Noted(&Note::Wedged { cause: Cause::SentryLingers, waited: Duration::from_secs(1) }));
     let view = guard.view(Time::from_millis(1_000));
-    chronicle.begins("a sign", Duration::from_secs(3), whole, view, &memory);
+    writer.begins("a sign", Duration::from_secs(3), whole, view, &recent);
 }
 
 fn read(folder: &Path) -> Vec<Report> {
@@ -39,38 +41,41 @@ fn read(folder: &Path) -> Vec<Report> {
 #[test]
 fn before_an_escalation_nothing_is_kept_or_written() {
     let folder = tempfile::tempdir().unwrap();
-    let chronicle = chronicle(folder.path());
-    chronicle.happened("something");
-    chronicle.hears(b"=== BEGIN goroutine stack dump ===");
-    assert!(chronicle.rung_ends("evidence", &[]).is_none());
-    chronicle.close(SOON);
-    assert!(!chronicle.is_open() && chronicle.file().is_none() && read(folder.path()).is_empty());
+    let writer = writer(folder.path());
+    writer.happened("something");
+    writer.hears(b"=== BEGIN goroutine stack dump ===");
+    writer.step_ends("evidence", &[]);
+    writer.close(SOON);
+    assert!(!writer.is_open() && writer.file().is_none() && read(folder.path()).is_empty());
 }
 
 #[test]
 fn a_whole_ladder_is_one_report_and_is_forgotten_after() {
     let folder = tempfile::tempdir().unwrap();
-    let chronicle = chronicle(folder.path());
-    begun(&chronicle, true);
+    let writer = writer(folder.path());
+    begun(&writer, true);
     for rung in ["evidence", "kill all", "release"] {
-        chronicle.rung_begins(rung, Duration::from_millis(300));
-        assert_eq!(chronicle.rung_ends(rung, &[]).unwrap().budget_ms, 300);
+        writer.step_begins(rung, Duration::from_millis(300));
+        writer.step_ends(rung, &[]);
     }
-    chronicle.told(Told { stacks: Dump::of(b"goroutine 1", true), version: "release-1".into() });
-    chronicle.hears(b"x === BEGIN goroutine stack dump ===\ngoroutine 2\n=== END goroutine stack dump ===");
-    chronicle.answered(RequestId(7), || "late".to_owned());
-    chronicle.released(vec![Released::new("files", ["/f".to_owned()].into_iter())]);
-    chronicle.ends(&[]);
-    chronicle.happened("too late to matter");
-    chronicle.close(SOON);
-    assert!(chronicle.lock().is_none());
+    writer.told(Told { stacks: Dump::of(b"goroutine 1", true), version: "release-1".into() });
+    writer.hears(b"x === BEGIN goroutine stack dump ===\ngoroutine 2\n=== END goroutine stack dump ===");
+    writer.answered(RequestId(7), || "late".to_owned());
+    writer.released(vec![Released::new("files", ["/f".to_owned()].into_iter())]);
+    writer.ends(&[]);
+    writer.happened("too late to matter");
+    writer.close(SOON);
+    assert!(writer.lock().is_none());
     let [report] = &read(folder.path())[..] else { panic!("one report") };
     assert_eq!((report.sign.as_str(), report.runsc_version.as_str()), ("a sign", "release-1"));
     assert_eq!(
         (report.goroutines.text.as_str(), report.stacks.text.as_str()),
         ("goroutine 2", "goroutine 1")
     );
-    assert!(report.rungs.len() == 3 && report.rungs.iter().all(|rung| rung.took_ms.is_some()));
+    assert!(
+        report.rungs.len() == 3
+            && report.rungs.iter().all(|rung| rung.took_ms.is_some() && rung.budget_ms == 300)
+    );
     assert!(report.ended_ms.is_some() && report.left.is_empty() && report.released.len() == 1);
     let lines: Vec<(What, &str)> = report.timeline.iter().map(|one| (one.what, one.text.as_str())).collect();
     for line in [
@@ -92,11 +97,11 @@ fn a_version_that_the_sentry_has_not_told_is_learned_last() {
     let reports = folder.path().join("reports");
     let runsc_binary = runsc.to_str().unwrap().to_owned();
     let config = Config { report_dir: reports.clone(), runsc_binary, ..Config::default() };
-    let chronicle = Chronicle::new(&config, "ns", "box");
-    begun(&chronicle, true);
-    chronicle.told(Told { stacks: Dump::none("stopped"), ..Told::default() });
-    chronicle.ends(&[]);
-    chronicle.close(SOON);
+    let writer = ReportWriter::new(&config, "ns", "box");
+    begun(&writer, true);
+    writer.told(Told { stacks: Dump::none("stopped"), ..Told::default() });
+    writer.ends(&[]);
+    writer.close(SOON);
     let [report] = &read(&reports)[..] else { panic!("one report") };
     assert_eq!((report.runsc_version.as_str(), report.ended_ms.is_some()), ("release-2", true));
 }
@@ -104,46 +109,48 @@ fn a_version_that_the_sentry_has_not_told_is_learned_last() {
 #[test]
 fn what_is_known_is_on_disk_while_the_ladder_goes_on_and_what_is_left_keeps_it_open() {
     let folder = tempfile::tempdir().unwrap();
-    let chronicle = chronicle(folder.path());
-    begun(&chronicle, true);
-    chronicle.is_stuck(&["pid 7".into()]);
-    chronicle.comes_home(&[]);
-    assert!(chronicle.is_open());
-    chronicle.ends(&["pid 7".into()]);
-    assert!(chronicle.is_open());
+    let writer = writer(folder.path());
+    begun(&writer, true);
+    writer.is_stuck(&["pid 7".into()]);
+    writer.comes_home(&[]);
+    assert!(writer.is_open());
+    writer.ends(&["pid 7".into()]);
+    assert!(writer.is_open());
     let until = Instant::now() + SOON;
     while read(folder.path()).first().is_none_or(|report| report.left.is_empty()) {
         assert!(Instant::now() < until);
         thread::yield_now();
     }
     assert_eq!(read(folder.path())[0].ended_ms, None);
-    chronicle.comes_home(&[]);
-    chronicle.close(SOON);
+    writer.comes_home(&[]);
+    writer.close(SOON);
     assert!(read(folder.path())[0].ended_ms.is_some());
 }
 
 #[test]
 fn the_end_of_a_one_ends_its_report_unless_a_ladder_has_begun() {
     let folder = tempfile::tempdir().unwrap();
-    let chronicle = chronicle(folder.path());
-    begun(&chronicle, false);
-    begun(&chronicle, true);
-    chronicle.one_ends();
-    assert!(chronicle.is_open());
-    chronicle.ends(&[]);
-    begun(&chronicle, false);
-    chronicle.one_ends();
-    assert!(!chronicle.is_open());
-    chronicle.close(SOON);
+    let writer = writer(folder.path());
+    begun(&writer, false);
+    begun(&writer, true);
+    writer.one_ends();
+    assert!(writer.is_open());
+    writer.ends(&[]);
+    begun(&writer, false);
+    writer.one_ends();
+    assert!(!writer.is_open());
+    writer.close(SOON);
 }
 
 #[test]
 fn a_folder_that_takes_nothing_costs_nothing_else() {
-    let chronicle = chronicle(Path::new("/proc/nowhere"));
-    begun(&chronicle, true);
-    chronicle.rung_begins("evidence", Duration::from_millis(300));
-    assert!(chronicle.rung_ends("evidence", &[]).is_some());
-    chronicle.ends(&[]);
-    chronicle.close(SOON);
-    assert!(chronicle.lock().is_none());
+    let writer = writer(Path::new("/proc/nowhere"));
+    begun(&writer, true);
+    writer.step_begins("evidence", Duration::from_millis(300));
+    writer.step_ends("evidence", &[]);
+    let told = writer.lock().as_ref().map(|open| open.report.rungs[0].took_ms.is_some());
+    assert_eq!(told, Some(true));
+    writer.ends(&[]);
+    writer.close(SOON);
+    assert!(writer.lock().is_none());
 }

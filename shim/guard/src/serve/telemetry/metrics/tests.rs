@@ -4,9 +4,9 @@ use runsc_guard_core::error::GuardError;
 use runsc_guard_core::exit::Exit;
 use runsc_guard_core::io::ProcessId;
 
-fn read(tally: &Tally) -> MetricsResponse {
+fn read(metrics: &Metrics) -> MetricsResponse {
     let events = Backlog { queued: 3, dropped: 1 };
-    MetricsResponse::parse_from_bytes(&tally.response("ns", events).payload).unwrap()
+    metrics.told("ns", events)
 }
 
 /// Those that are not zero.
@@ -14,13 +14,13 @@ fn counts(counts: &[Count]) -> Vec<(&str, u32)> {
     counts.iter().map(|one| (one.what.as_str(), one.count)).filter(|(_, count)| *count > 0).collect()
 }
 
-fn wedged(why: Cause) -> Note {
-    Note::Wedged { cause: why, waited: Duration::from_secs(2) }
+fn wedged(cause: Cause) -> Note {
+    Note::Wedged { cause, waited: Duration::from_secs(2) }
 }
 
 #[test]
 fn it_stays_small_and_full_counters_stay_full() {
-    assert!(size_of::<Tally>() <= 2048, "{}", size_of::<Tally>());
+    assert!(size_of::<Metrics>() <= 2048, "{}", size_of::<Metrics>());
     let mut count = u32::MAX;
     up(&mut count);
     assert_eq!(count, u32::MAX);
@@ -38,14 +38,14 @@ fn each_time_falls_into_its_bucket_bounds_included() {
 
 #[test]
 fn what_is_asked_for_is_told_by_name_and_the_rest_is_not() {
-    let mut tally = Tally::default();
+    let mut metrics = Metrics::default();
     let state = Method::named("State").unwrap();
     for outcome in [Outcome::Ok, Outcome::Ok, Outcome::Guard, Outcome::Abandoned] {
-        tally.request(state, Instant::now(), outcome);
+        metrics.request(state, Instant::now(), outcome);
     }
-    tally.request(Method::named("Shutdown").unwrap(), Instant::now(), Outcome::Refused);
+    metrics.request(Method::named("Shutdown").unwrap(), Instant::now(), Outcome::Refused);
     assert!(Method::named("Join").is_none(), "a private method is none of containerd's");
-    let told = read(&tally);
+    let told = read(&metrics);
     assert_eq!((told.namespace.as_str(), told.events_queued, told.events_dropped), ("ns", 3, 1));
     assert_eq!(told.bounds_ms, BOUNDS_MS);
     let methods: Vec<&str> = told.methods.iter().map(|one| one.method.as_str()).collect();
@@ -73,10 +73,10 @@ fn whose_answer_it_was_is_told_apart() {
 
 #[test]
 fn an_ordinary_end_is_no_escalation() {
-    let mut tally = Tally::default();
-    tally.rung(&Step::KillAll);
-    tally.rung(&Step::Release);
-    let told = read(&tally);
+    let mut metrics = Metrics::default();
+    metrics.step(&Step::KillAll);
+    metrics.step(&Step::Release);
+    let told = read(&metrics);
     assert!(counts(&told.rungs).is_empty() && counts(&told.signs).is_empty());
     assert!(told.gone.iter().all(|count| *count == 0));
     assert_eq!((told.rungs.len(), told.signs.len()), (RUNGS.len(), SIGNS.len()), "zeros are told");
@@ -84,15 +84,15 @@ fn an_ordinary_end_is_no_escalation() {
 
 #[test]
 fn an_escalation_is_told_from_its_sign_to_its_end() {
-    let mut tally = Tally::default();
+    let mut metrics = Metrics::default();
     let process = ProcessId::init("a");
-    tally.note(&wedged(Cause::KillWithoutExit { process, acknowledged: false }));
+    metrics.note(&wedged(Cause::KillWithoutExit { process, acknowledged: false }));
     for rung in [Step::Evidence, Step::KillSandbox, Step::KillAll, Step::Free, Step::Release] {
-        tally.rung(&rung);
+        metrics.step(&rung);
     }
-    tally.note(&Note::Ended { took: Duration::from_millis(700), left: vec!["a mount".into()] });
-    tally.rung(&Step::KillAll);
-    let told = read(&tally);
+    metrics.note(&Note::Ended { took: Duration::from_millis(700), left: vec!["a mount".into()] });
+    metrics.step(&Step::KillAll);
+    let told = read(&metrics);
     assert_eq!(counts(&told.signs), [("kill_unacknowledged", 1)]);
     let rungs = ["evidence", "kill_sandbox", "kill_all", "release", "free"];
     assert_eq!(counts(&told.rungs), rungs.map(|rung| (rung, 1)));
@@ -101,24 +101,24 @@ fn an_escalation_is_told_from_its_sign_to_its_end() {
 
 #[test]
 fn a_create_that_hung_is_counted_once() {
-    let mut tally = Tally::default();
-    tally.rung(&Step::KillCreate("a".into()));
-    tally.note(&Note::CreateStuck { container: "a".into(), stuck: "a mount".into() });
-    tally.note(&wedged(Cause::CreateStuck("a".into())));
-    tally.rung(&Step::KillAll);
-    let told = read(&tally);
+    let mut metrics = Metrics::default();
+    metrics.step(&Step::KillCreate("a".into()));
+    metrics.note(&Note::CreateStuck { container: "a".into(), stuck: "a mount".into() });
+    metrics.note(&wedged(Cause::CreateStuck("a".into())));
+    metrics.step(&Step::KillAll);
+    let told = read(&metrics);
     assert_eq!(counts(&told.signs), [("create_stuck", 1)]);
     assert_eq!(counts(&told.rungs), [("kill_all", 1), ("kill_create", 1)]);
 }
 
 #[test]
 fn what_the_watchdog_only_reports_is_no_escalation() {
-    let mut tally = Tally::default();
-    tally.note(&Note::Silent(Duration::from_secs(60)));
-    tally.rung(&Step::Watch);
-    tally.note(&Note::AnswersAgain(Duration::from_secs(90)));
-    tally.rung(&Step::KillAll);
-    let told = read(&tally);
+    let mut metrics = Metrics::default();
+    metrics.note(&Note::Silent(Duration::from_secs(60)));
+    metrics.step(&Step::Watch);
+    metrics.note(&Note::AnswersAgain(Duration::from_secs(90)));
+    metrics.step(&Step::KillAll);
+    let told = read(&metrics);
     assert_eq!(counts(&told.signs), [("silent_reported", 1)]);
     assert!(counts(&told.rungs).is_empty());
 }
@@ -127,12 +127,12 @@ fn what_the_watchdog_only_reports_is_no_escalation() {
 fn the_last_word_is_heard_by_who_listens_and_missed_by_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.sock");
-    let mut tally = Tally::default();
-    tally.note(&wedged(Cause::SentryLingers));
+    let mut metrics = Metrics::default();
+    metrics.note(&wedged(Cause::SentryLingers));
     let backlog = Backlog::default();
-    assert_eq!(tally.say_farewell("ns", backlog, &path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(metrics.send("ns", backlog, &path).unwrap_err().kind(), io::ErrorKind::NotFound);
     let listener = UnixDatagram::bind(&path).unwrap();
-    tally.say_farewell("ns", backlog, &path).unwrap();
+    metrics.send("ns", backlog, &path).unwrap();
     let mut datagram = [0; 4096];
     let length = listener.recv(&mut datagram).unwrap();
     let told = MetricsResponse::parse_from_bytes(&datagram[..length]).unwrap();
@@ -140,7 +140,7 @@ fn the_last_word_is_heard_by_who_listens_and_missed_by_nobody() {
     let me = Identity::me().unwrap();
     assert_eq!((told.pid, told.start_time), (me.pid, me.start_time));
     // Nobody reads any more, and nobody is waited for.
-    let full = (0..10_000).find_map(|_| tally.say_farewell("ns", backlog, &path).err()).unwrap();
+    let full = (0..10_000).find_map(|_| metrics.send("ns", backlog, &path).err()).unwrap();
     assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
 }
 

@@ -14,7 +14,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-use super::chronicle::Chronicle;
+use super::report_writer::ReportWriter;
 
 /// The most of the real shim's log that is held at a time.
 const CHUNK: usize = 4096;
@@ -94,13 +94,13 @@ pub(crate) fn start(fifo: &Path, sandbox: &str, namespace: &str, debug: bool) {
 }
 
 /// Passes the real shim's log on, as it is; during an escalation its dump of goroutines is kept.
-pub(crate) fn relay(from: File, to: &Path, chronicle: Chronicle) -> std::io::Result<()> {
+pub(crate) fn relay(from: File, to: &Path, report: ReportWriter) -> std::io::Result<()> {
     let mut receiver = pipe::Receiver::from_file_unchecked(from)?;
     let to = open(to).ok();
     tokio::spawn(async move {
         let mut chunk = vec![0; CHUNK];
         while let Ok(count) = receiver.read(&mut chunk).await {
-            chronicle.hears(&chunk[..count]);
+            report.hears(&chunk[..count]);
             if let Some(mut to) = to.as_ref() {
                 let _ = to.write_all(&chunk[..count]);
             }

@@ -1,21 +1,20 @@
 //! An escalation that is under way, and what is known of it when it begins.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use runsc_guard_core::io::{Request, RequestId};
+use runsc_guard_core::io::RequestId;
 use runsc_guard_core::view::View;
 
 use super::super::dump::Scanner;
-use super::super::pace::Pace;
-use super::super::{encode, status};
+use super::super::recent::{self, Recent};
+use crate::serve::encode;
 use runsc_guard_node::report::{Moment, Report, What};
 
 /// An escalation that is under way.
 pub(super) struct Open {
     pub(super) report: Report,
     pub(super) shim: Scanner,
-    pub(super) pace: Pace,
     /// Requests that wait for their answers, in words.
     pub(super) asked: BTreeMap<RequestId, String>,
     /// It is the whole sandbox's, not that of one container's Create.
@@ -36,12 +35,11 @@ pub(super) struct Open {
 
 impl Open {
     /// With what is known when it begins.
-    pub(super) fn of(report: Report, view: View, memory: &status::Memory) -> Self {
+    pub(super) fn of(report: Report, view: View, recent: &Recent) -> Self {
         let now_ms = now_ms();
         let mut open = Self {
             report,
             shim: Scanner::default(),
-            pace: Pace::new(Instant::now()),
             asked: BTreeMap::new(),
             whole: false,
             rest: false,
@@ -51,7 +49,7 @@ impl Open {
             named: false,
             complained: false,
         };
-        for (past, text) in memory.happenings() {
+        for (past, text) in recent.happenings() {
             open.report.moment(moment(now_ms, past, What::Happened, text.to_owned(), None));
         }
         for deadline in view.deadlines {
@@ -95,39 +93,14 @@ impl Open {
 }
 
 fn moment(now_ms: u64, past: Duration, what: What, text: String, due: Option<Duration>) -> Moment {
-    let due_ms = due.map(|due| now_ms.saturating_add(status::millis(due)));
+    let due_ms = due.map(|due| now_ms.saturating_add(recent::millis(due)));
     Moment { at_ms: ago(now_ms, past), what, text, due_ms }
 }
 
 pub(super) fn ago(now_ms: u64, past: Duration) -> u64 {
-    now_ms.saturating_sub(status::millis(past))
+    now_ms.saturating_sub(recent::millis(past))
 }
 
 pub(super) fn now_ms() -> u64 {
     encode::wall_clock_ns() / 1_000_000
-}
-
-/// Which process or container a request is about.
-pub(super) fn about(op: &Request) -> String {
-    match op {
-        Request::Start(process)
-        | Request::Exec(process, _)
-        | Request::State(process, _)
-        | Request::ResizePty(process)
-        | Request::CloseIo(process)
-        | Request::Wait(process)
-        | Request::Delete(process)
-        | Request::Kill { process, .. } => process.to_string(),
-        Request::Create(id, _)
-        | Request::Pids(id, _)
-        | Request::Connect(id)
-        | Request::Stats(id)
-        | Request::Update(id)
-        | Request::Pause(id)
-        | Request::Resume(id)
-        | Request::Checkpoint(id)
-        | Request::Join(id)
-        | Request::End(id) => id.clone(),
-        Request::Shutdown | Request::Reap => "the sandbox".to_owned(),
-    }
 }

@@ -9,16 +9,64 @@
 //! (internal/cri/server/service.go), moby for `/tasks/` (libcontainerd/remote/client.go). containerd itself passes
 //! events on unread.
 
+use std::time::Duration;
+
+use runsc_guard_core::io::Note;
 use runsc_guard_proto::protobuf::well_known_types::any::Any;
 use runsc_guard_proto::protobuf::{Message as _, MessageField};
 use runsc_guard_proto::{Envelope, sandbox::Sandbox};
 
-use super::encode;
+use super::{Fact, Observer, Scene, encode};
+use crate::serve::publish::Publisher;
 
 const TOPIC: &str = "/runsc-guard/escalation";
 
+/// Publishes them.
+pub(super) struct ContainerdEvent {
+    publisher: Publisher,
+    namespace: String,
+    sandbox: String,
+}
+
+impl ContainerdEvent {
+    pub(super) fn new(publisher: Publisher, namespace: &str, sandbox: &str) -> Self {
+        Self { publisher, namespace: namespace.to_owned(), sandbox: sandbox.to_owned() }
+    }
+}
+
+impl Observer for ContainerdEvent {
+    fn observe(&mut self, fact: &Fact<'_>, scene: &Scene<'_>) {
+        let Fact::Noted(note) = fact else { return };
+        let (phase, mut labels) = match note {
+            Note::Wedged { cause, waited } => {
+                ("begins", vec![("sign", cause.to_string()), ("waited_ms", millis(*waited))])
+            }
+            Note::Ended { took, left } => {
+                ("ends", vec![("took_ms", millis(*took)), ("left", left.len().to_string())])
+            }
+            Note::Unkillable(left) => ("unkillable", vec![("left", left.len().to_string())]),
+            Note::Silent(waited) => ("silent", vec![("waited_ms", millis(*waited))]),
+            // Its bundle is gone, and with it the way of a line into containerd's log.
+            Note::Forgotten => ("forgotten", Vec::new()),
+            Note::CreateStuck { .. }
+            | Note::ReleasedOne { .. }
+            | Note::RealShimDied
+            | Note::NodeGoesDown
+            | Note::Late(_)
+            | Note::AnswersAgain(_) => return,
+        };
+        labels.push(("phase", phase.to_owned()));
+        labels.extend(scene.report.map(|file| ("report", file.display().to_string())));
+        self.publisher.publish(escalation(&self.namespace, &self.sandbox, labels));
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
 /// The event about this sandbox with these labels.
-pub(super) fn escalation(namespace: &str, sandbox: &str, labels: Vec<(&str, String)>) -> Envelope {
+fn escalation(namespace: &str, sandbox: &str, labels: Vec<(&str, String)>) -> Envelope {
     let mut content = Sandbox::new();
     content.sandbox_id = sandbox.to_owned();
     content.labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

@@ -16,9 +16,9 @@ use runsc_guard_proto::guard::{Count, MethodTally, MetricsResponse};
 use runsc_guard_proto::protobuf::Message as _;
 use ttrpc::{Code, Response};
 
-use super::decode::METHODS;
-use super::encode;
-use super::publish::Backlog;
+use super::{Fact, Observer, Scene};
+use crate::serve::decode::METHODS;
+use crate::serve::publish::Backlog;
 use runsc_guard_sandbox::sys::identity::Identity;
 
 /// Upper bounds of the buckets, in milliseconds: what a healthy answer takes, then the deadlines of State (1 s),
@@ -51,11 +51,11 @@ const RUNGS: [&str; 7] =
 
 /// One of the Task API's methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Method(u8);
+pub(crate) struct Method(u8);
 
 impl Method {
     /// By its name on the wire.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         let at = METHODS.iter().position(|method| *method == name)?;
         u8::try_from(at).ok().map(Self)
     }
@@ -63,7 +63,7 @@ impl Method {
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// With the real shim's answer.
     Ok,
     /// With an error of the real shim's own.
@@ -78,7 +78,7 @@ pub(super) enum Outcome {
 
 impl Outcome {
     /// Of an answer; `relayed` is what the real shim said, where that is passed on.
-    pub(super) fn of(answer: &Answer, relayed: Option<&Response>) -> Self {
+    pub(crate) fn of(answer: &Answer, relayed: Option<&Response>) -> Self {
         // By number: `code()` takes one that it does not know for OK.
         let failed = |response: &Response| response.status().code.value() != Code::OK as i32;
         match answer {
@@ -119,7 +119,7 @@ struct OfMethod {
 
 /// All of it.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Metrics {
     methods: [OfMethod; METHODS.len()],
     signs: [u32; SIGNS.len()],
     rungs: [u32; RUNGS.len()],
@@ -129,9 +129,9 @@ pub(super) struct Tally {
     escalates: bool,
 }
 
-impl Tally {
+impl Metrics {
     /// A request that came at `since` is over.
-    pub(super) fn request(&mut self, Method(method): Method, since: Instant, outcome: Outcome) {
+    fn request(&mut self, Method(method): Method, since: Instant, outcome: Outcome) {
         let Some(tally) = self.methods.get_mut(usize::from(method)) else { return };
         up(&mut tally.outcomes[outcome as usize]);
         if outcome != Outcome::Abandoned {
@@ -139,8 +139,7 @@ impl Tally {
         }
     }
 
-    /// The state machine has something to tell.
-    pub(super) fn note(&mut self, note: &Note) {
+    fn note(&mut self, note: &Note) {
         match note {
             // Told before, with where it hung.
             Note::Wedged { cause: Cause::CreateStuck(_), .. } => self.escalates = true,
@@ -175,27 +174,22 @@ impl Tally {
         }
     }
 
-    /// A step of the ladder begins.
-    pub(super) fn rung(&mut self, step: &Step) {
+    fn step(&mut self, step: &Step) {
         let counts = self.escalates || matches!(step, Step::KillCreate(_) | Step::ReleaseOne(_) | Step::Free);
         if let Some(rung) = rung(step).filter(|_| counts) {
             up(&mut self.rungs[rung]);
         }
     }
 
-    /// The last word. Nobody needs to hear it, and nobody is waited for.
-    pub(super) fn say_farewell(&self, namespace: &str, events: Backlog, to: &Path) -> io::Result<()> {
+    /// Sends all of it. Nobody needs to hear it, and nobody is waited for.
+    pub(super) fn send(&self, namespace: &str, events: Backlog, to: &Path) -> io::Result<()> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         socket.send_to(&self.told(namespace, events).write_to_bytes()?, to).map(drop)
     }
 
-    /// The answer to Metrics.
-    pub(super) fn response(&self, namespace: &str, events: Backlog) -> Response {
-        encode::message(&self.told(namespace, events))
-    }
-
-    fn told(&self, namespace: &str, events: Backlog) -> MetricsResponse {
+    /// All of it, by name.
+    pub(super) fn told(&self, namespace: &str, events: Backlog) -> MetricsResponse {
         let methods = METHODS.iter().zip(&self.methods);
         let me = Identity::me().ok();
         MetricsResponse {
@@ -212,6 +206,28 @@ impl Tally {
             pid: me.map_or(0, |me| me.pid),
             start_time: me.map_or(0, |me| me.start_time),
             ..MetricsResponse::default()
+        }
+    }
+}
+
+impl Observer for Metrics {
+    fn observe(&mut self, fact: &Fact<'_>, _: &Scene<'_>) {
+        match fact {
+            Fact::Answered { of: Some((method, since)), outcome, .. } => {
+                self.request(*method, *since, *outcome)
+            }
+            Fact::Abandoned { of: Some((method, since)), .. } => {
+                self.request(*method, *since, Outcome::Abandoned);
+            }
+            Fact::StepBegins(step, _) => self.step(step),
+            Fact::Noted(note) => self.note(note),
+            Fact::Asked { .. }
+            | Fact::Answered { of: None, .. }
+            | Fact::Abandoned { of: None, .. }
+            | Fact::Done
+            | Fact::Published { .. }
+            | Fact::RealShimEnded(_)
+            | Fact::StepEnds(_) => {}
         }
     }
 }

@@ -1,15 +1,16 @@
-//! What an operator is shown: the state machine's own view, and what the driver remembers beside it.
+//! What has happened lately, kept for the report that may begin and for operators, who are shown it beside the state
+//! machine's own view.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Event, Method, Note, ProcessId, Status as TaskStatus};
+use runsc_guard_core::io::{Method, Note, ProcessId, Status as TaskStatus};
 use runsc_guard_core::view::{ContainerView, DeadlineView, RequestView, View};
 use runsc_guard_proto::guard::{ContainerStatus, EndResponse, Happening, StatusResponse, Waiting};
 use runsc_guard_proto::protobuf::MessageField;
 use ttrpc::Response;
 
-use super::{encode, note};
+use super::{Fact, encode, words};
 use runsc_guard_node::params::ServeParams;
 
 /// Lines remembered; a pod's memory is not the guard's.
@@ -17,65 +18,60 @@ const REMEMBERED: usize = 16;
 
 /// What has happened lately.
 #[derive(Default)]
-pub(crate) struct Memory {
+pub(crate) struct Recent {
     answered: Option<Instant>,
     sign: Option<(Instant, String)>,
     last: VecDeque<(Instant, String)>,
 }
 
-impl Memory {
-    /// The real shim has done what a call asked for.
-    pub(crate) fn answered(&mut self) {
-        self.answered = Some(Instant::now());
-    }
-
-    /// Logs a note, and keeps it.
-    pub(crate) fn note(&mut self, note: &Note) {
-        let (level, line) = note::line(note);
-        log::log!(level, "{line}");
-        if let Note::Wedged { cause, .. } = note {
-            self.sign = Some((Instant::now(), cause.to_string()));
+impl Recent {
+    /// Something has happened: logs it where it is worth a line, and keeps it.
+    pub(super) fn take(&mut self, fact: &Fact<'_>) {
+        match fact {
+            Fact::Done => self.answered = Some(Instant::now()),
+            Fact::Published { topic, event } => self.keep(words::event(topic, event)),
+            Fact::RealShimEnded(how) => {
+                let line = words::how_it_ended(*how);
+                log::info!("{line}");
+                self.keep(line);
+            }
+            Fact::Noted(note) => {
+                let (level, line) = words::line(note);
+                log::log!(level, "{line}");
+                if let Note::Wedged { cause, .. } = note {
+                    self.sign = Some((Instant::now(), cause.to_string()));
+                }
+                self.keep(line);
+            }
+            Fact::Asked { .. }
+            | Fact::Answered { .. }
+            | Fact::Abandoned { .. }
+            | Fact::StepBegins(..)
+            | Fact::StepEnds(_) => {}
         }
-        self.keep(line);
-    }
-
-    /// The real shim has published an event; gives it in words.
-    pub(crate) fn event(&mut self, topic: &str, event: &Event) -> &str {
-        self.keep(match event {
-            Event::Exit(process, exit) => format!("{topic} {} status {}", process, exit.status),
-            Event::Alive(process) => format!("{topic} {}", process),
-            Event::Other => topic.to_owned(),
-        })
-    }
-
-    /// Logs something else that has happened, and keeps it.
-    pub(crate) fn happened(&mut self, line: String) {
-        log::info!("{line}");
-        self.keep(line);
     }
 
     /// What is remembered, and how long ago it was.
-    pub(crate) fn happenings(&self) -> impl Iterator<Item = (Duration, &str)> {
+    pub(super) fn happenings(&self) -> impl Iterator<Item = (Duration, &str)> {
         self.last.iter().map(|(at, text)| (at.elapsed(), text.as_str()))
     }
 
-    fn keep(&mut self, line: String) -> &str {
+    fn keep(&mut self, line: String) {
         if self.last.len() == REMEMBERED {
             self.last.pop_front();
         }
         self.last.push_back((Instant::now(), line));
-        self.last.back().map_or("", |(_, line)| line)
     }
 }
 
-/// The answer to View.
-pub(crate) fn response(params: &ServeParams, view: View, memory: &Memory) -> Response {
+/// The answer to Status.
+pub(super) fn response(params: &ServeParams, view: View, recent: &Recent) -> Response {
     let mut response = StatusResponse::new();
     response.namespace.clone_from(&params.namespace);
     response.sandbox.clone_from(&params.sandbox);
     response.stage = view.progress.as_str().to_owned();
     response.climbing_ms = view.escalating.map(millis);
-    if let Some((at, sign)) = &memory.sign {
+    if let Some((at, sign)) = &recent.sign {
         response.sign.clone_from(sign);
         response.sign_ms_ago = millis(at.elapsed());
     }
@@ -86,12 +82,12 @@ pub(crate) fn response(params: &ServeParams, view: View, memory: &Memory) -> Res
     response.overdue =
         view.overdue.map(|(method, out)| waiting(method.as_str(), ProcessId::init(""), out, None)).into();
     response.unanswered = view.unanswered.map_or("", Method::as_str).to_owned();
-    response.answered_ms_ago = memory.answered.map(|at| millis(at.elapsed()));
+    response.answered_ms_ago = recent.answered.map(|at| millis(at.elapsed()));
     let happening = |(at, text): &(Instant, String)| {
         let (ms_ago, text) = (millis(at.elapsed()), text.clone());
         Happening { ms_ago, text, ..Happening::default() }
     };
-    response.last = memory.last.iter().map(happening).collect();
+    response.last = recent.last.iter().map(happening).collect();
     encode::message(&response)
 }
 
@@ -135,23 +131,24 @@ fn waiting(method: &str, process: ProcessId, waited: Duration, due: Option<Durat
     }
 }
 
-pub(crate) fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runsc_guard_core::io::Event;
 
     #[test]
     fn only_the_last_lines_are_remembered() {
-        let mut memory = Memory::default();
+        let mut recent = Recent::default();
         for number in 0..100 {
-            memory.event(&format!("/{number}"), &Event::Other);
+            recent.take(&Fact::Published { topic: &format!("/{number}"), event: &Event::Other });
         }
-        assert_eq!(memory.last.len(), REMEMBERED);
-        assert_eq!(memory.last.back().unwrap().1, "/99");
-        memory.note(&Note::RealShimDied);
-        assert_eq!((memory.last.len(), memory.sign.is_none()), (REMEMBERED, true));
+        assert_eq!(recent.last.len(), REMEMBERED);
+        assert_eq!(recent.last.back().unwrap().1, "/99");
+        recent.take(&Fact::Noted(&Note::RealShimDied));
+        assert_eq!((recent.last.len(), recent.sign.is_none()), (REMEMBERED, true));
     }
 }

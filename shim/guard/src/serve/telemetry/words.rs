@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use log::Level;
-use runsc_guard_core::io::Note;
+use nix::sys::wait::WaitStatus;
+use runsc_guard_core::io::{Answer, Event, Note, Request};
 
 /// A note in one line, and how grave it is.
-pub(crate) fn line(note: &Note) -> (Level, String) {
+pub(super) fn line(note: &Note) -> (Level, String) {
     match note {
         Note::Wedged { cause, waited } => {
             let waited = rounded(*waited);
@@ -71,4 +72,58 @@ pub(crate) fn line(note: &Note) -> (Level, String) {
 /// As precise as a person reads it.
 fn rounded(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Which process or container a request is about.
+pub(super) fn about(op: &Request) -> String {
+    match op {
+        Request::Start(process)
+        | Request::Exec(process, _)
+        | Request::State(process, _)
+        | Request::ResizePty(process)
+        | Request::CloseIo(process)
+        | Request::Wait(process)
+        | Request::Delete(process)
+        | Request::Kill { process, .. } => process.to_string(),
+        Request::Create(id, _)
+        | Request::Pids(id, _)
+        | Request::Connect(id)
+        | Request::Stats(id)
+        | Request::Update(id)
+        | Request::Pause(id)
+        | Request::Resume(id)
+        | Request::Checkpoint(id)
+        | Request::Join(id)
+        | Request::End(id) => id.clone(),
+        Request::Shutdown | Request::Reap => "the sandbox".to_owned(),
+    }
+}
+
+/// An answer, in words.
+pub(super) fn answer(answer: &Answer) -> String {
+    match answer {
+        Answer::Relay => "as the real shim answered".to_owned(),
+        Answer::Done => "done".to_owned(),
+        Answer::State { .. } | Answer::Pids(_) | Answer::Connect(_) => "from the guard's record".to_owned(),
+        Answer::Waited(exit) | Answer::Deleted(exit) => format!("exit status {}", exit.status),
+        Answer::Error(refusal) => refusal.to_string(),
+    }
+}
+
+/// An event of the real shim's.
+pub(super) fn event(topic: &str, event: &Event) -> String {
+    match event {
+        Event::Exit(process, exit) => format!("{topic} {} status {}", process, exit.status),
+        Event::Alive(process) => format!("{topic} {}", process),
+        Event::Other => topic.to_owned(),
+    }
+}
+
+/// How the real shim has ended.
+pub(super) fn how_it_ended(how: WaitStatus) -> String {
+    match how {
+        WaitStatus::Signaled(_, signal, _) => format!("the real shim was ended by {signal}"),
+        WaitStatus::Exited(_, status) => format!("the real shim has ended with status {status}"),
+        _ => "the real shim has ended".to_owned(),
+    }
 }

@@ -1,0 +1,112 @@
+//! What of all that happens belongs into the report of an escalation, and when one begins and ends.
+
+use std::time::Duration;
+
+use runsc_guard_core::io::{Cause, Note, ProcessId, Step, StepResult};
+use runsc_guard_core::view::{Awaited, DeadlineView, View};
+
+use super::report_writer::ReportWriter;
+use super::{Fact, Observer, Scene, words};
+
+/// Puts it in.
+pub(super) struct Report {
+    writer: ReportWriter,
+    sandbox: String,
+}
+
+impl Report {
+    pub(super) fn new(writer: ReportWriter, sandbox: &str) -> Self {
+        Self { writer, sandbox: sandbox.to_owned() }
+    }
+
+    fn begins(&self, sign: &str, waited: Duration, whole: bool, scene: &Scene<'_>) {
+        self.writer.begins(sign, waited, whole, (scene.view)(), scene.recent);
+    }
+
+    fn note(&self, note: &Note, scene: &Scene<'_>) {
+        let happened = || self.writer.happened(&words::line(note).1);
+        match note {
+            Note::Wedged { cause, waited } => self.begins(&cause.to_string(), *waited, true, scene),
+            Note::Ended { left, .. } => {
+                happened();
+                self.writer.ends(left);
+            }
+            Note::Unkillable(left) => {
+                if !self.writer.is_open() {
+                    // On the guard's way out, with no sign before.
+                    let sign = "SIGKILL did not end what was left of the sandbox";
+                    self.begins(sign, Duration::ZERO, true, scene);
+                }
+                happened();
+                self.writer.is_stuck(left);
+            }
+            Note::CreateStuck { container, .. } => {
+                happened();
+                // The root container's is the whole sandbox, whose end follows.
+                if *container != self.sandbox {
+                    self.writer.one_ends();
+                }
+            }
+            Note::ReleasedOne { left, .. } => {
+                happened();
+                self.writer.is_stuck(left);
+                self.writer.one_ends();
+            }
+            Note::Silent(waited) => {
+                self.begins("it does not answer, though nobody wants its end", *waited, false, scene);
+            }
+            Note::Forgotten => {}
+            Note::RealShimDied | Note::NodeGoesDown | Note::Late(_) | Note::AnswersAgain(_) => happened(),
+        }
+    }
+
+    /// The end of one container's Create is an escalation of its own, and so is the release of one container.
+    fn step_begins(&self, step: &Step, budget: Duration, scene: &Scene<'_>) {
+        let of_one = match step {
+            Step::KillCreate(container) => {
+                Some((Awaited::Creation, Cause::CreateStuck(container.clone()), container))
+            }
+            Step::ReleaseOne(container) => {
+                Some((Awaited::Deletion, Cause::DeleteStuck(ProcessId::init(container)), container))
+            }
+            _ => None,
+        };
+        if let Some((effect, why, container)) = of_one.filter(|_| !self.writer.is_open()) {
+            let view: View = (scene.view)();
+            let concerns = |deadline: &&DeadlineView| {
+                deadline.effect == effect && deadline.process.container == *container
+            };
+            let waited =
+                view.deadlines.iter().find(concerns).map_or(Duration::ZERO, |deadline| deadline.waited);
+            self.writer.begins(&why.to_string(), waited, false, view, scene.recent);
+        }
+        self.writer.step_begins(step.as_str(), budget);
+    }
+
+    fn step_ends(&self, done: &StepResult) {
+        let left = done.left();
+        self.writer.step_ends(done.step().as_str(), left);
+        match done {
+            StepResult::Released { left } => self.writer.comes_home(left),
+            StepResult::Watched => self.writer.only_looked(),
+            _ => {}
+        }
+    }
+}
+
+impl Observer for Report {
+    fn observe(&mut self, fact: &Fact<'_>, scene: &Scene<'_>) {
+        match fact {
+            Fact::Asked { id, method, op } => self.writer.asked(*id, method, op),
+            Fact::Answered { id, answer, .. } => self.writer.answered(*id, || words::answer(answer)),
+            Fact::Abandoned { id, .. } => self.writer.abandoned(*id),
+            Fact::Published { topic, event } if self.writer.is_open() => {
+                self.writer.happened(&words::event(topic, event));
+            }
+            Fact::StepBegins(step, budget) => self.step_begins(step, *budget, scene),
+            Fact::StepEnds(done) => self.step_ends(done),
+            Fact::Noted(note) => self.note(note, scene),
+            Fact::Published { .. } | Fact::Done | Fact::RealShimEnded(_) => {}
+        }
+    }
+}
