@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the guard's messages are.
-const SOURCES: [&str; 4] = ["src", "../node/src", "../sandbox/src", "../../src/refusal.rs"];
+const SOURCES: [&str; 4] = ["src", "../node/src", "../sandbox/src", "../../src/error.rs"];
 /// Where `doctor` finds what it finds.
 const FINDINGS: &str = "../operator/src/doctor/judge";
 /// Only ever the end of another message, which is on the page.
