@@ -1,7 +1,8 @@
 //! Exits: who is told of one, and that the guard publishes each exactly once (rule 3).
 //!
 //! What the real shim publishes goes on as it comes, also in an order that is odd, or twice (rule 2): the start of a
-//! short exec after its exit is one of its own making. Only an exit that the *guard* has published is the last word.
+//! short exec after its exit is one of its own making. Only an exit that the *guard* has published
+//! is final: what the real shim still publishes of that process is dropped.
 
 use alloc::string::ToString;
 
@@ -36,7 +37,7 @@ fn alive_event(state: &mut State, id: &ProcessId) {
     }
 }
 
-/// Whether the guard has had the last word on a process.
+/// Whether the guard has published the exit of a process.
 fn is_silenced(state: &State, id: &ProcessId) -> bool {
     match state.tasks.get(id) {
         Some(process) => process.publisher() == Some(Publisher::Guard),
@@ -136,8 +137,8 @@ pub(crate) fn ended(state: &mut State, id: &ProcessId, exit: Exit) {
     state.output(Output::Save);
 }
 
-/// The root's exit is known when its sandbox is gone: the members' must follow, and whatever is asked of
-/// them now asks in vain.
+/// The root's exit is known when its sandbox is gone: the exits of the members must follow, and no request about a
+/// member can succeed any more.
 fn members_are_due(state: &mut State) {
     let deadline = Deadline::acknowledged_at(state.now());
     for member in state.tasks.containers_mut().map(|container| &mut container.init) {

@@ -5,9 +5,15 @@
 //! [`Guard::handle`](guard::Guard::handle) takes one [`Input`](io::Input) and the present;
 //! [`Guard::poll_output`](guard::Guard::poll_output) is drained until it has nothing more;
 //! [`Guard::poll_timeout`](guard::Guard::poll_timeout) says which [timer](timers::Timer) needs a
-//! [`Tick`](io::Input::Tick), and when, unless another input comes first. A tick too early or repeated does no harm. There is no clock, file,
-//! environment or thread in here (`no_std`), so that every interleaving of replies, exits, crashes and
-//! deadlines can be tried in simulated time.
+//! [`Tick`](io::Input::Tick), and when, unless another input comes first. A tick that is early or repeated does
+//! no harm. This crate has no clock, file, environment or thread (`no_std`), so that every interleaving of
+//! replies, exits, crashes and deadlines can be tried in simulated time.
+//!
+//! # Map
+//!
+//! `guard` is the whole interface; `state` holds the parts, each with fields of its own (`task`, `inflight`,
+//! `exits::memory`, `phase`, `probe`, `watchdog`, `recall`, `vacancy`, `timers`, `present`). `method` has what each
+//! request and its response do, `escalation` what a passed deadline does. No file imports another in a circle.
 //!
 //! ```
 //! use runsc_guard_core::guard::Guard;

@@ -181,8 +181,8 @@ pub(crate) enum ShutdownStep {
     Killing,
     /// What is left is released.
     Releasing,
-    /// It is released for longer than anybody waits: who asked is answered, but what works on it works in this
-    /// process.
+    /// The release takes longer than anybody waits: callers are answered, but the guard stays, since the release runs in
+    /// its process.
     Overtime,
 }
 

@@ -89,7 +89,8 @@ pub(crate) fn finish(state: &mut State) {
     state.output(Output::Quit);
 }
 
-/// Ends the guard with its node. Of what is not known to be dead no end is told: whoever waits is refused.
+/// Ends the guard with its node. No exit is reported for a process that is not known to be dead: its callers get an
+/// error.
 pub(crate) fn leave_with_node(state: &mut State) {
     state.leave_behind();
     if !matches!(state.phase(), Phase::Gone(_)) {

@@ -97,7 +97,7 @@ pub(crate) fn response(state: &mut State, id: CallId, call: Call, number: u32, o
     if number == SIGKILL && *outcome != Outcome::Lost && !gave_up {
         if process.is_added() && !call.process.is_init() {
             // An exec that never started has no exit to wait for. A container has none either, but gVisor has
-            // destroyed it, and who waits for its exit does so in vain: its deadline sees to that.
+            // destroyed it, and no exit follows: its deadline answers whoever waits for one.
             process.deadlines.stop(Effect::Exit);
         } else {
             let refused = matches!(outcome, Outcome::Failed { .. }).then_some(call.sent);

@@ -95,7 +95,7 @@ pub(crate) fn request(
         let answer = answers::late(state, kind, &process, sent);
         return state.answer_at_once(id, answer);
     }
-    let impatient = late || kind != Kind::Stats && is_hushed(state);
+    let impatient = late || kind != Kind::Stats && is_silent(state);
     let due = state.answer_due(if impatient { SUSPECT_PATIENCE.min(limit) } else { limit }, caller);
     state.wait_for_answer(id, kind, process.clone(), Some(due));
     if call.is_some_and(|call| state.inflight.share(call, id)) {
@@ -115,9 +115,9 @@ fn query_mut<'a>(state: &'a mut State, kind: Kind, id: &ProcessId) -> Option<&'a
     }
 }
 
-/// Whether the sandbox owes an answer that it was asked for after it was last heard: nobody else need wait for it
-/// again. (A container of which the real shim holds the lock hushes nobody who is answered.)
-fn is_hushed(state: &State) -> bool {
+/// Whether a query that was sent after the sandbox last answered is overdue: other callers need not wait as long again.
+/// (A container of which the real shim holds the lock does not shorten the wait of queries that are answered.)
+fn is_silent(state: &State) -> bool {
     let Some(answered) = state.watchdog.answered_at() else { return true };
     let queries = state.tasks.containers().flat_map(|(_, container)| {
         let limit = state.policy.query_deadline;
