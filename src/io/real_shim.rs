@@ -90,6 +90,20 @@ pub enum Status {
     Pausing,
 }
 
+impl Status {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+            Self::Pausing => "pausing",
+        }
+    }
+}
+
 /// An event from the real shim; the shim keeps its bytes until the guard has said what to do with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

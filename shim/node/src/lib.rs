@@ -14,3 +14,4 @@ pub mod report;
 pub mod sweep;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod view;

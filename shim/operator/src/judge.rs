@@ -2,6 +2,7 @@
 //! (stopped, frozen), or has owed an answer for so long that nobody healthy would. A thread in state D alone is
 //! no sign, a slow disk does that.
 
+use runsc_guard_proto::guard::{Method, Progress};
 use runsc_guard_sandbox::processes::process::Role;
 
 use crate::model::{Found, Guard, Sandbox, Sign, State, Task, Waiting, Word};
@@ -62,18 +63,21 @@ fn state(found: &Found) -> (State, Vec<Sign>) {
 fn by_word(word: &Word) -> Option<(State, Vec<Sign>)> {
     let left = || word.left.iter().map(|left| sign(left, None));
     let why = word.sign.clone().into_iter();
-    match word.stage.as_str() {
-        "serving" => None,
-        "unkillable" => Some((State::Unkillable, why.chain(left()).collect())),
-        "ended" => {
+    match word.progress {
+        // A guard always says where it stands.
+        Progress::PROGRESS_UNSPECIFIED | Progress::PROGRESS_SERVING => None,
+        Progress::PROGRESS_UNKILLABLE => Some((State::Unkillable, why.chain(left()).collect())),
+        Progress::PROGRESS_ENDED => {
             let left = left().map(|left| sign(&format!("left behind: {}", left.what), None));
             Some((State::Ended, why.chain(left).collect()))
         }
-        "closing" if word.left.is_empty() => Some((State::Ending, vec![sign("closing", None)])),
-        "closing" => Some((State::Unkillable, left().collect())),
-        rung => {
-            let rung = sign(&format!("rung: {rung}"), word.climbing_ms);
-            Some((State::Ending, why.chain([rung]).collect()))
+        Progress::PROGRESS_CLOSING if word.left.is_empty() => {
+            Some((State::Ending, vec![sign("closing", None)]))
+        }
+        Progress::PROGRESS_CLOSING => Some((State::Unkillable, left().collect())),
+        Progress::PROGRESS_ESCALATING => {
+            let step = sign(&format!("step: {}", word.stage), word.climbing_ms);
+            Some((State::Ending, why.chain([step]).collect()))
         }
     }
 }
@@ -112,7 +116,7 @@ fn held(found: &Found) -> Vec<Sign> {
 /// What has been owed for too long, unless a Create holds everything up: that is slow, not stuck.
 fn owed(found: &Found) -> Vec<Sign> {
     let word = found.guard.word();
-    let creating = |clock: &&Waiting| clock.method == "Create" && clock.waited_ms < CREATE_MS;
+    let creating = |clock: &&Waiting| clock.asked == Method::METHOD_CREATE && clock.waited_ms < CREATE_MS;
     let creates = |task: &Task| is_runsc(task, "create") && task.age_ms < CREATE_MS;
     if found.others.iter().any(creates)
         || word.is_some_and(|word| word.clocks.iter().any(|one| creating(&one)))

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use runsc_guard_node::place::Place;
+use runsc_guard_proto::guard::{Method, Progress};
 use runsc_guard_sandbox::processes::process::Role;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::procfs;
@@ -126,9 +127,12 @@ impl Task {
 /// What the guard of a sandbox says of it; see `proto/guard.proto`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Word {
-    /// `serving`, a rung, `unkillable`, `ended`, `closing`.
+    /// Where the sandbox stands.
+    #[serde(skip)]
+    pub(crate) progress: Progress,
+    /// The same in words; the name of the step while it is being ended.
     pub(crate) stage: String,
-    /// Since the ladder began.
+    /// Since the escalation began.
     pub(crate) climbing_ms: Option<u64>,
     /// By what it was found wedged.
     pub(crate) sign: Option<Sign>,
@@ -153,7 +157,10 @@ pub(crate) struct Word {
 /// Something that waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Waiting {
-    /// The method.
+    /// What was asked for.
+    #[serde(skip)]
+    pub(crate) asked: Method,
+    /// Its name.
     pub(crate) method: String,
     /// The container, with `/exec` where it is about one.
     pub(crate) about: String,

@@ -10,14 +10,14 @@ fn judged(change: impl Fn(&mut Found)) -> (State, String) {
 }
 
 fn guarded(found: &mut Found, change: impl Fn(&mut Word)) {
-    let mut word = Word { stage: "serving".into(), ..Word::default() };
+    let mut word = Word { progress: Progress::PROGRESS_SERVING, stage: "serving".into(), ..Word::default() };
     change(&mut word);
     let task = found.real_shims[0].clone();
     found.guard = Guard::Says(task, Box::new(word));
 }
 
-fn waiting(method: &str, waited_ms: u64) -> Waiting {
-    Waiting { method: method.into(), about: "c".into(), waited_ms, due_in_ms: None }
+fn waiting(asked: Method, waited_ms: u64) -> Waiting {
+    Waiting { asked, about: "c".into(), waited_ms, ..Waiting::default() }
 }
 
 fn runsc(found: &mut Found, command: &str, age_ms: u64) {
@@ -71,9 +71,12 @@ fn what_is_owed_for_long_is_a_wedge_and_for_short_is_not() {
         for command in ["kill", "state", "delete"] {
             assert_eq!(judged(|found| runsc(found, command, age)).0, state, "{command} {age}");
         }
-        let clock = |found: &mut Found| guarded(found, |word| word.clocks = vec![waiting("SIGKILL", age)]);
+        let clock =
+            |found: &mut Found| guarded(found, |word| word.clocks = vec![waiting(Method::METHOD_KILL, age)]);
         assert_eq!(judged(clock).0, state);
-        let overdue = |found: &mut Found| guarded(found, |word| word.overdue = Some(waiting("State", age)));
+        let overdue = |found: &mut Found| {
+            guarded(found, |word| word.overdue = Some(waiting(Method::METHOD_STATE, age)))
+        };
         assert_eq!(judged(overdue).0, state);
         let unanswered = |found: &mut Found| {
             guarded(found, |word| {
@@ -100,8 +103,8 @@ fn what_waits_behind_a_slow_create_is_not_wedged() {
     let guarded = |age| {
         judged(move |found| {
             guarded(found, |word| {
-                word.clocks = vec![waiting("Create", age)];
-                word.overdue = Some(waiting("State", 60_000));
+                word.clocks = vec![waiting(Method::METHOD_CREATE, age)];
+                word.overdue = Some(waiting(Method::METHOD_STATE, 60_000));
             });
         })
         .0
@@ -134,23 +137,22 @@ fn an_orphan_is_one_whose_keeper_is_dead() {
 
 #[test]
 fn what_the_guard_says_of_the_end_is_believed() {
-    for (stage, state) in [
-        ("evidence", State::Ending),
-        ("kill all", State::Ending),
-        ("closing", State::Ending),
-        ("ended", State::Ended),
-        ("unkillable", State::Unkillable),
+    for (progress, state) in [
+        (Progress::PROGRESS_ESCALATING, State::Ending),
+        (Progress::PROGRESS_CLOSING, State::Ending),
+        (Progress::PROGRESS_ENDED, State::Ended),
+        (Progress::PROGRESS_UNKILLABLE, State::Unkillable),
     ] {
         let says = |found: &mut Found| {
             // Stopped, too: on its way out that means nothing.
             found.sentry.as_mut().unwrap().state = 'T';
-            guarded(found, |word| word.stage = stage.into());
+            guarded(found, |word| word.progress = progress);
         };
-        assert_eq!(judged(says).0, state, "{stage}");
+        assert_eq!(judged(says).0, state, "{progress:?}");
     }
     let left = judged(|found| {
         guarded(found, |word| {
-            word.stage = "unkillable".into();
+            word.progress = Progress::PROGRESS_UNKILLABLE;
             word.left = vec!["pid 9 (exe, sentry) state D in fuse_wait".into()];
         });
     });
@@ -202,7 +204,7 @@ fn what_containerd_has_forgotten_has_nobody_however_well_it_is() {
     assert_eq!(verdict, State::Orphaned);
     assert_eq!(sign, "containerd has forgotten it: its bundles are gone");
     let ending = |found: &mut Found| {
-        guarded(found, |word| word.stage = "closing".into());
+        guarded(found, |word| word.progress = Progress::PROGRESS_CLOSING);
         found.forgotten = true;
     };
     assert_eq!(judged(ending).0, State::Ending);

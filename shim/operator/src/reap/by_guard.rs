@@ -1,22 +1,22 @@
-//! The end by the sandbox's own guard: it is asked to begin its ladder, and watched. For a sandbox that containerd has
+//! The end by the sandbox's own guard: it is asked to begin its escalation, and watched. For a sandbox that containerd has
 //! forgotten it is then told what containerd's `delete` would tell it, so that it leaves, too.
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use runsc_guard_node::ask::{self, AskError};
-use runsc_guard_proto::guard::{Empty, EndRequest, EndResponse, ReapRequest};
+use runsc_guard_proto::guard::{Empty, EndRequest, EndResponse, Progress as Stands, ReapRequest};
 use std::time::Instant;
 
 use super::{End, Progress, by_hand, until};
 use crate::args::Reap;
-use crate::model::Sandbox;
+use crate::model::{Sandbox, Word};
 use crate::survey::guards;
 
 /// How long it may take to begin.
 const BEGINS: Duration = Duration::from_secs(1);
-/// The ladder's two seconds, what a busy node adds to rung 3, and room.
-const LADDER: Duration = Duration::from_secs(8);
+/// The escalation's two seconds, what a busy node adds to its third step, and room.
+const ESCALATION: Duration = Duration::from_secs(8);
 
 /// How long a guard that has nothing more to keep may take to be gone.
 const CLOSES: Duration = Duration::from_secs(2);
@@ -67,34 +67,39 @@ fn dismiss(sandbox: &Sandbox) -> String {
     }
 }
 
+/// Whether nothing follows by itself.
+fn is_last(progress: Stands) -> bool {
+    matches!(progress, Stands::PROGRESS_ENDED | Stands::PROGRESS_UNKILLABLE | Stands::PROGRESS_CLOSING)
+}
+
 fn watch(sandbox: &Sandbox, progress: &Progress) -> Result<End> {
     let Some(place) = &sandbox.found.place else { bail!("where its guard listens is not known") };
-    let mut last = (String::new(), Vec::new());
+    let mut last = Word::default();
     let is_over = || match guards::ask(place) {
         Ok(word) => {
-            if word.stage != last.0 {
+            if word.stage != last.stage {
                 progress.line(&word.stage, &word.left.join("; "));
             }
-            last = (word.stage, word.left);
-            matches!(last.0.as_str(), "ended" | "unkillable" | "closing")
+            last = word;
+            is_last(last.progress)
         }
         // It is gone, and it does not go before everything else is.
         Err(AskError::Absent | AskError::Refused | AskError::Broken(_)) => {
-            last = ("closing".to_owned(), Vec::new());
+            last = Word { progress: Stands::PROGRESS_CLOSING, ..Word::default() };
             true
         }
         Err(_) => false,
     };
-    if !until(LADDER, is_over) {
-        bail!("its guard has not come to an end within {LADDER:?}, the last rung was {}", last.0);
+    if !until(ESCALATION, is_over) {
+        bail!("its guard has not ended it within {ESCALATION:?}; the last step was {}", last.stage);
     }
-    let (stage, mut left) = last;
+    let mut left = last.left;
     let sentry = sandbox.found.sentry.as_ref().map(|task| task.identity).filter(|sentry| sentry.is_alive());
     if let Some(sentry) = sentry.filter(|_| left.is_empty()) {
         left.push(format!("process: sentry {}", sentry.pid));
     }
-    let note = match stage.as_str() {
-        "unkillable" => "its guard goes on as soon as they die",
+    let note = match last.progress {
+        Stands::PROGRESS_UNKILLABLE => "its guard goes on as soon as they die",
         _ => "its guard keeps the exits for containerd to collect",
     };
     Ok(End { left, note: note.to_owned() })

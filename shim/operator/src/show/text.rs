@@ -271,8 +271,13 @@ mod tests {
     #[test]
     fn what_the_guard_says_has_sections_of_its_own() {
         let mut one = sandbox("pod1", State::Wedged);
-        let kill =
-            Waiting { method: "SIGKILL".into(), about: "c".into(), waited_ms: 3_000, due_in_ms: Some(7_000) };
+        let kill = Waiting {
+            method: "SIGKILL".into(),
+            about: "c".into(),
+            waited_ms: 3_000,
+            due_in_ms: Some(7_000),
+            ..Waiting::default()
+        };
         let word = Word {
             stage: "serving".into(),
             clocks: vec![kill],

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use runsc_guard_node::ask::{self, AskError};
 use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::place::{Base, Place};
+use runsc_guard_node::view;
 use runsc_guard_proto::guard::{self as wire, StatusRequest, StatusResponse};
 use runsc_guard_sandbox::sys::identity::Identity;
 
@@ -121,7 +122,7 @@ pub(crate) fn is_unheard_of(error: &AskError) -> bool {
 }
 
 fn word(told: StatusResponse) -> Word {
-    let sign = Some(told.sign).filter(|sign| !sign.is_empty());
+    let sign = Some(told.sign.clone()).filter(|sign| !sign.is_empty());
     let sign = sign.map(|what| Sign { what, for_ms: Some(told.sign_ms_ago) });
     let container = |one: wire::ContainerStatus| GuardsContainer {
         exit_status: one.exit.as_ref().map(|exit| exit.exit_status),
@@ -130,6 +131,7 @@ fn word(told: StatusResponse) -> Word {
         execs: one.execs,
     };
     Word {
+        progress: view::progress(&told),
         stage: told.stage,
         climbing_ms: told.climbing_ms,
         sign,
@@ -145,6 +147,7 @@ fn word(told: StatusResponse) -> Word {
 }
 
 fn waiting(one: wire::Waiting) -> Waiting {
+    let asked = view::asked(&one);
     let about = if one.exec.is_empty() { one.container } else { format!("{}/{}", one.container, one.exec) };
-    Waiting { method: one.method, about, waited_ms: one.waited_ms, due_in_ms: one.due_in_ms }
+    Waiting { asked, method: one.method, about, waited_ms: one.waited_ms, due_in_ms: one.due_in_ms }
 }

@@ -4,14 +4,17 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Method, Note, ProcessId, Status as TaskStatus};
+use runsc_guard_core::io::{Method, Note, ProcessId};
 use runsc_guard_core::view::{ContainerView, DeadlineView, RequestView, View};
-use runsc_guard_proto::guard::{ContainerStatus, EndResponse, Happening, StatusResponse, Waiting};
-use runsc_guard_proto::protobuf::MessageField;
+use runsc_guard_proto::guard::{
+    self as wire, ContainerStatus, EndResponse, Happening, StatusResponse, Waiting,
+};
+use runsc_guard_proto::protobuf::{EnumOrUnknown, MessageField};
 use ttrpc::Response;
 
 use super::{Fact, encode, words};
 use runsc_guard_node::params::ServeParams;
+use runsc_guard_node::view;
 
 /// Lines remembered; a pod's memory is not the guard's.
 const REMEMBERED: usize = 16;
@@ -65,23 +68,23 @@ impl Recent {
 }
 
 /// The answer to Status.
-pub(super) fn response(params: &ServeParams, view: View, recent: &Recent) -> Response {
+pub(super) fn response(params: &ServeParams, seen: View, recent: &Recent) -> Response {
     let mut response = StatusResponse::new();
     response.namespace.clone_from(&params.namespace);
     response.sandbox.clone_from(&params.sandbox);
-    response.stage = view.progress.as_str().to_owned();
-    response.climbing_ms = view.escalating.map(millis);
+    view::put_progress(&mut response, &seen.progress);
+    response.climbing_ms = seen.escalating.map(millis);
     if let Some((at, sign)) = &recent.sign {
         response.sign.clone_from(sign);
         response.sign_ms_ago = millis(at.elapsed());
     }
-    response.left = view.left;
-    response.containers = view.containers.into_iter().map(container).collect();
-    response.requests = view.requests.into_iter().map(request).collect();
-    response.clocks = view.deadlines.into_iter().map(deadline).collect();
+    response.left = seen.left;
+    response.containers = seen.containers.into_iter().map(container).collect();
+    response.requests = seen.requests.into_iter().map(request).collect();
+    response.clocks = seen.deadlines.into_iter().map(deadline).collect();
     response.overdue =
-        view.overdue.map(|(method, out)| waiting(method.as_str(), ProcessId::init(""), out, None)).into();
-    response.unanswered = view.unanswered.map_or("", Method::as_str).to_owned();
+        seen.overdue.map(|(method, out)| called(method, ProcessId::init(""), out, None)).into();
+    response.unanswered = seen.unanswered.map_or("", Method::as_str).to_owned();
     response.answered_ms_ago = recent.answered.map(|at| millis(at.elapsed()));
     let happening = |(at, text): &(Instant, String)| {
         let (ms_ago, text) = (millis(at.elapsed()), text.clone());
@@ -99,30 +102,34 @@ fn container(container: ContainerView) -> ContainerStatus {
         exited_at_ns: exit.at_ns,
         ..EndResponse::default()
     });
-    let status = match status {
-        TaskStatus::Unknown => "unknown",
-        TaskStatus::Created => "created",
-        TaskStatus::Running => "running",
-        TaskStatus::Stopped => "stopped",
-        TaskStatus::Paused => "paused",
-        TaskStatus::Pausing => "pausing",
-    };
     let execs = u32::try_from(execs).unwrap_or(u32::MAX);
-    let (status, exit) = (status.to_owned(), MessageField::from(exit));
-    ContainerStatus { id, bundle, pid, status, exit, execs, ..ContainerStatus::default() }
+    let (exit, state) = (MessageField::from(exit), EnumOrUnknown::new(view::of_status(status)));
+    let status = status.as_str().to_owned();
+    ContainerStatus { id, bundle, pid, status, exit, execs, state, ..ContainerStatus::default() }
 }
 
 fn request(request: RequestView) -> Waiting {
-    waiting(request.method.as_str(), request.process, request.waited, request.answered_in)
+    called(request.method, request.process, request.waited, request.answered_in)
 }
 
 fn deadline(deadline: DeadlineView) -> Waiting {
-    waiting(deadline.effect.as_str(), deadline.process, deadline.waited, deadline.ends_in)
+    let DeadlineView { effect, process, waited, ends_in } = deadline;
+    waiting((effect.as_str(), view::of_awaited(effect)), process, waited, ends_in)
 }
 
-fn waiting(method: &str, process: ProcessId, waited: Duration, due: Option<Duration>) -> Waiting {
+fn called(method: Method, process: ProcessId, waited: Duration, due: Option<Duration>) -> Waiting {
+    waiting((method.as_str(), view::of_method(method)), process, waited, due)
+}
+
+fn waiting(
+    (name, asked): (&str, wire::Method),
+    process: ProcessId,
+    waited: Duration,
+    due: Option<Duration>,
+) -> Waiting {
     Waiting {
-        method: method.to_owned(),
+        method: name.to_owned(),
+        asked: EnumOrUnknown::new(asked),
         container: process.container,
         exec: process.exec,
         waited_ms: millis(waited),

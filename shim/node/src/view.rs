@@ -1,0 +1,201 @@
+//! A guard's view of its sandbox as it travels: the core's enums as those of `guard.proto`, and what a reader makes of
+//! the answer of a guard of any version. One that is older than the enums tells names alone, which are read here and
+//! nowhere else; a number of a newer one is taken for what nothing is decided on.
+
+use runsc_guard_core::io::{Method, Status, Step};
+use runsc_guard_core::view::{Awaited, Progress};
+use runsc_guard_proto::guard as wire;
+use runsc_guard_proto::protobuf::EnumOrUnknown;
+
+/// The private methods, which [`Method::TASK_API`] does not have.
+const PRIVATE: [Method; 3] = [Method::Join, Method::End, Method::Reap];
+/// What has a name besides the steps.
+const PROGRESS: [Progress; 4] = [Progress::Serving, Progress::Unkillable, Progress::Ended, Progress::Closing];
+
+/// Writes where the sandbox stands.
+pub fn put_progress(response: &mut wire::StatusResponse, progress: &Progress) {
+    progress.as_str().clone_into(&mut response.stage);
+    response.progress = EnumOrUnknown::new(of_progress(progress));
+    response.step = match progress {
+        Progress::Step(step) => EnumOrUnknown::new(of_step(step)),
+        _ => EnumOrUnknown::default(),
+    };
+}
+
+/// Reads where the sandbox stands. A guard that says something which is not known here does not serve: it is taken
+/// for being in a step, which is called by the name that comes with it.
+pub fn progress(response: &wire::StatusResponse) -> wire::Progress {
+    match response.progress.enum_value() {
+        Ok(wire::Progress::PROGRESS_UNSPECIFIED) => {
+            let named = PROGRESS.iter().find(|one| one.as_str() == response.stage);
+            named.map_or(wire::Progress::PROGRESS_ESCALATING, of_progress)
+        }
+        Ok(known) => known,
+        Err(_) => wire::Progress::PROGRESS_ESCALATING,
+    }
+}
+
+/// Reads what is waited for.
+pub fn asked(waiting: &wire::Waiting) -> wire::Method {
+    match waiting.asked.enum_value() {
+        Ok(wire::Method::METHOD_UNSPECIFIED) if waiting.method == Awaited::Exit.as_str() => {
+            wire::Method::METHOD_KILL
+        }
+        Ok(wire::Method::METHOD_UNSPECIFIED) => {
+            let named =
+                Method::TASK_API.into_iter().chain(PRIVATE).find(|one| one.as_str() == waiting.method);
+            named.map_or_else(wire::Method::default, of_method)
+        }
+        Ok(known) => known,
+        Err(_) => wire::Method::METHOD_UNSPECIFIED,
+    }
+}
+
+/// A deadline's method.
+pub const fn of_awaited(awaited: Awaited) -> wire::Method {
+    match awaited {
+        Awaited::Exit => wire::Method::METHOD_KILL,
+        Awaited::Deletion => wire::Method::METHOD_DELETE,
+        Awaited::Creation => wire::Method::METHOD_CREATE,
+    }
+}
+
+const fn of_progress(progress: &Progress) -> wire::Progress {
+    match progress {
+        Progress::Serving => wire::Progress::PROGRESS_SERVING,
+        Progress::Step(_) => wire::Progress::PROGRESS_ESCALATING,
+        Progress::Unkillable => wire::Progress::PROGRESS_UNKILLABLE,
+        Progress::Ended => wire::Progress::PROGRESS_ENDED,
+        Progress::Closing => wire::Progress::PROGRESS_CLOSING,
+    }
+}
+
+const fn of_step(step: &Step) -> wire::Step {
+    match step {
+        Step::Evidence => wire::Step::STEP_EVIDENCE,
+        Step::KillSandbox => wire::Step::STEP_KILL_SANDBOX,
+        Step::KillAll => wire::Step::STEP_KILL_ALL,
+        Step::KillCreate(_) => wire::Step::STEP_KILL_CREATE,
+        Step::ReleaseOne(_) => wire::Step::STEP_RELEASE_ONE,
+        Step::Release => wire::Step::STEP_RELEASE,
+        Step::Free => wire::Step::STEP_FREE,
+        Step::Watch => wire::Step::STEP_WATCH,
+    }
+}
+
+/// A status of a container's first process.
+pub const fn of_status(status: Status) -> wire::TaskState {
+    match status {
+        Status::Unknown => wire::TaskState::TASK_STATE_UNKNOWN,
+        Status::Created => wire::TaskState::TASK_STATE_CREATED,
+        Status::Running => wire::TaskState::TASK_STATE_RUNNING,
+        Status::Stopped => wire::TaskState::TASK_STATE_STOPPED,
+        Status::Paused => wire::TaskState::TASK_STATE_PAUSED,
+        Status::Pausing => wire::TaskState::TASK_STATE_PAUSING,
+    }
+}
+
+/// A method.
+pub const fn of_method(method: Method) -> wire::Method {
+    match method {
+        Method::State => wire::Method::METHOD_STATE,
+        Method::Create => wire::Method::METHOD_CREATE,
+        Method::Start => wire::Method::METHOD_START,
+        Method::Delete => wire::Method::METHOD_DELETE,
+        Method::Pids => wire::Method::METHOD_PIDS,
+        Method::Pause => wire::Method::METHOD_PAUSE,
+        Method::Resume => wire::Method::METHOD_RESUME,
+        Method::Checkpoint => wire::Method::METHOD_CHECKPOINT,
+        Method::Kill => wire::Method::METHOD_KILL,
+        Method::Exec => wire::Method::METHOD_EXEC,
+        Method::ResizePty => wire::Method::METHOD_RESIZE_PTY,
+        Method::CloseIo => wire::Method::METHOD_CLOSE_IO,
+        Method::Update => wire::Method::METHOD_UPDATE,
+        Method::Wait => wire::Method::METHOD_WAIT,
+        Method::Stats => wire::Method::METHOD_STATS,
+        Method::Connect => wire::Method::METHOD_CONNECT,
+        Method::Shutdown => wire::Method::METHOD_SHUTDOWN,
+        Method::Join => wire::Method::METHOD_JOIN,
+        Method::End => wire::Method::METHOD_END,
+        Method::Reap => wire::Method::METHOD_REAP,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runsc_guard_proto::protobuf::{Enum as _, Message as _};
+
+    fn steps() -> [Step; 8] {
+        use Step::{Evidence, Free, KillAll, KillCreate, KillSandbox, Release, ReleaseOne, Watch};
+        let one = || "c".to_owned();
+        [Evidence, KillSandbox, KillAll, KillCreate(one()), ReleaseOne(one()), Release, Free, Watch]
+    }
+
+    fn response(progress: &Progress) -> wire::StatusResponse {
+        let mut response = wire::StatusResponse::new();
+        put_progress(&mut response, progress);
+        response
+    }
+
+    /// As a guard from before the enums sends it, and one of this version.
+    fn of_both_ages(progress: &Progress) -> [wire::StatusResponse; 2] {
+        let today = response(progress);
+        let mut older = today.clone();
+        (older.progress, older.step) = Default::default();
+        assert_eq!(older.stage, progress.as_str());
+        [older, today].map(|one| {
+            let bytes = one.write_to_bytes().unwrap();
+            wire::StatusResponse::parse_from_bytes(&bytes).unwrap()
+        })
+    }
+
+    #[test]
+    fn where_a_sandbox_stands_is_read_from_guards_of_both_ages() {
+        for progress in PROGRESS.into_iter().chain(steps().map(Progress::Step)) {
+            for told in of_both_ages(&progress) {
+                assert_eq!(super::progress(&told), of_progress(&progress), "{told:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_guard_that_says_something_new_does_not_serve() {
+        let mut newer = response(&Progress::Serving);
+        newer.progress = EnumOrUnknown::from_i32(99);
+        assert_eq!(progress(&newer), wire::Progress::PROGRESS_ESCALATING);
+        let waiting = wire::Waiting {
+            method: "Create".into(),
+            asked: EnumOrUnknown::from_i32(99),
+            ..wire::Waiting::default()
+        };
+        assert_eq!(asked(&waiting), wire::Method::METHOD_UNSPECIFIED);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_read_from_guards_of_both_ages() {
+        let waiting = |method: &str, asked: wire::Method| wire::Waiting {
+            method: method.into(),
+            asked: EnumOrUnknown::new(asked),
+            ..wire::Waiting::default()
+        };
+        let methods = Method::TASK_API.into_iter().chain(PRIVATE).map(|one| (one.as_str(), of_method(one)));
+        let awaited = [Awaited::Exit, Awaited::Deletion, Awaited::Creation];
+        for (name, method) in methods.chain(awaited.map(|one| (one.as_str(), of_awaited(one)))) {
+            assert_eq!(asked(&waiting(name, method)), method);
+            assert_eq!(asked(&waiting(name, wire::Method::METHOD_UNSPECIFIED)), method, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_number_has_its_meaning() {
+        let mut methods: Vec<i32> =
+            Method::TASK_API.into_iter().chain(PRIVATE).map(|one| of_method(one).value()).collect();
+        assert!(methods.is_sorted(), "the task API's order");
+        methods.insert(0, 0);
+        assert_eq!(methods, wire::Method::VALUES.iter().map(wire::Method::value).collect::<Vec<_>>());
+        let mut steps: Vec<i32> = steps().iter().map(|one| of_step(one).value()).collect();
+        steps.insert(0, 0);
+        assert_eq!(steps, wire::Step::VALUES.iter().map(wire::Step::value).collect::<Vec<_>>());
+    }
+}
