@@ -1,0 +1,51 @@
+//! Kills guards at random moments and tells whether anything was left, anybody else hit, or anything told twice.
+//!
+//! `hack/kills` builds what this needs and runs it.
+
+mod options;
+mod report;
+
+use anyhow::{Context as _, Result};
+use faults::kills;
+use harness::Interrupt;
+use options::Options;
+use std::{process::ExitCode, sync::Arc};
+
+fn main() -> ExitCode {
+    match kill() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kills: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn kill() -> Result<ExitCode> {
+    let Some(options) = Options::parse(std::env::args().skip(1))? else {
+        println!("{}", options::USAGE);
+        return Ok(ExitCode::SUCCESS);
+    };
+    let interrupt = Interrupt::on_signals(|| eprintln!("kills: interrupted, ending everything"))?;
+    let host = Arc::new(kills::host()?);
+    interrupt.register(&host)?;
+    eprintln!("{:?}", options.plan);
+    let tally = kills::run(&host, options.plan, || !interrupt.raised());
+    let versions = report::versions(&host);
+    let cleared = host.end();
+    interrupt.forget(&host);
+    if interrupt.settle() {
+        return Ok(ExitCode::from(130));
+    }
+    let tally = tally?;
+    cleared?;
+    let text = report::text(&options.plan, &tally, &versions);
+    print!("{text}");
+    if let Some(folder) = &options.results {
+        std::fs::create_dir_all(folder)?;
+        let file = folder.join(report::file_name());
+        std::fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+        eprintln!("written to {}", file.display());
+    }
+    Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

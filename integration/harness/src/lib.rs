@@ -1,0 +1,74 @@
+//! Harness for scenarios on real parts: a private containerd ([`Host`]) with gVisor's shim under two handlers,
+//! unguarded and guarded, drivers for it ([`Ctr`], [`Cri`], [`TaskClient`]), real ways to wedge a sandbox
+//! ([`faults`]), and proof that nothing is left ([`leaks`]).
+//!
+//! Every healthy scenario runs on both handlers and the answers are compared; every wedge must first wedge the
+//! unguarded shim, or it proves nothing about the guard. Nothing here sleeps to wait for a fact:
+//! [`eventually`] looks again at short intervals, within a limit that `RUNSC_GUARD_PATIENCE` scales.
+
+mod cri;
+mod daemonset;
+mod docker;
+mod events;
+mod figures;
+mod fuse;
+mod handler;
+mod host;
+mod image;
+mod impostor;
+mod interrupt;
+mod kubelet;
+mod neighbour;
+mod network;
+mod page;
+mod parts;
+mod patience;
+mod private_etc;
+mod record;
+mod release;
+mod root;
+mod run;
+mod script;
+mod service;
+mod shared;
+mod task;
+mod transcript;
+mod version;
+
+pub mod binary;
+pub mod ctr;
+pub mod disk;
+pub mod faults;
+pub mod leaks;
+pub mod process;
+pub mod promise;
+pub mod talos;
+pub mod wire;
+
+pub use cri::{Cri, Pod, PodContainer, container_config, runtime_v1};
+pub use ctr::Ctr;
+pub use daemonset::DaemonSet;
+pub use docker::Docker;
+pub use events::{Event, EventLog};
+pub use figures::Figures;
+pub use fuse::{Access, Asked, Fuse};
+pub use handler::Handler;
+pub use host::{Host, HostBuilder};
+pub use image::NAME as IMAGE;
+pub use impostor::{Guise, Troupe};
+pub use interrupt::Interrupt;
+pub use kubelet::Kubelet;
+pub use neighbour::Neighbour;
+pub use network::links_of_the_node;
+pub use page::Page;
+pub use parts::{Parts, checkout};
+pub use patience::{eventually, patience};
+pub use release::release;
+pub use root::Root;
+pub use run::{Outcome, run};
+pub use script::write_script;
+pub use service::Service;
+pub use shared::Shared;
+pub use task::{TaskClient, code};
+pub use transcript::Transcript;
+pub use version::Versions;

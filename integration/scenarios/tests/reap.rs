@@ -1,0 +1,169 @@
+//! After `reap` containerd's own commands work: whatever the real shim was in when its sandbox ended, whether containerd
+//! still knows the task or has long forgotten it, and wherever its mounts are.
+
+use anyhow::{Context as _, Result, ensure};
+use harness::{
+    Handler, Host, Outcome, eventually,
+    faults::{self, Sandbox},
+    leaks::{Holdings, assert_nothing_left},
+    process::Process,
+    run,
+};
+use rustix::process::Signal;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+const ID: &str = "subject";
+
+fn host(handler: Handler) -> Result<Host> {
+    Host::builder().handler(handler).start()
+}
+
+fn start(host: &Host) -> Result<Sandbox> {
+    host.ctr().start(host, &host.handler("h")?, ID, &["sleep", "100000"])?;
+    Sandbox::of(host, ID)
+}
+
+/// `runsc-guard reap`, of one of this host's own.
+fn reap(host: &Host, namespace: &str, id: &str) -> Result<Outcome> {
+    let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
+    command.args(["--namespace", namespace, "reap", id, "--yes", "--report-dir"]);
+    let outcome = run(command.arg(host.path().join("reports")), b"", 2 * SOON)?;
+    println!("{}{}", outcome.stdout, outcome.stderr);
+    ensure!(outcome.success(), "{outcome:?}");
+    Ok(outcome)
+}
+
+/// containerd's client deletes the task, or has nothing to delete any more; then the container.
+fn remove(host: &Host) -> Result<()> {
+    eventually(SOON, "containerd lets go of the task", || {
+        let deleted = host.ctr().delete_task(ID, SOON).ok()?;
+        (deleted.success() || deleted.stderr.contains("not found")).then_some(())
+    })?;
+    host.ctr().delete_container(ID)
+}
+
+/// gVisor deletes no container that it believes paused, and it goes on believing so when the sandbox is dead.
+#[test]
+fn what_was_paused_can_be_deleted_after_a_reap() -> Result<()> {
+    let host = host(Handler::unguarded("h"))?;
+    let before = Holdings::of(&host);
+    let sandbox = start(&host)?;
+    faults::pause(&host, &host.ctr(), ID)?;
+    reap(&host, host.tag(), ID)?;
+    ensure!(!sandbox.sentry.is_alive(), "it lives on");
+    host.ctr().delete_task(ID, SOON)?.ok()?;
+    host.ctr().delete_container(ID)?;
+    assert_nothing_left(&host, &before, SOON)
+}
+
+#[test]
+fn a_pod_whose_root_was_paused_can_be_removed_after_a_reap() -> Result<()> {
+    for handler in [Handler::unguarded("h"), Handler::guarded("h")] {
+        let host = host(handler)?;
+        let cri = host.cri()?;
+        let before = Holdings::of(&host);
+        let pod = cri.run_pod("h", ID)?;
+        cri.run_container(&pod, "one", &["sleep", "100000"])?;
+        faults::pause(&host, &host.ctr().in_namespace("k8s.io"), &pod.id)?;
+        reap(&host, "k8s.io", &pod.id)?;
+        eventually(SOON, "the pod stops", || cri.stop_pod(&pod, SOON).ok())?;
+        cri.remove_pod(&pod, SOON)?;
+        assert_nothing_left(&host, &before, SOON)?;
+    }
+    Ok(())
+}
+
+/// The real shim waits for a `runsc kill` that never returns, and holds its lock meanwhile; or it is dead.
+#[test]
+fn a_shim_that_cannot_tell_is_ended_too() -> Result<()> {
+    for dead in [false, true] {
+        let host = host(Handler::unguarded("h"))?;
+        let runsc = faults::hanging_runsc(&host, "hanging", "kill", "")?;
+        host.add_handler(&Handler::unguarded("h").runsc(runsc))?;
+        let before = Holdings::of(&host);
+        let sandbox = start(&host)?;
+        sandbox.stop_sentry()?;
+        if dead {
+            faults::stop(&host.containerd()?)?;
+            sandbox.real_shim.signal(Signal::KILL)?;
+            sandbox.real_shim.wait_gone(SOON)?;
+        }
+        reap(&host, host.tag(), ID)?;
+        ensure!(!sandbox.real_shim.is_alive() && !sandbox.sentry.is_alive(), "something lives on");
+        host.containerd()?.signal(Signal::CONT)?;
+        remove(&host)?;
+        assert_nothing_left(&host, &before, SOON)?;
+    }
+    Ok(())
+}
+
+/// Whoever asked for a container gives up while it is created: containerd forgets it, and its shim goes on.
+#[test]
+fn what_containerd_has_forgotten_is_released_by_the_reap() -> Result<()> {
+    let host = host(Handler::unguarded("h"))?;
+    let mut before = Holdings::of(&host);
+    // containerd's own leftover, now and then: it renames the bundle before it removes it, and a file that is made there
+    // meanwhile keeps the folder.
+    before.bundles.insert(host.bundle(host.tag(), &format!(".{ID}")));
+    let ctr = host.ctr();
+    let args = ctr.bare_run_args(&host, &host.handler("h")?, &["--detach"], ID, &["sleep", "100000"]);
+    let mut client = ctr.command(&args).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let sandbox = Sandbox::await_of(&host, ID)?;
+    // It hangs in Create: gVisor waits for the end of an output that the sandbox holds. And what its shim's `delete` runs
+    // then hangs on the sentry.
+    sandbox.stop_sentry()?;
+    client.kill()?;
+    client.wait()?;
+    let bundle = host.bundle(host.tag(), ID);
+    eventually(SOON, "containerd forgets it", || (!bundle.exists()).then_some(()))?;
+    ensure!(sandbox.real_shim.is_alive() && sandbox.sentry.is_alive(), "nothing is left to reap");
+    let reaped = reap(&host, host.tag(), ID)?;
+    ensure!(!sandbox.real_shim.is_alive(), "the shim that nobody knows lives on");
+    ensure!(!reaped.stdout.contains("collects"), "nobody does: {}", reaped.stdout);
+    host.ctr().delete_container(ID)?;
+    assert_nothing_left(&host, &before, SOON)
+}
+
+/// What is mounted below the bundle, as a process sees it.
+fn mounts(of: &Process, host: &Host) -> Result<Vec<String>> {
+    let bundle = host.bundle(host.tag(), ID);
+    let table = std::fs::read_to_string(format!("/proc/{}/mountinfo", of.pid))?;
+    let bundle = bundle.to_str().context("no path")?;
+    Ok(table.lines().filter(|line| line.contains(bundle)).map(str::to_owned).collect())
+}
+
+/// containerd in a mount namespace of its own: a `reap` from outside unmounts there, whether a shim is left that stands
+/// there, or not.
+#[test]
+fn mounts_are_released_where_containerd_has_them() -> Result<()> {
+    for (handler, with_shim) in
+        [(Handler::unguarded("h"), true), (Handler::unguarded("h"), false), (Handler::guarded("h"), false)]
+    {
+        // A file over /etc, which nobody else sees.
+        let host = Host::builder().handler(handler).etc("of-this-host", "x").start()?;
+        let before = Holdings::of(&host);
+        let sandbox = start(&host)?;
+        let containerd = host.containerd()?;
+        ensure!(!mounts(&containerd, &host)?.is_empty(), "nothing is mounted");
+        ensure!(mounts(&Process::me()?, &host)?.is_empty(), "its mounts are here");
+        faults::stop(&containerd)?;
+        sandbox.stop_all_but_guard()?;
+        if !with_shim {
+            for process in sandbox.guard.iter().chain([&sandbox.real_shim]) {
+                process.signal(Signal::KILL)?;
+                process.wait_gone(SOON)?;
+            }
+        }
+        reap(&host, host.tag(), ID)?;
+        let left = mounts(&containerd, &host)?;
+        containerd.signal(Signal::CONT)?;
+        ensure!(left.is_empty(), "left where containerd is: {left:#?}");
+        remove(&host)?;
+        assert_nothing_left(&host, &before, SOON)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! A node that goes down (rule 10): its pods end at once, the service manager waits for no guard, and no hang is
+//! reported that is none. SIGTERM on a running node is something else.
+
+use anyhow::{Context as _, Result, ensure};
+use harness::{
+    Handler, Host, Pod, eventually,
+    faults::{self, Sandbox},
+    leaks::{Holdings, assert_nothing_left},
+    patience,
+    process::Process,
+};
+use rustix::process::Signal;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+/// Long enough for everything healthy, on a busy machine too.
+const SOON: Duration = Duration::from_secs(20);
+/// What a guard may take of a node's time.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+fn host() -> Result<Host> {
+    Host::builder().handler(Handler::guarded("guarded")).start()
+}
+
+/// Everything of the host but containerd.
+fn all(host: &Host) -> Vec<Process> {
+    let containerd = host.containerd().ok().map(|containerd| containerd.pid);
+    let mut all = host.processes();
+    all.retain(|process| Some(process.pid) != containerd && process.is_alive());
+    all
+}
+
+/// All of these are gone in time.
+fn gone_at_once(processes: &[Process], since: Instant) -> Result<()> {
+    for process in processes {
+        process.wait_gone(AT_ONCE.saturating_sub(since.elapsed()))?;
+    }
+    println!("{} processes were gone after {:?}", processes.len(), since.elapsed());
+    Ok(())
+}
+
+fn reports(host: &Host) -> Vec<String> {
+    let files = fs::read_dir(host.path().join("reports")).into_iter().flatten().flatten();
+    files.filter_map(|file| fs::read_to_string(file.path()).ok()).collect()
+}
+
+fn pods(host: &Host, names: &[&str]) -> Result<Vec<Pod>> {
+    let cri = host.cri()?;
+    names
+        .iter()
+        .map(|name| {
+            let pod = cri.run_pod("guarded", name)?;
+            cri.run_container(&pod, "app", &["sleep", "1000"])?;
+            Ok(pod)
+        })
+        .collect()
+}
+
+/// What is left is containerd's own, and it gets rid of that when it is there again.
+fn comes_back(host: &Host, pods: &[Pod], before: &Holdings) -> Result<()> {
+    let left = Holdings::of(host).since(before);
+    let left = Holdings { mounts: Default::default(), bundles: Default::default(), ..left };
+    ensure!(left.is_empty(), "left behind:\n{left}");
+    host.start_containerd()?;
+    let cri = host.cri()?;
+    for pod in pods {
+        cri.end_pod(pod)?;
+    }
+    assert_nothing_left(host, before, SOON)
+}
+
+#[test]
+fn a_node_that_goes_down_waits_for_no_guard() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let pods = pods(&host, &["one", "two", "three", "four", "frozen", "hung"])?;
+    Sandbox::of(&host, &pods[4].id)?.freeze()?;
+    // The real shim waits for this one's runsc.
+    faults::stop(&Sandbox::of(&host, &pods[5].id)?.sentry)?;
+    host.end_containerd(Signal::TERM)?;
+    let all = all(&host);
+    let since = Instant::now();
+    faults::terminate(&all);
+    gone_at_once(&all, since)?;
+    ensure!(reports(&host).is_empty(), "{:?}", reports(&host));
+    comes_back(&host, &pods, &before)
+}
+
+/// Where no service manager stops containerd first.
+#[test]
+fn containerd_that_is_told_in_the_same_moment_is_waited_for() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let pods = pods(&host, &["subject"])?;
+    let mut told = all(&host);
+    told.push(host.containerd()?);
+    faults::terminate(&told);
+    host.containerd().ok().map_or(Ok(()), |containerd| containerd.wait_gone(SOON))?;
+    gone_at_once(&told, Instant::now())?;
+    host.stop_containerd();
+    ensure!(reports(&host).is_empty(), "{:?}", reports(&host));
+    comes_back(&host, &pods, &before)
+}
+
+#[test]
+fn real_shims_that_alone_are_told_without_containerd_go_quietly() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let pods = pods(&host, &["subject"])?;
+    let real_shim = Sandbox::of(&host, &pods[0].id)?.real_shim;
+    host.end_containerd(Signal::KILL)?;
+    let all = all(&host);
+    real_shim.signal(Signal::TERM)?;
+    real_shim.wait_gone(SOON)?;
+    gone_at_once(&all, Instant::now())?;
+    ensure!(reports(&host).is_empty(), "{:?}", reports(&host));
+    comes_back(&host, &pods, &before)
+}
+
+/// A node agent's `pkill containerd-shim`: the pod ends, since nothing serves it any more, and is told apart from a hang.
+#[test]
+fn shims_that_are_told_on_a_running_node_are_missed() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let pods = pods(&host, &["subject"])?;
+    let Sandbox { guard, real_shim, .. } = Sandbox::of(&host, &pods[0].id)?;
+    let guard = guard.context("no guard")?;
+    faults::terminate(&[guard.clone(), real_shim]);
+    let cri = host.cri()?;
+    eventually(SOON, "the pod has ended", || {
+        let not_ready = cri.pods(SOON).ok()?.iter().all(|(_, state)| *state == 1);
+        not_ready.then_some(())
+    })?;
+    let report = eventually(SOON, "a report", || reports(&host).into_iter().next())?;
+    ensure!(report.contains("the real shim is dead") && report.contains("status 0"), "{report}");
+    cri.end_pod(&pods[0])?;
+    ensure!(reports(&host).len() == 1, "{:?}", reports(&host));
+    assert_nothing_left(&host, &before, SOON)
+}
+
+/// Stopped is not gone, and neither is one that comes back later.
+#[test]
+fn a_containerd_that_hangs_is_not_gone() -> Result<()> {
+    let host = host()?;
+    let before = Holdings::of(&host);
+    let pods = pods(&host, &["subject"])?;
+    let guard = Sandbox::of(&host, &pods[0].id)?.guard.context("no guard")?;
+    let containerd = host.containerd()?;
+    faults::stop(&containerd)?;
+    guard.signal(Signal::TERM)?;
+    ensure!(guard.wait_gone(AT_ONCE).is_err(), "SIGTERM alone has ended the guard");
+    containerd.signal(Signal::CONT)?;
+    ensure!(guard.is_alive() && reports(&host).is_empty(), "{:?}", reports(&host));
+    host.cri()?.end_pod(&pods[0])?;
+    assert_nothing_left(&host, &before, patience(SOON))
+}
