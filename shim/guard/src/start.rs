@@ -24,8 +24,8 @@ use runsc_guard_node::program::{self, ProgramError};
 use runsc_guard_sandbox::resources::spec::{Description, Kinship, RUNSC_ROOT, describe};
 use runsc_guard_sandbox::sys::file;
 use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::identity::Stat;
 use runsc_guard_sandbox::sys::kernel;
-use runsc_guard_sandbox::sys::procfs::Stat;
 use runsc_guard_sandbox::teardown::sequence::Nobody;
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::processes::proof::{Vantage, is_real_shim};
 use runsc_guard_sandbox::resources::holdings::Holdings;
 use runsc_guard_sandbox::resources::spec::{self, Kinship};
+use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::identity::Identity;
-use runsc_guard_sandbox::sys::procfs;
 use runsc_guard_sandbox::teardown::free::Freedoms;
 use runsc_guard_sandbox::teardown::kill::kill_all;
 use runsc_guard_sandbox::teardown::residue::Residue;
@@ -49,7 +49,7 @@ pub fn learn(place: &Place, namespace: &str, sandbox: &str, container: &str, bun
     record.folder.clone_from(&place.folder);
     record.guard = params::guard_of(place, record.guard);
     record.real_shim = record.real_shim.filter(|shim| {
-        let argv = procfs::command_line(shim.pid).unwrap_or_default();
+        let argv = bounded::command_line(shim.pid).unwrap_or_default();
         shim.is_alive() && is_real_shim(&Vantage::new(), shim.pid, &argv, &place.folder)
     });
     if let Some(told) = told {

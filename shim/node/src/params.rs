@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::place::Place;
 use runsc_guard_sandbox::processes::process::serves;
 use runsc_guard_sandbox::processes::proof::Vantage;
+use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::file;
 use runsc_guard_sandbox::sys::identity::Identity;
-use runsc_guard_sandbox::sys::procfs;
 
 /// Far beyond what a guard is told.
 const MAX_PARAMS: u64 = 1 << 20;
@@ -79,7 +79,7 @@ pub fn guard_of(place: &Place, hint: Option<Identity>) -> Option<Identity> {
         file::read(&place.guard(), MAX_PARAMS).ok().and_then(|word| serde_json::from_slice(&word).ok());
     let vantage = Vantage::new();
     let is_guard = |one: &Identity| {
-        let serves = || match procfs::command_line(one.pid) {
+        let serves = || match bounded::command_line(one.pid) {
             Ok(argv) => serves(&argv, &place.folder),
             Err(error) => error.kind() == io::ErrorKind::TimedOut,
         };

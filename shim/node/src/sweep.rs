@@ -12,6 +12,7 @@ use crate::params::{self, ServeParams};
 use crate::place::Place;
 use runsc_guard_sandbox::processes::process::serves;
 use runsc_guard_sandbox::processes::proof::{Vantage, works_in};
+use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::procfs;
 use runsc_guard_sandbox::teardown::sequence::Nobody;
 
@@ -74,7 +75,7 @@ fn end_if_forsaken(params: &ServeParams) {
 fn is_served(folder: &Path) -> bool {
     let (pids, vantage) = (procfs::all().unwrap_or_default(), Vantage::new());
     let mut serving = pids.into_iter().filter(|pid| {
-        let serves = || procfs::command_line(*pid).is_ok_and(|argv| serves(&argv, folder));
+        let serves = || bounded::command_line(*pid).is_ok_and(|argv| serves(&argv, folder));
         vantage.is_root(*pid) && !works_in(*pid, folder) && serves()
     });
     serving.next().is_some()

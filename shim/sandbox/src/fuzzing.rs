@@ -12,7 +12,8 @@ use crate::resources::cgroup_path;
 use crate::resources::holdings::Linux;
 use crate::resources::mounts::Mount;
 use crate::resources::state_file::{self, RunscState};
-use crate::sys::procfs::{self, Stat};
+use crate::sys::identity::Stat;
+use crate::sys::procfs;
 
 const ROOT: &str = "/run/containerd/runsc/k8s.io";
 const CGROUPS: &str = "/sys/fs/cgroup";

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use crate::sys::procfs::command_line;
+use crate::sys::bounded::command_line;
 
 /// A program that a test starts, once its own command line can be read: for a moment after the spawn it is empty.
 pub fn started(command: &mut Command) -> Child {

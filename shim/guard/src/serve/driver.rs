@@ -34,7 +34,7 @@ use runsc_guard_node::params::ServeParams;
 use runsc_guard_sandbox::diagnostics::control::Control;
 use runsc_guard_sandbox::processes::find;
 use runsc_guard_sandbox::processes::process::Role;
-use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::identity::{Identity, Stat};
 use runsc_guard_sandbox::sys::kernel::PidFd;
 use runsc_guard_sandbox::sys::procfs;
 
@@ -270,7 +270,7 @@ impl Driver {
     /// Whether the sentry can answer at all, as far as /proc tells.
     fn look_at_sentry(&self) -> Sentry {
         let Some(known) = self.sentry else { return Sentry::Runs };
-        match procfs::Stat::of(known.pid) {
+        match Stat::of(known.pid) {
             Ok(stat) if stat.identity != known || stat.is_dead() => Sentry::Dead,
             Ok(stat) if procfs::is_stopped(stat.state) => Sentry::Stopped,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Sentry::Dead,

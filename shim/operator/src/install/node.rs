@@ -163,7 +163,7 @@ fn state(process: &Process) -> Option<PathBuf> {
 }
 
 fn name(process: &Process) -> Option<OsString> {
-    runsc_guard_sandbox::sys::procfs::command_line(process.pid).ok()?.into_iter().next()
+    runsc_guard_sandbox::sys::bounded::command_line(process.pid).ok()?.into_iter().next()
 }
 
 /// The configuration's own file: one that is a link stays one.

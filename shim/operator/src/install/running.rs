@@ -51,7 +51,7 @@ impl Place {
         (runs && vantage.is_root(pid) && !process.is_dead()).then(|| Running {
             pid,
             process,
-            sandbox: sandbox(&procfs::command_line(pid).unwrap_or_default()),
+            sandbox: sandbox(&bounded::command_line(pid).unwrap_or_default()),
         })
     }
 

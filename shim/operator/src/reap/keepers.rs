@@ -14,6 +14,7 @@ use runsc_guard_proto::task::{StateRequest, StateResponse, WaitRequest, WaitResp
 use runsc_guard_proto::types::task::Status;
 use runsc_guard_sandbox::processes::process::Role;
 use runsc_guard_sandbox::resources::state_file::RunscState;
+use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::procfs;
 
 use super::until;
@@ -169,7 +170,7 @@ fn listener(line: &str, inodes: &[String]) -> Option<PathBuf> {
 
 /// The address that containerd gave a shim.
 fn containerd_of(shim: &Task) -> Option<PathBuf> {
-    let argv = procfs::command_line(shim.identity.pid).ok().filter(|_| shim.identity.is_alive())?;
+    let argv = bounded::command_line(shim.identity.pid).ok().filter(|_| shim.identity.is_alive())?;
     let at = argv.iter().position(|one| one == "-address")?;
     argv.get(at + 1).map(PathBuf::from)
 }

@@ -16,10 +16,11 @@ use runsc_guard_sandbox::processes::find;
 use runsc_guard_sandbox::processes::process::{Process, Role};
 use runsc_guard_sandbox::resources::holdings::Holdings;
 use runsc_guard_sandbox::resources::mount_namespace::MountNamespace;
+use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::file;
-use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::sys::identity::Stat;
+use runsc_guard_sandbox::sys::identity::{self, Identity};
 use runsc_guard_sandbox::sys::procfs;
-use runsc_guard_sandbox::sys::procfs::Stat;
 use serde::Serialize;
 
 use crate::model::{Container, Found, Guard, Task};
@@ -128,7 +129,7 @@ pub(crate) fn processes(found: &Found) -> Vec<Process> {
 fn shim_itself(identity: Identity) -> Option<Process> {
     let stat = Stat::of(identity.pid).ok().filter(|stat| stat.identity == identity && !stat.is_dead())?;
     let Stat { parent, comm, state, .. } = stat;
-    let argv = procfs::command_line(identity.pid).unwrap_or_default();
+    let argv = bounded::command_line(identity.pid).unwrap_or_default();
     Some(Process { identity, parent, comm, state, role: Role::RealShim, argv })
 }
 
@@ -174,7 +175,7 @@ impl Details {
     pub(crate) fn of(found: &Found) -> Self {
         let sentry = found.sentry.as_ref().map(|task| task.identity.pid);
         let holdings = holdings(found);
-        let argv = sentry.and_then(|pid| procfs::command_line(pid).ok()).unwrap_or_default();
+        let argv = sentry.and_then(|pid| bounded::command_line(pid).ok()).unwrap_or_default();
         let words = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
         let mut cgroups: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
         for (controllers, path) in sentry.map(procfs::cgroups).unwrap_or_default() {
@@ -198,7 +199,7 @@ impl Details {
 impl Line {
     fn of(process: &Process, found: &Found) -> Self {
         let pid = process.identity.pid;
-        let threads = procfs::threads(pid);
+        let threads = identity::threads(pid);
         let stuck = threads.iter().filter(|thread| matches!(thread.state, 'D' | 'T' | 't'));
         let stuck = stuck.map(|thread| {
             let id = thread.identity.pid;

@@ -37,7 +37,7 @@ fn covers(scope: &Scope, namespace: &str) -> bool {
 }
 
 fn is_in(guard: i32, scope: &Scope) -> bool {
-    let argv = procfs::command_line(guard).unwrap_or_default();
+    let argv = bounded::command_line(guard).unwrap_or_default();
     let namespace = argv.windows(2).find(|two| two[0] == "-namespace").map(|two| two[1].to_string_lossy());
     namespace.is_some_and(|namespace| covers(scope, &namespace))
 }

@@ -13,8 +13,10 @@ use runsc_guard_sandbox::processes::find;
 use runsc_guard_sandbox::processes::process::{Claim, Role};
 use runsc_guard_sandbox::processes::proof::{Standing, Vantage};
 use runsc_guard_sandbox::resources::cgroup;
+use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::identity::Identity;
-use runsc_guard_sandbox::sys::procfs::{self, Stat};
+use runsc_guard_sandbox::sys::identity::Stat;
+use runsc_guard_sandbox::sys::procfs;
 
 use crate::model::Task;
 
@@ -111,7 +113,7 @@ impl Table {
                 Standing::Stranger if !kept && !named.contains(&pid) => Kind::Other,
                 Standing::Contained if !kept && !named.contains(&pid) && hung >= HUNG => Kind::Other,
                 _ => {
-                    let line = procfs::command_line(pid);
+                    let line = bounded::command_line(pid);
                     hung += u32::from(line.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut));
                     kind(pid, standing, &line.unwrap_or_default())
                 }

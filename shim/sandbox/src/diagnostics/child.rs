@@ -10,10 +10,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::processes::sigkill::sigkill_tree;
 use crate::sys::identity::Identity;
+use crate::sys::identity::Stat;
 use crate::sys::kernel::{PidFd, wait_readable};
-use crate::sys::procfs::Stat;
-use crate::teardown::kill::kill_tree;
 
 /// How long a killed command may need to die.
 const KILLED_WITHIN: Duration = Duration::from_millis(100);
@@ -60,7 +60,7 @@ pub(crate) fn end(child: &mut Child, process: Option<(Identity, PidFd)>, deadlin
     if let Some((identity, fd)) = process
         && !fd.wait(deadline)
     {
-        kill_tree(identity);
+        sigkill_tree(identity);
         if !fd.wait(Instant::now() + KILLED_WITHIN) {
             return;
         }

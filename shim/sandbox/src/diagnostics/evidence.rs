@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::processes::process::{Process, Role};
 use crate::resources::cgroup;
-use crate::sys::procfs::{self, Stat};
+use crate::sys::bounded;
+use crate::sys::identity::{self, Stat};
+use crate::sys::procfs;
 
 /// A sandbox may have thousands of stubs, which all look the same.
 const PROCESSES: usize = 32;
@@ -90,7 +92,7 @@ pub fn ask_for_goroutines(found: &[Process]) -> bool {
 impl Witness {
     fn of(process: &Process, uptime: Duration) -> Self {
         let pid = process.identity.pid;
-        let mut threads = procfs::threads(pid);
+        let mut threads = identity::threads(pid);
         threads.sort_by_key(|thread| thread.state != 'D');
         let cgroups = cgroup::freezable(pid);
         let words: Vec<_> = process.argv.iter().map(|word| word.to_string_lossy()).collect();
@@ -115,7 +117,7 @@ impl Witness {
 impl Thread {
     fn of(stat: &Stat, with_stack: bool) -> Self {
         let tid = stat.identity.pid;
-        let stack = if with_stack && stat.state == 'D' { procfs::kernel_stack(tid) } else { None };
+        let stack = if with_stack && stat.state == 'D' { bounded::kernel_stack(tid) } else { None };
         Self { tid, state: stat.state, wchan: procfs::wait_channel(tid), stack }
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::resources::cgroup;
-use crate::sys::identity::Identity;
+use crate::sys::identity::{self, Identity, Stat};
 use crate::sys::procfs;
 
 /// A clock tick of /proc/PID/stat.
@@ -42,11 +42,11 @@ impl Pulse {
     /// Looks; none if it is dead.
     pub fn of(sentry: Identity) -> Option<Self> {
         let pid = sentry.pid;
-        let stat = procfs::Stat::of(pid).ok().filter(|stat| stat.identity == sentry && !stat.is_dead())?;
+        let stat = Stat::of(pid).ok().filter(|stat| stat.identity == sentry && !stat.is_dead())?;
         let line = procfs::read_file(&procfs::dir(pid).join("stat")).ok()?;
         let (ticks, major_faults) = counts(&line)?;
         let frozen = || cgroup::freezable(pid).iter().any(|folder| cgroup::is_frozen(folder));
-        let runs = || procfs::threads(pid).iter().any(|thread| thread.state == 'R');
+        let runs = || identity::threads(pid).iter().any(|thread| thread.state == 'R');
         let throttled = throttled(pid);
         Some(Self {
             at: Instant::now(),

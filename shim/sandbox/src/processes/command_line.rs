@@ -6,7 +6,6 @@ use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::processes::process::base;
 use crate::resources::state_file::is_id;
 
 /// runsc's own flags whose value may be any word, even one that is a command's name.
@@ -161,6 +160,11 @@ fn flag(word: &OsStr) -> Option<(&str, Option<&OsStr>)> {
     };
     // One that is no text is none of runsc's, but a flag all the same.
     Some((std::str::from_utf8(name).unwrap_or_default(), value))
+}
+
+/// The last part of a path.
+pub(crate) fn base(name: &OsStr) -> &[u8] {
+    name.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -13,11 +13,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 
 use crate::Scope;
+use crate::processes::exempt::is_exempt;
 use crate::processes::process::{Process, Role};
 use crate::processes::proof::Proof;
+use crate::sys::bounded;
 use crate::sys::identity::Identity;
-use crate::sys::procfs::{self, Stat};
-use crate::teardown::hooks;
+use crate::sys::identity::Stat;
+use crate::sys::procfs;
 
 /// Children of the kernel's `kthreadd` are no processes.
 const KTHREADD: i32 = 2;
@@ -38,7 +40,7 @@ pub fn find(scope: &Scope) -> Vec<Process> {
         Some(guard) => below(guard),
         None => by_proof(scope),
     };
-    describe(scope, stats, |pid| procfs::command_line(pid).unwrap_or_default())
+    describe(scope, stats, |pid| bounded::command_line(pid).unwrap_or_default())
 }
 
 /// Those of them that are proved without a look that could hang. Roles are as far as the kernel tells: what runsc has
@@ -90,7 +92,7 @@ fn descend(root: i32) -> Option<Vec<Stat>> {
         for child in children {
             // Between the two reads the child may have ended and its pid gone to a stranger: its parent tells.
             let stat = Stat::of(child).ok().filter(|stat| known.contains(&stat.parent));
-            let stat = stat.filter(|stat| !hooks::is_running(stat.identity));
+            let stat = stat.filter(|stat| !is_exempt(stat.identity));
             if let Some(stat) = stat
                 && known.insert(child)
             {
@@ -116,7 +118,7 @@ fn by_proof(scope: &Scope) -> Vec<Stat> {
         if !proof.may_hold(stat) {
             continue;
         }
-        let argv = procfs::command_line(pid).unwrap_or_default();
+        let argv = bounded::command_line(pid).unwrap_or_default();
         if proof.is_another_guard(pid, &argv) {
             guards.insert(pid);
         } else if proof.holds(stat, &argv) {
@@ -160,7 +162,7 @@ fn top_down(table: &BTreeMap<i32, Stat>) -> Vec<i32> {
 fn snapshot() -> BTreeMap<i32, Stat> {
     let pids = procfs::all().unwrap_or_default();
     let stats = pids.into_iter().filter_map(|pid| Stat::of(pid).ok());
-    let is_one = |stat: &Stat| stat.parent != KTHREADD && !hooks::is_running(stat.identity);
+    let is_one = |stat: &Stat| stat.parent != KTHREADD && !is_exempt(stat.identity);
     stats.filter(is_one).map(|stat| (stat.identity.pid, stat)).collect()
 }
 

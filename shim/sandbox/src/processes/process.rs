@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::Scope;
-use crate::processes::command_line::CommandLine;
+use crate::processes::command_line::{CommandLine, base};
 use crate::resources::state_file::is_id;
 use crate::sys::identity::Identity;
 use crate::sys::procfs;
@@ -186,10 +186,6 @@ fn container<'a>(line: &CommandLine<'a>, role: &Role) -> Option<&'a str> {
 
 fn is(value: &OsStr, path: &Path) -> bool {
     path.is_absolute() && Path::new(value) == path
-}
-
-pub(crate) fn base(name: &OsStr) -> &[u8] {
-    name.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -27,8 +27,9 @@ use crate::processes::process::{Role, claims, guards_another, serves};
 use crate::processes::trusted::{Ground, Trusted};
 use crate::resources::state_file::{self, RunscState};
 use crate::sys::identity::Identity;
+use crate::sys::identity::Stat;
 use crate::sys::kernel::{FileId, Links};
-use crate::sys::procfs::{self, Stat, Status};
+use crate::sys::procfs::{self, Status};
 
 /// `CAP_SYS_ADMIN`: without it nobody starts a sandbox, and who has it needs no trick.
 const SYS_ADMIN: u64 = 1 << 21;

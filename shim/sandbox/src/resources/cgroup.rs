@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::processes::process::Process;
+use crate::sys::identity::Stat;
 use crate::sys::procfs;
 
 /// Where runsc assumes the hierarchies (`runsc/cgroup/cgroup.go`, cgroupRoot).
@@ -103,11 +103,10 @@ fn freezes(folder: &Path) -> bool {
 /// Thaws what keeps these processes frozen, and gives the folders thawed. A cgroup is touched only if runsc
 /// made it for this sandbox or nothing else is in it: a frozen pod's neighbours stay frozen. (On v2 runsc's
 /// own ones may include a parent that was missing then and is shared by now: that is not enough.)
-pub(crate) fn thaw(processes: &[Process], own: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    let ours: BTreeSet<i32> = processes.iter().map(|process| process.identity.pid).collect();
+pub(crate) fn thaw(ours: &BTreeSet<i32>, own: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
     let holding: BTreeSet<PathBuf> = ours.iter().flat_map(|pid| freezable(*pid)).collect();
     let is_leaf = |folder: &Path| !own.iter().any(|other| other != folder && other.starts_with(folder));
-    let allowed = |folder: &Path| own.contains(folder) && is_leaf(folder) || holds_only(folder, &ours);
+    let allowed = |folder: &Path| own.contains(folder) && is_leaf(folder) || holds_only(folder, ours);
     let frozen = holding.iter().filter(|leaf| is_frozen(leaf));
     let told: BTreeSet<&Path> =
         frozen.flat_map(|leaf| leaf.ancestors()).filter(|folder| freezes(folder)).collect();
@@ -168,8 +167,7 @@ pub(crate) fn remove(folder: &Path, ours: &BTreeSet<i32>, deadline: Instant) -> 
 
 /// Whether somebody else's processes or cgroups are in there.
 pub(crate) fn in_use(folder: &Path, ours: &BTreeSet<i32>) -> bool {
-    let is_a_strangers =
-        |pid: &i32| !ours.contains(pid) && procfs::Stat::of(*pid).is_ok_and(|stat| !stat.is_dead());
+    let is_a_strangers = |pid: &i32| !ours.contains(pid) && Stat::of(*pid).is_ok_and(|stat| !stat.is_dead());
     !subgroups(folder).is_empty() || members(folder).iter().any(is_a_strangers)
 }
 

@@ -25,11 +25,10 @@ use crate::processes::find;
 use crate::processes::process::{Process, Role};
 use crate::resources::mounts::{self, Mount};
 use crate::resources::spec::pod_uid;
-use crate::sys::identity::Identity;
+use crate::sys::identity::{self, Identity};
 use crate::sys::kernel::{self, wait_all};
 use crate::sys::procfs;
-use crate::teardown::kill::await_death;
-use crate::teardown::remnant::Remnant;
+use crate::teardown::remnant::{Remnant, await_death};
 
 /// What is known of the connections that a sandbox uses, from before anything was killed (the mount namespace of a
 /// gofer goes with it, and the sentry that waits is in another one), and what has been seen of them since.
@@ -180,7 +179,7 @@ pub(crate) fn hangs(path: &Path, mounts: &[Mount]) -> bool {
 /// one that is woken and waits again has done so once more.
 fn waiters(remnants: &[Remnant]) -> BTreeMap<Identity, u64> {
     let alive = remnants.iter().map(|remnant| remnant.identity).filter(Identity::is_alive);
-    let threads = alive.flat_map(|process| procfs::threads(process.pid));
+    let threads = alive.flat_map(|process| identity::threads(process.pid));
     let stuck = threads.filter(|thread| thread.state == 'D').map(|thread| thread.identity);
     stuck.filter_map(|thread| Some((thread, procfs::switches(thread.pid)?))).collect()
 }
@@ -242,7 +241,7 @@ impl Table {
         let mut namespaces: BTreeMap<(u64, u64), (bool, Vec<i32>)> = BTreeMap::new();
         for pid in procfs::all()? {
             // The first thread may have ended, and one that hangs have its namespace to itself.
-            for thread in procfs::threads(pid).into_iter().map(|thread| thread.identity.pid) {
+            for thread in identity::threads(pid).into_iter().map(|thread| thread.identity.pid) {
                 let id = match namespace(&procfs::dir(thread)) {
                     // On its way out, and out of its namespaces already.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

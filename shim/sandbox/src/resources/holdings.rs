@@ -12,11 +12,11 @@ use crate::Scope;
 use crate::processes::find;
 use crate::resources::cgroup;
 use crate::resources::cgroup_path;
+use crate::resources::hooks::Hooks;
 use crate::resources::mounts::{self, Mount};
 use crate::resources::state_file::{self, RunscState};
 use crate::sys::file;
 use crate::sys::procfs;
-use crate::teardown::hooks::Hooks;
 
 /// Far beyond any OCI spec (containerd's gRPC limit).
 const CONFIG_LIMIT: u64 = 16 << 20;

@@ -20,6 +20,7 @@ use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use crate::Scope;
 use crate::processes::find;
 use crate::sys::file;
+use crate::sys::identity;
 use crate::sys::procfs;
 use crate::teardown::remnant::Remnant;
 
@@ -101,7 +102,7 @@ fn namespace(thread: &Path) -> io::Result<u64> {
 /// A process with a thread in the namespace that is not ours. What cannot be looked at might be in it.
 fn stranger(wanted: u64, ours: &BTreeSet<i32>) -> io::Result<Option<i32>> {
     for pid in procfs::all()?.into_iter().filter(|pid| !ours.contains(pid)) {
-        for thread in procfs::threads(pid) {
+        for thread in identity::threads(pid) {
             match namespace(&procfs::dir(thread.identity.pid)) {
                 Ok(found) if found == wanted => return Ok(Some(pid)),
                 Ok(_) => {}

@@ -13,8 +13,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::resources::cgroup;
+use crate::resources::hooks::{self, Hook, Hooks};
 use crate::sys::file;
-use crate::teardown::hooks::{self, Hook, Hooks};
 
 /// No state file that runsc writes comes near this.
 const LIMIT: u64 = 16 * 1024 * 1024;

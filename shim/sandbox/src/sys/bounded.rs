@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 
 use crate::sys::file;
-use crate::sys::procfs::{Stat, arguments, dir, numbers, read_at_most, read_file};
+use crate::sys::identity::Stat;
+use crate::sys::procfs::{arguments, dir, numbers, read_at_most, read_file};
 
 /// What is not told within this long waits for something. A look takes some ten microseconds.
 const PATIENCE: Duration = Duration::from_millis(50);

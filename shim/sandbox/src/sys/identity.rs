@@ -1,11 +1,12 @@
-//! Which process is which: a pid together with its start time.
+//! Which process is which: a pid together with its start time, and the line of /proc that tells both.
 
 use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::sys::kernel::PidFd;
-use crate::sys::procfs::Stat;
+use crate::sys::procfs::{dir, numbers, read_file};
 
 /// A process for ever: a pid may be given to a stranger, the pair may not (within one boot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,6 +48,61 @@ impl Identity {
     }
 }
 
+/// The fields of `/proc/<pid>/stat` that identify a process and tell whether it can still do anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Pid and start time.
+    pub identity: Identity,
+    /// The name that the kernel shows (`exe` for a sentry).
+    pub comm: String,
+    /// R, S, D, T, t, Z, ...
+    pub state: char,
+    /// The parent.
+    pub parent: i32,
+    /// Threads left. A process is gone only when its last one is.
+    pub threads: u32,
+}
+
+impl Stat {
+    /// Of a process, or of a single thread when `pid` is one's id.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        Self::read(&dir(pid))
+    }
+
+    fn read(dir: &Path) -> io::Result<Self> {
+        Self::parse(&read_file(&dir.join("stat"))?).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// `comm` is in parentheses and may contain some itself: the last one in the line closes it.
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
+        let open = line.iter().position(|byte| *byte == b'(')?;
+        let close = line.iter().rposition(|byte| *byte == b')')?;
+        let pid = std::str::from_utf8(&line[..open]).ok()?.trim().parse().ok()?;
+        let comm = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
+        let rest = std::str::from_utf8(&line[close + 1..]).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let threads = fields.nth(15)?.parse().ok()?;
+        let start_time = fields.nth(1)?.parse().ok()?;
+        Some(Self { identity: Identity { pid, start_time }, comm, state, parent, threads })
+    }
+
+    /// A zombie, except one whose other threads still run: a Go program's first thread ends first, and the
+    /// one that hangs in the kernel may be any.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
+    }
+}
+
+/// Every thread of a process that has not exited.
+pub fn threads(pid: i32) -> Vec<Stat> {
+    let task = dir(pid).join("task");
+    let stats =
+        numbers(&task).unwrap_or_default().into_iter().map(|id| Stat::read(&task.join(id.to_string())));
+    stats.flatten().filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x')).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +140,36 @@ mod tests {
         assert!(identity.is_alive());
         identity.open().unwrap().send(Signal::SIGKILL).unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn parentheses_and_spaces_in_a_name_do_not_shift_the_fields() {
+        let line = b"42 (a) R 1 (b ) S 7 42 42 0 -1 4194368 15 0 0 0 0 0 0 0 20 0 3 0 9876 1 2 3\n";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!(stat.identity, Identity { pid: 42, start_time: 9876 });
+        assert_eq!((stat.comm.as_str(), stat.state, stat.parent, stat.threads), ("a) R 1 (b ", 'S', 7, 3));
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_not_a_panic() {
+        for line in [&b""[..], b"1", b")(", b"1 (x", b"1 (x) S", b"x (x) S 1 1 1", b"1 (x) S 1 1 1 1 1 1"] {
+            assert!(Stat::parse(line).is_none(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_zombie_with_threads_left_is_not_dead() {
+        let line = b"42 (exe) Z 7 42 42 0 -1 4194368 15 0 0 0 0 0 0 0 20 0 3 0 9876 1\n";
+        let mut stat = Stat::parse(line).unwrap();
+        assert!(!stat.is_dead());
+        stat.threads = 1;
+        assert!(stat.is_dead());
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_this_process() {
+        let pid = std::process::id() as i32;
+        assert_eq!(Stat::of(pid).unwrap().parent, std::os::unix::process::parent_id() as i32);
+        assert!(!threads(pid).is_empty());
     }
 }

@@ -9,12 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
 use crate::Member;
 use crate::Scope;
-use crate::processes::find::{at_once, descendants, find};
+use crate::processes::find::{at_once, find};
 use crate::processes::process::{Process, Role};
+use crate::processes::sigkill::sigkill;
 use crate::resources::cgroup;
 use crate::sys::identity::Identity;
 use crate::sys::kernel::{PidFd, wait_all};
@@ -109,7 +108,7 @@ impl Blow {
         let doomed = found.iter().filter(|process| dies(process));
         let struck: BTreeMap<Identity, Process> = doomed.map(|one| (one.identity, one.clone())).collect();
         let fds = strike_these(&struck);
-        cgroup::thaw(&found, &own_cgroups(scope));
+        cgroup::thaw(&pids(&found), &own_cgroups(scope));
         Self { found, struck, fds }
     }
 
@@ -164,21 +163,8 @@ pub fn kill_commands(scope: &Scope, member: &Member, deadline: Instant) {
     };
     let found = find(scope);
     let struck: Vec<PidFd> =
-        found.iter().filter(about).filter_map(|process| strike(process.identity)).collect();
+        found.iter().filter(about).filter_map(|process| sigkill(process.identity)).collect();
     wait_all(&struck, deadline);
-}
-
-/// Ends one process that the caller started, and what descends from it.
-pub(crate) fn kill_tree(root: Identity) {
-    let below = descendants(root);
-    for identity in [root].into_iter().chain(below.iter().map(|process| process.identity)) {
-        strike(identity);
-    }
-}
-
-/// A descriptor for each of these that becomes readable when the process has died after all.
-pub fn await_death(remnants: &[Remnant]) -> Vec<(Identity, PidFd)> {
-    remnants.iter().filter_map(|one| Some((one.identity, one.identity.open().ok()?))).collect()
 }
 
 /// Kills what `choose` picks from the sandbox's processes, round by round, until it picks nothing.
@@ -195,7 +181,7 @@ fn hunt(scope: &Scope, deadline: Instant, mut choose: impl FnMut(&[Process]) -> 
         }
         let fds = strike_these(&struck);
         cgroup::kill(&struck.keys().map(|identity| identity.pid).collect(), &own);
-        cgroup::thaw(&found, &own);
+        cgroup::thaw(&pids(&found), &own);
         wait_all(&fds, deadline.min(Instant::now() + ROUND));
         if Instant::now() >= deadline {
             struck.retain(|identity, _| identity.is_alive());
@@ -207,7 +193,7 @@ fn hunt(scope: &Scope, deadline: Instant, mut choose: impl FnMut(&[Process]) -> 
 /// Strikes them all; gives as many descriptors as may be kept.
 fn strike_these(struck: &BTreeMap<Identity, Process>) -> Vec<PidFd> {
     let mut fds: Vec<PidFd> = Vec::new();
-    for fd in real_shim_first(struck).filter_map(strike) {
+    for fd in real_shim_first(struck).filter_map(sigkill) {
         if fds.len() < WAITED_FOR {
             fds.push(fd);
         }
@@ -226,16 +212,8 @@ fn real_shim_first(struck: &BTreeMap<Identity, Process>) -> impl Iterator<Item =
     order.into_iter().map(|(_, identity)| identity)
 }
 
-/// None if the process is gone, or cannot be opened: then the next round tries again.
-fn strike(identity: Identity) -> Option<PidFd> {
-    let fd = identity.open().ok()?;
-    match fd.send(Signal::SIGKILL) {
-        Ok(()) => Some(fd),
-        Err(error) => {
-            log::warn!("guard: pid {}: SIGKILL: {error}", identity.pid);
-            None
-        }
-    }
+fn pids(processes: &[Process]) -> BTreeSet<i32> {
+    processes.iter().map(|process| process.identity.pid).collect()
 }
 
 fn own_cgroups(scope: &Scope) -> BTreeSet<PathBuf> {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::processes::process::{Process, Role};
 use crate::resources::cgroup;
 use crate::resources::mounts;
-use crate::sys::identity::Identity;
+use crate::sys::identity::{self, Identity};
+use crate::sys::kernel::PidFd;
 use crate::sys::procfs;
 
 /// File systems by what their wait channels are called.
@@ -44,7 +45,7 @@ pub struct Remnant {
 impl Remnant {
     pub(crate) fn of(process: &Process) -> Self {
         let pid = process.identity.pid;
-        let threads = procfs::threads(pid);
+        let threads = identity::threads(pid);
         let in_state = |state| threads.iter().find(|thread| thread.state == state);
         let stuck = in_state('D').or(in_state('R')).or(threads.first());
         let wchan = procfs::wait_channel(stuck.map_or(pid, |thread| thread.identity.pid));
@@ -63,6 +64,11 @@ impl Remnant {
     pub fn runs(&self) -> bool {
         self.state == 'R'
     }
+}
+
+/// A descriptor for each of these that becomes readable when the process has died after all.
+pub fn await_death(remnants: &[Remnant]) -> Vec<(Identity, PidFd)> {
+    remnants.iter().filter_map(|one| Some((one.identity, one.identity.open().ok()?))).collect()
 }
 
 /// The mount of the kind that a wait channel belongs to, if the process sees one.

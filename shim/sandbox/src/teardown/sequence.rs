@@ -16,15 +16,16 @@ use crate::Scope;
 use crate::processes::find;
 use crate::resources::fuse::Connections;
 use crate::resources::holdings::Holdings;
+use crate::resources::hooks::{self, Hooks};
 use crate::resources::inventory::Inventory;
 use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
 use crate::teardown::free::{Freedoms, take_from_the_living};
-use crate::teardown::hooks::{self, Hooks, Ran};
-use crate::teardown::kill::{Hunted, await_death, kill_all, kill_sandbox};
+use crate::teardown::hooks::{Ran, run};
+use crate::teardown::kill::{Hunted, kill_all, kill_sandbox};
 use crate::teardown::prove::prove;
 use crate::teardown::release::release;
-use crate::teardown::remnant::Remnant;
+use crate::teardown::remnant::{Remnant, await_death};
 use crate::teardown::residue::Residue;
 
 mod observer;
@@ -265,7 +266,7 @@ pub fn release_and_prove(
 /// Runs what the engine wants run for one container; gives what did not run to its end.
 fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Residue> {
     let mut left = Vec::new();
-    for (path, ran) in hooks.run() {
+    for (path, ran) in run(hooks) {
         let container = hooks.state.id.clone();
         let line = format!("poststop hook {} of {container}", path.display());
         match ran {

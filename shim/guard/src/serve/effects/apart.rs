@@ -16,8 +16,9 @@ use crate::serve::{Message, encode};
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel::PidFd;
-use runsc_guard_sandbox::teardown::kill::{Blow, await_death};
+use runsc_guard_sandbox::teardown::kill::Blow;
 use runsc_guard_sandbox::teardown::remnant::Remnant;
+use runsc_guard_sandbox::teardown::remnant::await_death;
 
 /// How soon a thread is asked for again, and who was struck looked at.
 const AGAIN: Duration = Duration::from_millis(50);

@@ -16,7 +16,8 @@ use nix::sys::socket::{getsockopt, sockopt};
 use runsc_guard_sandbox::processes::proof::{self, Vantage};
 use runsc_guard_sandbox::processes::trusted::Ground;
 use runsc_guard_sandbox::sys::bounded;
-use runsc_guard_sandbox::sys::procfs::{self, Stat};
+use runsc_guard_sandbox::sys::identity::Stat;
+use runsc_guard_sandbox::sys::procfs;
 
 use super::super::bounded::{Later, output};
 use super::super::facts::{Containerd, Greeting, Process};
@@ -101,7 +102,7 @@ fn version(pid: i32, deadline: Instant) -> Result<String, String> {
     let program = program.ok_or_else(|| {
         format!("the program of process {pid} has been replaced, is not root's alone, or lies where it is not seen from here")
     })?;
-    let name = procfs::command_line(pid).ok().and_then(|argv| argv.into_iter().next());
+    let name = bounded::command_line(pid).ok().and_then(|argv| argv.into_iter().next());
     output(Command::new(program.path).arg0(name.unwrap_or_default()).arg("--version"), deadline)
 }
 
@@ -123,7 +124,7 @@ pub(crate) fn state_of(pid: i32) -> Option<PathBuf> {
 }
 
 fn path_flag(pid: i32, names: &[&str]) -> Option<PathBuf> {
-    let path = flag(&procfs::command_line(pid).ok()?, names)?;
+    let path = flag(&bounded::command_line(pid).ok()?, names)?;
     Some(procfs::working_directory(pid).unwrap_or_default().join(path))
 }
 

@@ -3,6 +3,7 @@ use std::process::{Child, Command};
 
 use super::*;
 use crate::Member;
+use crate::sys::bounded;
 use crate::testing::started;
 
 /// A process that sleeps under a command line of our choice, and is ended with the test.
@@ -146,7 +147,7 @@ fn what_another_guard_lives_above_is_not_found() {
         let identity = Identity::of(parent.id() as i32).unwrap();
         let child = loop {
             let below = descendants(identity);
-            let name = |pid| procfs::command_line(pid).ok().and_then(|argv| argv.into_iter().next());
+            let name = |pid| bounded::command_line(pid).ok().and_then(|argv| argv.into_iter().next());
             if below.iter().any(|one| name(one.identity.pid).is_some_and(|name| name == "runsc-sandbox")) {
                 break below;
             }

@@ -2,7 +2,6 @@ use std::process::{Child, Command};
 
 use super::*;
 use crate::diagnostics::pulse::Pulse;
-use crate::processes::find::descendants;
 use crate::sys::identity::Identity;
 
 /// A cgroup of our own, removed with the test. The hierarchy is one that this machine has.
@@ -49,12 +48,6 @@ fn end(mut child: Child) {
     child.wait().unwrap();
 }
 
-fn as_process(child: &Child) -> Process {
-    let identity = Identity::of(child.id() as i32).unwrap();
-    let all = descendants(Identity::me().unwrap());
-    all.into_iter().find(|process| process.identity == identity).unwrap()
-}
-
 /// Where there is no such hierarchy (or no right to it) there is nothing to try.
 fn each_hierarchy(name: &str) -> Vec<Group> {
     let roots = ["/sys/fs/cgroup/freezer", HYBRID, ROOT];
@@ -81,12 +74,12 @@ fn who_is_frozen_cannot_answer() {
 fn thaws_what_holds_only_the_sandbox() {
     for group in each_hierarchy("thaw") {
         let child = sleeper();
-        let process = as_process(&child);
+        let pids = BTreeSet::from([child.id() as i32]);
         group.add(&child);
         group.freeze();
-        assert_eq!(thaw(std::slice::from_ref(&process), &BTreeSet::new()), std::slice::from_ref(&group.0));
+        assert_eq!(thaw(&pids, &BTreeSet::new()), std::slice::from_ref(&group.0));
         assert!(!is_frozen(&group.0));
-        assert!(thaw(&[process], &BTreeSet::new()).is_empty());
+        assert!(thaw(&pids, &BTreeSet::new()).is_empty());
         end(child);
     }
 }
@@ -95,14 +88,14 @@ fn thaws_what_holds_only_the_sandbox() {
 fn a_strangers_freeze_is_left_alone_unless_runsc_made_the_cgroup() {
     for group in each_hierarchy("shared") {
         let (child, stranger) = (sleeper(), sleeper());
-        let process = as_process(&child);
+        let pids = BTreeSet::from([child.id() as i32]);
         group.add(&child);
         group.add(&stranger);
         group.freeze();
-        assert!(thaw(std::slice::from_ref(&process), &BTreeSet::new()).is_empty());
+        assert!(thaw(&pids, &BTreeSet::new()).is_empty());
         assert!(is_frozen(&group.0));
         let own = BTreeSet::from([group.0.clone()]);
-        assert_eq!(thaw(&[process], &own), std::slice::from_ref(&group.0));
+        assert_eq!(thaw(&pids, &own), std::slice::from_ref(&group.0));
         end(child);
         end(stranger);
     }
@@ -119,7 +112,10 @@ fn a_frozen_parent_is_found() {
         while !is_frozen(&leaf.0) {
             std::thread::yield_now();
         }
-        assert_eq!(thaw(&[as_process(&child)], &BTreeSet::new()), std::slice::from_ref(&group.0));
+        assert_eq!(
+            thaw(&BTreeSet::from([child.id() as i32]), &BTreeSet::new()),
+            std::slice::from_ref(&group.0)
+        );
         end(child);
         drop(leaf);
     }

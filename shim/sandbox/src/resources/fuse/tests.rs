@@ -1,5 +1,6 @@
 use super::*;
 use crate::Member;
+use crate::sys::identity::Stat;
 
 fn mount(kind: &str, device: &str, point: &str) -> Mount {
     let (point, source) = (point.into(), "s".to_owned());
@@ -80,7 +81,7 @@ fn who_is_woken_has_given_its_processor_away_once_more() {
         woken.into_iter().for_each(drop);
     });
     let thread = told.recv().unwrap();
-    let asleep = || while procfs::Stat::of(thread).unwrap().state != 'S' {};
+    let asleep = || while Stat::of(thread).unwrap().state != 'S' {};
     asleep();
     let before = procfs::switches(thread).unwrap();
     assert_eq!(procfs::switches(thread), Some(before));

@@ -1,9 +1,15 @@
 use std::os::unix::fs::PermissionsExt;
 
+use std::collections::BTreeMap;
+use std::fs;
+
 use super::*;
 use crate::Scope;
+use crate::processes::exempt::running;
 use crate::processes::find::descendants;
 use crate::resources::holdings::Holdings;
+use crate::resources::hooks::claim;
+use crate::sys::identity::Identity;
 use crate::teardown::sequence::{Nobody, release_and_prove};
 
 /// A folder of root's alone, with a program of this text in it.
@@ -29,7 +35,7 @@ fn hooks(file: PathBuf, hooks: Vec<Hook>) -> Hooks {
 }
 
 fn ran(hook: Hook) -> Ran {
-    hooks(PathBuf::new(), vec![hook]).run().next().unwrap().1
+    run(&hooks(PathBuf::new(), vec![hook])).next().unwrap().1
 }
 
 #[test]
@@ -55,7 +61,7 @@ fn what_does_not_end_is_killed_and_named_and_the_next_one_runs() {
     let slow = Hook { path, timeout: Some(1), ..Hook::default() };
     let begun = Instant::now();
     let all = hooks(PathBuf::new(), vec![slow, Hook { path: next, ..Hook::default() }]);
-    let ran: Vec<Ran> = all.run().map(|(_, ran)| ran).collect();
+    let ran: Vec<Ran> = run(&all).map(|(_, ran)| ran).collect();
     assert!(matches!(&ran[..], [Ran::Not(_), Ran::Badly(how)] if how.contains("status 3")));
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(fs::read_to_string(folder.path().join("count")).unwrap(), "x\n");
@@ -90,7 +96,7 @@ fn hooks_run_once_and_only_for_who_has_removed_the_state() {
 #[test]
 fn a_hook_and_what_it_starts_are_no_part_of_the_sandbox() {
     let (_folder, path) = program("sleep 61 & sleep 62");
-    let running = Running::start(Command::new(path).process_group(0)).unwrap();
+    let running = Exempt::spawn(Command::new(path).process_group(0)).unwrap();
     let (me, hook) = (Identity::me().unwrap(), running.identity.unwrap());
     let seen = || descendants(hook).len() == 2;
     while !seen() {
@@ -99,7 +105,7 @@ fn a_hook_and_what_it_starts_are_no_part_of_the_sandbox() {
     let below: Vec<Identity> = descendants(hook).iter().map(|one| one.identity).collect();
     let all: Vec<Identity> = descendants(me).iter().map(|one| one.identity).collect();
     assert!(all.iter().all(|one| *one != hook && !below.contains(one)));
-    assert!(matches!(running.end(Instant::now(), Duration::ZERO), Ran::Not(_)));
+    assert!(matches!(finish(running, Instant::now(), Duration::ZERO), Ran::Not(_)));
     // All were killed; who is reaped by whom, and when, is not ours to say.
     let soon = Instant::now() + Duration::from_secs(10);
     while below.iter().chain([&hook]).any(|one| one.is_alive()) {

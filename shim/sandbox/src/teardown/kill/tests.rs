@@ -4,8 +4,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::Signal;
+
 use super::*;
+use crate::sys::identity::Stat;
 use crate::sys::procfs;
+use crate::teardown::remnant::await_death;
 use crate::testing::started;
 
 /// Processes with the command lines of a real sandbox, each a shell that waits for its input.
@@ -38,7 +42,7 @@ impl Cast {
     fn stop(&self, index: usize) {
         let identity = self.0[index].1;
         identity.open().unwrap().send(Signal::SIGSTOP).unwrap();
-        while !procfs::is_stopped(procfs::Stat::of(identity.pid).unwrap().state) {
+        while !procfs::is_stopped(Stat::of(identity.pid).unwrap().state) {
             std::thread::yield_now();
         }
     }
