@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use runsc_guard_core::policy::Policy;
 
-use super::{bounds, shorten};
+use super::bounds;
+use super::error::shorten;
 
 /// What every key begins with; `io.containerd.runsc-guard.kill-deadline` is `kill_deadline`.
 pub const PREFIX: &str = "io.containerd.runsc-guard.";

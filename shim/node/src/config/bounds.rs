@@ -7,7 +7,7 @@ use std::time::Duration;
 use runsc_guard_core::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, budgets, limits};
 use toml::de::DeValue;
 
-use super::Config;
+use super::values::Config;
 
 /// All keys, as an operator may look them up in an error.
 pub const KEYS: [&str; 17] = [

@@ -11,7 +11,8 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, ConfigError, Source, shorten};
+use super::error::{ConfigError, Source, shorten};
+use super::values::Config;
 
 const PATH: &str = "an absolute path";
 const PROGRAM: &str = "a name on PATH, or an absolute path";

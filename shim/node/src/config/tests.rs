@@ -1,5 +1,9 @@
 //! Bad configuration is a clear error at `start` (rule 6).
 
+use std::time::Duration;
+
+use runsc_guard_core::policy::{Policy, Watchdog};
+
 use super::*;
 
 const FILE: &str = "/etc/containerd/runsc.toml";
