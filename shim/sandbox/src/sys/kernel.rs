@@ -1,18 +1,21 @@
-//! The system calls that neither `std` nor `nix` offers, and the only unsafe code of this crate.
+//! System calls that `std` does not offer, as few as are needed, by `rustix`.
 //!
 //! A pidfd names one process for ever: a signal sent through it reaches that process or nobody, and it
 //! becomes readable when the *whole* process has exited, reaped or not. A bare pid offers neither, so nothing
 //! here takes one to send a signal to.
-#![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal, setpriority_process};
 
 /// A process, dead or alive, that cannot be mistaken for another one.
 #[derive(Debug)]
@@ -22,19 +25,16 @@ impl PidFd {
     /// Opens whatever process has `pid` now. To be sure which process that is, use
     /// [`Identity::open`](crate::sys::identity::Identity::open).
     pub fn of(pid: i32) -> io::Result<Self> {
-        // SAFETY: two integers go in, and what comes out is a new descriptor that nobody else owns.
-        descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(Self)
+        let pid = Pid::from_raw(pid.max(0)).ok_or(Errno::INVAL)?;
+        Ok(Self(pidfd_open(pid, PidfdFlags::empty())?))
     }
 
     /// Sends a signal. A process that is gone by now is no error: there is nothing left to signal.
     pub fn send(&self, signal: Signal) -> io::Result<()> {
-        let info: *const libc::siginfo_t = std::ptr::null();
-        let fd = self.0.as_raw_fd();
-        // SAFETY: the descriptor is open; a null siginfo asks the kernel to fill in what kill(2) would.
-        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, info, 0) };
-        match checked(result) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            other => other.map(drop),
+        let signal = rustix::process::Signal::from_named_raw(signal as i32).ok_or(Errno::INVAL)?;
+        match pidfd_send_signal(&self.0, signal) {
+            Err(Errno::SRCH) => Ok(()),
+            other => Ok(other?),
         }
     }
 
@@ -51,8 +51,8 @@ impl PidFd {
 
 /// Lets everybody else go first, from this thread and from what it starts.
 pub fn give_way() {
-    // SAFETY: three integers; who 0 is the calling thread. A refusal only means that it stays as it is.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    // A refusal only means that it stays as it is.
+    let _ = setpriority_process(None, 19);
 }
 
 impl AsFd for PidFd {
@@ -75,12 +75,12 @@ impl From<PidFd> for OwnedFd {
 
 /// Waits until every one of these processes has exited; false if `deadline` comes first.
 pub fn wait_all<'a>(processes: impl IntoIterator<Item = &'a PidFd>, deadline: Instant) -> bool {
-    let mut waiting: Vec<libc::pollfd> = processes.into_iter().map(|p| interest(p.as_raw_fd())).collect();
+    let mut waiting: Vec<PollFd<'_>> = processes.into_iter().map(|one| interest(one.as_fd())).collect();
     while !waiting.is_empty() {
         let now = Instant::now();
         match poll(&mut waiting, deadline.saturating_duration_since(now)) {
-            Ok(_) => waiting.retain(|one| one.revents == 0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) => waiting.retain(|one| one.revents().is_empty()),
+            Err(Errno::INTR) => {}
             Err(_) => return false,
         }
         if now >= deadline {
@@ -92,11 +92,11 @@ pub fn wait_all<'a>(processes: impl IntoIterator<Item = &'a PidFd>, deadline: In
 
 /// Waits until `fd` can be read or its other end is closed; false if `deadline` comes first.
 pub fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
-    let mut one = [interest(fd.as_raw_fd())];
+    let mut one = [interest(fd)];
     loop {
         match poll(&mut one, deadline.saturating_duration_since(Instant::now())) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other.map(|ready| ready > 0),
+            Err(Errno::INTR) => {}
+            other => return Ok(other? > 0),
         }
     }
 }
@@ -111,16 +111,9 @@ pub fn pidfd_supported() -> bool {
 /// Mounts a file system without options where nobody sees it: what comes back is its root, and closing that
 /// unmounts it. Linux 5.2, as old as pidfds are.
 pub fn mount_detached(kind: &CStr) -> io::Result<OwnedFd> {
-    const CLOEXEC: libc::c_uint = 1; // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
-    const CMD_CREATE: libc::c_uint = 6; // FSCONFIG_CMD_CREATE
-    let nothing: *const libc::c_char = std::ptr::null();
-    // SAFETY: the name is a C string that outlives the call.
-    let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOEXEC) })?;
-    let raw = context.as_raw_fd();
-    // SAFETY: the descriptor is open; this command takes neither key nor value.
-    checked(unsafe { libc::syscall(libc::SYS_fsconfig, raw, CMD_CREATE, nothing, nothing, 0) })?;
-    // SAFETY: the descriptor is open, and the rest are integers.
-    descriptor(unsafe { libc::syscall(libc::SYS_fsmount, raw, CLOEXEC, 0) })
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
 }
 
 /// Which file, and whose.
@@ -147,31 +140,16 @@ impl FileId {
     /// Of the file at this path, as far as the kernel knows it: no server of a file system is asked, so that nobody's
     /// file can hold this up at its last step.
     pub fn of(path: &Path, links: Links) -> io::Result<Self> {
-        let path = CString::new(path.as_os_str().as_bytes())?;
-        let stay = if links == Links::Stay { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
-        let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | stay;
-        let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
-        // SAFETY: the path is a C string and the buffer is as large as the kernel's structure; both outlive the call.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_statx,
-                libc::AT_FDCWD,
-                path.as_ptr(),
-                flags,
-                libc::STATX_BASIC_STATS,
-                found.as_mut_ptr(),
-            )
-        };
-        checked(result)?;
-        // SAFETY: all of it was zero, and the kernel has filled it in.
-        let found = unsafe { found.assume_init() };
+        let stay = if links == Links::Stay { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT | stay;
+        let found = statx(CWD, path, flags, StatxFlags::BASIC_STATS)?;
         let device = (found.stx_dev_major, found.stx_dev_minor);
         Ok(Self { device, inode: found.stx_ino, owner: found.stx_uid, mode: found.stx_mode })
     }
 
     /// Whether it is a symbolic link.
     pub fn is_link(&self) -> bool {
-        u32::from(self.mode) & libc::S_IFMT == libc::S_IFLNK
+        FileType::from_raw_mode(self.mode.into()).is_symlink()
     }
 
     /// Whether this is the same file, whatever has become of its owner and permissions.
@@ -180,43 +158,31 @@ impl FileId {
     }
 }
 
-/// The new descriptor that a system call has returned.
-fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
-    let raw = RawFd::try_from(checked(result)?).map_err(io::Error::other)?;
-    // SAFETY: only called with what a system call that opens something has just returned, owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
-}
-
 /// Hands `fd` to the program that `command` starts, as its descriptor 3: where a shim of the Go runtime looks
 /// for a socket that listens already (containerd pkg/shim/shim_unix.go, `serveListener`).
+#[allow(unsafe_code)]
 pub fn pass_as_fd3(command: &mut std::process::Command, fd: OwnedFd) {
     use std::os::unix::process::CommandExt;
-    let pass = move || {
-        let raw = fd.as_raw_fd();
-        // SAFETY: dup2 and fcntl are async-signal-safe and get descriptors that are open. A dup2 onto itself
-        // would leave close-on-exec set.
-        let result = unsafe { if raw == 3 { libc::fcntl(3, libc::F_SETFD, 0) } else { libc::dup2(raw, 3) } };
-        checked(libc::c_long::from(result)).map(drop)
+    // SAFETY: between fork and exec the closure makes one call, which is async-signal-safe, gets descriptors that are
+    // open, and allocates nothing. No library offers that: 3 is nobody's before this, and what runs before an exec is
+    // unsafe by its nature. A dup2 onto itself would leave close-on-exec set.
+    unsafe {
+        command.pre_exec(move || {
+            let raw = fd.as_raw_fd();
+            let result = if raw == 3 { libc::fcntl(3, libc::F_SETFD, 0) } else { libc::dup2(raw, 3) };
+            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        })
     };
-    // SAFETY: between fork and exec the closure makes one async-signal-safe call and allocates nothing.
-    unsafe { command.pre_exec(pass) };
 }
 
-fn interest(fd: RawFd) -> libc::pollfd {
-    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+fn interest(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd, PollFlags::IN)
 }
 
-/// One poll(2), rounded up to the next millisecond so that a wait never spins at its end.
-fn poll(fds: &mut [libc::pollfd], timeout: Duration) -> io::Result<usize> {
-    let milliseconds = timeout.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
-    let count = fds.len() as libc::nfds_t;
-    // SAFETY: pointer and length are those of one live slice, which the kernel only writes `revents` of.
-    let ready = unsafe { libc::poll(fds.as_mut_ptr(), count, milliseconds) };
-    usize::try_from(ready).map_err(|_| io::Error::last_os_error())
-}
-
-fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+/// One poll(2).
+fn poll(fds: &mut [PollFd<'_>], timeout: Duration) -> Result<usize, Errno> {
+    // What is longer than a Timespec can be is as good as without an end.
+    rustix::event::poll(fds, Timespec::try_from(timeout).ok().as_ref())
 }
 
 #[cfg(test)]
