@@ -188,7 +188,8 @@ fn broken_frames_are_answered_or_end_their_connection_and_nothing_else() -> Resu
     wire.send(&frame(REQUEST, 9, 5 << 20, &vec![0; 5 << 20]))?;
     wire.send(&frame(77, 11, 4, b"what"))?;
     wire.send(&request(13, TASK, "Connect", &ask)?)?;
-    let mut replies: Vec<_> = (0..7).map(|_| wire.reply()).collect::<Result<_>>()?;
+    wire.send(&request(15, "containerd.runtime.sandbox.v1.Sandbox", "SandboxStatus", &ask)?)?;
+    let mut replies: Vec<_> = (0..8).map(|_| wire.reply()).collect::<Result<_>>()?;
     replies.sort_by_key(|reply| reply.stream);
     let codes: Vec<_> = replies.iter().map(|reply| (reply.stream, reply.code)).collect();
     println!("{replies:?}");
@@ -201,7 +202,8 @@ fn broken_frames_are_answered_or_end_their_connection_and_nothing_else() -> Resu
                 (5, INVALID_ARGUMENT),
                 (7, INVALID_ARGUMENT),
                 (9, INVALID_ARGUMENT),
-                (13, 0)
+                (13, 0),
+                (15, UNIMPLEMENTED)
             ],
         "{replies:?}"
     );

@@ -115,6 +115,9 @@ pub(crate) async fn serve(
         (service::TASK_V2.to_owned(), methods(&decode::METHODS, false)),
         (service::TASK_V3.to_owned(), methods(&decode::METHODS, false)),
         (service::GUARD.to_owned(), methods(&PRIVATE, true)),
+        // Of all services that gVisor's shim does not serve this is the one that containerd knows of a shim, and asks for
+        // what it may do. ttrpc calls a service that it does not know an invalid argument; a method, not implemented.
+        (service::SANDBOX.to_owned(), methods(&[], false)),
     ]);
     let mut server = Server::new()
         .add_listener(Listener::new(Arrivals::new(listener, callers)))
