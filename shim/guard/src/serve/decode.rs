@@ -3,47 +3,28 @@
 use std::time::Duration;
 
 use runsc_guard_core::exit::Exit;
-use runsc_guard_core::io::{Event, Outcome, ProcessId, ProcessSpec, Request, ResponseInfo, Sentry, Status};
+use runsc_guard_core::io::{
+    Event, Method, Outcome, ProcessId, ProcessSpec, Request, ResponseInfo, Sentry, Status,
+};
 use runsc_guard_proto::Envelope;
 use runsc_guard_proto::protobuf::well_known_types::timestamp::Timestamp;
 use runsc_guard_proto::protobuf::{self, Message};
 use runsc_guard_proto::types::task::Status as WireStatus;
-use runsc_guard_proto::{events, task};
+use runsc_guard_proto::{events, guard, task};
 use ttrpc::{Code, Response};
-
-/// The Task API's methods, in the order of containerd's shim.proto.
-pub(crate) const METHODS: [&str; 17] = [
-    "State",
-    "Create",
-    "Start",
-    "Delete",
-    "Pids",
-    "Pause",
-    "Resume",
-    "Checkpoint",
-    "Kill",
-    "Exec",
-    "ResizePty",
-    "CloseIO",
-    "Update",
-    "Wait",
-    "Stats",
-    "Connect",
-    "Shutdown",
-];
 
 fn process(container: String, exec: String) -> ProcessId {
     ProcessId { container, exec }
 }
 
-/// What a request asks for.
-pub(crate) fn op(method: &str, payload: &[u8]) -> protobuf::Result<Request> {
+/// What a request for this method asks for.
+pub(crate) fn request(method: Method, payload: &[u8]) -> protobuf::Result<Request> {
     Ok(match method {
-        "State" => {
+        Method::State => {
             let request = task::StateRequest::parse_from_bytes(payload)?;
             Request::State(process(request.id, request.exec_id), Sentry::Runs)
         }
-        "Create" => {
+        Method::Create => {
             let request = task::CreateTaskRequest::parse_from_bytes(payload)?;
             let about = ProcessSpec {
                 bundle: request.bundle,
@@ -54,24 +35,24 @@ pub(crate) fn op(method: &str, payload: &[u8]) -> protobuf::Result<Request> {
             };
             Request::Create(request.id, about)
         }
-        "Start" => {
+        Method::Start => {
             let request = task::StartRequest::parse_from_bytes(payload)?;
             Request::Start(process(request.id, request.exec_id))
         }
-        "Delete" => {
+        Method::Delete => {
             let request = task::DeleteRequest::parse_from_bytes(payload)?;
             Request::Delete(process(request.id, request.exec_id))
         }
-        "Pids" => Request::Pids(task::PidsRequest::parse_from_bytes(payload)?.id, Sentry::Runs),
-        "Pause" => Request::Pause(task::PauseRequest::parse_from_bytes(payload)?.id),
-        "Resume" => Request::Resume(task::ResumeRequest::parse_from_bytes(payload)?.id),
-        "Checkpoint" => Request::Checkpoint(task::CheckpointTaskRequest::parse_from_bytes(payload)?.id),
-        "Kill" => {
+        Method::Pids => Request::Pids(task::PidsRequest::parse_from_bytes(payload)?.id, Sentry::Runs),
+        Method::Pause => Request::Pause(task::PauseRequest::parse_from_bytes(payload)?.id),
+        Method::Resume => Request::Resume(task::ResumeRequest::parse_from_bytes(payload)?.id),
+        Method::Checkpoint => Request::Checkpoint(task::CheckpointTaskRequest::parse_from_bytes(payload)?.id),
+        Method::Kill => {
             let request = task::KillRequest::parse_from_bytes(payload)?;
             let (signal, all) = (request.signal, request.all);
             Request::Kill { process: process(request.id, request.exec_id), signal, all }
         }
-        "Exec" => {
+        Method::Exec => {
             let request = task::ExecProcessRequest::parse_from_bytes(payload)?;
             let about = ProcessSpec {
                 bundle: String::new(),
@@ -82,23 +63,25 @@ pub(crate) fn op(method: &str, payload: &[u8]) -> protobuf::Result<Request> {
             };
             Request::Exec(process(request.id, request.exec_id), about)
         }
-        "ResizePty" => {
+        Method::ResizePty => {
             let request = task::ResizePtyRequest::parse_from_bytes(payload)?;
             Request::ResizePty(process(request.id, request.exec_id))
         }
-        "CloseIO" => {
+        Method::CloseIo => {
             let request = task::CloseIORequest::parse_from_bytes(payload)?;
             Request::CloseIo(process(request.id, request.exec_id))
         }
-        "Update" => Request::Update(task::UpdateTaskRequest::parse_from_bytes(payload)?.id),
-        "Wait" => {
+        Method::Update => Request::Update(task::UpdateTaskRequest::parse_from_bytes(payload)?.id),
+        Method::Wait => {
             let request = task::WaitRequest::parse_from_bytes(payload)?;
             Request::Wait(process(request.id, request.exec_id))
         }
-        "Stats" => Request::Stats(task::StatsRequest::parse_from_bytes(payload)?.id),
-        "Connect" => Request::Connect(task::ConnectRequest::parse_from_bytes(payload)?.id),
-        // `Shutdown`, the last of the registered ones.
-        _ => Request::Shutdown,
+        Method::Stats => Request::Stats(task::StatsRequest::parse_from_bytes(payload)?.id),
+        Method::Connect => Request::Connect(task::ConnectRequest::parse_from_bytes(payload)?.id),
+        Method::Shutdown => Request::Shutdown,
+        Method::Join => Request::Join(guard::JoinRequest::parse_from_bytes(payload)?.id),
+        Method::End => Request::End(guard::EndRequest::parse_from_bytes(payload)?.id),
+        Method::Reap => Request::Reap,
     })
 }
 
@@ -114,31 +97,45 @@ pub(crate) fn is_success(response: &Response) -> bool {
 
 /// What the real shim's answer to `method` means for the record. An answer that cannot be decoded is passed
 /// on like any other and teaches nothing.
-pub(crate) fn outcome(method: &str, response: &Response) -> Outcome {
+pub(crate) fn outcome(method: Method, response: &Response) -> Outcome {
     if !is_success(response) {
         return Outcome::Failed { not_found: response.status().code() == Code::NOT_FOUND };
     }
     Outcome::Done(told(method, &response.payload).unwrap_or(ResponseInfo::Nothing))
 }
 
-fn told(method: &str, payload: &[u8]) -> protobuf::Result<ResponseInfo> {
+fn told(method: Method, payload: &[u8]) -> protobuf::Result<ResponseInfo> {
     Ok(match method {
-        "Create" => ResponseInfo::Pid(task::CreateTaskResponse::parse_from_bytes(payload)?.pid),
-        "Start" => ResponseInfo::Pid(task::StartResponse::parse_from_bytes(payload)?.pid),
-        "State" => {
+        Method::Create => ResponseInfo::Pid(task::CreateTaskResponse::parse_from_bytes(payload)?.pid),
+        Method::Start => ResponseInfo::Pid(task::StartResponse::parse_from_bytes(payload)?.pid),
+        Method::State => {
             let response = task::StateResponse::parse_from_bytes(payload)?;
             let status = response.status.enum_value().map_or(Status::Unknown, status);
             ResponseInfo::State { status, pid: response.pid }
         }
-        "Wait" => {
+        Method::Wait => {
             let response = task::WaitResponse::parse_from_bytes(payload)?;
             ResponseInfo::Exit(exit(0, response.exit_status, &response.exited_at))
         }
-        "Delete" => {
+        Method::Delete => {
             let response = task::DeleteResponse::parse_from_bytes(payload)?;
             ResponseInfo::Exit(exit(response.pid, response.exit_status, &response.exited_at))
         }
-        _ => ResponseInfo::Nothing,
+        Method::Pids
+        | Method::Pause
+        | Method::Resume
+        | Method::Checkpoint
+        | Method::Kill
+        | Method::Exec
+        | Method::ResizePty
+        | Method::CloseIo
+        | Method::Update
+        | Method::Stats
+        | Method::Connect
+        | Method::Shutdown
+        | Method::Join
+        | Method::End
+        | Method::Reap => ResponseInfo::Nothing,
     })
 }
 

@@ -8,8 +8,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use runsc_guard_core::guard::Guard;
 use runsc_guard_core::io::{
-    Answer, CallId, ConnectionKind, Event, Input, Outcome, Output, Publication, Request as TaskRequest,
-    RequestId, ResponseInfo, Sentry, Step,
+    Answer, CallId, ConnectionKind, Event, Input, Method, Outcome, Output, Publication,
+    Request as TaskRequest, RequestId, ResponseInfo, Sentry, Step,
 };
 use runsc_guard_core::time::Time;
 use runsc_guard_core::view::View;
@@ -27,7 +27,7 @@ use super::publish::Publisher;
 use super::recall::{self, Question};
 use super::record::Keeper;
 use super::telemetry::report_writer::ReportWriter;
-use super::telemetry::{Fact, Method, Outcome as Ending, Telemetry};
+use super::telemetry::{Fact, Outcome as Ending, Telemetry};
 use super::upstream::{Answered, Upstream};
 use super::{End, Message, decode, effects, encode, node};
 use runsc_guard_node::params::ServeParams;
@@ -52,8 +52,7 @@ struct PendingRequest {
     /// Its bytes, until they are sent on.
     request: Option<Request>,
     answer: oneshot::Sender<Response>,
-    /// None for a private one.
-    method: Option<Method>,
+    method: Method,
     /// When it came.
     since: Instant,
 }
@@ -189,7 +188,7 @@ impl Driver {
         match message {
             Message::Request { id, op, request, answer } => self.request(id, op, request, answer),
             Message::Abandoned(id) => {
-                let of = self.pending.remove(&id).and_then(|pending| Some((pending.method?, pending.since)));
+                let of = self.pending.remove(&id).map(|pending| (pending.method, pending.since));
                 self.tell(&Fact::Abandoned { id, of });
                 self.input(Input::Abandoned(id), Incoming::Nothing)
             }
@@ -238,8 +237,8 @@ impl Driver {
     }
 
     fn answered(&mut self, Answered { call, method, response }: Answered) -> bool {
-        let outcome = decode::outcome(&method, &response);
-        self.learn_sentry(&method, &outcome);
+        let outcome = decode::outcome(method, &response);
+        self.learn_sentry(method, &outcome);
         if matches!(outcome, Outcome::Done(_)) {
             self.tell(&Fact::Done);
         }
@@ -259,9 +258,8 @@ impl Driver {
             other => other,
         };
         let caller = decode::caller_timeout(request.timeout_nano);
-        self.tell(&Fact::Asked { id, method: &request.method, op: &op });
-        let private = request.service == service::GUARD;
-        let method = if private { None } else { Method::named(&request.method) };
+        self.tell(&Fact::Asked { id, op: &op });
+        let method = op.method();
         self.pending
             .insert(id, PendingRequest { request: Some(request), answer, method, since: Instant::now() });
         self.input(Input::Request { id, request: op, caller }, Incoming::Nothing)
@@ -281,8 +279,8 @@ impl Driver {
 
     /// A pid that is told is a hint. Who is below the guard is the sandbox's, and is written down for whoever must end it
     /// when descent tells nothing any more.
-    fn learn_sentry(&mut self, method: &str, outcome: &Outcome) {
-        let ("Create", Outcome::Done(ResponseInfo::Pid(pid))) = (method, outcome) else { return };
+    fn learn_sentry(&mut self, method: Method, outcome: &Outcome) {
+        let (Method::Create, Outcome::Done(ResponseInfo::Pid(pid))) = (method, outcome) else { return };
         let found = find::at_once(&self.keeper.scope());
         let told = found.iter().map(|one| one.identity).find(|one| u32::try_from(one.pid) == Ok(*pid));
         if let (None, Some(sentry)) = (self.sentry, told) {
@@ -327,17 +325,19 @@ impl Driver {
         match output {
             Output::Reply(id, answer) => self.reply(id, answer, incoming),
             Output::Forward { call, request, timeout, connection } => {
-                let bytes = self.pending.get_mut(&request).and_then(|pending| pending.request.take());
-                if let Some(mut request) = bytes {
+                let pending = self.pending.get_mut(&request);
+                if let Some((method, mut request)) =
+                    pending.and_then(|pending| Some((pending.method, pending.request.take()?)))
+                {
                     request.service = service::TASK_V2.to_owned();
                     request.timeout_nano = encode::timeout_nano(timeout);
-                    self.upstream.send(call, request, connection);
+                    self.upstream.send(call, method, request, connection);
                 }
             }
             Output::Call { call, own, timeout } => {
-                let mut request = encode::own_request(&own, &self.params.sandbox);
+                let (method, mut request) = encode::own_request(&own, &self.params.sandbox);
                 request.timeout_nano = encode::timeout_nano(timeout);
-                self.upstream.send(call, request, ConnectionKind::Own);
+                self.upstream.send(call, method, request, ConnectionKind::Own);
             }
             Output::Cancel(call) => self.upstream.cancel(call),
             Output::Publish(publication) => self.publish(publication, incoming),
@@ -369,12 +369,12 @@ impl Driver {
     fn reply(&mut self, id: RequestId, answer: Answer, incoming: &Incoming) {
         let Some(pending) = self.pending.remove(&id) else { return };
         let outcome = Ending::of(&answer, incoming.response());
-        let of = pending.method.map(|method| (method, pending.since));
+        let of = (pending.method, pending.since);
         self.tell(&Fact::Answered { id, answer: &answer, of, outcome });
         let response = match (answer, incoming) {
             (Answer::Relay, Incoming::Response(response)) => response.clone(),
             // A private End, whose answer has a form of its own.
-            (Answer::Deleted(exit), _) if pending.method.is_none() => encode::ended(exit),
+            (Answer::Deleted(exit), _) if pending.method == Method::End => encode::ended(exit),
             (answer, _) => encode::response(answer, std::process::id()),
         };
         // The caller may have gone this very moment.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use runsc_guard_core::error::{Code, GuardError};
 use runsc_guard_core::exit::Exit;
-use runsc_guard_core::io::{Answer, OwnCall, ProcessId, ProcessSpec, Status};
+use runsc_guard_core::io::{Answer, Method, OwnCall, ProcessId, ProcessSpec, Status};
 use runsc_guard_proto::protobuf::well_known_types::any::Any;
 use runsc_guard_proto::protobuf::well_known_types::timestamp::Timestamp;
 use runsc_guard_proto::protobuf::{EnumOrUnknown, Message, MessageField};
@@ -148,7 +148,7 @@ pub(crate) fn wall_clock_ns() -> u64 {
 }
 
 /// A request of the guard's own to the real shim.
-pub(crate) fn own_request(own: &OwnCall, sandbox: &str) -> Request {
+pub(crate) fn own_request(own: &OwnCall, sandbox: &str) -> (Method, Request) {
     let (method, payload) = match own {
         OwnCall::Kill { process, signal, all } => {
             let mut request = task::KillRequest::new();
@@ -156,33 +156,33 @@ pub(crate) fn own_request(own: &OwnCall, sandbox: &str) -> Request {
             request.exec_id = process.exec.clone();
             request.signal = *signal;
             request.all = *all;
-            ("Kill", request.write_to_bytes())
+            (Method::Kill, request.write_to_bytes())
         }
         OwnCall::Delete(process) => {
             let mut request = task::DeleteRequest::new();
             request.id = process.container.clone();
             request.exec_id = process.exec.clone();
-            ("Delete", request.write_to_bytes())
+            (Method::Delete, request.write_to_bytes())
         }
         // gVisor's shim answers Checkpoint without looking anything up (pkg/shim/v1/runsc/service.go: not implemented),
         // so without its lock; what it reads of it is the id, which is where a Connect has it.
         OwnCall::Greet(container) => {
             let mut request = task::ConnectRequest::new();
             request.id = container.clone();
-            ("Checkpoint", request.write_to_bytes())
+            (Method::Checkpoint, request.write_to_bytes())
         }
         OwnCall::Shutdown => {
             let mut request = task::ShutdownRequest::new();
             request.id = sandbox.to_owned();
-            ("Shutdown", request.write_to_bytes())
+            (Method::Shutdown, request.write_to_bytes())
         }
     };
     let mut request = Request::new();
     request.service = service::TASK_V2.to_owned();
-    request.method = method.to_owned();
+    request.method = method.as_str().to_owned();
     // Writing a message of scalars to memory cannot fail; an empty one would be refused by the real shim.
     request.payload = payload.unwrap_or_default();
-    request
+    (method, request)
 }
 
 /// `timeout_nano` for a call; zero is none.
@@ -213,7 +213,7 @@ pub(crate) fn exit_event(namespace: &str, process: &ProcessId, exit: Exit) -> En
 mod tests {
     use super::*;
     use crate::serve::decode;
-    use runsc_guard_core::io::{Event, Method};
+    use runsc_guard_core::io::Event;
 
     #[test]
     fn each_refusal_has_its_grpc_code_and_says_guard() {

@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 
+use runsc_guard_core::io::Method;
 use runsc_guard_proto::protobuf::Message as _;
 use runsc_guard_proto::service;
 use runsc_guard_proto::task::{DeleteRequest, PidsRequest, StateRequest};
@@ -108,9 +109,9 @@ impl Fleet {
     }
 
     /// Where a request goes. A new real shim counts from here on; if it cannot be started it is [`Fleet::lost`].
-    pub(crate) fn route(&mut self, method: &str, payload: &[u8]) -> Route {
+    pub(crate) fn route(&mut self, method: Method, payload: &[u8]) -> Route {
         match (self.holds, method) {
-            (Holds::One, "Shutdown") => {
+            (Holds::One, Method::Shutdown) => {
                 self.shims.iter_mut().for_each(|shim| shim.dismissed = true);
                 Route::All(self.shims.iter().map(|shim| shim.id).collect())
             }
@@ -118,11 +119,11 @@ impl Fleet {
                 let container = container(payload);
                 match (self.holder(&container), method) {
                     (Some(shim), _) => Route::To(shim.id),
-                    (None, "Create") => Route::New(self.add(container)),
+                    (None, Method::Create) => Route::New(self.add(container)),
                     (None, _) => Route::Unknown,
                 }
             }
-            (Holds::Unknown | Holds::Asked, "Create") => {
+            (Holds::Unknown | Holds::Asked, Method::Create) => {
                 let container = container(payload);
                 let Some(first) = self.shims.first_mut() else { return Route::To(ShimId::FIRST) };
                 if first.container.get_or_insert_with(|| container.clone()) == &container {
@@ -136,25 +137,25 @@ impl Fleet {
     }
 
     /// What follows when `shim` has answered to what it was asked; `done` if that went well.
-    pub(crate) fn answered(&mut self, shim: ShimId, method: &str, payload: &[u8], done: bool) -> Next {
+    pub(crate) fn answered(&mut self, shim: ShimId, method: Method, payload: &[u8], done: bool) -> Next {
         match (self.holds, method, done) {
-            (Holds::Unknown, "Create", true) => {
+            (Holds::Unknown, Method::Create, true) => {
                 self.holds = Holds::Asked;
                 Next::Ask(shim)
             }
-            (Holds::Unknown, "Create", false) => {
+            (Holds::Unknown, Method::Create, false) => {
                 self.shims.iter_mut().for_each(|first| first.container = None);
                 Next::Nothing
             }
-            (Holds::One, "Create", false) => self.vacated(shim),
-            (Holds::One, "Delete", true) if is_of_init(payload) => self.vacated(shim),
+            (Holds::One, Method::Create, false) => self.vacated(shim),
+            (Holds::One, Method::Delete, true) if is_of_init(payload) => self.vacated(shim),
             _ => Next::Nothing,
         }
     }
 
     /// Whether an answer to `method` means anything here, so that its request must be remembered.
-    pub(crate) fn minds(&self, method: &str) -> bool {
-        self.holds != Holds::Several && matches!(method, "Create" | "Delete")
+    pub(crate) fn minds(&self, method: Method) -> bool {
+        self.holds != Holds::Several && matches!(method, Method::Create | Method::Delete)
     }
 
     /// The answer to [`question()`]. One that says neither is taken for today's version's.
@@ -210,7 +211,7 @@ pub(crate) fn question() -> Request {
     let state = StateRequest { id: NOBODY.to_owned(), ..StateRequest::default() };
     let mut request = Request::new();
     request.service = service::TASK_V2.to_owned();
-    request.method = "State".to_owned();
+    request.method = Method::State.as_str().to_owned();
     request.payload = state.write_to_bytes().unwrap_or_default();
     request
 }

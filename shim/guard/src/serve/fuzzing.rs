@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use runsc_guard_core::io::{Answer, Event, Outcome, ResponseInfo};
+use runsc_guard_core::io::{Answer, Event, Method, Outcome, ResponseInfo};
 use runsc_guard_proto::protobuf::{Message as _, MessageField};
 use runsc_guard_proto::{Envelope, events_service::ForwardRequest, protobuf::well_known_types::any::Any};
 use tokio::sync::mpsc::unbounded_channel;
@@ -11,7 +11,7 @@ use ttrpc::proto::{GenMessage, GenMessageError};
 use ttrpc::{Code, Request, Response};
 
 use super::upstream::{self, ConnectionId};
-use super::{Message, decode, encode, inbound};
+use super::{Message, decode, encode};
 use crate::fuzzing::with_unknown_field;
 
 /// Every topic that the guard looks into, and one that it does not.
@@ -21,7 +21,7 @@ const TOPICS: [&str; 6] =
 /// Requests, each input once as the frames of a connection and once as the payload of every method. A field that
 /// a newer containerd adds changes nothing of what the guard makes of a request.
 pub fn requests(data: &[u8]) {
-    for method in decode::METHODS.into_iter().chain(inbound::PRIVATE) {
+    for method in Method::TASK_API.into_iter().chain([Method::Join, Method::End, Method::Reap]) {
         request(method, data);
     }
     let mut connection = data;
@@ -32,7 +32,9 @@ pub fn requests(data: &[u8]) {
                 assert_eq!(frame.payload.len(), frame.header.length as usize);
                 if let Ok(read) = Request::parse_from_bytes(&frame.payload) {
                     assert!(decode::caller_timeout(read.timeout_nano).is_none_or(|time| !time.is_zero()));
-                    request(&read.method, &read.payload);
+                    if let Some(method) = Method::of_task_api(&read.method) {
+                        request(method, &read.payload);
+                    }
                 }
             }
             Err(GenMessageError::ReturnError(..)) => {}
@@ -41,18 +43,10 @@ pub fn requests(data: &[u8]) {
     }
 }
 
-fn request(method: &str, payload: &[u8]) {
-    let op = |payload: &[u8]| {
-        if inbound::PRIVATE.contains(&method) {
-            let request =
-                Request { method: method.to_owned(), payload: payload.to_vec(), ..Request::default() };
-            inbound::private_op(&request)
-        } else {
-            decode::op(method, payload)
-        }
-    };
-    if let Ok(read) = op(payload) {
-        assert_eq!(op(&with_unknown_field(payload)).ok(), Some(read), "{method}");
+fn request(method: Method, payload: &[u8]) {
+    if let Ok(read) = decode::request(method, payload) {
+        assert_eq!(read.method(), method);
+        assert_eq!(decode::request(method, &with_unknown_field(payload)).ok(), Some(read), "{method}");
     }
 }
 
@@ -80,12 +74,12 @@ pub fn replies(data: &[u8]) {
 
 fn answer(response: &Response) {
     let failed = response.status().code.value() != Code::OK as i32;
-    for method in decode::METHODS {
+    for method in Method::TASK_API {
         let outcome = decode::outcome(method, response);
         assert_eq!(matches!(outcome, Outcome::Failed { .. }), failed, "{method}");
         let again = match (&outcome, method) {
-            (Outcome::Done(ResponseInfo::Exit(exit)), "Wait") => Answer::Waited(*exit),
-            (Outcome::Done(ResponseInfo::Exit(exit)), "Delete") => Answer::Deleted(*exit),
+            (Outcome::Done(ResponseInfo::Exit(exit)), Method::Wait) => Answer::Waited(*exit),
+            (Outcome::Done(ResponseInfo::Exit(exit)), Method::Delete) => Answer::Deleted(*exit),
             _ => continue,
         };
         assert_eq!(decode::outcome(method, &encode::response(again, 1)), outcome, "{method}");

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use runsc_guard_core::io::{Request as TaskRequest, RequestId};
-use runsc_guard_proto::protobuf::{self, Message as _};
-use runsc_guard_proto::{guard, service};
+use runsc_guard_core::io::{Method as TaskMethod, RequestId};
+use runsc_guard_proto::service;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -19,38 +18,46 @@ use ttrpc::{Code, Request, Response};
 use super::arrivals::{Arrivals, Callers};
 use super::{Message, decode, encode};
 
-/// Methods of the private service.
-pub(super) const PRIVATE: [&str; 5] = ["Join", "End", "Reap", STATUS, METRICS];
-// Answered by the driver from memory: the state machine takes no notice.
-const STATUS: &str = "Status";
-const METRICS: &str = "Metrics";
+/// The private service by its names on the wire.
+const PRIVATE: [(&str, Asks); 5] = [
+    ("Join", Asks::Guard(TaskMethod::Join)),
+    ("End", Asks::Guard(TaskMethod::End)),
+    ("Reap", Asks::Guard(TaskMethod::Reap)),
+    ("Status", Asks::Memory(Message::Status)),
+    ("Metrics", Asks::Memory(Message::Metrics)),
+];
+
+/// Who answers a method.
+#[derive(Clone, Copy)]
+enum Asks {
+    /// The state machine.
+    Guard(TaskMethod),
+    /// The driver from memory: the state machine takes no notice.
+    Memory(fn(oneshot::Sender<Response>) -> Message),
+}
 
 /// One method of one service.
 struct Method {
     reports: UnboundedSender<Message>,
     next: Arc<AtomicU64>,
-    private: bool,
+    asks: Asks,
 }
 
 #[async_trait]
 impl MethodHandler for Method {
     async fn handler(&self, _: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
         let (answer, answered) = oneshot::channel();
-        let from_memory = match request.method.as_str() {
-            STATUS if self.private => Some(Message::Status as fn(_) -> _),
-            METRICS if self.private => Some(Message::Metrics as fn(_) -> _),
-            _ => None,
+        let method = match self.asks {
+            Asks::Guard(method) => method,
+            Asks::Memory(message) => {
+                let _ = self.reports.send(message(answer));
+                return match answered.await {
+                    Ok(response) => Ok(response),
+                    Err(_) => std::future::pending().await,
+                };
+            }
         };
-        if let Some(message) = from_memory {
-            let _ = self.reports.send(message(answer));
-            return match answered.await {
-                Ok(response) => Ok(response),
-                Err(_) => std::future::pending().await,
-            };
-        }
-        let op =
-            if self.private { private_op(&request) } else { decode::op(&request.method, &request.payload) };
-        let op = match op {
+        let op = match decode::request(method, &request.payload) {
             Ok(op) => op,
             Err(error) => {
                 let text = format!("guard: {} cannot be decoded: {error}", request.method);
@@ -85,15 +92,6 @@ impl Drop for Caller<'_> {
     }
 }
 
-pub(super) fn private_op(request: &Request) -> protobuf::Result<TaskRequest> {
-    Ok(match request.method.as_str() {
-        "Join" => TaskRequest::Join(guard::JoinRequest::parse_from_bytes(&request.payload)?.id),
-        "Reap" => TaskRequest::Reap,
-        // `End`, the last of the registered ones.
-        _ => TaskRequest::End(guard::EndRequest::parse_from_bytes(&request.payload)?.id),
-    })
-}
-
 /// Serves on `listener` until the server is dropped.
 pub(crate) async fn serve(
     listener: UnixListener,
@@ -101,23 +99,24 @@ pub(crate) async fn serve(
     callers: Callers,
 ) -> ttrpc::Result<Server> {
     let next = Arc::new(AtomicU64::new(0));
-    let methods = |names: &[&str], private: bool| {
-        let one = |name: &&str| {
-            let method = Method { reports: reports.clone(), next: next.clone(), private };
+    let service = |methods: &[(&str, Asks)]| {
+        let one = |(name, asks): &(&str, Asks)| {
+            let method = Method { reports: reports.clone(), next: next.clone(), asks: *asks };
             let method: Box<dyn MethodHandler + Send + Sync> = Box::new(method);
             ((*name).to_owned(), method)
         };
-        Service { methods: names.iter().map(one).collect(), streams: HashMap::new() }
+        Service { methods: methods.iter().map(one).collect(), streams: HashMap::new() }
     };
+    let task = TaskMethod::TASK_API.map(|method| (method.as_str(), Asks::Guard(method)));
     // Both versions of the Task API: the messages are the same, and which one containerd speaks depends on
     // what `start` answered and on what a restarted containerd finds in the bundle.
     let services = HashMap::from([
-        (service::TASK_V2.to_owned(), methods(&decode::METHODS, false)),
-        (service::TASK_V3.to_owned(), methods(&decode::METHODS, false)),
-        (service::GUARD.to_owned(), methods(&PRIVATE, true)),
+        (service::TASK_V2.to_owned(), service(&task)),
+        (service::TASK_V3.to_owned(), service(&task)),
+        (service::GUARD.to_owned(), service(&PRIVATE)),
         // Of all services that gVisor's shim does not serve this is the one that containerd knows of a shim, and asks for
         // what it may do. ttrpc calls a service that it does not know an invalid argument; a method, not implemented.
-        (service::SANDBOX.to_owned(), methods(&[], false)),
+        (service::SANDBOX.to_owned(), service(&[])),
     ]);
     let mut server = Server::new()
         .add_listener(Listener::new(Arrivals::new(listener, callers)))

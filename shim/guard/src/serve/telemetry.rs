@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::WaitStatus;
-use runsc_guard_core::io::{Answer, Event, Note, Request, RequestId, Step, StepResult};
+use runsc_guard_core::io::{Answer, Event, Method, Note, Request, RequestId, Step, StepResult};
 use runsc_guard_core::view::View;
 use ttrpc::Response;
 
@@ -26,7 +26,7 @@ mod words;
 
 use containerd_event::ContainerdEvent;
 use metrics::Metrics;
-pub(crate) use metrics::{Method, Outcome};
+pub(crate) use metrics::Outcome;
 use recent::Recent;
 use report::Report;
 use report_writer::ReportWriter;
@@ -35,9 +35,9 @@ use step_log::StepLog;
 /// Something that has happened.
 pub(crate) enum Fact<'a> {
     /// A request has come in.
-    Asked { id: RequestId, method: &'a str, op: &'a Request },
-    /// A request is answered; one of the Task API with its method, when it came, and how it ended.
-    Answered { id: RequestId, answer: &'a Answer, of: Option<(Method, Instant)>, outcome: Outcome },
+    Asked { id: RequestId, op: &'a Request },
+    /// A request is answered: its method and when it came, and how it ended.
+    Answered { id: RequestId, answer: &'a Answer, of: (Method, Instant), outcome: Outcome },
     /// Nobody waits for the answer to this request any more.
     Abandoned { id: RequestId, of: Option<(Method, Instant)> },
     /// The real shim has done what a call asked for.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{CallId, ConnectionKind, OwnCall};
+use runsc_guard_core::io::{CallId, ConnectionKind, Method, OwnCall};
 use runsc_guard_proto::protobuf::Message as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -49,7 +49,7 @@ struct Connection {
 /// A request that has been sent.
 struct Sent {
     why: Why,
-    method: String,
+    method: Method,
     /// What was sent, where `fleet` minds the answer.
     payload: Option<Vec<u8>>,
 }
@@ -68,6 +68,7 @@ enum Why {
 /// A call that waits until it is known where it goes.
 struct Parked {
     call: CallId,
+    method: Method,
     request: Request,
     lane: ConnectionKind,
     until: Instant,
@@ -76,7 +77,7 @@ struct Parked {
 /// An answer to a call.
 pub(crate) struct Answered {
     pub(crate) call: CallId,
-    pub(crate) method: String,
+    pub(crate) method: Method,
     pub(crate) response: Response,
 }
 
@@ -111,43 +112,43 @@ impl Upstream {
 
     /// Sends a request; its answer comes back as [`Message::Received`], [`Message::Answered`] or
     /// [`Message::Disconnected`].
-    pub(crate) fn send(&mut self, call: CallId, request: Request, lane: ConnectionKind) {
-        match self.fleet.route(&request.method, &request.payload) {
-            Route::To(shim) => self.transmit(shim, Why::Call(call), request, lane),
+    pub(crate) fn send(&mut self, call: CallId, method: Method, request: Request, lane: ConnectionKind) {
+        match self.fleet.route(method, &request.payload) {
+            Route::To(shim) => self.transmit(shim, Why::Call(call), method, request, lane),
             Route::New(shim) => match real_shim::spawn(&self.params, shim) {
                 Ok(identity) => {
                     self.shims.insert(shim, identity);
-                    self.transmit(shim, Why::Call(call), request, lane);
+                    self.transmit(shim, Why::Call(call), method, request, lane);
                 }
                 Err(error) => {
                     self.fleet.lost(shim);
-                    self.refuse(call, request.method, Code::UNKNOWN, format!("guard: {error:#}"));
+                    self.refuse(call, method, Code::UNKNOWN, format!("guard: {error:#}"));
                 }
             },
             Route::All(shims) => {
                 for (number, shim) in shims.into_iter().enumerate() {
                     let why = if number == 0 { Why::Call(call) } else { Why::Dismissal };
-                    self.transmit(shim, why, request.clone(), lane);
+                    self.transmit(shim, why, method, request.clone(), lane);
                 }
             }
             Route::Later => {
                 let patience = decode::caller_timeout(request.timeout_nano).unwrap_or(TELLS);
-                self.parked.push(Parked { call, request, lane, until: Instant::now() + patience });
+                self.parked.push(Parked { call, method, request, lane, until: Instant::now() + patience });
             }
             // In the words of one that looks ids up (pkg/shim/v1/runsc/service.go, getContainer).
             Route::Unknown => {
-                self.refuse(call, request.method, Code::NOT_FOUND, "container not created".to_owned());
+                self.refuse(call, method, Code::NOT_FOUND, "container not created".to_owned());
             }
         }
     }
 
     /// Answers in the real shim's place.
-    fn refuse(&self, call: CallId, method: String, code: Code, text: String) {
+    fn refuse(&self, call: CallId, method: Method, code: Code, text: String) {
         let response = encode::failure(code, text);
         let _ = self.reports.send(Message::Answered(Answered { call, method, response }));
     }
 
-    fn transmit(&mut self, shim: ShimId, why: Why, request: Request, lane: ConnectionKind) {
+    fn transmit(&mut self, shim: ShimId, why: Why, method: Method, request: Request, lane: ConnectionKind) {
         let same = |connection: &Connection| connection.shim == shim && connection.lane == lane;
         let shared = self
             .connections
@@ -159,8 +160,8 @@ impl Upstream {
         let stream = connection.next_stream;
         connection.next_stream = stream.wrapping_add(2);
         let frame = frame(stream, &request);
-        let payload = self.fleet.minds(&request.method).then_some(request.payload);
-        connection.calls.insert(stream, Sent { why, method: request.method, payload });
+        let payload = self.fleet.minds(method).then_some(request.payload);
+        connection.calls.insert(stream, Sent { why, method, payload });
         // A closed channel means a lost connection, whose report is on its way.
         let _ = connection.frames.send(frame);
     }
@@ -194,7 +195,7 @@ impl Upstream {
             Why::Call(call) => {
                 if let Some(payload) = sent.payload {
                     let done = decode::is_success(&response);
-                    let next = self.fleet.answered(shim, &sent.method, &payload, done);
+                    let next = self.fleet.answered(shim, sent.method, &payload, done);
                     self.follow(next);
                 }
                 Some(Answered { call, method: sent.method, response })
@@ -203,25 +204,25 @@ impl Upstream {
     }
 
     fn follow(&mut self, next: Next) {
-        let (shim, why, mut request) = match next {
+        let (shim, why, (method, mut request)) = match next {
             Next::Nothing => return,
-            Next::Ask(shim) => (shim, Why::Question, fleet::question()),
+            Next::Ask(shim) => (shim, Why::Question, (Method::State, fleet::question())),
             Next::Dismiss(shim) => {
                 (shim, Why::Dismissal, encode::own_request(&OwnCall::Shutdown, &self.params.sandbox))
             }
         };
         request.timeout_nano = encode::timeout_nano(TELLS);
-        self.transmit(shim, why, request, ConnectionKind::Own);
+        self.transmit(shim, why, method, request, ConnectionKind::Own);
     }
 
     fn unpark(&mut self) {
         let now = Instant::now();
-        for Parked { call, request, lane, until } in std::mem::take(&mut self.parked) {
+        for Parked { call, method, request, lane, until } in std::mem::take(&mut self.parked) {
             if now < until {
-                self.send(call, request, lane);
+                self.send(call, method, request, lane);
             } else {
                 let text = "the real shim took too long to say what it holds".to_owned();
-                self.refuse(call, request.method, Code::DEADLINE_EXCEEDED, text);
+                self.refuse(call, method, Code::DEADLINE_EXCEEDED, text);
             }
         }
     }

@@ -27,8 +27,8 @@ fn failure(code: Code) -> Response {
 /// A fleet whose first container, `root`, is created, and whose real shim has answered the question.
 fn told(answer: &Response) -> Fleet {
     let mut fleet = Fleet::new();
-    assert_eq!(fleet.route("Create", &create("root")), Route::To(FIRST));
-    assert_eq!(fleet.answered(FIRST, "Create", &create("root"), true), Next::Ask(FIRST));
+    assert_eq!(fleet.route(Method::Create, &create("root")), Route::To(FIRST));
+    assert_eq!(fleet.answered(FIRST, Method::Create, &create("root"), true), Next::Ask(FIRST));
     fleet.told(answer);
     fleet
 }
@@ -36,49 +36,52 @@ fn told(answer: &Response) -> Fleet {
 /// One real shim per container, for `root` and `side`.
 fn pod() -> (Fleet, ShimId) {
     let mut fleet = told(&success());
-    let Route::New(side) = fleet.route("Create", &create("side")) else { panic!("no new real shim") };
-    assert_eq!(fleet.answered(side, "Create", &create("side"), true), Next::Nothing);
+    let Route::New(side) = fleet.route(Method::Create, &create("side")) else { panic!("no new real shim") };
+    assert_eq!(fleet.answered(side, Method::Create, &create("side"), true), Next::Nothing);
     (fleet, side)
 }
 
 #[test]
 fn one_that_looks_ids_up_holds_the_whole_pod() {
     let mut fleet = told(&failure(Code::NOT_FOUND));
-    for method in ["Create", "State", "Delete", "Shutdown"] {
+    for method in [Method::Create, Method::State, Method::Delete, Method::Shutdown] {
         assert_eq!(fleet.route(method, &create("side")), Route::To(FIRST), "{method}");
         assert!(!fleet.minds(method), "{method}");
     }
-    assert_eq!(fleet.answered(FIRST, "Delete", &delete("side", ""), true), Next::Nothing);
+    assert_eq!(fleet.answered(FIRST, Method::Delete, &delete("side", ""), true), Next::Nothing);
     assert_eq!(fleet.lost(FIRST), Loss::Shim);
 }
 
 #[test]
 fn one_that_does_not_say_is_taken_for_todays() {
-    assert_eq!(told(&failure(Code::DEADLINE_EXCEEDED)).route("Create", &create("side")), Route::To(FIRST));
+    assert_eq!(
+        told(&failure(Code::DEADLINE_EXCEEDED)).route(Method::Create, &create("side")),
+        Route::To(FIRST)
+    );
     let mut fleet = Fleet::new();
-    fleet.route("Create", &create("root"));
-    fleet.answered(FIRST, "Create", &create("root"), true);
+    fleet.route(Method::Create, &create("root"));
+    fleet.answered(FIRST, Method::Create, &create("root"), true);
     fleet.unanswered();
-    assert_eq!(fleet.route("Create", &create("side")), Route::To(FIRST));
+    assert_eq!(fleet.route(Method::Create, &create("side")), Route::To(FIRST));
 }
 
 #[test]
 fn until_it_has_said_a_second_container_waits_and_nothing_else() {
     let mut fleet = Fleet::new();
-    assert_eq!(fleet.route("Create", &create("root")), Route::To(FIRST));
-    assert_eq!(fleet.route("Create", &create("side")), Route::Later);
-    assert_eq!(fleet.answered(FIRST, "Create", &create("root"), true), Next::Ask(FIRST));
-    assert_eq!(fleet.route("Create", &create("side")), Route::Later);
-    assert_eq!(fleet.route("Create", &create("root")), Route::To(FIRST));
-    assert_eq!(fleet.route("State", &create("root")), Route::To(FIRST));
+    assert_eq!(fleet.route(Method::Create, &create("root")), Route::To(FIRST));
+    assert_eq!(fleet.route(Method::Create, &create("side")), Route::Later);
+    assert_eq!(fleet.answered(FIRST, Method::Create, &create("root"), true), Next::Ask(FIRST));
+    assert_eq!(fleet.route(Method::Create, &create("side")), Route::Later);
+    assert_eq!(fleet.route(Method::Create, &create("root")), Route::To(FIRST));
+    assert_eq!(fleet.route(Method::State, &create("root")), Route::To(FIRST));
 }
 
 #[test]
 fn a_first_create_that_fails_leaves_room_for_another() {
     let mut fleet = Fleet::new();
-    fleet.route("Create", &create("root"));
-    assert_eq!(fleet.answered(FIRST, "Create", &create("root"), false), Next::Nothing);
-    assert_eq!(fleet.route("Create", &create("other")), Route::To(FIRST));
+    fleet.route(Method::Create, &create("root"));
+    assert_eq!(fleet.answered(FIRST, Method::Create, &create("root"), false), Next::Nothing);
+    assert_eq!(fleet.route(Method::Create, &create("other")), Route::To(FIRST));
 }
 
 #[test]
@@ -90,29 +93,29 @@ fn with_one_container_each_every_request_finds_its_real_shim() {
         request.resources.mut_or_insert_default().value = vec![0xff, 0xfe];
         request.write_to_bytes().unwrap()
     };
-    assert_eq!(fleet.route("Update", &update("side")), Route::To(side));
-    assert_eq!(fleet.route("Update", &update("root")), Route::To(FIRST));
-    assert_eq!(fleet.route("State", &create("nobody")), Route::Unknown);
-    assert_eq!(fleet.route("Create", &create("side")), Route::To(side), "theirs to refuse");
-    assert_eq!(fleet.route("Shutdown", b""), Route::All(vec![FIRST, side]));
+    assert_eq!(fleet.route(Method::Update, &update("side")), Route::To(side));
+    assert_eq!(fleet.route(Method::Update, &update("root")), Route::To(FIRST));
+    assert_eq!(fleet.route(Method::State, &create("nobody")), Route::Unknown);
+    assert_eq!(fleet.route(Method::Create, &create("side")), Route::To(side), "theirs to refuse");
+    assert_eq!(fleet.route(Method::Shutdown, b""), Route::All(vec![FIRST, side]));
     assert_eq!((fleet.lost(side), fleet.lost(FIRST)), (Loss::Expected, Loss::Shim));
 }
 
 #[test]
 fn a_real_shim_goes_with_its_container_and_the_last_one_stays() {
     let (mut fleet, side) = pod();
-    assert!(fleet.minds("Delete"));
-    assert_eq!(fleet.answered(side, "Delete", &delete("side", "exec"), true), Next::Nothing);
-    assert_eq!(fleet.answered(side, "Delete", &delete("side", ""), false), Next::Nothing);
-    assert_eq!(fleet.answered(side, "Delete", &delete("side", ""), true), Next::Dismiss(side));
-    assert_eq!(fleet.route("State", &create("side")), Route::Unknown);
+    assert!(fleet.minds(Method::Delete));
+    assert_eq!(fleet.answered(side, Method::Delete, &delete("side", "exec"), true), Next::Nothing);
+    assert_eq!(fleet.answered(side, Method::Delete, &delete("side", ""), false), Next::Nothing);
+    assert_eq!(fleet.answered(side, Method::Delete, &delete("side", ""), true), Next::Dismiss(side));
+    assert_eq!(fleet.route(Method::State, &create("side")), Route::Unknown);
     assert_eq!(fleet.lost(side), Loss::Expected);
-    let Route::New(again) = fleet.route("Create", &create("side")) else { panic!("no new real shim") };
+    let Route::New(again) = fleet.route(Method::Create, &create("side")) else { panic!("no new real shim") };
     assert!(again != side && again != FIRST);
-    assert_eq!(fleet.answered(again, "Create", &create("side"), false), Next::Dismiss(again));
+    assert_eq!(fleet.answered(again, Method::Create, &create("side"), false), Next::Dismiss(again));
     assert_eq!(fleet.lost(again), Loss::Expected);
-    assert_eq!(fleet.answered(FIRST, "Delete", &delete("root", ""), true), Next::Nothing);
-    assert_eq!(fleet.route("Shutdown", b""), Route::All(vec![FIRST]));
+    assert_eq!(fleet.answered(FIRST, Method::Delete, &delete("root", ""), true), Next::Nothing);
+    assert_eq!(fleet.route(Method::Shutdown, b""), Route::All(vec![FIRST]));
     assert_eq!(fleet.lost(FIRST), Loss::Shim);
 }
 

@@ -11,13 +11,12 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Answer, Cause, Note, Step};
+use runsc_guard_core::io::{Answer, Cause, Method, Note, Step};
 use runsc_guard_proto::guard::{Count, MethodTally, MetricsResponse};
 use runsc_guard_proto::protobuf::Message as _;
 use ttrpc::{Code, Response};
 
 use super::{Fact, Observer, Scene};
-use crate::serve::decode::METHODS;
 use crate::serve::publish::Backlog;
 use runsc_guard_sandbox::sys::identity::Identity;
 
@@ -48,18 +47,6 @@ const REPORTED: usize = 7;
 /// The names of steps.
 const RUNGS: [&str; 7] =
     ["evidence", "kill_sandbox", "kill_all", "kill_create", "release", "free", "release_one"];
-
-/// One of the Task API's methods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Method(u8);
-
-impl Method {
-    /// By its name on the wire.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        let at = METHODS.iter().position(|method| *method == name)?;
-        u8::try_from(at).ok().map(Self)
-    }
-}
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +107,7 @@ struct OfMethod {
 /// All of it.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
-    methods: [OfMethod; METHODS.len()],
+    methods: [OfMethod; Method::TASK_API.len()],
     signs: [u32; SIGNS.len()],
     rungs: [u32; RUNGS.len()],
     gone: Latency,
@@ -131,8 +118,10 @@ pub(super) struct Metrics {
 
 impl Metrics {
     /// A request that came at `since` is over.
-    fn request(&mut self, Method(method): Method, since: Instant, outcome: Outcome) {
-        let Some(tally) = self.methods.get_mut(usize::from(method)) else { return };
+    fn request(&mut self, method: Method, since: Instant, outcome: Outcome) {
+        // A private one is none of containerd's.
+        let at = Method::TASK_API.iter().position(|one| *one == method);
+        let Some(tally) = at.and_then(|at| self.methods.get_mut(at)) else { return };
         up(&mut tally.outcomes[outcome as usize]);
         if outcome != Outcome::Abandoned {
             tally.latency.add(since.elapsed());
@@ -190,12 +179,12 @@ impl Metrics {
 
     /// All of it, by name.
     pub(super) fn told(&self, namespace: &str, events: Backlog) -> MetricsResponse {
-        let methods = METHODS.iter().zip(&self.methods);
+        let methods = Method::TASK_API.iter().zip(&self.methods);
         let me = Identity::me().ok();
         MetricsResponse {
             namespace: namespace.to_owned(),
             bounds_ms: BOUNDS_MS.to_vec(),
-            methods: methods.filter_map(|(name, tally)| of_method(name, tally)).collect(),
+            methods: methods.filter_map(|(method, tally)| of_method(method.as_str(), tally)).collect(),
             signs: named(&SIGNS, &self.signs),
             rungs: named(&RUNGS, &self.rungs),
             gone: self.gone.buckets.to_vec(),
@@ -213,16 +202,13 @@ impl Metrics {
 impl Observer for Metrics {
     fn observe(&mut self, fact: &Fact<'_>, _: &Scene<'_>) {
         match fact {
-            Fact::Answered { of: Some((method, since)), outcome, .. } => {
-                self.request(*method, *since, *outcome)
-            }
+            Fact::Answered { of: (method, since), outcome, .. } => self.request(*method, *since, *outcome),
             Fact::Abandoned { of: Some((method, since)), .. } => {
                 self.request(*method, *since, Outcome::Abandoned);
             }
             Fact::StepBegins(step, _) => self.step(step),
             Fact::Noted(note) => self.note(note),
             Fact::Asked { .. }
-            | Fact::Answered { of: None, .. }
             | Fact::Abandoned { of: None, .. }
             | Fact::Done
             | Fact::Published { .. }

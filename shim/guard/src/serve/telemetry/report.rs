@@ -97,7 +97,7 @@ impl Report {
 impl Observer for Report {
     fn observe(&mut self, fact: &Fact<'_>, scene: &Scene<'_>) {
         match fact {
-            Fact::Asked { id, method, op } => self.writer.asked(*id, method, op),
+            Fact::Asked { id, op } => self.writer.asked(*id, op),
             Fact::Answered { id, answer, .. } => self.writer.answered(*id, || words::answer(answer)),
             Fact::Abandoned { id, .. } => self.writer.abandoned(*id),
             Fact::Published { topic, event } if self.writer.is_open() => {

@@ -92,9 +92,9 @@ impl ReportWriter {
     }
 
     /// A request has come in.
-    pub(crate) fn asked(&self, id: RequestId, method: &str, op: &Request) {
+    pub(crate) fn asked(&self, id: RequestId, op: &Request) {
         self.learn(|open| {
-            let text = format!("{method} of {}", words::about(op));
+            let text = format!("{} of {}", op.method(), words::about(op));
             open.moment(What::Asked, text.clone());
             open.asked.insert(id, text);
         });
