@@ -28,7 +28,7 @@ struct Journal {
 impl Log for Journal {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Other crates' chatter would cost more than it tells.
-        metadata.level() <= Level::Warn || metadata.target().starts_with("shim")
+        metadata.level() <= Level::Warn || OURS.iter().any(|name| metadata.target().starts_with(name))
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -54,6 +54,9 @@ impl Log for Journal {
 
     fn flush(&self) {}
 }
+
+/// How modules of this project are called: this crate's, and those of the crates that it is made of.
+const OURS: [&str; 2] = ["guard::", "runsc_guard_"];
 
 /// The fields of one line, each as `name=value`.
 struct Fields<'a>(&'a mut String);
@@ -121,6 +124,21 @@ mod tests {
             Fields(&mut line).visit_pair(Key::from(key), Value::from(value)).unwrap();
         }
         assert_eq!(line, r#" left="" rung="kill all" took_ms=12"#);
+    }
+
+    #[test]
+    fn chatter_of_other_crates_is_left_out_and_ours_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = File::create(dir.path().join("log")).unwrap();
+        let journal = Journal { fifo, sandbox: String::new(), namespace: String::new() };
+        let told =
+            |target: &str, level| journal.enabled(&Metadata::builder().target(target).level(level).build());
+        let sandbox = std::any::type_name::<runsc_guard_sandbox::sys::identity::Identity>();
+        let node = std::any::type_name::<runsc_guard_node::params::ServeParams>();
+        for target in [module_path!(), sandbox, node] {
+            assert!(told(target, Level::Info), "{target}");
+        }
+        assert!(!told("ttrpc::asynchronous", Level::Info) && told("ttrpc::asynchronous", Level::Warn));
     }
 
     #[test]
