@@ -21,7 +21,7 @@ use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::teardown::free::Freedoms;
 use runsc_guard_sandbox::teardown::kill::kill_all;
-use runsc_guard_sandbox::teardown::residue::Residue;
+use runsc_guard_sandbox::teardown::leftover::Leftover;
 use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_prove};
 
 #[cfg(test)]
@@ -120,8 +120,8 @@ pub fn bury(record: &mut Record, place: &Place, patience: Patience, observer: &d
 }
 
 /// What the engine wanted run and did not is told, and nobody would come back for it.
-fn is_gone(left: &[Residue]) -> bool {
-    left.iter().all(|residue| matches!(residue, Residue::Hook { .. }))
+fn is_gone(left: &[Leftover]) -> bool {
+    left.iter().all(|leftover| matches!(leftover, Leftover::Hook { .. }))
 }
 
 /// What its members hold, as long as files tell.

@@ -3,8 +3,8 @@
 pub mod free;
 pub(crate) mod hooks;
 pub mod kill;
+pub mod leftover;
 pub mod prove;
 pub mod release;
 pub mod remnant;
-pub mod residue;
 pub mod sequence;

@@ -25,7 +25,7 @@ pub(super) enum Metric {
     /// How long ladders took.
     Gone,
     /// Ends that left something.
-    Residue,
+    Leftover,
     /// Events lost.
     EventsDropped,
     /// Reports on disk.
@@ -69,7 +69,7 @@ impl Metric {
         Self::Wedges,
         Self::Rungs,
         Self::Gone,
-        Self::Residue,
+        Self::Leftover,
         Self::EventsDropped,
         Self::Reports,
     ];
@@ -138,7 +138,7 @@ impl Metric {
                 &["namespace"],
                 "Time from the first rung to the end of a wedged sandbox.",
             ),
-            Self::Residue => {
+            Self::Leftover => {
                 ("runsc_guard_residue", Counter, &["namespace"], "Sandboxes whose end left something behind.")
             }
             Self::EventsDropped => (

@@ -91,7 +91,7 @@ fn counted(word: &MetricsResponse) -> Samples {
     }
     let gone = Times::told(&word.bounds_ms, &word.gone, word.gone_us);
     samples.add_times(Metric::Gone, &[namespace], gone);
-    samples.add(Metric::Residue, &[namespace], word.residue.into());
+    samples.add(Metric::Leftover, &[namespace], word.residue.into());
     samples.add(Metric::EventsDropped, &[namespace], word.events_dropped.into());
     samples
 }

@@ -116,7 +116,7 @@ mod tests {
         one.merge(&other);
         assert_eq!(one.number(Metric::Wedges, &["a", "reaped"]), Some(4));
         assert_eq!(one.number(Metric::Wedges, &["b", "reaped"]), Some(10));
-        assert_eq!(one.number(Metric::Residue, &["a"]), None);
+        assert_eq!(one.number(Metric::Leftover, &["a"]), None);
     }
 
     #[test]

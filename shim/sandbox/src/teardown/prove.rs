@@ -8,27 +8,27 @@ use crate::processes::find;
 use crate::processes::process::{Process, Role};
 use crate::resources::cgroup;
 use crate::resources::holdings::Holdings;
+use crate::teardown::leftover::Leftover;
 use crate::teardown::release::{mounts_left, private_folder};
 use crate::teardown::remnant::Remnant;
-use crate::teardown::residue::Residue;
 
 /// What is left of these holdings and of the processes behind them. A real shim that still serves is no
-/// residue, and neither is its `runsc wait` or the clean-up that it runs: see [`Remnant::role`].
-pub fn prove(scope: &Scope, holdings: &Holdings) -> Vec<Residue> {
+/// leftover, and neither is its `runsc wait` or the clean-up that it runs: see [`Remnant::role`].
+pub fn prove(scope: &Scope, holdings: &Holdings) -> Vec<Leftover> {
     let found = find::find(scope);
     let ours: BTreeSet<i32> = found.iter().map(|process| process.identity.pid).collect();
     let processes = found.iter().filter(|process| concerns(process, holdings)).map(Remnant::of);
-    let mut left: Vec<Residue> = processes.map(Residue::Process).collect();
+    let mut left: Vec<Leftover> = processes.map(Leftover::Process).collect();
     left.extend(mounts_left(holdings));
     // A parent that runsc made and that has become somebody else's is theirs.
     let cgroups = holdings.cgroups.iter().filter(|folder| folder.exists() && !cgroup::in_use(folder, &ours));
-    left.extend(cgroups.cloned().map(Residue::Cgroup));
+    left.extend(cgroups.cloned().map(Leftover::Cgroup));
     let is_there = |path: &&Path| path.symlink_metadata().is_ok();
     let files = holdings.files.iter().map(PathBuf::as_path).filter(is_there);
-    left.extend(files.map(|path| Residue::File(path.to_owned())));
+    left.extend(files.map(|path| Leftover::File(path.to_owned())));
     // It stays on purpose while anything else does.
     let folder = private_folder(scope, holdings).filter(|_| left.is_empty()).filter(is_there);
-    left.extend(folder.map(|path| Residue::File(path.to_owned())));
+    left.extend(folder.map(|path| Leftover::File(path.to_owned())));
     left
 }
 

@@ -24,13 +24,13 @@ use crate::resources::fuse;
 use crate::resources::holdings::Holdings;
 use crate::resources::mounts;
 use crate::sys::file;
-use crate::teardown::residue::Residue;
+use crate::teardown::leftover::Leftover;
 
 /// A filestore's folder may be on a file system that hangs.
 const FILESTORES: Duration = Duration::from_millis(200);
 
 /// Releases these holdings; gives what could not be released. What is gone already is released.
-pub fn release(scope: &Scope, holdings: &mut Holdings, deadline: Instant) -> Vec<Residue> {
+pub fn release(scope: &Scope, holdings: &mut Holdings, deadline: Instant) -> Vec<Leftover> {
     holdings.add_strays(scope);
     // Before the mounts: the next Create of this id in the same rootfs would fail over an old filestore.
     let mut filestores = Filestores::remove(&holdings.filestores);
@@ -39,16 +39,16 @@ pub fn release(scope: &Scope, holdings: &mut Holdings, deadline: Instant) -> Vec
     let mut left = mounts_left(holdings);
     left.extend(remove_cgroups(scope, &holdings.cgroups, deadline));
     let files = holdings.files.iter().filter(|path| !remove_file(path));
-    left.extend(files.cloned().map(Residue::File));
+    left.extend(files.cloned().map(Leftover::File));
     // What failed may have lain in a mount that is gone by now, or under one whose snapshot was just removed.
     if filestores.wait(deadline) == Ended::WithErrors {
         filestores = Filestores::remove(&filestores.left.into_iter().collect::<Vec<_>>());
         filestores.wait(deadline);
     }
-    left.extend(filestores.left.into_iter().map(Residue::File));
+    left.extend(filestores.left.into_iter().map(Leftover::File));
     // Who comes after this one, to try again, finds there what to look for.
     let folder = private_folder(scope, holdings).filter(|folder| left.is_empty() && !remove_folder(folder));
-    left.extend(folder.map(|folder| Residue::File(folder.to_owned())));
+    left.extend(folder.map(|folder| Leftover::File(folder.to_owned())));
     left
 }
 
@@ -62,15 +62,15 @@ pub fn release_mounts(holdings: &mut Holdings, deadline: Instant) {
 }
 
 /// The mounts still in sight, and the detached ones that somebody holds.
-pub(crate) fn mounts_left(holdings: &Holdings) -> Vec<Residue> {
+pub(crate) fn mounts_left(holdings: &Holdings) -> Vec<Leftover> {
     let seen = holdings.mounts().into_iter();
     let as_residue = |mount: mounts::Mount| {
         let mounts::Mount { point, kind, source, .. } = mount;
-        Residue::Mount { point, kind, source }
+        Leftover::Mount { point, kind, source }
     };
     let held = holdings.detached.iter().filter_map(|(id, point)| {
         let holders = mounts::holders(*id);
-        (!holders.is_empty()).then(|| Residue::DetachedMount { point: point.clone(), holders })
+        (!holders.is_empty()).then(|| Leftover::DetachedMount { point: point.clone(), holders })
     });
     seen.map(as_residue).chain(held).collect()
 }
@@ -82,13 +82,13 @@ pub(crate) fn private_folder<'a>(scope: &'a Scope, holdings: &Holdings) -> Optio
     (holdings.whole && !lived_in && scope.folder.is_absolute()).then_some(&scope.folder)
 }
 
-fn remove_cgroups(scope: &Scope, cgroups: &[PathBuf], deadline: Instant) -> Vec<Residue> {
+fn remove_cgroups(scope: &Scope, cgroups: &[PathBuf], deadline: Instant) -> Vec<Leftover> {
     if cgroups.iter().all(|folder| !folder.exists()) {
         return Vec::new();
     }
     let ours: BTreeSet<i32> = find::find(scope).iter().map(|process| process.identity.pid).collect();
     let left = cgroups.iter().filter(|folder| !cgroup::remove(folder, &ours, deadline));
-    left.cloned().map(Residue::Cgroup).collect()
+    left.cloned().map(Leftover::Cgroup).collect()
 }
 
 /// Filestores that are being removed, in a thread of its own: their file system may hang, or be busy.

@@ -23,10 +23,10 @@ use crate::sys::procfs;
 use crate::teardown::free::{Freedoms, take_from_the_living};
 use crate::teardown::hooks::{Ran, run};
 use crate::teardown::kill::{Hunted, kill_all, kill_sandbox};
+use crate::teardown::leftover::Leftover;
 use crate::teardown::prove::prove;
 use crate::teardown::release::release;
 use crate::teardown::remnant::{Remnant, await_death};
-use crate::teardown::residue::Residue;
 
 mod observer;
 
@@ -133,7 +133,7 @@ impl Sequence {
     }
 
     /// Rungs 4 and 5, of a sandbox whose processes are dead: gives back what it held, and proves that nothing is left.
-    pub fn release(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> Vec<Residue> {
+    pub fn release(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> Vec<Leftover> {
         let Some(scope) = scopes.last() else { return Vec::new() };
         let known = self.lock().take().map(|known| known.holdings);
         let mut holdings = known.unwrap_or_else(|| Holdings::of(scope, &scope.members));
@@ -156,7 +156,7 @@ impl Sequence {
 
     /// All steps that end and release it, the real shims included. Where something cannot be killed it is freed again and
     /// again, as long as somebody waits; what it may still use is not released then.
-    pub fn run(&self, scopes: &[Scope], patience: Patience, observer: &dyn Observer) -> Vec<Residue> {
+    pub fn run(&self, scopes: &[Scope], patience: Patience, observer: &dyn Observer) -> Vec<Leftover> {
         observer.begins("kill all", patience.dead);
         let left = self.kill_all(scopes, patience.dead, patience.overload, observer);
         observer.ends("kill all", &words(&left));
@@ -202,8 +202,8 @@ impl Sequence {
     }
 
     /// These processes, and what is seen to be there beside them.
-    fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<Remnant>) -> Vec<Residue> {
-        let mut left: Vec<Residue> = stuck.into_iter().map(Residue::Process).collect();
+    fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<Remnant>) -> Vec<Leftover> {
+        let mut left: Vec<Leftover> = stuck.into_iter().map(Leftover::Process).collect();
         if let (Some(scope), Some(known)) = (scopes.last(), self.lock().as_ref()) {
             add_new(&mut left, prove(scope, &known.holdings));
         }
@@ -245,7 +245,7 @@ pub fn release_and_prove(
     holdings: &mut Holdings,
     deadline: Instant,
     observer: &dyn Observer,
-) -> Vec<Residue> {
+) -> Vec<Leftover> {
     let inventory = observer.listens().then(|| Inventory::of(holdings));
     let hooks = hooks::claim(&holdings.hooks);
     let mut left = release(scope, holdings, deadline);
@@ -257,14 +257,14 @@ pub fn release_and_prove(
         observer.released(inventory.released(holdings));
     }
     // A file that could not be released may lie where looking for it hangs, so `release` has the last word on those.
-    left.retain(|residue| matches!(residue, Residue::File(_)));
+    left.retain(|leftover| matches!(leftover, Leftover::File(_)));
     add_new(&mut left, prove(scope, holdings));
     left.extend(hooks.iter().flat_map(|hooks| run_hooks(hooks, observer)));
     left
 }
 
 /// Runs what the engine wants run for one container; gives what did not run to its end.
-fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Residue> {
+fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Leftover> {
     let mut left = Vec::new();
     for (path, ran) in run(hooks) {
         let container = hooks.state.id.clone();
@@ -277,7 +277,7 @@ fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Residue> {
             }
             Ran::Not(why) => {
                 log::warn!("{line} did not run: {why}");
-                left.push(Residue::Hook { path, container, why });
+                left.push(Leftover::Hook { path, container, why });
             }
         }
     }
@@ -285,14 +285,14 @@ fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Residue> {
 }
 
 /// Adds what is not there yet; a process is the same one however it was seen.
-fn add_new(left: &mut Vec<Residue>, more: Vec<Residue>) {
-    for residue in more {
-        let known = |one: &Residue| match (one, &residue) {
-            (Residue::Process(one), Residue::Process(other)) => one.identity == other.identity,
+fn add_new(left: &mut Vec<Leftover>, more: Vec<Leftover>) {
+    for leftover in more {
+        let known = |one: &Leftover| match (one, &leftover) {
+            (Leftover::Process(one), Leftover::Process(other)) => one.identity == other.identity,
             (one, other) => one == other,
         };
         if !left.iter().any(known) {
-            left.push(residue);
+            left.push(leftover);
         }
     }
 }

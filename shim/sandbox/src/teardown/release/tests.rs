@@ -129,7 +129,7 @@ fn a_folder_that_is_not_certainly_ours_stays() {
         let mut holdings = Holdings::of(&left.scope, &left.scope.members);
         super::release(&left.scope, &mut holdings, soon())
     };
-    assert_eq!(release(&left), [Residue::File(left.at("guard"))]);
+    assert_eq!(release(&left), [Leftover::File(left.at("guard"))]);
     assert!(left.at("guard/shim.sock").exists());
     fs::set_permissions(left.at("guard"), fs::Permissions::from_mode(0o700)).unwrap();
     left.scope.real_shim = Identity::me().ok();
@@ -214,11 +214,11 @@ fn a_mount_that_somebody_holds_is_residue_until_it_is_let_go() {
     let Some(tmpfs) = mounts::tests::Tmpfs::new(&left.at("c2/rootfs")) else { return };
     let file = fs::File::create(left.at("c2/rootfs/held")).unwrap();
     let mut holdings = Holdings::of(&left.scope, &left.scope.members);
-    let residue = release(&left.scope, &mut holdings, soon());
+    let leftover = release(&left.scope, &mut holdings, soon());
     let me = Identity::me().unwrap();
-    let held = |residue: &Residue| matches!(residue, Residue::DetachedMount { holders, .. } if holders.contains(&me));
-    assert!(residue.len() == 1 && held(&residue[0]), "{residue:?}");
-    assert_eq!(prove(&left.scope, &holdings), residue);
+    let held = |leftover: &Leftover| matches!(leftover, Leftover::DetachedMount { holders, .. } if holders.contains(&me));
+    assert!(leftover.len() == 1 && held(&leftover[0]), "{leftover:?}");
+    assert_eq!(prove(&left.scope, &holdings), leftover);
     drop(file);
     // A child that another test has just begun may still have a copy of the file.
     let until = soon();
@@ -226,7 +226,7 @@ fn a_mount_that_somebody_holds_is_residue_until_it_is_let_go() {
         thread::sleep(Duration::from_millis(5));
     }
     // Kept for whoever tries again.
-    assert_eq!(prove(&left.scope, &holdings), [Residue::File(left.at("guard"))]);
+    assert_eq!(prove(&left.scope, &holdings), [Leftover::File(left.at("guard"))]);
     assert_eq!(release(&left.scope, &mut holdings, soon()), []);
     assert_eq!(prove(&left.scope, &holdings), []);
     drop(tmpfs);

@@ -10,7 +10,7 @@ use crate::teardown::remnant::Remnant;
 
 /// One thing left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Residue {
+pub enum Leftover {
     /// A process that lives.
     Process(Remnant),
     /// A mount that could not be removed, not even lazily.
@@ -45,7 +45,7 @@ pub enum Residue {
     },
 }
 
-impl fmt::Display for Residue {
+impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process(remnant) => write!(f, "process: {remnant}"),
