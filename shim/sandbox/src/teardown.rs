@@ -6,5 +6,5 @@ pub mod kill;
 pub mod leftover;
 pub mod prove;
 pub mod release;
-pub mod remnant;
 pub mod sequence;
+pub mod stuck;

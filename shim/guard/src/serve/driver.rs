@@ -229,8 +229,8 @@ impl Driver {
                 self.signalled(kind);
                 true
             }
-            Message::AwaitDeath(remnants) => {
-                effects::await_remnants(remnants, self.reports.clone());
+            Message::AwaitDeath(stuck) => {
+                effects::await_remnants(stuck, self.reports.clone());
                 true
             }
         }

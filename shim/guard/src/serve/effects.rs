@@ -26,8 +26,8 @@ use runsc_guard_sandbox::resources::holdings::Holdings;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::sys::procfs;
 use runsc_guard_sandbox::teardown::kill::{kill_commands, kill_create};
-use runsc_guard_sandbox::teardown::remnant::Remnant;
 use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence, release_and_prove};
+use runsc_guard_sandbox::teardown::stuck::StuckProcess;
 
 /// What of rung 1 is left for putting away what was seen.
 const PUT_AWAY: Duration = Duration::from_millis(20);
@@ -54,7 +54,7 @@ impl Ladder {
         rung: Step,
         scope: &Scope,
         deadline: Instant,
-        unkillable: &mut Vec<Remnant>,
+        unkillable: &mut Vec<StuckProcess>,
     ) -> StepResult {
         let scopes = std::slice::from_ref(scope);
         match rung {
@@ -163,7 +163,7 @@ impl Observer for ReportWriter {
     }
 }
 
-fn words(left: &[Remnant]) -> Vec<String> {
+fn words(left: &[StuckProcess]) -> Vec<String> {
     left.iter().map(ToString::to_string).collect()
 }
 

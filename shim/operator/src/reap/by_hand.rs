@@ -205,7 +205,7 @@ fn unguarded(found: &Found, witness: &Witness) -> End {
     if shims_go_on {
         let left = sequence.run_below_shims(&scopes, patience(), witness);
         if !left.is_empty() {
-            let left = left.iter().map(|remnant| format!("process: {remnant}")).collect();
+            let left = left.iter().map(|one| format!("process: {one}")).collect();
             return End { left, note: format!("{STUCK_ON}, and the real shim reports the exit") };
         }
         match keepers.tell() {

@@ -28,7 +28,7 @@ use crate::resources::spec::pod_uid;
 use crate::sys::identity::{self, Identity};
 use crate::sys::kernel::{self, wait_all};
 use crate::sys::procfs;
-use crate::teardown::remnant::{Remnant, await_death};
+use crate::teardown::stuck::{StuckProcess, await_death};
 
 /// What is known of the connections that a sandbox uses, from before anything was killed (the mount namespace of a
 /// gofer goes with it, and the sentry that waits is in another one), and what has been seen of them since.
@@ -84,23 +84,23 @@ impl Connections {
         }
     }
 
-    /// Says what these remnants probably wait for: a connection that they may not see themselves, and on which somebody
+    /// Says what these processes probably wait for: a connection that they may not see themselves, and on which somebody
     /// waits.
-    pub fn name(&self, remnants: &mut [Remnant]) {
-        let waits = |remnant: &&mut Remnant| {
-            let channel = remnant.wchan.as_deref().unwrap_or_default();
-            let is_open = remnant.mount.is_none() || is_fuse(channel);
-            remnant.state == 'D' && remnant.frozen.is_none() && is_open
+    pub fn name(&self, stuck: &mut [StuckProcess]) {
+        let waits = |one: &&mut StuckProcess| {
+            let channel = one.wchan.as_deref().unwrap_or_default();
+            let is_open = one.mount.is_none() || is_fuse(channel);
+            one.state == 'D' && one.frozen.is_none() && is_open
         };
-        let mut remnants = remnants.iter_mut().filter(waits).peekable();
-        if self.used.is_empty() || remnants.peek().is_none() {
+        let mut stuck = stuck.iter_mut().filter(waits).peekable();
+        if self.used.is_empty() || stuck.peek().is_none() {
             return;
         }
         let Ok(control) = Fusectl::open() else { return };
         let busy = self.used.iter().filter(|(one, _)| control.is_waiting(**one));
         let busy: Vec<&str> = busy.map(|(_, words)| words.as_str()).collect();
         if !busy.is_empty() {
-            remnants.for_each(|remnant| remnant.mount = Some(busy.join(" or ")));
+            stuck.for_each(|one| one.mount = Some(busy.join(" or ")));
         }
     }
 
@@ -108,9 +108,9 @@ impl Connections {
         connections.iter().filter_map(|one| self.used.get(one)).cloned().collect()
     }
 
-    /// One look at each connection, while some of these remnants are in state D; nothing otherwise.
-    fn look(&mut self, control: &Fusectl, remnants: &[Remnant]) -> Vec<(u32, Verdict)> {
-        let waiters = waiters(remnants);
+    /// One look at each connection, while some of these processes are in state D; nothing otherwise.
+    fn look(&mut self, control: &Fusectl, stuck: &[StuckProcess]) -> Vec<(u32, Verdict)> {
+        let waiters = waiters(stuck);
         let woken = self.waiters.iter().any(|(thread, switches)| waiters.get(thread) != Some(switches));
         let passed = self.looked.replace(Instant::now()).map(|at| at.elapsed()).unwrap_or_default();
         self.waiters = waiters;
@@ -124,28 +124,28 @@ impl Connections {
     }
 }
 
-/// Watches what holds these remnants up until then, until they are dead, or until it is known what does and what does not
+/// Watches what holds these processes up until then, until they are dead, or until it is known what does and what does not
 /// hang; aborts what hangs and is this pod's alone.
 pub fn watch(
     scope: &Scope,
     known: &mut Connections,
-    remnants: &[Remnant],
+    stuck: &[StuckProcess],
     until: Instant,
 ) -> io::Result<Watched> {
     let mut watched = Watched::default();
     let control = Fusectl::open()?;
     if known.looked.is_none() {
         let places = Places::of(scope);
-        Table::all(scope, remnants)?.iter().for_each(|table| known.add(table.certain(&places)));
+        Table::all(scope, stuck)?.iter().for_each(|table| known.add(table.certain(&places)));
     }
-    let dying = await_death(remnants);
+    let dying = await_death(stuck);
     loop {
-        let verdicts = known.look(&control, remnants);
+        let verdicts = known.look(&control, stuck);
         let that = |verdict| verdicts.iter().filter(move |(_, one)| *one == verdict).map(|(one, _)| *one);
         let hung: Vec<u32> = that(Verdict::Hangs).collect();
         watched.undecided = that(Verdict::Undecided).next().is_some();
         if !hung.is_empty() {
-            let (ours, others) = whose(scope, remnants, hung)?;
+            let (ours, others) = whose(scope, stuck, hung)?;
             ours.iter().try_for_each(|one| control.abort(*one))?;
             watched.aborted = known.words(&ours);
             let new: Vec<u32> = others.into_iter().filter(|one| known.spared.insert(*one)).collect();
@@ -162,8 +162,8 @@ pub fn watch(
 }
 
 /// Those of these connections of which every mount is this pod's, and the others.
-fn whose(scope: &Scope, remnants: &[Remnant], hung: Vec<u32>) -> io::Result<(Vec<u32>, Vec<u32>)> {
-    let (tables, places) = (Table::all(scope, remnants)?, Places::of(scope));
+fn whose(scope: &Scope, stuck: &[StuckProcess], hung: Vec<u32>) -> io::Result<(Vec<u32>, Vec<u32>)> {
+    let (tables, places) = (Table::all(scope, stuck)?, Places::of(scope));
     Ok(hung.into_iter().partition(|one| tables.iter().all(|table| table.is_ours(*one, &places))))
 }
 
@@ -177,8 +177,8 @@ pub(crate) fn hangs(path: &Path, mounts: &[Mount]) -> bool {
 
 /// The threads of these that are in state D, whatever they wait for, and how often each has given its processor away:
 /// one that is woken and waits again has done so once more.
-fn waiters(remnants: &[Remnant]) -> BTreeMap<Identity, u64> {
-    let alive = remnants.iter().map(|remnant| remnant.identity).filter(Identity::is_alive);
+fn waiters(stuck: &[StuckProcess]) -> BTreeMap<Identity, u64> {
+    let alive = stuck.iter().map(|one| one.identity).filter(Identity::is_alive);
     let threads = alive.flat_map(|process| identity::threads(process.pid));
     let stuck = threads.filter(|thread| thread.state == 'D').map(|thread| thread.identity);
     stuck.filter_map(|thread| Some((thread, procfs::switches(thread.pid)?))).collect()
@@ -235,9 +235,9 @@ struct Table {
 
 impl Table {
     /// Of every process of the machine; an error where one cannot be read, since it might hold anything.
-    fn all(scope: &Scope, remnants: &[Remnant]) -> io::Result<Vec<Self>> {
+    fn all(scope: &Scope, stuck: &[StuckProcess]) -> io::Result<Vec<Self>> {
         let mut ours: BTreeSet<i32> = find::find(scope).iter().map(|process| process.identity.pid).collect();
-        ours.extend(remnants.iter().map(|remnant| remnant.identity.pid));
+        ours.extend(stuck.iter().map(|one| one.identity.pid));
         let mut namespaces: BTreeMap<(u64, u64), (bool, Vec<i32>)> = BTreeMap::new();
         for pid in procfs::all()? {
             // The first thread may have ended, and one that hangs have its namespace to itself.

@@ -22,7 +22,7 @@ use crate::processes::find;
 use crate::sys::file;
 use crate::sys::identity;
 use crate::sys::procfs;
-use crate::teardown::remnant::Remnant;
+use crate::teardown::stuck::StuckProcess;
 
 mod netlink;
 
@@ -51,7 +51,7 @@ pub enum NetworkError {
 
 /// Sets down the links in the namespace at `path`, and removes those that were made for a pod. Gives what was
 /// done, in words; nothing if that was done before.
-pub fn release(scope: &Scope, path: &Path, remnants: &[Remnant]) -> Result<Vec<String>, NetworkError> {
+pub fn release(scope: &Scope, path: &Path, stuck: &[StuckProcess]) -> Result<Vec<String>, NetworkError> {
     let (socket, id) = socket_in(open(path)?)?;
     for node in ["/proc/thread-self", "/proc/1"] {
         if namespace(Path::new(node))? == id {
@@ -60,7 +60,7 @@ pub fn release(scope: &Scope, path: &Path, remnants: &[Remnant]) -> Result<Vec<S
     }
     // Between this look and the last request somebody may come; a plugin that does comes to remove them, too.
     let mut ours: BTreeSet<i32> = find::find(scope).iter().map(|process| process.identity.pid).collect();
-    ours.extend(remnants.iter().map(|remnant| remnant.identity.pid));
+    ours.extend(stuck.iter().map(|one| one.identity.pid));
     if let Some(stranger) = stranger(id, &ours)? {
         return Err(NetworkError::Shared(stranger));
     }

@@ -8,7 +8,7 @@ use crate::resources::fuse::{self, Connections, Watched};
 use crate::resources::holdings::Holdings;
 use crate::resources::network;
 use crate::teardown::release;
-use crate::teardown::remnant::Remnant;
+use crate::teardown::stuck::StuckProcess;
 
 /// What the operator allows.
 #[derive(Clone, Copy, Debug)]
@@ -23,19 +23,19 @@ impl Freedoms {
     /// Where nobody knows what the operator allows.
     pub const NONE: Self = Self { network: false, fuse: false };
 
-    /// Watches the FUSE connections that may hold these remnants up, and aborts those that hang, as far as they are this
+    /// Watches the FUSE connections that may hold these processes up, and aborts those that hang, as far as they are this
     /// pod's alone ([`fuse::watch`]). Says what it has seen and done, to the log as well, and whether it ought to go on.
     pub fn watch_fuse(
         self,
         scope: &Scope,
         known: &mut Connections,
-        remnants: &[Remnant],
+        stuck: &[StuckProcess],
         until: Instant,
     ) -> (Vec<String>, bool) {
-        if !self.fuse || remnants.is_empty() {
+        if !self.fuse || stuck.is_empty() {
             return (Vec::new(), false);
         }
-        let watched = fuse::watch(scope, known, remnants, until).unwrap_or_else(|error| {
+        let watched = fuse::watch(scope, known, stuck, until).unwrap_or_else(|error| {
             log::warn!("cannot look for a FUSE mount that hangs: {error}");
             Watched::default()
         });
@@ -50,11 +50,16 @@ impl Freedoms {
         (lines, watched.undecided)
     }
 
-    /// Takes the network from these remnants: they cannot use it any more, and IPAM gives the address away. Says what
+    /// Takes the network from these processes: they cannot use it any more, and IPAM gives the address away. Says what
     /// it has done, to the log as well.
-    pub fn release_network(self, scope: &Scope, holdings: &Holdings, remnants: &[Remnant]) -> Option<String> {
-        let path = holdings.network_namespace().filter(|_| self.network && !remnants.is_empty())?;
-        match network::release(scope, path, remnants) {
+    pub fn release_network(
+        self,
+        scope: &Scope,
+        holdings: &Holdings,
+        stuck: &[StuckProcess],
+    ) -> Option<String> {
+        let path = holdings.network_namespace().filter(|_| self.network && !stuck.is_empty())?;
+        match network::release(scope, path, stuck) {
             Ok(done) if done.is_empty() => None,
             Ok(done) => {
                 let line = format!("took the network from what cannot be killed: {}", done.join(", "));
@@ -69,16 +74,16 @@ impl Freedoms {
     }
 }
 
-/// Everything that can be released of a sandbox that lives on in these remnants: its network, and its bundles' mounts.
+/// Everything that can be released of a sandbox that lives on in these processes: its network, and its bundles' mounts.
 /// Says what was taken.
 pub fn take_from_the_living(
     scope: &Scope,
     holdings: &mut Holdings,
     freedoms: Freedoms,
-    remnants: &[Remnant],
+    stuck: &[StuckProcess],
     deadline: Instant,
 ) -> Option<String> {
-    let taken = freedoms.release_network(scope, holdings, remnants);
+    let taken = freedoms.release_network(scope, holdings, stuck);
     release::release_mounts(holdings, deadline);
     taken
 }

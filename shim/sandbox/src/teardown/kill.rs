@@ -17,7 +17,7 @@ use crate::processes::sigkill::sigkill;
 use crate::resources::cgroup;
 use crate::sys::identity::Identity;
 use crate::sys::kernel::{PidFd, wait_all};
-use crate::teardown::remnant::Remnant;
+use crate::teardown::stuck::StuckProcess;
 
 /// How long one round waits before it looks (and thaws) again.
 const ROUND: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ const WAITED_FOR: usize = 128;
 #[derive(Default)]
 pub struct Hunted {
     /// Those that live on.
-    pub left: Vec<Remnant>,
+    pub left: Vec<StuckProcess>,
     /// All that was found when it was looked last.
     seen: Vec<Process>,
 }
@@ -77,7 +77,7 @@ pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Hunted {
 }
 
 /// Rung 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
-pub fn kill_all(scope: &Scope, deadline: Instant) -> Vec<Remnant> {
+pub fn kill_all(scope: &Scope, deadline: Instant) -> Vec<StuckProcess> {
     Blow::at_all(scope).land(deadline);
     hunt(scope, deadline, |found| found.to_vec()).left
 }
@@ -113,8 +113,8 @@ impl Blow {
     }
 
     /// Who of those that it was meant for lives.
-    pub fn left(&self) -> Vec<Remnant> {
-        self.struck.values().filter(|process| process.identity.is_alive()).map(Remnant::of).collect()
+    pub fn left(&self) -> Vec<StuckProcess> {
+        self.struck.values().filter(|process| process.identity.is_alive()).map(StuckProcess::of).collect()
     }
 
     fn land(&self, deadline: Instant) {
@@ -124,7 +124,7 @@ impl Blow {
 
 /// Ends what one container's Create began, and only that: its `runsc create`, its gofer, whatever names its
 /// bundle (the sentry if it is the root container), and what descends from these.
-pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<Remnant> {
+pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<StuckProcess> {
     let is_root = scope.sandbox_id() == Some(&member.id);
     hunt(scope, deadline, |found| {
         let began = |process: &&Process| {
@@ -185,7 +185,7 @@ fn hunt(scope: &Scope, deadline: Instant, mut choose: impl FnMut(&[Process]) -> 
         wait_all(&fds, deadline.min(Instant::now() + ROUND));
         if Instant::now() >= deadline {
             struck.retain(|identity, _| identity.is_alive());
-            return Hunted { left: struck.values().map(Remnant::of).collect(), seen: found };
+            return Hunted { left: struck.values().map(StuckProcess::of).collect(), seen: found };
         }
     }
 }

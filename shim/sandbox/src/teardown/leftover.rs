@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::identity::Identity;
-use crate::teardown::remnant::Remnant;
+use crate::teardown::stuck::StuckProcess;
 
 /// One thing left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Leftover {
     /// A process that lives.
-    Process(Remnant),
+    Process(StuckProcess),
     /// A mount that could not be removed, not even lazily.
     Mount {
         /// Where.
@@ -48,7 +48,7 @@ pub enum Leftover {
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Process(remnant) => write!(f, "process: {remnant}"),
+            Self::Process(one) => write!(f, "process: {one}"),
             Self::Mount { point, kind, source } => write!(f, "mount: {} ({kind} {source})", point.display()),
             Self::DetachedMount { point, holders } => {
                 let pids: Vec<String> = holders.iter().map(|holder| holder.pid.to_string()).collect();

@@ -10,14 +10,14 @@ use crate::resources::cgroup;
 use crate::resources::holdings::Holdings;
 use crate::teardown::leftover::Leftover;
 use crate::teardown::release::{mounts_left, private_folder};
-use crate::teardown::remnant::Remnant;
+use crate::teardown::stuck::StuckProcess;
 
 /// What is left of these holdings and of the processes behind them. A real shim that still serves is no
-/// leftover, and neither is its `runsc wait` or the clean-up that it runs: see [`Remnant::role`].
+/// leftover, and neither is its `runsc wait` or the clean-up that it runs: see [`StuckProcess::role`].
 pub fn prove(scope: &Scope, holdings: &Holdings) -> Vec<Leftover> {
     let found = find::find(scope);
     let ours: BTreeSet<i32> = found.iter().map(|process| process.identity.pid).collect();
-    let processes = found.iter().filter(|process| concerns(process, holdings)).map(Remnant::of);
+    let processes = found.iter().filter(|process| concerns(process, holdings)).map(StuckProcess::of);
     let mut left: Vec<Leftover> = processes.map(Leftover::Process).collect();
     left.extend(mounts_left(holdings));
     // A parent that runsc made and that has become somebody else's is theirs.

@@ -26,7 +26,7 @@ use crate::teardown::kill::{Hunted, kill_all, kill_sandbox};
 use crate::teardown::leftover::Leftover;
 use crate::teardown::prove::prove;
 use crate::teardown::release::release;
-use crate::teardown::remnant::{Remnant, await_death};
+use crate::teardown::stuck::{StuckProcess, await_death};
 
 mod observer;
 
@@ -83,7 +83,7 @@ impl Sequence {
         deadline: Instant,
         overload: Duration,
         observer: &dyn Observer,
-    ) -> Vec<Remnant> {
+    ) -> Vec<StuckProcess> {
         self.learn(scopes);
         let mut left = kill_each(scopes, deadline.min(Instant::now() + PLAINLY));
         // Whether a server hangs takes its time to see, which begins now.
@@ -95,7 +95,7 @@ impl Sequence {
         while !left.is_empty() && Instant::now() < last {
             self.watch_fuse(scopes, &left, Instant::now(), observer);
             let again = kill_each(scopes, last.min(Instant::now() + budgets::KILL_ALL));
-            let stuck = again == left && !again.iter().any(Remnant::runs) && !procfs::is_crowded();
+            let stuck = again == left && !again.iter().any(StuckProcess::runs) && !procfs::is_crowded();
             left = again;
             if stuck {
                 break;
@@ -107,7 +107,12 @@ impl Sequence {
 
     /// Rung 6, once: takes from what SIGKILL does not end what it holds for others, and frees it where that costs nobody
     /// else anything. Gives what lives on, and whether what holds that up ought to be watched on.
-    pub fn free(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> (Vec<Remnant>, bool) {
+    pub fn free(
+        &self,
+        scopes: &[Scope],
+        deadline: Instant,
+        observer: &dyn Observer,
+    ) -> (Vec<StuckProcess>, bool) {
         self.learn(scopes);
         self.take_from(scopes, kill_each(scopes, Instant::now()), deadline, observer)
     }
@@ -116,10 +121,10 @@ impl Sequence {
     fn take_from(
         &self,
         scopes: &[Scope],
-        mut left: Vec<Remnant>,
+        mut left: Vec<StuckProcess>,
         deadline: Instant,
         observer: &dyn Observer,
-    ) -> (Vec<Remnant>, bool) {
+    ) -> (Vec<StuckProcess>, bool) {
         let known = self.lock().as_ref().map(|known| known.holdings.clone());
         let (Some(scope), Some(mut holdings)) = (scopes.last(), known) else { return (left, false) };
         let taken = take_from_the_living(scope, &mut holdings, self.freedoms, &left, deadline);
@@ -146,7 +151,7 @@ impl Sequence {
         scopes: &[Scope],
         patience: Patience,
         observer: &dyn Observer,
-    ) -> Vec<Remnant> {
+    ) -> Vec<StuckProcess> {
         let kill = |deadline| self.kill_sandbox(scopes, deadline).left;
         observer.begins("kill sandbox", patience.dead);
         let left = kill(patience.dead);
@@ -175,11 +180,11 @@ impl Sequence {
     fn free_until_dead(
         &self,
         scopes: &[Scope],
-        mut stuck: Vec<Remnant>,
+        mut stuck: Vec<StuckProcess>,
         over: Instant,
-        kill: &dyn Fn(Instant) -> Vec<Remnant>,
+        kill: &dyn Fn(Instant) -> Vec<StuckProcess>,
         observer: &dyn Observer,
-    ) -> Vec<Remnant> {
+    ) -> Vec<StuckProcess> {
         if stuck.is_empty() {
             return stuck;
         }
@@ -193,7 +198,7 @@ impl Sequence {
             wait_all(dying.iter().map(|(_, process)| process), over.min(Instant::now() + again));
             let left = kill(Instant::now());
             if left.is_empty() || Instant::now() >= over {
-                stuck.retain(|remnant| remnant.identity.is_alive());
+                stuck.retain(|one| one.identity.is_alive());
                 observer.ends("free", &words(&stuck));
                 return stuck;
             }
@@ -202,7 +207,7 @@ impl Sequence {
     }
 
     /// These processes, and what is seen to be there beside them.
-    fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<Remnant>) -> Vec<Leftover> {
+    fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<StuckProcess>) -> Vec<Leftover> {
         let mut left: Vec<Leftover> = stuck.into_iter().map(Leftover::Process).collect();
         if let (Some(scope), Some(known)) = (scopes.last(), self.lock().as_ref()) {
             add_new(&mut left, prove(scope, &known.holdings));
@@ -214,13 +219,13 @@ impl Sequence {
     fn watch_fuse(
         &self,
         scopes: &[Scope],
-        remnants: &[Remnant],
+        stuck: &[StuckProcess],
         until: Instant,
         observer: &dyn Observer,
     ) -> bool {
         let known = self.lock().as_ref().map(|known| known.connections.clone());
         let (Some(scope), Some(mut connections)) = (scopes.last(), known) else { return false };
-        let (lines, undecided) = self.freedoms.watch_fuse(scope, &mut connections, remnants, until);
+        let (lines, undecided) = self.freedoms.watch_fuse(scope, &mut connections, stuck, until);
         lines.iter().for_each(|line| observer.happened(line));
         if let Some(known) = self.lock().as_mut() {
             known.connections = connections;
@@ -228,7 +233,7 @@ impl Sequence {
         undecided
     }
 
-    fn name(&self, left: &mut [Remnant]) {
+    fn name(&self, left: &mut [StuckProcess]) {
         if let Some(known) = self.lock().as_ref() {
             known.connections.name(left);
         }
@@ -298,14 +303,14 @@ fn add_new(left: &mut Vec<Leftover>, more: Vec<Leftover>) {
 }
 
 /// [`kill_all`] in each scope; a process that several have is left once.
-fn kill_each(scopes: &[Scope], deadline: Instant) -> Vec<Remnant> {
-    let mut left: Vec<Remnant> = scopes.iter().flat_map(|scope| kill_all(scope, deadline)).collect();
-    left.retain(|remnant| scopes.len() == 1 || remnant.identity.is_alive());
-    left.sort_by_key(|remnant| remnant.identity);
-    left.dedup_by_key(|remnant| remnant.identity);
+fn kill_each(scopes: &[Scope], deadline: Instant) -> Vec<StuckProcess> {
+    let mut left: Vec<StuckProcess> = scopes.iter().flat_map(|scope| kill_all(scope, deadline)).collect();
+    left.retain(|one| scopes.len() == 1 || one.identity.is_alive());
+    left.sort_by_key(|one| one.identity);
+    left.dedup_by_key(|one| one.identity);
     left
 }
 
-fn words(left: &[Remnant]) -> Vec<String> {
+fn words(left: &[StuckProcess]) -> Vec<String> {
     left.iter().map(ToString::to_string).collect()
 }

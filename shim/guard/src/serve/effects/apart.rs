@@ -17,8 +17,8 @@ use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel::PidFd;
 use runsc_guard_sandbox::teardown::kill::Blow;
-use runsc_guard_sandbox::teardown::remnant::Remnant;
-use runsc_guard_sandbox::teardown::remnant::await_death;
+use runsc_guard_sandbox::teardown::stuck::StuckProcess;
+use runsc_guard_sandbox::teardown::stuck::await_death;
 
 /// How soon a thread is asked for again, and who was struck looked at.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -72,14 +72,14 @@ impl Ladder {
         }
     }
 
-    fn all_killed(&self, unkillable: &[Remnant]) {
+    fn all_killed(&self, unkillable: &[StuckProcess]) {
         self.tell(
             StepResult::AllKilled { left: words(unkillable), at_ns: encode::wall_clock_ns() },
             unkillable,
         );
     }
 
-    fn tell(&self, done: StepResult, unkillable: &[Remnant]) {
+    fn tell(&self, done: StepResult, unkillable: &[StuckProcess]) {
         let _ = self.reports.send(Message::Input(Input::Step(done)));
         // After the result: their death must not be reported before they are known to live.
         if !unkillable.is_empty() {
@@ -89,9 +89,9 @@ impl Ladder {
 }
 
 /// Reports when all of these are dead, whenever that is.
-pub(crate) fn await_remnants(remnants: Vec<(Identity, PidFd)>, reports: UnboundedSender<Message>) {
+pub(crate) fn await_remnants(stuck: Vec<(Identity, PidFd)>, reports: UnboundedSender<Message>) {
     tokio::spawn(async move {
-        for (identity, process) in remnants {
+        for (identity, process) in stuck {
             await_one(identity, process).await;
         }
         let _ = reports.send(Message::Input(Input::RemnantsDied));

@@ -39,8 +39,8 @@ impl Island {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn as_remnant(&self) -> Remnant {
-        Remnant {
+    fn as_remnant(&self) -> StuckProcess {
+        StuckProcess {
             identity: Identity::of(self.pid()).unwrap(),
             role: Role::Sentry,
             comm: "exe".into(),

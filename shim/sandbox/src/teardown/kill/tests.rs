@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::*;
 use crate::sys::identity::Stat;
 use crate::sys::procfs;
-use crate::teardown::remnant::await_death;
+use crate::teardown::stuck::await_death;
 use crate::testing::started;
 
 /// Processes with the command lines of a real sandbox, each a shell that waits for its input.
@@ -206,21 +206,21 @@ fn what_cannot_die_is_named_and_can_be_waited_for() {
     // A stranger in the same frozen cgroup forbids to thaw it: the stand-in here for state D.
     let Some(freezer) = Freezer::holding("stuck", &[cast.0[2].1.pid, stranger.0[0].1.pid]) else { return };
     let start = Instant::now();
-    let remnants = kill_sandbox(&scope("stuck"), start + Duration::from_millis(250)).left;
+    let stuck = kill_sandbox(&scope("stuck"), start + Duration::from_millis(250)).left;
     assert!(start.elapsed() >= Duration::from_millis(250) && start.elapsed() < Duration::from_secs(1));
-    assert_eq!(remnants.len(), 1);
-    let (remnant, sentry) = (&remnants[0], cast.0[2].1);
-    assert_eq!((remnant.identity, &remnant.role, remnant.state), (sentry, &Role::Sentry, 'D'));
-    assert!(!remnant.runs());
-    assert_eq!(remnant.frozen.as_ref(), Some(&freezer.0));
-    let text = remnant.to_string();
+    assert_eq!(stuck.len(), 1);
+    let (one, sentry) = (&stuck[0], cast.0[2].1);
+    assert_eq!((one.identity, &one.role, one.state), (sentry, &Role::Sentry, 'D'));
+    assert!(!one.runs());
+    assert_eq!(one.frozen.as_ref(), Some(&freezer.0));
+    let text = one.to_string();
     assert!(text.starts_with(&format!("pid {} (sh, sentry) state D", sentry.pid)), "{text}");
-    let waiting = await_death(&remnants);
+    let waiting = await_death(&stuck);
     assert!(waiting.len() == 1 && !waiting[0].1.is_dead());
     freezer.thaw();
     assert!(waiting[0].1.wait(soon()));
     assert!(stranger.alive()[0]);
-    assert!(await_death(&remnants).is_empty() || await_death(&remnants)[0].1.is_dead());
+    assert!(await_death(&stuck).is_empty() || await_death(&stuck)[0].1.is_dead());
     drop((cast, stranger, freezer));
 }
 
@@ -229,9 +229,9 @@ fn what_waits_for_a_processor_only_is_not_held() {
     let mut busy = started(Command::new("/bin/sh").args(["-c", "while :; do :; done"]));
     let me = Scope { guard: Identity::me().ok(), ..Scope::default() };
     let find = |pid: u32| find(&me).into_iter().find(|process| process.identity.pid == pid as i32).unwrap();
-    assert!(Remnant::of(&find(busy.id())).runs());
+    assert!(StuckProcess::of(&find(busy.id())).runs());
     let mut idle = started(Command::new("/bin/sh").args(["-c", "read x"]).stdin(Stdio::piped()));
-    while Remnant::of(&find(idle.id())).runs() {
+    while StuckProcess::of(&find(idle.id())).runs() {
         std::thread::yield_now();
     }
     for child in [&mut busy, &mut idle] {

@@ -25,7 +25,7 @@ const FILE_SYSTEMS: [(&str, &str); 7] = [
 
 /// What outlived its SIGKILL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remnant {
+pub struct StuckProcess {
     /// Which process.
     pub identity: Identity,
     /// What it was there for.
@@ -42,7 +42,7 @@ pub struct Remnant {
     pub mount: Option<String>,
 }
 
-impl Remnant {
+impl StuckProcess {
     pub(crate) fn of(process: &Process) -> Self {
         let pid = process.identity.pid;
         let threads = identity::threads(pid);
@@ -67,8 +67,8 @@ impl Remnant {
 }
 
 /// A descriptor for each of these that becomes readable when the process has died after all.
-pub fn await_death(remnants: &[Remnant]) -> Vec<(Identity, PidFd)> {
-    remnants.iter().filter_map(|one| Some((one.identity, one.identity.open().ok()?))).collect()
+pub fn await_death(stuck: &[StuckProcess]) -> Vec<(Identity, PidFd)> {
+    stuck.iter().filter_map(|one| Some((one.identity, one.identity.open().ok()?))).collect()
 }
 
 /// The mount of the kind that a wait channel belongs to, if the process sees one.
@@ -79,7 +79,7 @@ fn waited_for(pid: i32, wchan: &str) -> Option<String> {
     Some(mount.to_string())
 }
 
-impl fmt::Display for Remnant {
+impl fmt::Display for StuckProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {} ({}, {}) state {}", self.identity.pid, self.comm, self.role, self.state)?;
         if let Some(wchan) = &self.wchan {
