@@ -31,7 +31,7 @@ use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::place::{self, Base, Place};
 use runsc_guard_node::sweep;
 use runsc_guard_sandbox::Member;
-use runsc_guard_sandbox::resources::holdings::{self, Holdings};
+use runsc_guard_sandbox::resources::held::{self, Resources};
 use runsc_guard_sandbox::resources::spec::{self, Kinship};
 use runsc_guard_sandbox::teardown::sequence::Nobody;
 
@@ -206,7 +206,7 @@ struct Worker {
 struct Rest {
     record: Record,
     place: Place,
-    holdings: Holdings,
+    resources: Resources,
 }
 
 impl Rest {
@@ -218,7 +218,7 @@ impl Rest {
             let Ok(lock) = Lock::take(&self.place.lock, Instant::now() + AGAIN) else { continue };
             let is_another = params::guard_of(&self.place, None).is_some();
             let soon = Instant::now() + AGAIN;
-            if is_another || orphan::bury_rest(&mut self.record, &self.place, &mut self.holdings, soon) {
+            if is_another || orphan::bury_rest(&mut self.record, &self.place, &mut self.resources, soon) {
                 return;
             }
             drop(lock);
@@ -334,12 +334,12 @@ impl Worker {
     fn by_own_hands(&self, place: &Place) -> (Answer, Option<Rest>) {
         let mut record = self.learn(place);
         // What tells goes with the bundle, as soon as this is answered.
-        let holdings = orphan::holdings(&record);
+        let resources = orphan::resources(&record);
         let left = orphan::bury(&mut record, place, orphan::patience(self.deadline - MARGIN), &Nobody);
         let exit = record.member(&self.target.id).and_then(|member| member.exit);
         let note = (!left.is_empty())
             .then(|| format!("container {}: left behind: {}", self.target.id, left.join("; ")));
-        let rest = (!left.is_empty()).then(|| Rest { record, place: place.clone(), holdings });
+        let rest = (!left.is_empty()).then(|| Rest { record, place: place.clone(), resources });
         (Answer { exit: exit.unwrap_or_else(|| Exit::killed(0)), note }, rest)
     }
 
@@ -356,7 +356,7 @@ impl Worker {
     /// The answer of a container that is gone, as far as runsc knew.
     fn swept(&self, answer: Answer) -> Answer {
         let (id, bundle) = (self.target.id.clone(), self.bundle().to_owned());
-        holdings::sweep_cgroups(&Member { id, bundle });
+        held::sweep_cgroups(&Member { id, bundle });
         answer
     }
 

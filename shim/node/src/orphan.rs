@@ -15,7 +15,7 @@ use crate::params::{self, ServeParams};
 use crate::place::{self, Place};
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::processes::proof::{Vantage, is_real_shim};
-use runsc_guard_sandbox::resources::holdings::Holdings;
+use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::spec::{self, Kinship};
 use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::identity::Identity;
@@ -125,17 +125,17 @@ fn is_gone(left: &[Leftover]) -> bool {
 }
 
 /// What its members hold, as long as files tell.
-pub fn holdings(record: &Record) -> Holdings {
+pub fn resources(record: &Record) -> Resources {
     let scope = record.scope();
-    Holdings::of(&scope, &scope.members)
+    Resources::of(&scope, &scope.members)
 }
 
-/// Tries again what [`bury`] has not ended in time, and to release these holdings, which no file may name any more. True
+/// Tries again what [`bury`] has not ended in time, and to release these resources, which no file may name any more. True
 /// when nothing is left.
-pub fn bury_rest(record: &mut Record, place: &Place, holdings: &mut Holdings, deadline: Instant) -> bool {
+pub fn bury_rest(record: &mut Record, place: &Place, resources: &mut Resources, deadline: Instant) -> bool {
     let scope = Scope { guard: None, ..record.scope() };
     let dead = kill_all(&scope, deadline).is_empty();
-    let released = dead && is_gone(&release_and_prove(&scope, holdings, deadline, &Nobody));
+    let released = dead && is_gone(&release_and_prove(&scope, resources, deadline, &Nobody));
     bury(record, place, patience(deadline), &Nobody).is_empty() && released
 }
 

@@ -9,7 +9,7 @@ use crate::Scope;
 use crate::processes::process::{Role, claims, guard_name, guards_another, serves};
 use crate::resources::cgroup;
 use crate::resources::cgroup_path;
-use crate::resources::holdings::Linux;
+use crate::resources::held::Linux;
 use crate::resources::mounts::Mount;
 use crate::resources::state_file::{self, RunscState};
 use crate::sys::identity::Stat;

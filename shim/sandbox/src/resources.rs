@@ -4,7 +4,7 @@
 pub mod cgroup;
 pub(crate) mod cgroup_path;
 pub mod fuse;
-pub mod holdings;
+pub mod held;
 pub(crate) mod hooks;
 pub mod inventory;
 pub mod mount_namespace;

@@ -22,7 +22,7 @@ use runsc_guard_sandbox::diagnostics::evidence::{ask_for_goroutines, evidence};
 use runsc_guard_sandbox::diagnostics::stacks;
 use runsc_guard_sandbox::processes::find;
 use runsc_guard_sandbox::processes::process::Process;
-use runsc_guard_sandbox::resources::holdings::Holdings;
+use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::sys::procfs;
 use runsc_guard_sandbox::teardown::kill::{kill_commands, kill_create};
@@ -126,7 +126,7 @@ impl Ladder {
         let Some(member) = scope.members.iter().find(|member| member.id == container) else {
             return "nothing of it was found".to_owned();
         };
-        let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
+        let mut holdings = Resources::of(scope, std::slice::from_ref(member));
         let stuck = where_create_hangs(scope, container);
         let mut left = words(&kill_create(scope, member, deadline));
         if left.is_empty() {
@@ -142,7 +142,7 @@ impl Ladder {
         let Some(member) = scope.members.iter().find(|member| member.id == container) else {
             return Vec::new();
         };
-        let mut holdings = Holdings::of(scope, std::slice::from_ref(member));
+        let mut holdings = Resources::of(scope, std::slice::from_ref(member));
         kill_commands(scope, member, deadline.min(Instant::now() + LOOK));
         let left = release_and_prove(scope, &mut holdings, deadline, &self.report);
         left.iter().map(ToString::to_string).collect()

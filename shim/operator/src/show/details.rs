@@ -14,7 +14,7 @@ use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::diagnostics::stacks;
 use runsc_guard_sandbox::processes::find;
 use runsc_guard_sandbox::processes::process::{Process, Role};
-use runsc_guard_sandbox::resources::holdings::Holdings;
+use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::mount_namespace::MountNamespace;
 use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::file;
@@ -134,9 +134,9 @@ fn shim_itself(identity: Identity) -> Option<Process> {
 }
 
 /// What it holds; of its one or first scope, which all have the same members.
-pub(crate) fn holdings(found: &Found) -> Holdings {
+pub(crate) fn holdings(found: &Found) -> Resources {
     let scope = scopes(found).swap_remove(0);
-    Holdings::of(&scope, &scope.members)
+    Resources::of(&scope, &scope.members)
 }
 
 /// The sockets of an unguarded sandbox's shims, as these have written them into the bundles. Only where a shim

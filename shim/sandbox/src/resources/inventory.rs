@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::resources::holdings::Holdings;
+use crate::resources::held::Resources;
 
 /// Names kept of what was released.
 const NAMES: usize = 64;
@@ -28,7 +28,7 @@ impl Released {
     }
 }
 
-/// What of a sandbox's holdings was there at one moment. Filestores are not looked for: their volume may hang, and who
+/// What of a sandbox's resources was there at one moment. Filestores are not looked for: their volume may hang, and who
 /// looks would with it.
 #[derive(Debug)]
 pub struct Inventory {
@@ -39,18 +39,18 @@ pub struct Inventory {
 
 impl Inventory {
     /// What is there now.
-    pub fn of(holdings: &Holdings) -> Self {
+    pub fn of(resources: &Resources) -> Self {
         let is_there = |path: &&PathBuf| path.symlink_metadata().is_ok();
         Self {
-            mounts: mounts(holdings),
-            cgroups: holdings.cgroups().iter().filter(is_there).cloned().collect(),
-            files: holdings.files().iter().filter(is_there).cloned().collect(),
+            mounts: mounts(resources),
+            cgroups: resources.cgroups().iter().filter(is_there).cloned().collect(),
+            files: resources.files().iter().filter(is_there).cloned().collect(),
         }
     }
 
     /// What of it is gone by now.
-    pub fn released(self, holdings: &Holdings) -> Vec<Released> {
-        let left = Self::of(holdings);
+    pub fn released(self, resources: &Resources) -> Vec<Released> {
+        let left = Self::of(resources);
         let gone = |before: Vec<PathBuf>, left: &[PathBuf]| {
             let gone = before.into_iter().filter(|path| !left.contains(path));
             gone.map(|path| path.display().to_string()).collect::<Vec<_>>()
@@ -65,7 +65,7 @@ impl Inventory {
     }
 }
 
-fn mounts(holdings: &Holdings) -> Vec<String> {
-    let seen = holdings.mounts();
+fn mounts(resources: &Resources) -> Vec<String> {
+    let seen = resources.mounts();
     seen.iter().map(|mount| format!("{} ({} {})", mount.point.display(), mount.kind, mount.source)).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::Scope;
 use crate::resources::fuse::{self, Connections, Watched};
-use crate::resources::holdings::Holdings;
+use crate::resources::held::Resources;
 use crate::resources::network;
 use crate::teardown::release;
 use crate::teardown::stuck::StuckProcess;
@@ -55,10 +55,10 @@ impl Freedoms {
     pub fn release_network(
         self,
         scope: &Scope,
-        holdings: &Holdings,
+        resources: &Resources,
         stuck: &[StuckProcess],
     ) -> Option<String> {
-        let path = holdings.network_namespace().filter(|_| self.network && !stuck.is_empty())?;
+        let path = resources.network_namespace().filter(|_| self.network && !stuck.is_empty())?;
         match network::release(scope, path, stuck) {
             Ok(done) if done.is_empty() => None,
             Ok(done) => {
@@ -78,12 +78,12 @@ impl Freedoms {
 /// Says what was taken.
 pub fn take_from_the_living(
     scope: &Scope,
-    holdings: &mut Holdings,
+    resources: &mut Resources,
     freedoms: Freedoms,
     stuck: &[StuckProcess],
     deadline: Instant,
 ) -> Option<String> {
-    let taken = freedoms.release_network(scope, holdings, stuck);
-    release::release_mounts(holdings, deadline);
+    let taken = freedoms.release_network(scope, resources, stuck);
+    release::release_mounts(resources, deadline);
     taken
 }

@@ -21,7 +21,7 @@ use crate::Scope;
 use crate::processes::find;
 use crate::resources::cgroup;
 use crate::resources::fuse;
-use crate::resources::holdings::Holdings;
+use crate::resources::held::Resources;
 use crate::resources::mounts;
 use crate::sys::file;
 use crate::teardown::leftover::Leftover;
@@ -29,16 +29,16 @@ use crate::teardown::leftover::Leftover;
 /// A filestore's folder may be on a file system that hangs.
 const FILESTORES: Duration = Duration::from_millis(200);
 
-/// Releases these holdings; gives what could not be released. What is gone already is released.
-pub fn release(scope: &Scope, holdings: &mut Holdings, deadline: Instant) -> Vec<Leftover> {
-    holdings.add_strays(scope);
+/// Releases these resources; gives what could not be released. What is gone already is released.
+pub fn release(scope: &Scope, resources: &mut Resources, deadline: Instant) -> Vec<Leftover> {
+    resources.add_strays(scope);
     // Before the mounts: the next Create of this id in the same rootfs would fail over an old filestore.
-    let mut filestores = Filestores::remove(&holdings.filestores);
+    let mut filestores = Filestores::remove(&resources.filestores);
     filestores.wait(deadline.min(Instant::now() + FILESTORES));
-    release_mounts(holdings, deadline);
-    let mut left = mounts_left(holdings);
-    left.extend(remove_cgroups(scope, &holdings.cgroups, deadline));
-    let files = holdings.files.iter().filter(|path| !remove_file(path));
+    release_mounts(resources, deadline);
+    let mut left = mounts_left(resources);
+    left.extend(remove_cgroups(scope, &resources.cgroups, deadline));
+    let files = resources.files.iter().filter(|path| !remove_file(path));
     left.extend(files.cloned().map(Leftover::File));
     // What failed may have lain in a mount that is gone by now, or under one whose snapshot was just removed.
     if filestores.wait(deadline) == Ended::WithErrors {
@@ -47,28 +47,28 @@ pub fn release(scope: &Scope, holdings: &mut Holdings, deadline: Instant) -> Vec
     }
     left.extend(filestores.left.into_iter().map(Leftover::File));
     // Who comes after this one, to try again, finds there what to look for.
-    let folder = private_folder(scope, holdings).filter(|folder| left.is_empty() && !remove_folder(folder));
+    let folder = private_folder(scope, resources).filter(|folder| left.is_empty() && !remove_folder(folder));
     left.extend(folder.map(|folder| Leftover::File(folder.to_owned())));
     left
 }
 
 /// Takes the bundles' mounts out of sight, lazily where they are held: what was detached counts as left for as
 /// long as it is.
-pub fn release_mounts(holdings: &mut Holdings, deadline: Instant) {
-    for member in &holdings.members {
+pub fn release_mounts(resources: &mut Resources, deadline: Instant) {
+    for member in &resources.members {
         let detached = mounts::unmount_below(&member.bundle.join("rootfs"), deadline);
-        holdings.detached.extend(detached.into_iter().map(|mount| (mount.id, mount.point)));
+        resources.detached.extend(detached.into_iter().map(|mount| (mount.id, mount.point)));
     }
 }
 
 /// The mounts still in sight, and the detached ones that somebody holds.
-pub(crate) fn mounts_left(holdings: &Holdings) -> Vec<Leftover> {
-    let seen = holdings.mounts().into_iter();
+pub(crate) fn mounts_left(resources: &Resources) -> Vec<Leftover> {
+    let seen = resources.mounts().into_iter();
     let as_residue = |mount: mounts::Mount| {
         let mounts::Mount { point, kind, source, .. } = mount;
         Leftover::Mount { point, kind, source }
     };
-    let held = holdings.detached.iter().filter_map(|(id, point)| {
+    let held = resources.detached.iter().filter_map(|(id, point)| {
         let holders = mounts::holders(*id);
         (!holders.is_empty()).then(|| Leftover::DetachedMount { point: point.clone(), holders })
     });
@@ -77,9 +77,9 @@ pub(crate) fn mounts_left(holdings: &Holdings) -> Vec<Leftover> {
 
 /// The guard's private folder, if it is to go: not while the real shim serves in it or the guard, which removes
 /// it at its own end, can be found by what lies there.
-pub(crate) fn private_folder<'a>(scope: &'a Scope, holdings: &Holdings) -> Option<&'a Path> {
+pub(crate) fn private_folder<'a>(scope: &'a Scope, resources: &Resources) -> Option<&'a Path> {
     let lived_in = [scope.real_shim, scope.guard].into_iter().flatten().any(|one| one.is_alive());
-    (holdings.whole && !lived_in && scope.folder.is_absolute()).then_some(&scope.folder)
+    (resources.whole && !lived_in && scope.folder.is_absolute()).then_some(&scope.folder)
 }
 
 fn remove_cgroups(scope: &Scope, cgroups: &[PathBuf], deadline: Instant) -> Vec<Leftover> {

@@ -15,7 +15,7 @@ use runsc_guard_core::policy::budgets;
 use crate::Scope;
 use crate::processes::find;
 use crate::resources::fuse::Connections;
-use crate::resources::holdings::Holdings;
+use crate::resources::held::Resources;
 use crate::resources::hooks::{self, Hooks};
 use crate::resources::inventory::Inventory;
 use crate::sys::kernel::wait_all;
@@ -40,7 +40,7 @@ const FREE_AGAIN: Duration = Duration::from_secs(1);
 /// What a sandbox holds and uses, learned before anything is killed: a real shim that sees its sandbox die removes what
 /// tells, and so does containerd when a shim is dead.
 struct Known {
-    holdings: Holdings,
+    resources: Resources,
     connections: Connections,
 }
 
@@ -63,7 +63,7 @@ impl Sequence {
         // By descent, where there is any: without a state file only the processes themselves tell of their cgroups.
         let Some(scope) = scopes.first() else { return };
         self.lock().get_or_insert_with(|| Known {
-            holdings: Holdings::of(scope, &scope.members),
+            resources: Resources::of(scope, &scope.members),
             connections: Connections::of(&scopes.iter().flat_map(find::before_a_blow).collect::<Vec<_>>()),
         });
     }
@@ -125,12 +125,12 @@ impl Sequence {
         deadline: Instant,
         observer: &dyn Observer,
     ) -> (Vec<StuckProcess>, bool) {
-        let known = self.lock().as_ref().map(|known| known.holdings.clone());
-        let (Some(scope), Some(mut holdings)) = (scopes.last(), known) else { return (left, false) };
-        let taken = take_from_the_living(scope, &mut holdings, self.freedoms, &left, deadline);
+        let known = self.lock().as_ref().map(|known| known.resources.clone());
+        let (Some(scope), Some(mut resources)) = (scopes.last(), known) else { return (left, false) };
+        let taken = take_from_the_living(scope, &mut resources, self.freedoms, &left, deadline);
         taken.iter().for_each(|line| observer.happened(line));
         if let Some(known) = self.lock().as_mut() {
-            known.holdings = holdings;
+            known.resources = resources;
         }
         let undecided = self.watch_fuse(scopes, &left, deadline, observer);
         self.name(&mut left);
@@ -140,9 +140,9 @@ impl Sequence {
     /// Rungs 4 and 5, of a sandbox whose processes are dead: gives back what it held, and proves that nothing is left.
     pub fn release(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> Vec<Leftover> {
         let Some(scope) = scopes.last() else { return Vec::new() };
-        let known = self.lock().take().map(|known| known.holdings);
-        let mut holdings = known.unwrap_or_else(|| Holdings::of(scope, &scope.members));
-        release_and_prove(scope, &mut holdings, deadline, observer)
+        let known = self.lock().take().map(|known| known.resources);
+        let mut resources = known.unwrap_or_else(|| Resources::of(scope, &scope.members));
+        release_and_prove(scope, &mut resources, deadline, observer)
     }
 
     /// Ends the sandbox and spares the real shims, which can tell how it ended; gives what lives on.
@@ -210,7 +210,7 @@ impl Sequence {
     fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<StuckProcess>) -> Vec<Leftover> {
         let mut left: Vec<Leftover> = stuck.into_iter().map(Leftover::Process).collect();
         if let (Some(scope), Some(known)) = (scopes.last(), self.lock().as_ref()) {
-            add_new(&mut left, prove(scope, &known.holdings));
+            add_new(&mut left, prove(scope, &known.resources));
         }
         left
     }
@@ -244,26 +244,26 @@ impl Sequence {
     }
 }
 
-/// Gives back what these holdings are, of a whole sandbox or of some of its containers, and proves that it is gone.
+/// Gives back what these resources are, of a whole sandbox or of some of its containers, and proves that it is gone.
 pub fn release_and_prove(
     scope: &Scope,
-    holdings: &mut Holdings,
+    resources: &mut Resources,
     deadline: Instant,
     observer: &dyn Observer,
 ) -> Vec<Leftover> {
-    let inventory = observer.listens().then(|| Inventory::of(holdings));
-    let hooks = hooks::claim(&holdings.hooks);
-    let mut left = release(scope, holdings, deadline);
+    let inventory = observer.listens().then(|| Inventory::of(resources));
+    let hooks = hooks::claim(&resources.hooks);
+    let mut left = release(scope, resources, deadline);
     if !left.is_empty() {
         // What a busy node had no time for is done by now, or in another moment.
-        left = release(scope, holdings, Instant::now() + budgets::RELEASE);
+        left = release(scope, resources, Instant::now() + budgets::RELEASE);
     }
     if let Some(inventory) = inventory {
-        observer.released(inventory.released(holdings));
+        observer.released(inventory.released(resources));
     }
     // A file that could not be released may lie where looking for it hangs, so `release` has the last word on those.
     left.retain(|leftover| matches!(leftover, Leftover::File(_)));
-    add_new(&mut left, prove(scope, holdings));
+    add_new(&mut left, prove(scope, resources));
     left.extend(hooks.iter().flat_map(|hooks| run_hooks(hooks, observer)));
     left
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::Scope;
 use crate::processes::exempt::running;
 use crate::processes::find::descendants;
-use crate::resources::holdings::Holdings;
+use crate::resources::held::Resources;
 use crate::resources::hooks::claim;
 use crate::sys::identity::Identity;
 use crate::teardown::sequence::{Nobody, release_and_prove};
@@ -85,10 +85,10 @@ fn hooks_run_once_and_only_for_who_has_removed_the_state() {
     let all = [hooks(file.clone(), vec![Hook { path, ..Hook::default() }])];
     assert!(claim(&all).is_empty(), "runsc has been here");
     fs::write(&file, "").unwrap();
-    let mut holdings = Holdings { hooks: all.to_vec(), ..Holdings::default() };
+    let mut resources = Resources { hooks: all.to_vec(), ..Resources::default() };
     let soon = Instant::now() + Duration::from_secs(1);
     for _ in 0..2 {
-        assert_eq!(release_and_prove(&Scope::default(), &mut holdings, soon, &Nobody), []);
+        assert_eq!(release_and_prove(&Scope::default(), &mut resources, soon, &Nobody), []);
     }
     assert_eq!(fs::read_to_string(folder.path().join("count")).unwrap(), "x\n");
 }

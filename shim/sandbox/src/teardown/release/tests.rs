@@ -75,25 +75,25 @@ fn soon() -> Instant {
 #[test]
 fn all_of_a_sandbox_goes_and_all_of_its_neighbour_stays() {
     let left = Left::new();
-    let mut holdings = Holdings::of(&left.scope, &left.scope.members);
+    let mut resources = Resources::of(&left.scope, &left.scope.members);
     // Two states, two locks, the control socket; the private folder is needed as long as these are there.
-    assert_eq!(prove(&left.scope, &holdings).len(), 5);
-    assert_eq!(release(&left.scope, &mut holdings, soon()), []);
-    assert_eq!(prove(&left.scope, &holdings), []);
+    assert_eq!(prove(&left.scope, &resources).len(), 5);
+    assert_eq!(release(&left.scope, &mut resources, soon()), []);
+    assert_eq!(prove(&left.scope, &resources), []);
     assert_eq!(left.names("runsc"), NEIGHBOURS);
     assert!(
         left.names("data").is_empty() && left.names("s1/rootfs").is_empty() && !left.at("guard").exists()
     );
     // Again, and from a fresh look: nothing to do.
-    assert_eq!(release(&left.scope, &mut holdings, soon()), []);
-    assert_eq!(release(&left.scope, &mut Holdings::of(&left.scope, &left.scope.members), soon()), []);
+    assert_eq!(release(&left.scope, &mut resources, soon()), []);
+    assert_eq!(release(&left.scope, &mut Resources::of(&left.scope, &left.scope.members), soon()), []);
 }
 
 #[test]
 fn one_container_leaves_what_it_shares() {
     let left = Left::new();
-    let mut holdings = Holdings::of(&left.scope, &left.scope.members[1..]);
-    assert_eq!(release(&left.scope, &mut holdings, soon()), []);
+    let mut resources = Resources::of(&left.scope, &left.scope.members[1..]);
+    assert_eq!(release(&left.scope, &mut resources, soon()), []);
     let runsc = left.names("runsc");
     assert!(runsc.contains(&"s1_sandbox:s1.state".into()) && runsc.contains(&"runsc-s1.sock".into()));
     assert!(!runsc.contains(&"c2_sandbox:s1.state".into()));
@@ -115,8 +115,8 @@ fn only_a_regular_file_of_the_exact_name_is_a_filestore() {
     fs::create_dir(left.at("elsewhere")).unwrap();
     fs::write(left.at("elsewhere/.gvisor.filestore.s1"), "").unwrap();
     std::os::unix::fs::symlink(left.at("elsewhere"), &rootfs).unwrap();
-    let mut holdings = Holdings::of(&left.scope, &left.scope.members);
-    assert_eq!(release(&left.scope, &mut holdings, soon()), []);
+    let mut resources = Resources::of(&left.scope, &left.scope.members);
+    assert_eq!(release(&left.scope, &mut resources, soon()), []);
     assert!(target.exists() && left.at("data/.gvisor.filestore.s12").exists());
     assert!(left.at("elsewhere/.gvisor.filestore.s1").exists());
 }
@@ -126,8 +126,8 @@ fn a_folder_that_is_not_certainly_ours_stays() {
     let mut left = Left::new();
     fs::set_permissions(left.at("guard"), fs::Permissions::from_mode(0o755)).unwrap();
     let release = |left: &Left| {
-        let mut holdings = Holdings::of(&left.scope, &left.scope.members);
-        super::release(&left.scope, &mut holdings, soon())
+        let mut resources = Resources::of(&left.scope, &left.scope.members);
+        super::release(&left.scope, &mut resources, soon())
     };
     assert_eq!(release(&left), [Leftover::File(left.at("guard"))]);
     assert!(left.at("guard/shim.sock").exists());
@@ -157,10 +157,10 @@ fn cgroups_that_runsc_made_are_removed_and_a_strangers_left() {
         "s1",
         &format!(r#"{{"cgroupv1":{{"name":"/{name}","own":{{"cpu":true,"pids":true}}}}}}"#),
     );
-    let mut holdings = Holdings::of(&left.scope, &left.scope.members);
+    let mut resources = Resources::of(&left.scope, &left.scope.members);
     let start = Instant::now();
-    assert_eq!(release(&left.scope, &mut holdings, soon()), []);
-    assert_eq!(prove(&left.scope, &holdings), []);
+    assert_eq!(release(&left.scope, &mut resources, soon()), []);
+    assert_eq!(prove(&left.scope, &resources), []);
     assert!(!Path::new(&own).exists() && Path::new(&shared).exists());
     assert!(start.elapsed() < Duration::from_millis(500), "does not wait for a stranger");
     stranger.kill().unwrap();
@@ -180,8 +180,8 @@ fn a_killed_create_leaves_a_cgroup_that_only_its_configuration_knows() {
         }
         let config = format!(r#"{{"linux":{{"cgroupsPath":"/{group}/{id}"}}}}"#);
         fs::write(left.at("s1/config.json"), config).unwrap();
-        let mut holdings = Holdings::of(&left.scope, &left.scope.members);
-        assert_eq!(release(&left.scope, &mut holdings, soon()), []);
+        let mut resources = Resources::of(&left.scope, &left.scope.members);
+        assert_eq!(release(&left.scope, &mut resources, soon()), []);
         assert_eq!(!leaf.exists(), removed, "{id}");
         let _ = fs::remove_dir(&leaf);
         fs::remove_dir(leaf.parent().unwrap()).unwrap();
@@ -201,7 +201,7 @@ fn a_deleted_container_leaves_no_empty_cgroup_of_its_name() {
         }
         let config = format!(r#"{{"linux":{{"cgroupsPath":"/{group}/{id}"}}}}"#);
         fs::write(left.at("c2/config.json"), config).unwrap();
-        crate::resources::holdings::sweep_cgroups(&member);
+        crate::resources::held::sweep_cgroups(&member);
         assert_eq!(!leaf.exists(), removed, "{id}");
         let _ = fs::remove_dir(&leaf);
         fs::remove_dir(leaf.parent().unwrap()).unwrap();
@@ -213,22 +213,22 @@ fn a_mount_that_somebody_holds_is_residue_until_it_is_let_go() {
     let left = Left::new();
     let Some(tmpfs) = mounts::tests::Tmpfs::new(&left.at("c2/rootfs")) else { return };
     let file = fs::File::create(left.at("c2/rootfs/held")).unwrap();
-    let mut holdings = Holdings::of(&left.scope, &left.scope.members);
-    let leftover = release(&left.scope, &mut holdings, soon());
+    let mut resources = Resources::of(&left.scope, &left.scope.members);
+    let leftover = release(&left.scope, &mut resources, soon());
     let me = Identity::me().unwrap();
     let held = |leftover: &Leftover| matches!(leftover, Leftover::DetachedMount { holders, .. } if holders.contains(&me));
     assert!(leftover.len() == 1 && held(&leftover[0]), "{leftover:?}");
-    assert_eq!(prove(&left.scope, &holdings), leftover);
+    assert_eq!(prove(&left.scope, &resources), leftover);
     drop(file);
     // A child that another test has just begun may still have a copy of the file.
     let until = soon();
-    while Instant::now() < until && prove(&left.scope, &holdings).iter().any(held) {
+    while Instant::now() < until && prove(&left.scope, &resources).iter().any(held) {
         thread::sleep(Duration::from_millis(5));
     }
     // Kept for whoever tries again.
-    assert_eq!(prove(&left.scope, &holdings), [Leftover::File(left.at("guard"))]);
-    assert_eq!(release(&left.scope, &mut holdings, soon()), []);
-    assert_eq!(prove(&left.scope, &holdings), []);
+    assert_eq!(prove(&left.scope, &resources), [Leftover::File(left.at("guard"))]);
+    assert_eq!(release(&left.scope, &mut resources, soon()), []);
+    assert_eq!(prove(&left.scope, &resources), []);
     drop(tmpfs);
 }
 
@@ -240,10 +240,10 @@ fn strays_of_the_sandbox_go_with_the_whole_and_only_then() {
     let stray = left.at("runsc").join("gone_sandbox:s1.lock");
     fs::write(&stray, "").unwrap();
     let member = left.scope.members[1].clone();
-    let mut part = Holdings::of(&left.scope, &[member]);
+    let mut part = Resources::of(&left.scope, &[member]);
     assert_eq!(super::release(&left.scope, &mut part, Instant::now() + Duration::from_secs(2)), []);
     assert!(stray.exists(), "one container is not the sandbox");
-    let mut whole = Holdings::of(&left.scope, &left.scope.members);
+    let mut whole = Resources::of(&left.scope, &left.scope.members);
     assert_eq!(super::release(&left.scope, &mut whole, Instant::now() + Duration::from_secs(2)), []);
     assert!(!stray.exists());
     assert!(left.at("runsc").join("s12_sandbox:s12.lock").exists(), "a neighbour's file");
@@ -256,7 +256,7 @@ fn the_cgroups_of_strays_go_with_the_whole() {
     let state = r#"{"id":"gone","sandbox":{"id":"s1"},
         "compatCgroup":{"cgroupv1":{"name":"/none/gone","own":{"cpu":true,"memory":false}}}}"#;
     fs::write(left.at("runsc").join("gone_sandbox:s1.state"), state).unwrap();
-    let mut whole = Holdings::of(&left.scope, &left.scope.members);
+    let mut whole = Resources::of(&left.scope, &left.scope.members);
     assert_eq!(whole.cgroups, [] as [PathBuf; 0]);
     whole.add_strays(&left.scope);
     assert_eq!(whole.cgroups, [PathBuf::from("/sys/fs/cgroup/cpu/none/gone")]);

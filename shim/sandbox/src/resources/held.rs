@@ -23,7 +23,7 @@ const CONFIG_LIMIT: u64 = 16 << 20;
 
 /// Everything that [`release`](crate::teardown::release::release) has to give back.
 #[derive(Clone, Debug, Default)]
-pub struct Holdings {
+pub struct Resources {
     /// The containers meant.
     pub(crate) members: Vec<Member>,
     /// Whether these are all that the sandbox has, so that what they share goes too.
@@ -42,21 +42,21 @@ pub struct Holdings {
     pub(crate) network_namespace: Option<PathBuf>,
 }
 
-impl Holdings {
+impl Resources {
     /// What these members hold now; with all of the scope's members, the whole sandbox.
     pub fn of(scope: &Scope, members: &[Member]) -> Self {
         let others: Vec<&Member> = scope.members.iter().filter(|member| !members.contains(member)).collect();
-        let mut holdings = Self { members: members.to_vec(), whole: others.is_empty(), ..Self::default() };
+        let mut resources = Self { members: members.to_vec(), whole: others.is_empty(), ..Self::default() };
         let shared: BTreeSet<PathBuf> = others
             .iter()
             .filter_map(|member| scope.state_of(member))
             .flat_map(|state| state.filestore_folders().map(Path::to_owned).collect::<Vec<_>>())
             .collect();
         for member in members {
-            holdings.add(scope, member, &shared);
+            resources.add(scope, member, &shared);
         }
-        holdings.order();
-        holdings
+        resources.order();
+        resources
     }
 
     /// The mounts in the bundles that are in sight now.
