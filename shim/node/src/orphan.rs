@@ -22,7 +22,7 @@ use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::teardown::free::Freedoms;
 use runsc_guard_sandbox::teardown::kill::kill_all;
 use runsc_guard_sandbox::teardown::leftover::Leftover;
-use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_prove};
+use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_verify};
 
 #[cfg(test)]
 mod tests;
@@ -135,7 +135,7 @@ pub fn resources(record: &Record) -> Resources {
 pub fn bury_rest(record: &mut Record, place: &Place, resources: &mut Resources, deadline: Instant) -> bool {
     let scope = Scope { guard: None, ..record.scope() };
     let dead = kill_all(&scope, deadline).is_empty();
-    let released = dead && is_gone(&release_and_prove(&scope, resources, deadline, &Nobody));
+    let released = dead && is_gone(&release_and_verify(&scope, resources, deadline, &Nobody));
     bury(record, place, patience(deadline), &Nobody).is_empty() && released
 }
 

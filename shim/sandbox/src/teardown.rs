@@ -4,7 +4,7 @@ pub mod free;
 pub(crate) mod hooks;
 pub mod kill;
 pub mod leftover;
-pub mod prove;
 pub mod release;
 pub mod sequence;
 pub mod stuck;
+pub mod verify;

@@ -26,7 +26,7 @@ use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::sys::procfs;
 use runsc_guard_sandbox::teardown::kill::{kill_commands, kill_create};
-use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence, release_and_prove};
+use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence, release_and_verify};
 use runsc_guard_sandbox::teardown::stuck::StuckProcess;
 
 /// What of rung 1 is left for putting away what was seen.
@@ -130,7 +130,7 @@ impl Ladder {
         let stuck = where_create_hangs(scope, container);
         let mut left = words(&kill_create(scope, member, deadline));
         if left.is_empty() {
-            let residue = release_and_prove(scope, &mut holdings, deadline, &self.report);
+            let residue = release_and_verify(scope, &mut holdings, deadline, &self.report);
             left = residue.iter().map(ToString::to_string).collect();
         }
         self.report.is_stuck(&left);
@@ -144,7 +144,7 @@ impl Ladder {
         };
         let mut holdings = Resources::of(scope, std::slice::from_ref(member));
         kill_commands(scope, member, deadline.min(Instant::now() + LOOK));
-        let left = release_and_prove(scope, &mut holdings, deadline, &self.report);
+        let left = release_and_verify(scope, &mut holdings, deadline, &self.report);
         left.iter().map(ToString::to_string).collect()
     }
 }

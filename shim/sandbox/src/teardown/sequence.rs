@@ -24,9 +24,9 @@ use crate::teardown::free::{Freedoms, take_from_the_living};
 use crate::teardown::hooks::{Ran, run};
 use crate::teardown::kill::{Hunted, kill_all, kill_sandbox};
 use crate::teardown::leftover::Leftover;
-use crate::teardown::prove::prove;
 use crate::teardown::release::release;
 use crate::teardown::stuck::{StuckProcess, await_death};
+use crate::teardown::verify::verify;
 
 mod observer;
 
@@ -142,7 +142,7 @@ impl Sequence {
         let Some(scope) = scopes.last() else { return Vec::new() };
         let known = self.lock().take().map(|known| known.resources);
         let mut resources = known.unwrap_or_else(|| Resources::of(scope, &scope.members));
-        release_and_prove(scope, &mut resources, deadline, observer)
+        release_and_verify(scope, &mut resources, deadline, observer)
     }
 
     /// Ends the sandbox and spares the real shims, which can tell how it ended; gives what lives on.
@@ -210,7 +210,7 @@ impl Sequence {
     fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<StuckProcess>) -> Vec<Leftover> {
         let mut left: Vec<Leftover> = stuck.into_iter().map(Leftover::Process).collect();
         if let (Some(scope), Some(known)) = (scopes.last(), self.lock().as_ref()) {
-            add_new(&mut left, prove(scope, &known.resources));
+            add_new(&mut left, verify(scope, &known.resources));
         }
         left
     }
@@ -245,7 +245,7 @@ impl Sequence {
 }
 
 /// Gives back what these resources are, of a whole sandbox or of some of its containers, and proves that it is gone.
-pub fn release_and_prove(
+pub fn release_and_verify(
     scope: &Scope,
     resources: &mut Resources,
     deadline: Instant,
@@ -263,7 +263,7 @@ pub fn release_and_prove(
     }
     // A file that could not be released may lie where looking for it hangs, so `release` has the last word on those.
     left.retain(|leftover| matches!(leftover, Leftover::File(_)));
-    add_new(&mut left, prove(scope, resources));
+    add_new(&mut left, verify(scope, resources));
     left.extend(hooks.iter().flat_map(|hooks| run_hooks(hooks, observer)));
     left
 }

@@ -10,7 +10,7 @@ use crate::processes::find::descendants;
 use crate::resources::held::Resources;
 use crate::resources::hooks::claim;
 use crate::sys::identity::Identity;
-use crate::teardown::sequence::{Nobody, release_and_prove};
+use crate::teardown::sequence::{Nobody, release_and_verify};
 
 /// A folder of root's alone, with a program of this text in it.
 fn program(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -88,7 +88,7 @@ fn hooks_run_once_and_only_for_who_has_removed_the_state() {
     let mut resources = Resources { hooks: all.to_vec(), ..Resources::default() };
     let soon = Instant::now() + Duration::from_secs(1);
     for _ in 0..2 {
-        assert_eq!(release_and_prove(&Scope::default(), &mut resources, soon, &Nobody), []);
+        assert_eq!(release_and_verify(&Scope::default(), &mut resources, soon, &Nobody), []);
     }
     assert_eq!(fs::read_to_string(folder.path().join("count")).unwrap(), "x\n");
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use super::*;
 use crate::Member;
 use crate::sys::identity::Identity;
-use crate::teardown::prove::prove;
+use crate::teardown::verify::verify;
 
 /// A sandbox `s1` with a second container `c2`, as runsc leaves it when its sentry is killed, beside a
 /// neighbour that must stay.
@@ -77,9 +77,9 @@ fn all_of_a_sandbox_goes_and_all_of_its_neighbour_stays() {
     let left = Left::new();
     let mut resources = Resources::of(&left.scope, &left.scope.members);
     // Two states, two locks, the control socket; the private folder is needed as long as these are there.
-    assert_eq!(prove(&left.scope, &resources).len(), 5);
+    assert_eq!(verify(&left.scope, &resources).len(), 5);
     assert_eq!(release(&left.scope, &mut resources, soon()), []);
-    assert_eq!(prove(&left.scope, &resources), []);
+    assert_eq!(verify(&left.scope, &resources), []);
     assert_eq!(left.names("runsc"), NEIGHBOURS);
     assert!(
         left.names("data").is_empty() && left.names("s1/rootfs").is_empty() && !left.at("guard").exists()
@@ -160,7 +160,7 @@ fn cgroups_that_runsc_made_are_removed_and_a_strangers_left() {
     let mut resources = Resources::of(&left.scope, &left.scope.members);
     let start = Instant::now();
     assert_eq!(release(&left.scope, &mut resources, soon()), []);
-    assert_eq!(prove(&left.scope, &resources), []);
+    assert_eq!(verify(&left.scope, &resources), []);
     assert!(!Path::new(&own).exists() && Path::new(&shared).exists());
     assert!(start.elapsed() < Duration::from_millis(500), "does not wait for a stranger");
     stranger.kill().unwrap();
@@ -218,17 +218,17 @@ fn a_mount_that_somebody_holds_is_residue_until_it_is_let_go() {
     let me = Identity::me().unwrap();
     let held = |leftover: &Leftover| matches!(leftover, Leftover::DetachedMount { holders, .. } if holders.contains(&me));
     assert!(leftover.len() == 1 && held(&leftover[0]), "{leftover:?}");
-    assert_eq!(prove(&left.scope, &resources), leftover);
+    assert_eq!(verify(&left.scope, &resources), leftover);
     drop(file);
     // A child that another test has just begun may still have a copy of the file.
     let until = soon();
-    while Instant::now() < until && prove(&left.scope, &resources).iter().any(held) {
+    while Instant::now() < until && verify(&left.scope, &resources).iter().any(held) {
         thread::sleep(Duration::from_millis(5));
     }
     // Kept for whoever tries again.
-    assert_eq!(prove(&left.scope, &resources), [Leftover::File(left.at("guard"))]);
+    assert_eq!(verify(&left.scope, &resources), [Leftover::File(left.at("guard"))]);
     assert_eq!(release(&left.scope, &mut resources, soon()), []);
-    assert_eq!(prove(&left.scope, &resources), []);
+    assert_eq!(verify(&left.scope, &resources), []);
     drop(tmpfs);
 }
 

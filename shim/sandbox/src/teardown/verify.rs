@@ -14,7 +14,7 @@ use crate::teardown::stuck::StuckProcess;
 
 /// What is left of these resources and of the processes behind them. A real shim that still serves is no
 /// leftover, and neither is its `runsc wait` or the clean-up that it runs: see [`StuckProcess::role`].
-pub fn prove(scope: &Scope, resources: &Resources) -> Vec<Leftover> {
+pub fn verify(scope: &Scope, resources: &Resources) -> Vec<Leftover> {
     let found = find::find(scope);
     let ours: BTreeSet<i32> = found.iter().map(|process| process.identity.pid).collect();
     let processes = found.iter().filter(|process| concerns(process, resources)).map(StuckProcess::of);
