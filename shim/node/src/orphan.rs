@@ -19,10 +19,10 @@ use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::spec::{self, Kinship};
 use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::identity::Identity;
-use runsc_guard_sandbox::teardown::free::Freedoms;
 use runsc_guard_sandbox::teardown::kill::kill_all;
 use runsc_guard_sandbox::teardown::leftover::Leftover;
 use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_verify};
+use runsc_guard_sandbox::teardown::unblock::UnblockPolicy;
 
 #[cfg(test)]
 mod tests;
@@ -94,7 +94,7 @@ pub fn bury(record: &mut Record, place: &Place, patience: Patience, observer: &d
     let mut scope = record.scope();
     let told = ServeParams::of(place);
     scope.runsc = told.as_ref().map(|told| told.config.runsc_binary.clone().into()).unwrap_or_default();
-    let sequence = Sequence::new(told.map_or(Freedoms::NONE, |told| (&told.config).into()));
+    let sequence = Sequence::new(told.map_or(UnblockPolicy::NONE, |told| (&told.config).into()));
     sequence.learn(slice::from_ref(&scope));
     if let Some(guard) = scope.guard.filter(|guard| guard.is_alive()) {
         // First with its help: whatever descends from it is proved by that alone.

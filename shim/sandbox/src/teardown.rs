@@ -1,10 +1,10 @@
 //! Ending a sandbox: one sequence of steps, and what each step does.
 
-pub mod free;
 pub(crate) mod hooks;
 pub mod kill;
 pub mod leftover;
 pub mod release;
 pub mod sequence;
 pub mod stuck;
+pub mod unblock;
 pub mod verify;

@@ -91,7 +91,7 @@ impl Ladder {
                 StepResult::Released { left: left.iter().map(ToString::to_string).collect() }
             }
             Step::Free => {
-                let (left, undecided) = self.sequence.free(scopes, deadline, &self.report);
+                let (left, undecided) = self.sequence.unblock(scopes, deadline, &self.report);
                 StepResult::Freed { left: words(&left), undecided }
             }
         }

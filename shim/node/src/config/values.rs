@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use runsc_guard_core::policy::{Policy, Watchdog};
-use runsc_guard_sandbox::teardown::free::Freedoms;
+use runsc_guard_sandbox::teardown::unblock::UnblockPolicy;
 use serde::{Deserialize, Serialize};
 
 /// All that the operator can set. A guard of another version may have written it: what it did not know has its
@@ -59,7 +59,7 @@ impl Config {
     }
 }
 
-impl From<&Config> for Freedoms {
+impl From<&Config> for UnblockPolicy {
     fn from(config: &Config) -> Self {
         Self { network: config.release_network, fuse: config.abort_fuse }
     }

@@ -20,12 +20,12 @@ use crate::resources::hooks::{self, Hooks};
 use crate::resources::inventory::Inventory;
 use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
-use crate::teardown::free::{Freedoms, take_from_the_living};
 use crate::teardown::hooks::{Ran, run};
 use crate::teardown::kill::{Hunted, kill_all, kill_sandbox};
 use crate::teardown::leftover::Leftover;
 use crate::teardown::release::release;
 use crate::teardown::stuck::{StuckProcess, await_death};
+use crate::teardown::unblock::{UnblockPolicy, take_from_the_living};
 use crate::teardown::verify::verify;
 
 mod observer;
@@ -35,7 +35,7 @@ pub use observer::{Nobody, Observer, Patience};
 /// How long is killed before it is looked what holds up those that live on.
 const PLAINLY: Duration = Duration::from_millis(200);
 /// Between two attempts to free what cannot be killed, where somebody waits for it.
-const FREE_AGAIN: Duration = Duration::from_secs(1);
+const UNBLOCK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a sandbox holds and uses, learned before anything is killed: a real shim that sees its sandbox die removes what
 /// tells, and so does containerd when a shim is dead.
@@ -48,13 +48,13 @@ struct Known {
 #[derive(Clone)]
 pub struct Sequence {
     known: Arc<Mutex<Option<Known>>>,
-    freedoms: Freedoms,
+    policy: UnblockPolicy,
 }
 
 impl Sequence {
     /// Nothing is known yet.
-    pub fn new(freedoms: Freedoms) -> Self {
-        Self { known: Arc::default(), freedoms }
+    pub fn new(policy: UnblockPolicy) -> Self {
+        Self { known: Arc::default(), policy }
     }
 
     /// What the sandbox holds, as long as runsc's files can tell. No look at a process that could hang: killing waits for
@@ -107,7 +107,7 @@ impl Sequence {
 
     /// Rung 6, once: takes from what SIGKILL does not end what it holds for others, and frees it where that costs nobody
     /// else anything. Gives what lives on, and whether what holds that up ought to be watched on.
-    pub fn free(
+    pub fn unblock(
         &self,
         scopes: &[Scope],
         deadline: Instant,
@@ -127,7 +127,7 @@ impl Sequence {
     ) -> (Vec<StuckProcess>, bool) {
         let known = self.lock().as_ref().map(|known| known.resources.clone());
         let (Some(scope), Some(mut resources)) = (scopes.last(), known) else { return (left, false) };
-        let taken = take_from_the_living(scope, &mut resources, self.freedoms, &left, deadline);
+        let taken = take_from_the_living(scope, &mut resources, self.policy, &left, deadline);
         taken.iter().for_each(|line| observer.happened(line));
         if let Some(known) = self.lock().as_mut() {
             known.resources = resources;
@@ -156,7 +156,7 @@ impl Sequence {
         observer.begins("kill sandbox", patience.dead);
         let left = kill(patience.dead);
         observer.ends("kill sandbox", &words(&left));
-        self.free_until_dead(scopes, left, patience.over, &kill, observer)
+        self.unblock_until_dead(scopes, left, patience.over, &kill, observer)
     }
 
     /// All steps that end and release it, the real shims included. Where something cannot be killed it is freed again and
@@ -166,7 +166,7 @@ impl Sequence {
         let left = self.kill_all(scopes, patience.dead, patience.overload, observer);
         observer.ends("kill all", &words(&left));
         let kill = |deadline| kill_each(scopes, deadline);
-        let stuck = self.free_until_dead(scopes, left, patience.over, &kill, observer);
+        let stuck = self.unblock_until_dead(scopes, left, patience.over, &kill, observer);
         if !stuck.is_empty() {
             return self.with_what_it_holds(scopes, stuck);
         }
@@ -177,7 +177,7 @@ impl Sequence {
     }
 
     /// Rung 6 again and again, where it is needed; gives what lives at the end.
-    fn free_until_dead(
+    fn unblock_until_dead(
         &self,
         scopes: &[Scope],
         mut stuck: Vec<StuckProcess>,
@@ -193,7 +193,7 @@ impl Sequence {
             let attempt = over.min(Instant::now() + budgets::FREE);
             let undecided;
             (stuck, undecided) = self.take_from(scopes, stuck, attempt, observer);
-            let again = if undecided { LOOK_AGAIN_AFTER } else { FREE_AGAIN };
+            let again = if undecided { LOOK_AGAIN_AFTER } else { UNBLOCK_AGAIN };
             let dying = await_death(&stuck);
             wait_all(dying.iter().map(|(_, process)| process), over.min(Instant::now() + again));
             let left = kill(Instant::now());
@@ -225,7 +225,7 @@ impl Sequence {
     ) -> bool {
         let known = self.lock().as_ref().map(|known| known.connections.clone());
         let (Some(scope), Some(mut connections)) = (scopes.last(), known) else { return false };
-        let (lines, undecided) = self.freedoms.watch_fuse(scope, &mut connections, stuck, until);
+        let (lines, undecided) = self.policy.watch_fuse(scope, &mut connections, stuck, until);
         lines.iter().for_each(|line| observer.happened(line));
         if let Some(known) = self.lock().as_mut() {
             known.connections = connections;

@@ -12,14 +12,14 @@ use crate::teardown::stuck::StuckProcess;
 
 /// What the operator allows.
 #[derive(Clone, Copy, Debug)]
-pub struct Freedoms {
+pub struct UnblockPolicy {
     /// To take the network from what is left of a sandbox (`release_network`).
     pub network: bool,
     /// To abort a FUSE connection that hangs (`abort_fuse`).
     pub fuse: bool,
 }
 
-impl Freedoms {
+impl UnblockPolicy {
     /// Where nobody knows what the operator allows.
     pub const NONE: Self = Self { network: false, fuse: false };
 
@@ -79,11 +79,11 @@ impl Freedoms {
 pub fn take_from_the_living(
     scope: &Scope,
     resources: &mut Resources,
-    freedoms: Freedoms,
+    policy: UnblockPolicy,
     stuck: &[StuckProcess],
     deadline: Instant,
 ) -> Option<String> {
-    let taken = freedoms.release_network(scope, resources, stuck);
+    let taken = policy.release_network(scope, resources, stuck);
     release::release_mounts(resources, deadline);
     taken
 }
