@@ -1,6 +1,6 @@
 //! Whether a sandbox answers, and what can be said of one that does not.
 
-pub(crate) mod child;
+pub(crate) mod bounded_command;
 pub mod control;
 pub mod evidence;
 pub mod pulse;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostics::child::{self, From, Heard};
+use crate::diagnostics::bounded_command::{self, From, Heard};
 use crate::processes::process::{Process, Role};
 use crate::resources::cgroup;
 
@@ -73,7 +73,7 @@ pub fn ask(binary: &Path, runsc_root: &Path, id: &str, found: &[Process], deadli
     let mut command = Command::new(binary);
     // Without `--log`: what it logs is the answer, and comes on standard error.
     command.arg(root).args(["--alsologtostderr", "debug", "--stacks", id]);
-    match child::ask(&mut command, From::Stderr, LIMIT + VERSION_LIMIT, deadline) {
+    match bounded_command::ask(&mut command, From::Stderr, LIMIT + VERSION_LIMIT, deadline) {
         Ok(heard) => told(&heard),
         Err(error) => {
             Told { stacks: Dump::none(format!("{}: {error}", binary.display())), ..Told::default() }
@@ -97,7 +97,8 @@ fn cannot_answer(found: &[Process]) -> Option<String> {
 /// The version of `binary`, asked until `deadline`; empty if it is not told. It takes as much of a processor as all else
 /// that ends a sandbox.
 pub fn version(binary: &Path, deadline: Instant) -> String {
-    let heard = child::ask(Command::new(binary).arg("--version"), From::Stdout, VERSION_LIMIT, deadline);
+    let heard =
+        bounded_command::ask(Command::new(binary).arg("--version"), From::Stdout, VERSION_LIMIT, deadline);
     let text = heard.map(|heard| String::from_utf8_lossy(&heard.text).into_owned()).unwrap_or_default();
     text.lines().find_map(|line| line.strip_prefix("runsc version ")).unwrap_or_default().trim().to_owned()
 }

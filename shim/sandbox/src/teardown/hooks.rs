@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::diagnostics::child::{end, identity_of};
+use crate::diagnostics::bounded_command::{end, identity_of};
 use crate::processes::exempt::Exempt;
 use crate::processes::trusted::Ground;
 use crate::resources::hooks::{Hook, Hooks, State};
