@@ -109,7 +109,7 @@ pub fn guard(host: &Host, id: &str) -> Option<Process> {
     })
 }
 
-/// What socket, folder and lock of a pod's guard are named by (shim/node/src/place.rs).
+/// What socket, folder and lock of a pod's guard are named by (shim/node/src/paths.rs).
 pub fn guards_name(host: &Host, namespace: &str, sandbox: &str) -> String {
     let whole = format!("{}/{namespace}/{sandbox}/guard", host.socket().display());
     Sha256::digest(whole.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()

@@ -28,7 +28,7 @@ use runsc_guard_node::config::Config;
 use runsc_guard_node::lock::{Lock, LockError};
 use runsc_guard_node::orphan;
 use runsc_guard_node::params::{self, ServeParams};
-use runsc_guard_node::place::{self, Base, Place};
+use runsc_guard_node::paths::{self, Base, Place};
 use runsc_guard_node::sweep;
 use runsc_guard_sandbox::Member;
 use runsc_guard_sandbox::resources::held::{self, Resources};
@@ -157,7 +157,7 @@ fn with_worker<T>(
     deadline: Instant,
     work: impl FnOnce(&Worker, &Place) -> T,
 ) -> Result<T, Answer> {
-    let checked = place::check_name("id", &target.id).and_then(|()| {
+    let checked = paths::check_name("id", &target.id).and_then(|()| {
         let sandbox = sandbox(target);
         Ok((place_of(base, target, &sandbox)?, sandbox))
     });
@@ -180,12 +180,12 @@ fn sandbox(target: &Target) -> String {
         .or_else(|| Record::load(bundle).map(|record| record.sandbox))
         .or_else(|| bundle::recorded_beside(bundle, id))
         .or_else(|| bundle::sandbox_of(&Config::default().runsc_root_of(namespace), id));
-    told.filter(|sandbox| place::check_name("id", sandbox).is_ok()).unwrap_or_else(|| id.clone())
+    told.filter(|sandbox| paths::check_name("id", sandbox).is_ok()).unwrap_or_else(|| id.clone())
 }
 
 /// Where the guard was told that its things lie, if that is the guard of this sandbox: containerd's own address may
 /// have changed since `start`.
-fn place_of(base: &Base, target: &Target, sandbox: &str) -> Result<Place, place::PlaceError> {
+fn place_of(base: &Base, target: &Target, sandbox: &str) -> Result<Place, paths::PlaceError> {
     let place = Place::of(base, &target.address, &target.namespace, sandbox, None)?;
     let recorded = Record::load(&target.bundle).map(|record| record.folder);
     let recorded = recorded.filter(|folder| folder.parent() == Some(&base.runtime));

@@ -21,7 +21,7 @@ use nix::sys::stat::{Mode, fchmod};
 
 use crate::cli::Target;
 use runsc_guard_node::params::ServeParams;
-use runsc_guard_node::place::{self, Base, Place};
+use runsc_guard_node::paths::{self, Base, Place};
 use runsc_guard_sandbox::sys::file;
 use runsc_guard_sandbox::sys::identity::Identity;
 
@@ -50,7 +50,7 @@ pub enum LaunchError {
     },
     /// A name that cannot be used.
     #[error(transparent)]
-    Place(#[from] place::PlaceError),
+    Place(#[from] paths::PlaceError),
 }
 
 fn step(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LaunchError {

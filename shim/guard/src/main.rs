@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use guard::cli::{self, Invocation, Target};
 use guard::{about, delete, info, launch, serve, start};
-use runsc_guard_node::place::Base;
+use runsc_guard_node::paths::Base;
 use runsc_guard_node::program;
 
 /// sysexits.h: the command line is wrong.

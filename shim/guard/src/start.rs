@@ -19,7 +19,7 @@ use runsc_guard_node::config;
 use runsc_guard_node::lock::{self, Lock};
 use runsc_guard_node::orphan;
 use runsc_guard_node::params::{self, ServeParams};
-use runsc_guard_node::place::{self, Base, Place};
+use runsc_guard_node::paths::{self, Base, Place};
 use runsc_guard_node::program::{self, ProgramError};
 use runsc_guard_sandbox::resources::spec::{Description, Kinship, RUNSC_ROOT, describe};
 use runsc_guard_sandbox::sys::file;
@@ -64,7 +64,7 @@ pub enum StartError {
     },
     /// A name that cannot be used.
     #[error(transparent)]
-    Place(#[from] place::PlaceError),
+    Place(#[from] paths::PlaceError),
     /// A bad `[guard]` table.
     #[error(transparent)]
     Config(#[from] config::ConfigError),
@@ -126,7 +126,7 @@ pub fn run(base: &Base, target: &Target, bootstrap: Bootstrap, bundle: &Path) ->
     if !kernel::pidfd_supported() {
         return Err(StartError::NoPidfds);
     }
-    place::check_name("id", &target.id)?;
+    paths::check_name("id", &target.id)?;
     let description = describe(bundle, config::ANNOTATIONS)
         .map_err(|source| StartError::Bundle { bundle: bundle.to_owned(), source })?;
     let sandbox = match &description.kinship {

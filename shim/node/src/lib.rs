@@ -8,7 +8,7 @@ pub mod fuzzing;
 pub mod lock;
 pub mod orphan;
 pub mod params;
-pub mod place;
+pub mod paths;
 pub mod program;
 pub mod report;
 pub mod sweep;

@@ -12,7 +12,7 @@ use runsc_guard_core::policy::budgets;
 use crate::bundle::{self, Exit, Record};
 use crate::config::Config;
 use crate::params::{self, ServeParams};
-use crate::place::{self, Place};
+use crate::paths::{self, Place};
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::processes::proof::{Vantage, is_real_shim};
 use runsc_guard_sandbox::resources::held::Resources;
@@ -79,7 +79,7 @@ pub fn learn(place: &Place, namespace: &str, sandbox: &str, container: &str, bun
 /// Whether a container that some file names as a member is one, or could be: its bundle may be gone.
 fn is_member(id: &str, sandbox: &str, beside: &Path) -> bool {
     let own_word = || spec::kinship(&sibling(beside, id));
-    place::check_name("id", id).is_ok()
+    paths::check_name("id", id).is_ok()
         && own_word().map_or(true, |kinship| kinship == Kinship::MemberOf(sandbox.to_owned()))
 }
 

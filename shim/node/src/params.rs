@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::Record;
 use crate::config::Config;
-use crate::place::Place;
+use crate::paths::Place;
 use runsc_guard_sandbox::processes::process::serves;
 use runsc_guard_sandbox::processes::proof::Vantage;
 use runsc_guard_sandbox::sys::bounded;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::lock::Lock;
 use crate::orphan;
 use crate::params::{self, ServeParams};
-use crate::place::Place;
+use crate::paths::Place;
 use runsc_guard_sandbox::processes::process::serves;
 use runsc_guard_sandbox::processes::proof::{Vantage, works_in};
 use runsc_guard_sandbox::sys::bounded;

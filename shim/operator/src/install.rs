@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::unistd::geteuid;
 use runsc_guard_node::lock::Lock;
-use runsc_guard_node::place::Base;
+use runsc_guard_node::paths::Base;
 
 use crate::args::{Install, Node, Uninstall};
 use crate::cri::Handler;

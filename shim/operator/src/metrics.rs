@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use runsc_guard_node::ask::{self, AskError};
-use runsc_guard_node::place::Place;
+use runsc_guard_node::paths::Place;
 use runsc_guard_proto::guard::{Empty, MetricsResponse};
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::procfs;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use runsc_guard_node::place::Place;
+use runsc_guard_node::paths::Place;
 use runsc_guard_proto::guard::{Method, Progress};
 use runsc_guard_sandbox::processes::process::Role;
 use runsc_guard_sandbox::sys::identity::Identity;

@@ -11,7 +11,7 @@ use runsc_guard_core::policy::DELETE_BINARY;
 use super::{Answer, MARGIN};
 use crate::cli::Target;
 use runsc_guard_node::bundle::Exit;
-use runsc_guard_node::place::Base;
+use runsc_guard_node::paths::Base;
 
 /// [`finish`](super::finish) in a process of its own, which outlives this one if need be.
 pub fn apart(base: &Base, target: &Target, deadline: Instant) -> Answer {

@@ -15,7 +15,7 @@ use runsc_guard_proto::task::{DeleteRequest, PidsRequest, StateRequest};
 use ttrpc::{Code, Request, Response};
 
 use super::decode;
-use runsc_guard_node::place::Place;
+use runsc_guard_node::paths::Place;
 
 /// No container can be called that (containerd pkg/identifiers).
 const NOBODY: &str = "?";

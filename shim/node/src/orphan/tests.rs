@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::place::Base;
+use crate::paths::Base;
 use runsc_guard_sandbox::teardown::sequence::Nobody;
 
 const ADDRESS: &str = "/run/containerd/containerd.sock";

@@ -3,7 +3,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 use crate::config::Config;
-use crate::place::Base;
+use crate::paths::Base;
 use runsc_guard_sandbox::testing::started;
 
 const ADDRESS: &str = "/c.sock";

@@ -15,7 +15,7 @@ use runsc_guard_core::policy::budgets;
 use runsc_guard_node::config::Config;
 use runsc_guard_node::lock::Lock;
 use runsc_guard_node::orphan;
-use runsc_guard_node::place::{Base, Place};
+use runsc_guard_node::paths::{Base, Place};
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::resources::mount_namespace::MountNamespace;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use runsc_guard_node::params::ServeParams;
-use runsc_guard_node::place::Place;
+use runsc_guard_node::paths::Place;
 use runsc_guard_sandbox::Member;
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::diagnostics::stacks;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use runsc_guard_node::bundle::Record;
 use runsc_guard_node::params;
-use runsc_guard_node::place::Place;
+use runsc_guard_node::paths::Place;
 use runsc_guard_sandbox::processes::process::Role;
 use runsc_guard_sandbox::processes::proof;
 use runsc_guard_sandbox::processes::trusted::Ground;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use runsc_guard_node::ask::{self, AskError};
 use runsc_guard_node::params::{self, ServeParams};
-use runsc_guard_node::place::{Base, Place};
+use runsc_guard_node::paths::{Base, Place};
 use runsc_guard_node::view;
 use runsc_guard_proto::guard::{self as wire, StatusRequest, StatusResponse};
 use runsc_guard_sandbox::sys::identity::Identity;

@@ -127,7 +127,7 @@ fn one_that_ends_unasked_is_missed() {
 
 #[test]
 fn sockets_differ_and_none_is_longer_than_the_first() {
-    let base = runsc_guard_node::place::Base { runtime: "/run/g".into(), sockets: "/run/s".into() };
+    let base = runsc_guard_node::paths::Base { runtime: "/run/g".into(), sockets: "/run/s".into() };
     let place = Place::of(&base, "/c.sock", "ns", "root", None).unwrap();
     let length = |shim: ShimId| shim.socket(&place).as_os_str().len();
     assert_ne!(ShimId(1).socket(&place), FIRST.socket(&place));
