@@ -26,9 +26,9 @@ use runsc_guard_node::ask;
 use runsc_guard_node::bundle::{self, Exit, Record};
 use runsc_guard_node::config::Config;
 use runsc_guard_node::lock::{Lock, LockError};
-use runsc_guard_node::orphan;
 use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::paths::{self, Base, Place};
+use runsc_guard_node::recovery;
 use runsc_guard_node::sweep;
 use runsc_guard_sandbox::Member;
 use runsc_guard_sandbox::resources::held::{self, Resources};
@@ -218,7 +218,7 @@ impl Rest {
             let Ok(lock) = Lock::take(&self.place.lock, Instant::now() + AGAIN) else { continue };
             let is_another = params::guard_of(&self.place, None).is_some();
             let soon = Instant::now() + AGAIN;
-            if is_another || orphan::bury_rest(&mut self.record, &self.place, &mut self.resources, soon) {
+            if is_another || recovery::bury_rest(&mut self.record, &self.place, &mut self.resources, soon) {
                 return;
             }
             drop(lock);
@@ -327,15 +327,15 @@ impl Worker {
 
     fn learn(&self, place: &Place) -> Record {
         let Target { namespace, id, .. } = &self.target;
-        orphan::learn(place, namespace, &self.sandbox, id, self.bundle())
+        recovery::reconstruct(place, namespace, &self.sandbox, id, self.bundle())
     }
 
     /// The guard is dead: end its sandbox here. What is not done in time is the rest.
     fn by_own_hands(&self, place: &Place) -> (Answer, Option<Rest>) {
         let mut record = self.learn(place);
         // What tells goes with the bundle, as soon as this is answered.
-        let resources = orphan::resources(&record);
-        let left = orphan::bury(&mut record, place, orphan::patience(self.deadline - MARGIN), &Nobody);
+        let resources = recovery::resources(&record);
+        let left = recovery::cleanup(&mut record, place, recovery::patience(self.deadline - MARGIN), &Nobody);
         let exit = record.member(&self.target.id).and_then(|member| member.exit);
         let note = (!left.is_empty())
             .then(|| format!("container {}: left behind: {}", self.target.id, left.join("; ")));

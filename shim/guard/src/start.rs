@@ -17,10 +17,10 @@ use runsc_guard_node::ask;
 use runsc_guard_node::bundle::Record;
 use runsc_guard_node::config;
 use runsc_guard_node::lock::{self, Lock};
-use runsc_guard_node::orphan;
 use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::paths::{self, Base, Place};
 use runsc_guard_node::program::{self, ProgramError};
+use runsc_guard_node::recovery;
 use runsc_guard_sandbox::resources::spec::{Description, Kinship, RUNSC_ROOT, describe};
 use runsc_guard_sandbox::sys::file;
 use runsc_guard_sandbox::sys::identity::Identity;
@@ -215,7 +215,7 @@ impl Newcomer<'_> {
     }
 
     fn learn(&self, namespace: &str) -> Record {
-        orphan::learn(self.place, namespace, self.sandbox, self.container, self.bundle)
+        recovery::reconstruct(self.place, namespace, self.sandbox, self.container, self.bundle)
     }
 
     /// Leaves word in this container's bundle (the others' are the guard's to write) before the guard or
@@ -237,7 +237,12 @@ impl Newcomer<'_> {
         if self.place.params().exists() {
             let mut left = self.learn(&target.namespace);
             // What cannot be ended stays for `delete` and the operator; the new guard finds it, too.
-            let _ = orphan::bury(&mut left, self.place, orphan::patience(Instant::now() + BURIAL), &Nobody);
+            let _ = recovery::cleanup(
+                &mut left,
+                self.place,
+                recovery::patience(Instant::now() + BURIAL),
+                &Nobody,
+            );
         }
         let mut config = config::load(bootstrap.config_path.as_deref())?;
         // Without that key runsc refuses it, in its own words. A member's would be looked up there and not be found.

@@ -6,10 +6,10 @@ pub mod config;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 pub mod lock;
-pub mod orphan;
 pub mod params;
 pub mod paths;
 pub mod program;
+pub mod recovery;
 pub mod report;
 pub mod sweep;
 #[cfg(any(test, feature = "testing"))]

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::lock::Lock;
-use crate::orphan;
 use crate::params::{self, ServeParams};
 use crate::paths::Place;
+use crate::recovery;
 use runsc_guard_sandbox::processes::process::serves;
 use runsc_guard_sandbox::processes::proof::{Vantage, works_in};
 use runsc_guard_sandbox::sys::bounded;
@@ -58,12 +58,12 @@ fn end_if_forsaken(params: &ServeParams) {
     let ServeParams { place, namespace, sandbox, container, bundle, .. } = params;
     // A `start` or `delete` that holds it has the matter in hand.
     let Ok(_lock) = Lock::take(&place.lock, Instant::now()) else { return };
-    let mut record = orphan::learn(place, namespace, sandbox, container, bundle);
+    let mut record = recovery::reconstruct(place, namespace, sandbox, container, bundle);
     let has_bundle = record.members.iter().any(|member| member.bundle.exists());
     if has_bundle || record.guard.is_some() || is_served(&place.folder) || !place.folder.exists() {
         return;
     }
-    let left = orphan::bury(&mut record, place, orphan::patience(Instant::now() + BURIAL), &Nobody);
+    let left = recovery::cleanup(&mut record, place, recovery::patience(Instant::now() + BURIAL), &Nobody);
     let found = "of a guard that died before containerd had connected";
     match left.as_slice() {
         [] => log::warn!("sandbox {sandbox}: the things {found} were removed"),

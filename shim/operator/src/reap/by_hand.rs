@@ -14,8 +14,8 @@ use nix::sys::signal::Signal;
 use runsc_guard_core::policy::budgets;
 use runsc_guard_node::config::Config;
 use runsc_guard_node::lock::Lock;
-use runsc_guard_node::orphan;
 use runsc_guard_node::paths::{Base, Place};
+use runsc_guard_node::recovery;
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::resources::mount_namespace::MountNamespace;
@@ -190,8 +190,8 @@ fn patience() -> Patience {
 fn in_guards_place(found: &Found, place: &Place, witness: &Witness) -> End {
     let keepers = Keepers::of(found);
     let bundle = found.containers.first().map(|root| root.bundle.clone()).unwrap_or_default();
-    let mut record = orphan::learn(place, &found.namespace, &found.id, &found.id, &bundle);
-    let left = orphan::bury(&mut record, place, patience(), witness);
+    let mut record = recovery::reconstruct(place, &found.namespace, &found.id, &found.id, &bundle);
+    let left = recovery::cleanup(&mut record, place, patience(), witness);
     End { left, note: keepers.who_clears_up() }
 }
 

@@ -34,7 +34,7 @@ const GUARD_DIES: Duration = Duration::from_millis(300);
 /// guard was told, and from runsc's state files. None of these needs to be there, and none is believed where it
 /// would lead to somebody else: a process is the guard's or the real shim's only by its own command line, a bundle
 /// lies only where containerd keeps them, and a container is a member only if its own `config.json` agrees.
-pub fn learn(place: &Place, namespace: &str, sandbox: &str, container: &str, bundle: &Path) -> Record {
+pub fn reconstruct(place: &Place, namespace: &str, sandbox: &str, container: &str, bundle: &Path) -> Record {
     let roots_bundle = sibling(bundle, sandbox);
     let load = |bundle: &Path| {
         Record::load(bundle).filter(|record| record.sandbox == sandbox && record.namespace == namespace)
@@ -90,7 +90,7 @@ fn sibling(bundle: &Path, id: &str) -> PathBuf {
 
 /// Ends the sandbox, with its guard if that still lives, and writes down how. Returns what is left, in words;
 /// only if that is nothing are the members released and socket and folder removed. The caller holds the lock.
-pub fn bury(record: &mut Record, place: &Place, patience: Patience, observer: &dyn Observer) -> Vec<String> {
+pub fn cleanup(record: &mut Record, place: &Place, patience: Patience, observer: &dyn Observer) -> Vec<String> {
     let mut scope = record.scope();
     let told = ServeParams::of(place);
     scope.runsc = told.as_ref().map(|told| told.config.runsc_binary.clone().into()).unwrap_or_default();
@@ -130,13 +130,13 @@ pub fn resources(record: &Record) -> Resources {
     Resources::of(&scope, &scope.members)
 }
 
-/// Tries again what [`bury`] has not ended in time, and to release these resources, which no file may name any more. True
+/// Tries again what [`cleanup`] has not ended in time, and to release these resources, which no file may name any more. True
 /// when nothing is left.
 pub fn bury_rest(record: &mut Record, place: &Place, resources: &mut Resources, deadline: Instant) -> bool {
     let scope = Scope { guard: None, ..record.scope() };
     let dead = kill_all(&scope, deadline).is_empty();
     let released = dead && is_gone(&release_and_verify(&scope, resources, deadline, &Nobody));
-    bury(record, place, patience(deadline), &Nobody).is_empty() && released
+    cleanup(record, place, patience(deadline), &Nobody).is_empty() && released
 }
 
 /// Who waits for a burial until `deadline`: it kills for half of that, and on a busy node until there is just time to

@@ -15,7 +15,7 @@ fn place(dir: &Path) -> Place {
 fn with_nothing_to_learn_from_the_rest_is_derived() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
-    let record = learn(&place, "tests", "orphan-pod1", "orphan-c1", &dir.path().join("orphan-c1"));
+    let record = reconstruct(&place, "tests", "orphan-pod1", "orphan-c1", &dir.path().join("orphan-c1"));
     assert_eq!(record.runsc_root, Path::new("/run/containerd/runsc/tests"));
     assert_eq!((&record.folder, &record.socket), (&place.folder, &place.socket));
     let members: Vec<_> = record.members.iter().map(|member| member.bundle.as_path()).collect();
@@ -35,7 +35,7 @@ fn the_roots_record_and_runscs_files_are_put_together() {
     fs::create_dir(&known.runsc_root).unwrap();
     let state = r#"{"id":"orphan-c2","bundleDir":"/b/c2","sandbox":{"id":"orphan-pod1","pid":6}}"#;
     fs::write(known.runsc_root.join("orphan-c2_sandbox:orphan-pod1.state"), state).unwrap();
-    let record = learn(&place, "tests", "orphan-pod1", "orphan-c1", &dir.path().join("orphan-c1"));
+    let record = reconstruct(&place, "tests", "orphan-pod1", "orphan-c1", &dir.path().join("orphan-c1"));
     let members: Vec<_> = record.members.iter().map(|one| (one.id.as_str(), one.pid)).collect();
     assert_eq!(members, [("orphan-pod1", 5), ("orphan-c2", 6), ("orphan-c1", 0)]);
 }
@@ -48,10 +48,10 @@ fn burying_keeps_known_exits_and_leaves_nothing() {
     fs::write(&place.socket, b"").unwrap();
     let bundle = dir.path().join("orphan-pod1");
     fs::create_dir(&bundle).unwrap();
-    let mut record = learn(&place, "tests", "orphan-pod1", "orphan-c1", &dir.path().join("gone"));
+    let mut record = reconstruct(&place, "tests", "orphan-pod1", "orphan-c1", &dir.path().join("gone"));
     let known = Exit { pid: 4, exit_status: 3, exited_at_ns: 2 };
     record.member_mut("orphan-pod1", &bundle).exit = Some(known);
-    let left = bury(&mut record, &place, patience(Instant::now() + Duration::from_secs(5)), &Nobody);
+    let left = cleanup(&mut record, &place, patience(Instant::now() + Duration::from_secs(5)), &Nobody);
     assert_eq!(left, Vec::<String>::new());
     assert!(!place.folder.exists() && !place.socket.exists());
     let written = Record::load(&bundle).unwrap();
@@ -61,5 +61,5 @@ fn burying_keeps_known_exits_and_leaves_nothing() {
         written.member("orphan-c1").unwrap().exit.unwrap().exit_status,
         runsc_guard_core::exit::KILLED
     );
-    assert!(bury(&mut record, &place, patience(Instant::now() + Duration::from_secs(5)), &Nobody).is_empty());
+    assert!(cleanup(&mut record, &place, patience(Instant::now() + Duration::from_secs(5)), &Nobody).is_empty());
 }
