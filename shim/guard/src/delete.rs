@@ -25,11 +25,11 @@ use crate::cli::Target;
 use runsc_guard_node::ask;
 use runsc_guard_node::bundle::{self, Exit, Record};
 use runsc_guard_node::config::Config;
+use runsc_guard_node::gc;
 use runsc_guard_node::lock::{Lock, LockError};
 use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::paths::{self, Base, Place};
 use runsc_guard_node::recovery;
-use runsc_guard_node::sweep;
 use runsc_guard_sandbox::Member;
 use runsc_guard_sandbox::resources::held::{self, Resources};
 use runsc_guard_sandbox::resources::spec::{self, Kinship};
@@ -146,7 +146,7 @@ fn finish_with_rest(base: &Base, target: &Target, deadline: Instant) -> (Answer,
 /// When nobody waits any more: looks around for what nobody else will come back for.
 pub fn sweep(base: &Base, target: &Target) {
     if let Ok(place) = place_of(base, target, &sandbox(target)) {
-        sweep::sweep(&place);
+        gc::sweep(&place);
     }
 }
 

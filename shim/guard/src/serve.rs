@@ -20,9 +20,9 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 use ttrpc::{Request, Response};
 
+use runsc_guard_node::gc;
 use runsc_guard_node::lock::Lock;
 use runsc_guard_node::params::ServeParams;
-use runsc_guard_node::sweep;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel::PidFd;
 
@@ -136,7 +136,7 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
         End::NodeGoesDown { .. } => return Ok(()),
     };
     // Last: it takes its time where many guards were killed, and nobody waits for it.
-    sweep::sweep(&place);
+    gc::sweep(&place);
     told
 }
 

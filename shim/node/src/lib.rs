@@ -5,13 +5,13 @@ pub mod bundle;
 pub mod config;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
+pub mod gc;
 pub mod lock;
 pub mod params;
 pub mod paths;
 pub mod program;
 pub mod recovery;
 pub mod report;
-pub mod sweep;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod view;

@@ -90,7 +90,12 @@ fn sibling(bundle: &Path, id: &str) -> PathBuf {
 
 /// Ends the sandbox, with its guard if that still lives, and writes down how. Returns what is left, in words;
 /// only if that is nothing are the members released and socket and folder removed. The caller holds the lock.
-pub fn cleanup(record: &mut Record, place: &Place, patience: Patience, observer: &dyn Observer) -> Vec<String> {
+pub fn cleanup(
+    record: &mut Record,
+    place: &Place,
+    patience: Patience,
+    observer: &dyn Observer,
+) -> Vec<String> {
     let mut scope = record.scope();
     let told = ServeParams::of(place);
     scope.runsc = told.as_ref().map(|told| told.config.runsc_binary.clone().into()).unwrap_or_default();

@@ -61,5 +61,7 @@ fn burying_keeps_known_exits_and_leaves_nothing() {
         written.member("orphan-c1").unwrap().exit.unwrap().exit_status,
         runsc_guard_core::exit::KILLED
     );
-    assert!(cleanup(&mut record, &place, patience(Instant::now() + Duration::from_secs(5)), &Nobody).is_empty());
+    assert!(
+        cleanup(&mut record, &place, patience(Instant::now() + Duration::from_secs(5)), &Nobody).is_empty()
+    );
 }
