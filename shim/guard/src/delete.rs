@@ -22,8 +22,8 @@ use runsc_guard_proto::task::DeleteResponse;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Target;
-use runsc_guard_node::ask;
 use runsc_guard_node::bundle::{self, Exit, Record};
+use runsc_guard_node::client;
 use runsc_guard_node::config::Config;
 use runsc_guard_node::gc;
 use runsc_guard_node::lock::{Lock, LockError};
@@ -287,16 +287,17 @@ impl Worker {
     fn ask(&self, place: &Place) -> Word {
         let request = EndRequest { id: self.target.id.clone(), ..EndRequest::default() };
         let until = (Instant::now() + END).min(self.deadline - Duration::from_millis(900));
-        let answer: Result<EndResponse, ask::AskError> = ask::ask(&place.socket, "End", &request, until);
+        let answer: Result<EndResponse, client::AskError> =
+            client::ask(&place.socket, "End", &request, until);
         match answer {
             Ok(end) => Word::Ended(Exit {
                 pid: end.pid,
                 exit_status: end.exit_status,
                 exited_at_ns: end.exited_at_ns,
             }),
-            Err(ask::AskError::Status { code: NOT_FOUND, .. }) => Word::Unknown,
-            Err(error @ ask::AskError::Status { .. }) => Word::Could(self.say(&error)),
-            Err(error @ (ask::AskError::Silent(_) | ask::AskError::Malformed)) => {
+            Err(client::AskError::Status { code: NOT_FOUND, .. }) => Word::Unknown,
+            Err(error @ client::AskError::Status { .. }) => Word::Could(self.say(&error)),
+            Err(error @ (client::AskError::Silent(_) | client::AskError::Malformed)) => {
                 Word::Unreachable(self.say(&error))
             }
             Err(error) => self.await_end(place, &error),
@@ -305,7 +306,7 @@ impl Worker {
 
     /// A guard that no longer serves ends in a moment. One that has gone but for the last events, which it keeps
     /// for a containerd that comes back, is as good as dead.
-    fn await_end(&self, place: &Place, error: &ask::AskError) -> Word {
+    fn await_end(&self, place: &Place, error: &client::AskError) -> Word {
         let Some(guard) = self.learn(place).guard.and_then(|guard| guard.open().ok()) else {
             return Word::Dead;
         };
@@ -321,7 +322,7 @@ impl Worker {
         Word::Dead
     }
 
-    fn say(&self, error: &ask::AskError) -> String {
+    fn say(&self, error: &client::AskError) -> String {
         format!("container {}: the guard: {error}", self.target.id)
     }
 

@@ -13,8 +13,8 @@ use runsc_guard_proto::guard::{Empty, JoinRequest};
 
 use crate::cli::{Bootstrap, Target};
 use crate::launch;
-use runsc_guard_node::ask;
 use runsc_guard_node::bundle::Record;
+use runsc_guard_node::client;
 use runsc_guard_node::config;
 use runsc_guard_node::lock::{self, Lock};
 use runsc_guard_node::params::{self, ServeParams};
@@ -117,7 +117,7 @@ pub enum StartError {
         /// The container.
         container: String,
         /// Its answer.
-        source: ask::AskError,
+        source: client::AskError,
     },
 }
 
@@ -166,19 +166,19 @@ impl Newcomer<'_> {
     fn join(&self) -> Result<Standing, StartError> {
         let request = JoinRequest { id: self.container.to_owned(), ..JoinRequest::default() };
         let begun = Instant::now();
-        let answer: Result<Empty, ask::AskError> =
-            ask::ask(&self.place.socket, "Join", &request, begun + JOIN);
+        let answer: Result<Empty, client::AskError> =
+            client::ask(&self.place.socket, "Join", &request, begun + JOIN);
         match answer {
             Ok(_) => Ok(Standing::Joined),
-            Err(ask::AskError::Silent(waited)) => Err(StartError::Silent {
+            Err(client::AskError::Silent(waited)) => Err(StartError::Silent {
                 sandbox: self.sandbox.to_owned(),
                 waited,
                 process: in_words(self.guard()),
             }),
-            Err(why @ (ask::AskError::Absent | ask::AskError::Refused | ask::AskError::Broken(_))) => {
-                self.await_end(&why)
-            }
-            Err(why @ ask::AskError::Status { code: FAILED_PRECONDITION, .. }) => self.await_end(&why),
+            Err(
+                why @ (client::AskError::Absent | client::AskError::Refused | client::AskError::Broken(_)),
+            ) => self.await_end(&why),
+            Err(why @ client::AskError::Status { code: FAILED_PRECONDITION, .. }) => self.await_end(&why),
             Err(source) => Err(StartError::Refused {
                 sandbox: self.sandbox.to_owned(),
                 container: self.container.to_owned(),
@@ -188,7 +188,7 @@ impl Newcomer<'_> {
     }
 
     /// A guard that does not serve any more must be gone before another takes its place.
-    fn await_end(&self, why: &ask::AskError) -> Result<Standing, StartError> {
+    fn await_end(&self, why: &client::AskError) -> Result<Standing, StartError> {
         let begun = Instant::now();
         let Some(guard) = self.guard() else {
             return Ok(Standing::Vacant);

@@ -11,7 +11,7 @@ const SOURCES: [&str; 4] = ["src", "../node/src", "../sandbox/src", "../../src/e
 const FINDINGS: &str = "../operator/src/doctor/judge";
 /// Only ever the end of another message, which is on the page.
 const APART: [&str; 4] = [
-    "../node/src/ask.rs",
+    "../node/src/client.rs",
     "../sandbox/src/sys/file.rs",
     "../sandbox/src/resources/state_file.rs",
     "src/info.rs",

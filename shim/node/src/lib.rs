@@ -1,7 +1,7 @@
 //! What lies on a node's disk, and how a guard is reached: shared by the guard and the operator's command.
 
-pub mod ask;
 pub mod bundle;
+pub mod client;
 pub mod config;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use runsc_guard_node::ask::{self, AskError};
+use runsc_guard_node::client::{self, AskError};
 use runsc_guard_node::paths::Place;
 use runsc_guard_proto::guard::{Empty, MetricsResponse};
 use runsc_guard_sandbox::sys::identity::Identity;
@@ -130,7 +130,7 @@ impl Gatherer {
 
 /// What one guard has counted.
 fn tally(place: &Place) -> Result<MetricsResponse, AskError> {
-    ask::ask(&place.socket, "Metrics", &Empty::default(), Instant::now() + ANSWER)
+    client::ask(&place.socket, "Metrics", &Empty::default(), Instant::now() + ANSWER)
 }
 
 fn of_guard(

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use runsc_guard_node::ask::{self, AskError};
+use runsc_guard_node::client::{self, AskError};
 use runsc_guard_proto::guard::{Empty, EndRequest, EndResponse, Progress as Stands, ReapRequest};
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ const FAILED_PRECONDITION: i32 = 9;
 pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result<End> {
     let Some(place) = &sandbox.found.place else { bail!("where its guard listens is not known") };
     let begun: Result<Empty, AskError> =
-        ask::ask(&place.socket, "Reap", &ReapRequest::default(), Instant::now() + BEGINS);
+        client::ask(&place.socket, "Reap", &ReapRequest::default(), Instant::now() + BEGINS);
     match begun {
         Ok(_) => progress.line("the guard has begun", ""),
         // The kernel keeps it: the guard goes on by itself when that changes.
@@ -57,7 +57,7 @@ fn dismiss(sandbox: &Sandbox) -> String {
         let request = EndRequest { id: container.id, ..EndRequest::default() };
         // With the last one it closes, and may do so before it has answered.
         let _: Result<EndResponse, AskError> =
-            ask::ask(&place.socket, "End", &request, Instant::now() + BEGINS);
+            client::ask(&place.socket, "End", &request, Instant::now() + BEGINS);
     }
     match until(CLOSES, || !guard.identity.is_alive()) {
         true => "containerd had forgotten it; its guard has left".to_owned(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use runsc_guard_node::ask::{self, AskError};
+use runsc_guard_node::client::{self, AskError};
 use runsc_guard_proto::service::TASK_V2;
 use runsc_guard_proto::task::{StateRequest, StateResponse, WaitRequest, WaitResponse};
 use runsc_guard_proto::types::task::Status;
@@ -182,7 +182,7 @@ fn not_told(container: &Container, never_ran: bool, socket: &Path) -> Option<Str
     let error = if never_ran {
         let question = StateRequest { id, ..StateRequest::default() };
         let answer: Result<StateResponse, AskError> =
-            ask::ask_service(socket, TASK_V2, "State", &question, until);
+            client::ask_service(socket, TASK_V2, "State", &question, until);
         match answer {
             Ok(state) if state.status.enum_value() == Ok(Status::STOPPED) => return None,
             Ok(state) => return Some(format!("its real shim says {:?}", state.status)),
@@ -191,7 +191,7 @@ fn not_told(container: &Container, never_ran: bool, socket: &Path) -> Option<Str
     } else {
         let question = WaitRequest { id, ..WaitRequest::default() };
         let answer: Result<WaitResponse, AskError> =
-            ask::ask_service(socket, TASK_V2, "Wait", &question, until);
+            client::ask_service(socket, TASK_V2, "Wait", &question, until);
         answer.err()?
     };
     Some(format!("its real shim: {error}"))

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runsc_guard_node::ask::{self, AskError};
+use runsc_guard_node::client::{self, AskError};
 use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::paths::{Base, Place};
 use runsc_guard_node::view;
@@ -91,7 +91,7 @@ impl<T> Asked<T> {
 /// What one guard says.
 pub(crate) fn ask(place: &Place) -> Result<Word, AskError> {
     let request = StatusRequest::default();
-    let answer: StatusResponse = ask::ask(&place.socket, "Status", &request, Instant::now() + ANSWER)?;
+    let answer: StatusResponse = client::ask(&place.socket, "Status", &request, Instant::now() + ANSWER)?;
     Ok(word(answer))
 }
 
