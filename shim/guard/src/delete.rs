@@ -32,7 +32,7 @@ use runsc_guard_node::paths::{self, Base, Place};
 use runsc_guard_node::recovery;
 use runsc_guard_sandbox::Member;
 use runsc_guard_sandbox::resources::held::{self, Resources};
-use runsc_guard_sandbox::resources::spec::{self, Kinship};
+use runsc_guard_sandbox::resources::spec::{self, Membership};
 use runsc_guard_sandbox::teardown::sequence::Nobody;
 
 mod apart;
@@ -172,9 +172,9 @@ fn with_worker<T>(
 /// records beside it (a Create that failed may have lost the bundle already), runsc's files.
 fn sandbox(target: &Target) -> String {
     let Target { namespace, id, bundle, .. } = target;
-    let own_word = || match spec::kinship(bundle).ok()? {
-        Kinship::MemberOf(sandbox) => Some(sandbox),
-        Kinship::Root => Some(id.clone()),
+    let own_word = || match spec::membership(bundle).ok()? {
+        Membership::MemberOf(sandbox) => Some(sandbox),
+        Membership::Root => Some(id.clone()),
     };
     let told = own_word()
         .or_else(|| Record::load(bundle).map(|record| record.sandbox))

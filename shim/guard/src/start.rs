@@ -21,7 +21,7 @@ use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::paths::{self, Base, Place};
 use runsc_guard_node::program::{self, ProgramError};
 use runsc_guard_node::recovery;
-use runsc_guard_sandbox::resources::spec::{Description, Kinship, RUNSC_ROOT, describe};
+use runsc_guard_sandbox::resources::spec::{Description, Membership, RUNSC_ROOT, describe};
 use runsc_guard_sandbox::sys::file;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::identity::Stat;
@@ -129,9 +129,9 @@ pub fn run(base: &Base, target: &Target, bootstrap: Bootstrap, bundle: &Path) ->
     paths::check_name("id", &target.id)?;
     let description = describe(bundle, config::ANNOTATIONS)
         .map_err(|source| StartError::Bundle { bundle: bundle.to_owned(), source })?;
-    let sandbox = match &description.kinship {
-        Kinship::MemberOf(sandbox) => sandbox.clone(),
-        Kinship::Root => target.id.clone(),
+    let sandbox = match &description.membership {
+        Membership::MemberOf(sandbox) => sandbox.clone(),
+        Membership::Root => target.id.clone(),
     };
     let socket_dir = bootstrap.socket_dir.as_deref();
     let place = Place::of(base, &target.address, &target.namespace, &sandbox, socket_dir)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 use runsc_guard_core::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, budgets, limits};
-use runsc_guard_sandbox::resources::spec::{Annotations, Kinship};
+use runsc_guard_sandbox::resources::spec::{Annotations, Membership};
 use runsc_guard_sandbox::sys::identity::Identity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -158,7 +158,7 @@ pub fn record(data: &[u8]) {
 /// The files of containerd and the real shim in a bundle: `config.json` and `state.json`.
 pub fn spec(data: &[u8]) {
     let annotations = || Annotations::in_config(data).ok();
-    if let Some(Kinship::MemberOf(sandbox)) = annotations().map(|mut all| all.kinship()) {
+    if let Some(Membership::MemberOf(sandbox)) = annotations().map(|mut all| all.membership()) {
         assert!(!sandbox.is_empty());
     }
     // It becomes part of a path.

@@ -16,7 +16,7 @@ use crate::paths::{self, Place};
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::processes::proof::{Vantage, is_real_shim};
 use runsc_guard_sandbox::resources::held::Resources;
-use runsc_guard_sandbox::resources::spec::{self, Kinship};
+use runsc_guard_sandbox::resources::spec::{self, Membership};
 use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::teardown::kill::kill_all;
@@ -78,9 +78,9 @@ pub fn reconstruct(place: &Place, namespace: &str, sandbox: &str, container: &st
 
 /// Whether a container that some file names as a member is one, or could be: its bundle may be gone.
 fn is_member(id: &str, sandbox: &str, beside: &Path) -> bool {
-    let own_word = || spec::kinship(&sibling(beside, id));
+    let own_word = || spec::membership(&sibling(beside, id));
     paths::check_name("id", id).is_ok()
-        && own_word().map_or(true, |kinship| kinship == Kinship::MemberOf(sandbox.to_owned()))
+        && own_word().map_or(true, |membership| membership == Membership::MemberOf(sandbox.to_owned()))
 }
 
 /// containerd keeps all bundles of a namespace in one folder, each named by its container's id.

@@ -198,8 +198,8 @@ fn drafts(scope: &Scope, table: &Table, guards: &[Known], records: &mut Records)
 /// The sandbox of what runsc has written nothing about: it is being created, or its files are lost. Commands
 /// about something that is no container of a sandbox say nothing.
 fn unrecorded_home(claim: &Claim, bundle: Option<&Path>) -> Option<String> {
-    let by_bundle = || match bundle.map(spec::kinship) {
-        Some(Ok(spec::Kinship::MemberOf(sandbox))) => sandbox,
+    let by_bundle = || match bundle.map(spec::membership) {
+        Some(Ok(spec::Membership::MemberOf(sandbox))) => sandbox,
         _ => claim.container.clone(),
     };
     match &claim.role {

@@ -16,7 +16,7 @@ pub const RUNSC_ROOT: &str = "dev.gvisor.flag.root";
 
 /// How a container belongs to a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kinship {
+pub enum Membership {
     /// It is the sandbox: a pod's root container, or a stand-alone one.
     Root,
     /// It runs in the sandbox with this id.
@@ -27,7 +27,7 @@ pub enum Kinship {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// How it belongs to a sandbox.
-    pub kinship: Kinship,
+    pub membership: Membership,
     /// The annotations whose keys begin as was asked.
     pub annotations: BTreeMap<String, String>,
     /// Where it wants runsc to work: gVisor's flag `root`, as an annotation.
@@ -38,16 +38,16 @@ pub struct Description {
 /// sandbox id stands beside it, so the guard does too.
 pub fn describe(bundle: &Path, prefix: &str) -> Result<Description, file::ReadError> {
     let mut annotations = annotations(bundle)?;
-    let kinship = annotations.kinship();
+    let membership = annotations.membership();
     let runsc_root = annotations.0.remove(RUNSC_ROOT).flatten();
     let ours = annotations.0.into_iter().filter(|(key, _)| key.starts_with(prefix));
     let annotations = ours.filter_map(|(key, value)| Some((key, value?))).collect();
-    Ok(Description { kinship, annotations, runsc_root })
+    Ok(Description { membership, annotations, runsc_root })
 }
 
 /// Only how the container in this bundle belongs to a sandbox.
-pub fn kinship(bundle: &Path) -> Result<Kinship, file::ReadError> {
-    Ok(annotations(bundle)?.kinship())
+pub fn membership(bundle: &Path) -> Result<Membership, file::ReadError> {
+    Ok(annotations(bundle)?.membership())
 }
 
 /// The pod's uid, by which a kubelet names the pod's folder: containerd's own word, set after all that a pod's
@@ -76,15 +76,15 @@ impl Annotations {
     }
 
     /// The keys are those that runsc itself goes by (`runsc/specutils/cri.go`): containerd's, then CRI-O's.
-    pub fn kinship(&mut self) -> Kinship {
+    pub fn membership(&mut self) -> Membership {
         let mut take = |containerds: &str, crios: &str| {
             self.0.remove(containerds).flatten().or_else(|| self.0.remove(crios).flatten())
         };
         let kind = take("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType");
         let sandbox = take("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID");
         match (kind.as_deref(), sandbox) {
-            (Some("container"), Some(sandbox)) if !sandbox.is_empty() => Kinship::MemberOf(sandbox),
-            _ => Kinship::Root,
+            (Some("container"), Some(sandbox)) if !sandbox.is_empty() => Membership::MemberOf(sandbox),
+            _ => Membership::Root,
         }
     }
 
@@ -101,23 +101,23 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn kinship_of(config: &str) -> Result<Kinship, file::ReadError> {
+    fn kinship_of(config: &str) -> Result<Membership, file::ReadError> {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("config.json"), config).unwrap();
-        kinship(dir.path())
+        membership(dir.path())
     }
 
     #[test]
     fn kinship_is_what_runsc_makes_of_it() {
-        let member = Kinship::MemberOf("pod1".into());
+        let member = Membership::MemberOf("pod1".into());
         for (annotations, expected) in [
-            ("", Kinship::Root),
+            ("", Membership::Root),
             (
                 r#""io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": "pod1""#,
-                Kinship::Root,
+                Membership::Root,
             ),
-            (r#""io.kubernetes.cri.sandbox-id": "pod1""#, Kinship::Root),
-            (r#""io.kubernetes.cri.container-type": "container""#, Kinship::Root),
+            (r#""io.kubernetes.cri.sandbox-id": "pod1""#, Membership::Root),
+            (r#""io.kubernetes.cri.container-type": "container""#, Membership::Root),
             (
                 r#""io.kubernetes.cri.container-type": "container", "x": "y", "io.kubernetes.cri.sandbox-id": "pod1""#,
                 member.clone(),
@@ -130,9 +130,9 @@ mod tests {
             let config = format!(r#"{{"ociVersion": "1.2.0", "annotations": {{{annotations}}}}}"#);
             assert_eq!(kinship_of(&config).unwrap(), expected, "{annotations}");
         }
-        assert_eq!(kinship_of("{}").unwrap(), Kinship::Root);
-        assert_eq!(kinship_of(r#"{"annotations": null}"#).unwrap(), Kinship::Root);
+        assert_eq!(kinship_of("{}").unwrap(), Membership::Root);
+        assert_eq!(kinship_of(r#"{"annotations": null}"#).unwrap(), Membership::Root);
         assert!(kinship_of("").is_err());
-        assert!(matches!(kinship(Path::new("/nowhere")), Err(file::ReadError::Absent)));
+        assert!(matches!(membership(Path::new("/nowhere")), Err(file::ReadError::Absent)));
     }
 }
