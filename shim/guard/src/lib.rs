@@ -5,7 +5,7 @@ pub mod about;
 pub mod cli;
 mod containerd;
 pub mod delete;
-mod descriptors;
+mod fd_limit;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 pub mod info;

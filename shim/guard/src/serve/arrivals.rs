@@ -26,7 +26,7 @@ use ttrpc::proto::{
 
 use super::Message;
 use super::socket::Socket;
-use crate::descriptors;
+use crate::fd_limit;
 
 /// What one caller may have unanswered, in bytes; the largest frame fits twice.
 const WINDOW: u64 = 2 * MESSAGE_LENGTH_MAX as u64;
@@ -90,7 +90,7 @@ impl Arrivals {
 
     fn admit(arrived: io::Result<UnixStream>) -> io::Result<Socket> {
         let stream = arrived?;
-        if is_reserved(stream.as_raw_fd().unsigned_abs().into(), descriptors::limit()) {
+        if is_reserved(stream.as_raw_fd().unsigned_abs().into(), fd_limit::limit()) {
             // Dropped, which its caller sees at once.
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
@@ -122,7 +122,7 @@ impl Stream for Arrivals {
                 // Tried again at once it would fail at once, for ever and at the expense of everything else.
                 Err(error) => {
                     if !std::mem::replace(&mut self.short, true) {
-                        let limit = descriptors::limit();
+                        let limit = fd_limit::limit();
                         log::error!("no more connections for now ({limit} descriptors allowed): {error}");
                     }
                     self.pause = Some(Box::pin(sleep(PAUSE)));

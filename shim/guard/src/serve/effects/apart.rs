@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::sleep;
 
 use super::{Ladder, words};
-use crate::descriptors;
+use crate::fd_limit;
 use crate::serve::watch::watch_death;
 use crate::serve::{Message, encode};
 use runsc_guard_sandbox::Scope;
@@ -38,7 +38,7 @@ impl Ladder {
     fn begin(&self, rung: &Step, deadline: Instant, scope: &Scope) -> io::Result<()> {
         let (ladder, rung, scope) = (self.clone(), rung.clone(), scope.clone());
         let work = move || {
-            descriptors::wait_for_some();
+            fd_limit::wait_for_some();
             let mut unkillable = Vec::new();
             let done = ladder.perform(rung, &scope, deadline, &mut unkillable);
             ladder.tell(done, &unkillable);
