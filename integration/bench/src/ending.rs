@@ -116,7 +116,7 @@ fn end(stage: &Stage<'_>, events: &EventLog, wedge: Wedge, at_once: usize, round
         (0..at_once).map(|number| format!("end-{wedge:?}-{at_once}-{round}-{number}")).collect();
     let mut victims = Vec::new();
     for id in &ids {
-        ctr.start(host, &handler, id, &["sleep", "100000"])?;
+        ctr.start(&handler, id, &["sleep", "100000"])?;
         wedge.wedge(host, &ctr, id)?;
         let guard = faults::guard(host, id).context("no guard")?;
         let kill = api::KillRequest { id: id.clone(), signal: 9, all: true, ..Default::default() };

@@ -127,7 +127,7 @@ fn ask(
 ) -> Result<Vec<Curve>> {
     let (host, ctr) = (node.host, node.host.ctr());
     let id = format!("soak-{}-{}", node.side.name(), callers.replace(' ', "-"));
-    ctr.start(host, &host.handler(node.side.name())?, &id, &["sleep", "100000"])?;
+    ctr.start(&host.handler(node.side.name())?, &id, &["sleep", "100000"])?;
     let sandbox = Sandbox::of(host, &id)?;
     sandbox.stop_sentry()?;
     let mut sender = Wire::connect(host, ctr.namespace(), &id)?;

@@ -155,7 +155,7 @@ impl Subject {
             Kind::Container => {
                 // With the host's tag, so that no other process of this machine has it among its arguments.
                 let (ctr, id) = (stage.host.ctr(), format!("{}-demo", stage.host.tag()));
-                ctr.start(stage.host, &stage.host.handler(stage.handler)?, &id, &command)?;
+                ctr.start(&stage.host.handler(stage.handler)?, &id, &command)?;
                 Ok(Self::Container { ctr, id })
             }
         }

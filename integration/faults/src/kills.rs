@@ -7,10 +7,13 @@
 mod heard;
 mod life;
 mod random;
+mod tally;
 
-use anyhow::{Context as _, Result, bail, ensure};
+pub use tally::{Tally, assert_clean};
+
+use anyhow::{Context as _, Result, ensure};
 use harness::{
-    EventLog, Handler, Host,
+    EventLog, Handler, Host, SOON,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     process::Process,
@@ -18,16 +21,13 @@ use harness::{
 use life::Kind;
 use random::Random;
 use std::{
-    collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -40,36 +40,9 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Guards killed, by kind of life and by the step that was under way.
-    pub kills: BTreeMap<(String, &'static str), usize>,
-    /// Lives that ended before their guard was to be killed.
-    pub spared: usize,
-    /// Exits that were heard from the guard, and from containerd itself after a guard's death.
-    pub exits: (usize, usize),
-    /// Exits that were heard from both, and were the same in pid, status and time.
-    pub both: usize,
-    /// The longest time from a kill until nothing of that life was left.
-    pub slowest: Duration,
-    /// All that should not be.
-    pub failures: Vec<String>,
-    /// How long all of it took.
-    pub took: Duration,
-}
-
-impl Tally {
-    /// Guards killed.
-    pub fn killed(&self) -> usize {
-        self.kills.values().sum()
-    }
-}
-
 /// A host for these lives, with two sandboxes that nobody may touch.
 pub fn host() -> Result<Host> {
-    let handler = Handler::guarded("guarded").guard("kill_deadline", "\"1s\"");
-    Host::builder().handler(handler).handler(Handler::unguarded("unguarded")).start()
+    Host::pair(Handler::quick("guarded", "1s"))
 }
 
 /// Kills as planned. An error means that the attempt itself failed; findings are in the tally.
@@ -109,7 +82,7 @@ fn bystanders(host: &Host) -> Result<Vec<Process>> {
     let ctr = host.ctr();
     let mut all = Vec::new();
     for (handler, id) in [("guarded", "bystander"), ("unguarded", "bare")] {
-        ctr.start(host, &host.handler(handler)?, id, &["sleep", "1000000"])?;
+        ctr.start(&host.handler(handler)?, id, &["sleep", "1000000"])?;
         let sandbox = Sandbox::of(host, id)?;
         all.extend([sandbox.sentry, sandbox.real_shim]);
         all.extend(sandbox.guard);
@@ -179,12 +152,4 @@ impl Lanes<'_> {
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// For a test: fails with all that should not be.
-pub fn assert_clean(tally: &Tally) -> Result<()> {
-    if !tally.failures.is_empty() {
-        bail!("{} failures:\n{}", tally.failures.len(), tally.failures.join("\n"));
-    }
-    tally.kills.iter().next().context("no guard was killed").map(drop)
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use containerd_shim_protos::shim::shim as task;
 use harness::{
-    Cri, Figures, Handler, Host, Pod, eventually,
+    Cri, Figures, Handler, Host, Pod, SOON, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     wire::{Wire, timed},
@@ -20,12 +20,10 @@ const LANES: usize = 4;
 const ATTEMPT: Duration = Duration::from_secs(20);
 /// What containerd gives State and Stats.
 const CALLER: Duration = Duration::from_secs(2);
-const SOON: Duration = Duration::from_secs(20);
 
 /// A host with both handlers: `guarded` (2 s to the exit) and `unguarded`.
 pub fn host() -> Result<Host> {
-    let guarded = Handler::guarded("guarded").guard("kill_deadline", "\"2s\"");
-    Host::builder().handler(guarded).handler(Handler::unguarded("unguarded")).start()
+    Host::pair(Handler::quick("guarded", "2s"))
 }
 
 fn run_pods(cri: &Cri, numbers: std::ops::Range<usize>) -> Result<Vec<Pod>> {
@@ -130,7 +128,7 @@ pub struct Look {
 /// timeout, `count` of each in all, and looks `looks` times. Then the container is ended.
 pub fn poll(host: &Host, handler: &str, rate: u32, count: u32, looks: u32) -> Result<Vec<Look>> {
     let ctr = host.ctr();
-    ctr.start(host, &host.handler(handler)?, handler, &["sleep", "100000"])?;
+    ctr.start(&host.handler(handler)?, handler, &["sleep", "100000"])?;
     let sandbox = Sandbox::of(host, handler)?;
     sandbox.stop_sentry()?;
     let mut sender = Wire::connect(host, ctr.namespace(), handler)?;

@@ -20,6 +20,7 @@ mod request;
 mod subject;
 pub mod table;
 pub mod versions;
+mod victim;
 
 pub use bench::Bench;
 pub use cell::{Report, Weight, run};

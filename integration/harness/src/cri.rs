@@ -1,6 +1,6 @@
 //! A kubelet's view: the CRI client. Blocking, each call with its own timeout, as the tests want it.
 
-use crate::{leaks, patience};
+use crate::{patience, traces};
 use anyhow::{Context as _, Result};
 use runtime_v1::runtime_service_client::RuntimeServiceClient;
 use runtime_v1::{
@@ -101,7 +101,7 @@ impl Cri {
         security_context: Option<LinuxSandboxSecurityContext>,
     ) -> Result<Pod> {
         let parent = format!("/{}/pod-{name}", self.tag);
-        for hierarchy in leaks::hierarchies() {
+        for hierarchy in traces::hierarchies() {
             let folder = hierarchy.join(parent.trim_start_matches('/'));
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             prepare_cpuset(&hierarchy, &folder)?;
@@ -284,7 +284,7 @@ impl Cri {
 
     /// Removes a pod's cgroup, in every hierarchy.
     pub fn remove_pod_cgroup(parent: &str) -> Result<()> {
-        for hierarchy in leaks::hierarchies() {
+        for hierarchy in traces::hierarchies() {
             let folder = hierarchy.join(parent.trim_start_matches('/'));
             if folder.is_dir() {
                 std::fs::remove_dir(&folder).with_context(|| format!("pod cgroup {}", folder.display()))?;

@@ -1,8 +1,12 @@
 //! containerd's own client, each call bounded.
 
-use crate::{Handler, Host, Outcome, image, record, run};
+use crate::{Handler, Outcome, Parts, Versions, image, record, run};
 use anyhow::{Result, bail};
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 /// What CRI would set on a pod's first container, and what keeps gVisor's Create from hanging when there is no
 /// terminal: without it the shim gives `runsc create` a pipe as its output, the sandbox inherits that pipe, and the shim
@@ -13,6 +17,8 @@ pub const SANDBOX: &str = "io.kubernetes.cri.container-type=sandbox";
 #[derive(Clone, Debug)]
 pub struct Ctr {
     program: PathBuf,
+    versions: Versions,
+    folder: PathBuf,
     socket: PathBuf,
     namespace: String,
 }
@@ -29,8 +35,15 @@ pub struct TaskLine {
 }
 
 impl Ctr {
-    pub(crate) fn new(program: PathBuf, socket: PathBuf, namespace: &str) -> Self {
-        Self { program, socket, namespace: namespace.to_owned() }
+    /// `folder` holds the configurations of handlers.
+    pub(crate) fn new(parts: &Parts, folder: &Path, socket: PathBuf, namespace: &str) -> Self {
+        Self {
+            program: parts.ctr.clone(),
+            versions: parts.versions.clone(),
+            folder: folder.to_owned(),
+            socket,
+            namespace: namespace.to_owned(),
+        }
     }
 
     /// The same client in another containerd namespace (`k8s.io` holds what CRI made).
@@ -57,15 +70,8 @@ impl Ctr {
     }
 
     /// The arguments of a `ctr run` of `id` that works: flags, image, id, then the command.
-    pub fn run_args(
-        &self,
-        host: &Host,
-        handler: &Handler,
-        flags: &[&str],
-        id: &str,
-        command: &[&str],
-    ) -> Vec<String> {
-        let mut args = self.bare_run_args(host, handler, flags, id, command);
+    pub fn run_args(&self, handler: &Handler, flags: &[&str], id: &str, command: &[&str]) -> Vec<String> {
+        let mut args = self.bare_run_args(handler, flags, id, command);
         args.splice(1..1, ["--annotation".to_owned(), SANDBOX.to_owned()]);
         args
     }
@@ -73,13 +79,12 @@ impl Ctr {
     /// The same without the annotation: with neither that nor a terminal, gVisor's Create hangs for ever.
     pub fn bare_run_args(
         &self,
-        host: &Host,
         handler: &Handler,
         flags: &[&str],
         id: &str,
         command: &[&str],
     ) -> Vec<String> {
-        let config = host.config_path(handler);
+        let config = handler.config_path(&self.folder);
         let mut args: Vec<String> =
             ["run", "--runtime", handler.runtime_type(), "--runtime-config-path"].map(str::to_owned).into();
         args.push(config.to_string_lossy().into_owned());
@@ -90,9 +95,9 @@ impl Ctr {
     }
 
     /// Starts a stand-alone container in the background.
-    pub fn start(&self, host: &Host, handler: &Handler, id: &str, command: &[&str]) -> Result<()> {
+    pub fn start(&self, handler: &Handler, id: &str, command: &[&str]) -> Result<()> {
         let limit = crate::patience(Duration::from_secs(60));
-        self.run_detached(host, handler, &["--annotation", SANDBOX], id, command, limit)?.ok()?;
+        self.run_detached(handler, &["--annotation", SANDBOX], id, command, limit)?.ok()?;
         Ok(())
     }
 
@@ -100,7 +105,6 @@ impl Ctr {
     /// not take what that says, the same in its single steps.
     pub fn run_detached(
         &self,
-        host: &Host,
         handler: &Handler,
         flags: &[&str],
         id: &str,
@@ -108,9 +112,9 @@ impl Ctr {
         limit: Duration,
     ) -> Result<Outcome> {
         const IO: [&str; 2] = ["--detach", "--null-io"];
-        if !host.parts().versions.ctr_cannot_name_a_configuration() {
+        if !self.versions.ctr_cannot_name_a_configuration() {
             let flags: Vec<&str> = IO.iter().chain(flags).copied().collect();
-            let args = self.bare_run_args(host, handler, &flags, id, command);
+            let args = self.bare_run_args(handler, &flags, id, command);
             return run(&mut self.command(&args), b"", limit);
         }
         let mut create = vec!["container", "create", "--runtime", handler.runtime_type()];
@@ -119,7 +123,7 @@ impl Ctr {
         create.extend(command);
         self.call(&create, limit)?.ok()?;
         self.call(&["snapshots", "label", id, "containerd.io/gc.root=kept"], limit)?.ok()?;
-        record::name_configuration(&self.socket, &self.namespace, id, &host.config_path(handler))?;
+        record::name_configuration(&self.socket, &self.namespace, id, &handler.config_path(&self.folder))?;
         let start: Vec<&str> = ["task", "start"].into_iter().chain(IO).chain([id]).collect();
         self.call(&start, limit)
     }

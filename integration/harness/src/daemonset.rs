@@ -2,7 +2,7 @@
 //! system, its capabilities and its command line, all read from the plain manifests. Only places that here are
 //! others (and the service manager) are put in.
 
-use crate::parts::checkout;
+use crate::checkout;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::{

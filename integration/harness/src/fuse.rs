@@ -12,6 +12,7 @@ mod folder;
 mod gate;
 
 use anyhow::{Context as _, Result};
+pub use folder::Access;
 use folder::Folder;
 use fuser::{BackgroundSession, Config, Session, SessionACL};
 pub use gate::Asked;
@@ -33,17 +34,6 @@ use std::{
     },
     time::Duration,
 };
-
-/// What a file system lets its users do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read.
-    ReadOnly,
-    /// Write, each write a request of its own (what is mapped is written back from pages all the same).
-    WriteThrough,
-    /// Write into the page cache, which is written back later.
-    Writeback,
-}
 
 /// A mounted file system of the kind `fuse`. Dropping it ends it.
 #[derive(Debug)]

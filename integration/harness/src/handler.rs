@@ -39,6 +39,11 @@ impl Handler {
         }
     }
 
+    /// A guarded one with this `kill_deadline`, so that ends can be waited for: `"2s"`.
+    pub fn quick(name: &str, kill_deadline: &str) -> Self {
+        Self::guarded(name).guard("kill_deadline", &format!("{kill_deadline:?}"))
+    }
+
     /// Sets one key of `[guard]`, as it would stand in TOML: `.guard("kill_deadline", "\"2s\"")`. An
     /// unguarded handler has no such table.
     pub fn guard(mut self, key: &str, value: &str) -> Self {
@@ -75,7 +80,12 @@ impl Handler {
         self.guarded
     }
 
-    /// The file that `ConfigPath` names.
+    /// The file that `ConfigPath` names, in the folder of a host.
+    pub fn config_path(&self, host: &Path) -> PathBuf {
+        host.join(format!("{}.toml", self.name))
+    }
+
+    /// What stands in it.
     pub(crate) fn toml(&self, host: &Path, real_shim: &Path) -> String {
         let mut text = format!("root = {:?}\n", host.join("r"));
         if let Some(runsc) = &self.runsc {

@@ -1,19 +1,22 @@
 //! A private containerd with its handlers, in one temporary folder.
 //!
 //! Everything that a host makes carries its *tag*: paths (the folder's name), the environment of every process
-//! (`RUNSC_GUARD_HOST`), the containerd namespace and the pods' cgroups. That is how [`crate::leaks`] tells what
+//! (`RUNSC_GUARD_HOST`), the containerd namespace and the pods' cgroups. That is how [`crate::traces`] tells what
 //! is this host's own, and how the end of a host ends everything of it and nothing else.
 
 use crate::{
-    Access, Cri, Ctr, Fuse, Handler, Parts, Root, disk, eventually, image, leaks, network, patience,
-    process::Process, version::Configuration,
+    Access, Cri, Ctr, Fuse, Handler, Parts, Root,
+    clear::clear,
+    eventually,
+    process::Process,
+    traces::{MARK, Traces},
 };
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use std::{
     collections::BTreeMap,
     fs::File,
-    os::unix::{fs::symlink, process::CommandExt as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -21,106 +24,10 @@ use std::{
 };
 use tempfile::TempDir;
 
+mod builder;
 mod node;
 
-/// In the environment of everything that a host's containerd starts.
-pub(crate) const MARK: &str = "RUNSC_GUARD_HOST";
-
-/// What a host is made of, see [`Host::builder`].
-#[derive(Debug)]
-pub struct HostBuilder {
-    parts: Option<Parts>,
-    handlers: Vec<Handler>,
-    config: String,
-    disks: Vec<(String, u32)>,
-    etc: Vec<(String, String)>,
-    root: Option<Root>,
-    state_by_flag: bool,
-}
-
-impl HostBuilder {
-    /// Other parts than the pinned ones.
-    pub fn parts(mut self, parts: Parts) -> Self {
-        self.parts = Some(parts);
-        self
-    }
-
-    /// Adds a handler; CRI knows it by its name.
-    pub fn handler(mut self, handler: Handler) -> Self {
-        self.handlers.push(handler);
-        self
-    }
-
-    /// Appends to containerd's configuration.
-    pub fn config(mut self, toml: &str) -> Self {
-        self.config.push_str(toml);
-        self
-    }
-
-    /// Gives each of these folders of the host a disk of its own of so many MiB, which can be filled.
-    pub fn small_disks(mut self, folders: &[&str], mib: u32) -> Self {
-        self.disks = folders.iter().map(|folder| ((*folder).to_owned(), mib)).collect();
-        self
-    }
-
-    /// Has containerd, and all that it starts, see a file with this text at this path below /etc.
-    pub fn etc(mut self, path: &str, text: &str) -> Self {
-        self.etc.push((path.to_owned(), text.to_owned()));
-        self
-    }
-
-    /// Makes the host a node with this root: its programs, containerd's configuration and its socket are where every
-    /// node has them, and the guard is brought by who wants it.
-    pub fn root(mut self, root: Root) -> Self {
-        self.root = Some(root);
-        self
-    }
-
-    /// Tells containerd by a flag where its state is, and not by its configuration (k0s, MicroK8s).
-    pub fn state_by_flag(mut self) -> Self {
-        self.state_by_flag = true;
-        self
-    }
-
-    /// Starts containerd and imports the image.
-    pub fn start(self) -> Result<Host> {
-        let parts = match self.parts {
-            Some(parts) => parts,
-            None => Parts::pinned()?,
-        };
-        if self.handlers.iter().any(Handler::is_guarded) && !parts.guard.is_file() {
-            bail!(
-                "no guard at {}: build it with hack/build, or name one in RUNSC_GUARD_BIN",
-                parts.guard.display()
-            );
-        }
-        let folder = tempfile::Builder::new().prefix("rg").rand_bytes(6).tempdir()?;
-        let tag =
-            folder.path().file_name().and_then(|name| name.to_str()).context("no folder name")?.to_owned();
-        let mut host = Host {
-            tag,
-            parts,
-            folder,
-            root: self.root,
-            state_by_flag: self.state_by_flag,
-            handlers: Mutex::default(),
-            containerd: Mutex::new(None),
-            fuses: Mutex::default(),
-        };
-        for (folder, mib) in &self.disks {
-            disk::mount_small(&host.path().join(folder), *mib)?;
-        }
-        for (path, text) in &self.etc {
-            let path = host.etc().join(path);
-            std::fs::create_dir_all(path.with_file_name(""))?;
-            std::fs::write(path, text)?;
-        }
-        host.lay_out(&self.handlers, &self.config)?;
-        host.start_containerd()?;
-        host.import_image()?;
-        Ok(host)
-    }
-}
+pub use builder::HostBuilder;
 
 /// A private containerd; dropping it ends everything that it started.
 #[derive(Debug)]
@@ -136,19 +43,6 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host with the pinned parts and no handler.
-    pub fn builder() -> HostBuilder {
-        HostBuilder {
-            parts: None,
-            handlers: Vec::new(),
-            config: String::new(),
-            disks: Vec::new(),
-            etc: Vec::new(),
-            root: None,
-            state_by_flag: false,
-        }
-    }
-
     /// What all that is this host's own carries in its name.
     pub fn tag(&self) -> &str {
         &self.tag
@@ -166,7 +60,7 @@ impl Host {
 
     /// `ctr` in this host's own namespace, which is its tag.
     pub fn ctr(&self) -> Ctr {
-        Ctr::new(self.parts.ctr.clone(), self.socket(), &self.tag)
+        Ctr::new(&self.parts, self.path(), self.socket(), &self.tag)
     }
 
     /// A CRI client.
@@ -218,7 +112,7 @@ impl Host {
 
     /// The file that a handler's `ConfigPath` names.
     pub fn config_path(&self, handler: &Handler) -> PathBuf {
-        self.path().join(format!("{}.toml", handler.name))
+        handler.config_path(self.path())
     }
 
     /// Mounts a FUSE file system that shows `source` at `point` (below the host's folder), see [`Fuse`]. It ends
@@ -229,9 +123,14 @@ impl Host {
         Ok(fuse)
     }
 
+    /// What there is of it on this machine.
+    pub fn traces(&self) -> Traces<'_> {
+        Traces { tag: &self.tag, folder: self.path() }
+    }
+
     /// All processes of this host: containerd, shims, guards, runsc, sandboxes, stubs.
     pub fn processes(&self) -> Vec<Process> {
-        leaks::processes(self)
+        self.traces().processes()
     }
 
     /// The running containerd.
@@ -264,7 +163,7 @@ impl Host {
         for fuse in self.fuses.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             fuse.end()?;
         }
-        let left = leaks::clear(self);
+        let left = clear(&self.traces(), &self.bridge());
         ensure!(left.is_empty(), "{}: could not clear away:\n{left}", self.tag);
         Ok(())
     }
@@ -305,44 +204,6 @@ impl Host {
         .with_context(|| format!("containerd's log:\n{}", tail(&self.log(), 30)))
     }
 
-    fn lay_out(&mut self, handlers: &[Handler], extra: &str) -> Result<()> {
-        if let Some(root) = &self.root {
-            self.equip(root)?;
-        } else {
-            let bin = self.path().join("bin");
-            std::fs::create_dir(&bin)?;
-            symlink(&self.parts.runsc, bin.join("runsc"))?;
-            symlink(&self.parts.unguarded_shim, bin.join("containerd-shim-runsc-v1"))?;
-            symlink(&self.parts.guard, bin.join("containerd-shim-runsc-guard-v2"))?;
-        }
-        for handler in handlers {
-            self.add_handler(handler)?;
-        }
-        network::write_config(
-            &self.path().join("cni"),
-            &self.path().join("ipam"),
-            &self.bridge(),
-            &self.subnet(),
-        )?;
-        let config = self.parts.versions.containerd_config(&Configuration {
-            folder: self.path(),
-            socket: &self.address(),
-            pause_image: image::NAME,
-            handlers: handlers
-                .iter()
-                .map(|handler| (handler.name.as_str(), handler.runtime_type(), self.config_path(handler)))
-                .collect(),
-        });
-        let file = self.config_file();
-        std::fs::create_dir_all(file.with_file_name(""))?;
-        let config = match self.state_flag() {
-            Some(state) => config.replace(&format!("state = {state:?}"), "state = \"/run/containerd\""),
-            None => config,
-        };
-        std::fs::write(file, config + extra)?;
-        Ok(())
-    }
-
     /// What lies over /etc, where anything does.
     fn etc(&self) -> PathBuf {
         self.path().join("etc")
@@ -367,19 +228,6 @@ impl Host {
                 eprintln!("cannot keep {}: {error}", file.display());
             }
         }
-    }
-
-    fn import_image(&self) -> Result<()> {
-        let archive = self.path().join("image.tar");
-        image::write_archive(&archive)?;
-        let archive = archive.to_string_lossy();
-        for namespace in ["k8s.io", &self.tag] {
-            self.ctr()
-                .in_namespace(namespace)
-                .call(&["images", "import", &archive], patience(Duration::from_secs(30)))?
-                .ok()?;
-        }
-        Ok(())
     }
 }
 

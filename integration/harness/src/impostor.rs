@@ -1,6 +1,6 @@
 //! Processes that say they are a sandbox's, each in the place of somebody who could be on a node, and none of root's.
 
-use crate::{eventually, process::Process};
+use crate::{SOON, eventually, process::Process};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use std::{
@@ -8,10 +8,8 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
 /// Of what one says so much is told.
 const SAID: usize = 200;
 /// What is given up by who is not root although it is user 0.

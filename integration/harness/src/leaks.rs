@@ -1,6 +1,11 @@
 //! Nothing left behind: what of a host still is, found by everything that carries its tag, and what names one container of it.
 
-use crate::{Host, eventually, host::MARK, process::Process};
+use crate::{
+    Host, eventually,
+    process::Process,
+    sockets,
+    traces::{entries, file_contains, files_below},
+};
 use anyhow::{Result, bail};
 use std::{
     collections::BTreeSet,
@@ -8,12 +13,6 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-
-mod clear;
-mod sockets;
-
-pub(crate) use clear::clear;
-pub use clear::thaw;
 
 /// What sandboxes and shims of a host hold at one moment. Of a quiet host, all are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,18 +36,19 @@ pub struct Holdings {
 impl Holdings {
     /// What the host holds now.
     pub fn of(host: &Host) -> Self {
-        let (sockets, guard_files) = sockets::of(host);
+        let (sockets, guard_files) = sockets::of(&host.traces(), &host.log());
         Self { sockets, guard_files, ..Self::without_sockets(host) }
     }
 
     fn without_sockets(host: &Host) -> Self {
         Self {
-            processes: processes(host)
+            processes: host
+                .processes()
                 .into_iter()
                 .filter(|p| p.state != 'Z' && !p.args.first().is_some_and(|arg| arg.ends_with("/containerd")))
                 .collect(),
             mounts: mounts(host),
-            cgroups: cgroups(host).into_iter().filter(|path| !is_pod_cgroup(host, path)).collect(),
+            cgroups: host.traces().cgroups().into_iter().filter(|path| !is_pod_cgroup(host, path)).collect(),
             runsc: files_below(&host.path().join("r"))
                 .into_iter()
                 .filter(|path| !path.ends_with("null-netns"))
@@ -154,27 +154,8 @@ pub fn assert_gone(host: &Host, id: &str, limit: Duration) -> Result<()> {
     }
 }
 
-/// Every process of the host: marked in its environment, named by its path in the arguments or the cgroup, and
-/// all that descends from those.
-pub(crate) fn processes(host: &Host) -> Vec<Process> {
-    let mark = format!("{MARK}={}", host.tag());
-    let own = std::process::id().cast_signed();
-    Process::with_descendants(|p| {
-        p.pid != own
-            && (p.environment_has(&mark)
-                || file_contains(p.pid, "cgroup", &format!("/{}/", host.tag()))
-                || p.args.iter().any(|arg| arg.contains(host.path().to_string_lossy().as_ref())))
-            && !p.args.first().is_some_and(|arg| arg.ends_with("/ctr"))
-    })
-}
-
 fn names(process: &Process, id: &str) -> bool {
     process.args.iter().any(|arg| arg.contains(id)) || file_contains(process.pid, "cgroup", id)
-}
-
-fn file_contains(pid: i32, file: &str, needle: &str) -> bool {
-    std::fs::read(format!("/proc/{pid}/{file}"))
-        .is_ok_and(|bytes| bytes.windows(needle.len()).any(|window| window == needle.as_bytes()))
 }
 
 /// Mount points under the host's folder, as its containerd sees them where it runs.
@@ -189,30 +170,6 @@ fn mounts(host: &Host) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// Every hierarchy that is mounted: those of version 1 and the unified one.
-pub fn hierarchies() -> Vec<PathBuf> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table
-        .lines()
-        .filter(|line| line.contains(" - cgroup ") || line.contains(" - cgroup2 "))
-        .filter_map(|line| line.split(' ').nth(4).map(PathBuf::from))
-        .collect()
-}
-
-/// Folders of the host in any hierarchy, the deepest first.
-pub(crate) fn cgroups(host: &Host) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for hierarchy in hierarchies() {
-        let top = hierarchy.join(host.tag());
-        if top.is_dir() {
-            found.extend(folders_below(&top));
-            found.push(top);
-        }
-    }
-    found.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
-    found
-}
-
 /// The tag's own folder, and those that [`crate::Cri`] makes for pods as a kubelet would.
 fn is_pod_cgroup(host: &Host, path: &Path) -> bool {
     path.ends_with(host.tag())
@@ -222,35 +179,4 @@ fn is_pod_cgroup(host: &Host, path: &Path) -> bool {
 fn bundles(host: &Host) -> BTreeSet<PathBuf> {
     let top = host.path().join("s/io.containerd.runtime.v2.task");
     entries(&top).iter().flat_map(|namespace| entries(namespace)).collect()
-}
-
-/// What is in a folder; nothing where that is none.
-pub fn entries(folder: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(folder)
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default()
-}
-
-fn folders_below(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for path in entries(folder) {
-        if path.is_dir() && !path.is_symlink() {
-            found.extend(folders_below(&path));
-            found.push(path);
-        }
-    }
-    found
-}
-
-/// All files below a folder, at any depth.
-pub fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for path in entries(folder) {
-        if path.is_dir() && !path.is_symlink() {
-            found.extend(files_below(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found
 }

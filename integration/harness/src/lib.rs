@@ -6,6 +6,8 @@
 //! unguarded shim, or it proves nothing about the guard. Nothing here sleeps to wait for a fact:
 //! [`eventually`] looks again at short intervals, within a limit that `RUNSC_GUARD_PATIENCE` scales.
 
+mod checkout;
+mod clear;
 mod cri;
 mod daemonset;
 mod docker;
@@ -31,6 +33,7 @@ mod run;
 mod script;
 mod service;
 mod shared;
+mod sockets;
 mod task;
 mod transcript;
 mod version;
@@ -43,8 +46,10 @@ pub mod leaks;
 pub mod process;
 pub mod promise;
 pub mod talos;
+pub mod traces;
 pub mod wire;
 
+pub use checkout::checkout;
 pub use cri::{Cri, Pod, PodContainer, container_config, runtime_v1};
 pub use ctr::Ctr;
 pub use daemonset::DaemonSet;
@@ -61,8 +66,8 @@ pub use kubelet::Kubelet;
 pub use neighbour::Neighbour;
 pub use network::links_of_the_node;
 pub use page::Page;
-pub use parts::{Parts, checkout};
-pub use patience::{eventually, patience};
+pub use parts::Parts;
+pub use patience::{AT_LAST, LATER, SHORTLY, SOON, eventually, patience};
 pub use release::release;
 pub use root::Root;
 pub use run::{Outcome, run};

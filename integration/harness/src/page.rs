@@ -1,7 +1,7 @@
 //! What the pages of the documentation tell a user to type, and to write into files: word for word, so that who walks
 //! a page notices when it no longer says so.
 
-use crate::parts::checkout;
+use crate::checkout;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 /// A page.

@@ -1,6 +1,6 @@
 //! Where the real parts are. A missing part is an error that says how to get it, never a skipped test.
 
-use crate::Versions;
+use crate::{Versions, checkout};
 use anyhow::{Context as _, Result, bail};
 use std::{
     path::{Path, PathBuf},
@@ -87,12 +87,6 @@ fn stack(arguments: &[&str]) -> Result<PathBuf> {
     }
     let stdout = String::from_utf8(output.stdout)?;
     Ok(PathBuf::from(stdout.lines().last().context("hack/stack printed nothing")?))
-}
-
-/// The folder of the repository.
-pub fn checkout() -> &'static Path {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.ancestors().nth(2).unwrap_or(manifest)
 }
 
 /// The path of the guard's binary, which only has to exist when a guarded handler is used.

@@ -17,5 +17,5 @@ pub const MARGIN: Duration = Duration::from_secs(2);
 /// A guarded handler with short deadlines. One container of a pod is ended for the sake of the others at `hard_limit` only,
 /// where the sandbox answers.
 pub fn subject() -> Handler {
-    Handler::guarded("subject").guard("kill_deadline", "\"2s\"").guard("hard_limit", "\"2s\"")
+    Handler::quick("subject", "2s").guard("hard_limit", "\"2s\"")
 }

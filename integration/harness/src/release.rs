@@ -1,6 +1,6 @@
 //! What `hack/package/release` makes.
 
-use crate::{Parts, parts::checkout, run};
+use crate::{Parts, checkout, run};
 use anyhow::Result;
 use std::{process::Command, time::Duration};
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! The Talos extension as `hack/talos/build` builds it, and Talos' own code to judge it by.
 
-use crate::{parts, run};
+use crate::{AT_LAST, checkout, run};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -13,21 +13,20 @@ use std::{
 
 /// Builds of Rust and Go, on a machine that does other things too.
 const BUILD: Duration = Duration::from_secs(1800);
-const SOON: Duration = Duration::from_secs(60);
 
 /// Builds what `hack/talos/build` builds and returns the folder, which holds `extension` and `operator`.
 pub fn build() -> Result<PathBuf> {
-    let output = run(&mut Command::new(parts::checkout().join("hack/talos/build")), b"", BUILD)?.ok()?;
+    let output = run(&mut Command::new(checkout().join("hack/talos/build")), b"", BUILD)?.ok()?;
     let first = output.split_whitespace().next().context("hack/talos/build printed nothing")?;
     Ok(Path::new(first).parent().context("no folder")?.to_owned())
 }
 
 /// `hack/package/oci-image` with these arguments; the digest that it prints.
 pub fn oci_image(arguments: &[&str], umask: &str) -> Result<String> {
-    let program = parts::checkout().join("hack/package/oci-image");
+    let program = checkout().join("hack/package/oci-image");
     let mut command = Command::new("sh");
     command.args(["-c", r#"umask "$1"; shift; exec "$@""#, "sh", umask]).arg(program).args(arguments);
-    Ok(run(&mut command, b"", SOON)?.ok()?.trim().to_owned())
+    Ok(run(&mut command, b"", AT_LAST)?.ok()?.trim().to_owned())
 }
 
 /// One image of a layout.
@@ -69,7 +68,7 @@ impl Image {
         std::fs::create_dir_all(folder)?;
         let mut command = Command::new("tar");
         command.args(["-x", "-z", "-p", "--same-owner", "-C"]).arg(folder).arg("-f").arg(&self.layer);
-        run(&mut command, b"", SOON)?.ok().map(drop)
+        run(&mut command, b"", AT_LAST)?.ok().map(drop)
     }
 }
 
@@ -110,11 +109,11 @@ fn judge(verb: &str, arguments: &[&std::ffi::OsStr]) -> Result<String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build_judge().map_err(|error| format!("{error:#}")));
     let program = built.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
-    run(Command::new(program).arg(verb).args(arguments), b"", SOON)?.ok()
+    run(Command::new(program).arg(verb).args(arguments), b"", AT_LAST)?.ok()
 }
 
 fn build_judge() -> Result<PathBuf> {
-    let checkout = parts::checkout();
+    let checkout = checkout();
     let program = checkout.join("target/talos-judge");
     let mut command = Command::new("go");
     command.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(&program).arg(".");

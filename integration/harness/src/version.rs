@@ -136,7 +136,7 @@ impl fmt::Display for Versions {
 
 /// The versions of an upstream that integration/tools pins, the newest first.
 fn pinned(upstream: &str) -> Result<Vec<String>> {
-    let tools = crate::parts::checkout().join("integration/tools");
+    let tools = crate::checkout().join("integration/tools");
     let mut all = Vec::new();
     for entry in std::fs::read_dir(&tools).with_context(|| tools.display().to_string())? {
         let name = entry?.file_name().to_string_lossy().into_owned();

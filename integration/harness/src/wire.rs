@@ -1,6 +1,6 @@
 //! ttrpc by hand: frames that no client would send, and callers that no client would be.
 
-use crate::Host;
+use crate::{Host, SHORTLY};
 use anyhow::{Context as _, Result, ensure};
 use protobuf::Message as _;
 use std::{
@@ -9,8 +9,6 @@ use std::{
     time::Duration,
 };
 
-/// How long one answer may take.
-const SOON: Duration = Duration::from_secs(10);
 /// The type of a frame that carries a request.
 pub const REQUEST: u8 = 1;
 /// The service that gVisor's shim and the guard both serve.
@@ -38,7 +36,7 @@ impl Wire {
     /// Connects to where containerd would.
     pub fn connect(host: &Host, namespace: &str, id: &str) -> Result<Self> {
         let stream = UnixStream::connect(host.shim_socket(namespace, id)?)?;
-        stream.set_read_timeout(Some(crate::patience(SOON)))?;
+        stream.set_read_timeout(Some(crate::patience(SHORTLY)))?;
         Ok(Self { stream })
     }
 

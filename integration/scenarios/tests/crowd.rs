@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use harness::{
-    Handler, Host, Pod, eventually,
+    Handler, Host, Pod, SOON, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
 };
@@ -12,7 +12,6 @@ use std::{
 };
 
 const CROWD: usize = 50;
-const SOON: Duration = Duration::from_secs(20);
 
 /// All of one length: runsc takes a prefix for the id where no container has exactly that one.
 fn id(number: usize) -> String {
@@ -26,7 +25,7 @@ fn wedge(host: &Host, handler: &Handler, count: usize) -> Result<Vec<Sandbox>> {
             .step_by(4)
             .map(|number| {
                 let id = id(number);
-                host.ctr().start(host, handler, &id, &["sleep", "1000"])?;
+                host.ctr().start(handler, &id, &["sleep", "1000"])?;
                 Sandbox::of(host, &id)
             })
             .collect::<Result<Vec<_>>>()
@@ -52,7 +51,7 @@ fn threads(sandboxes: &[Sandbox]) -> u64 {
 
 #[test]
 fn three_wedged_sandboxes_make_the_unguarded_list_slow() -> Result<()> {
-    let host = Host::builder().handler(Handler::unguarded("crowd")).start()?;
+    let host = Host::with([Handler::unguarded("crowd")])?;
     wedge(&host, &host.handler("crowd")?, 3)?;
     let began = Instant::now();
     let listed = host.ctr().tasks(SOON)?;
@@ -64,7 +63,7 @@ fn three_wedged_sandboxes_make_the_unguarded_list_slow() -> Result<()> {
 
 #[test]
 fn fifty_wedged_sandboxes_are_listed_in_time_and_end() -> Result<()> {
-    let host = Host::builder().handler(Handler::guarded("crowd").guard("kill_deadline", "\"2s\"")).start()?;
+    let host = Host::with([Handler::quick("crowd", "2s")])?;
     let before = Holdings::of(&host);
     let ctr = host.ctr();
     let sandboxes = wedge(&host, &host.handler("crowd")?, CROWD)?;
@@ -120,7 +119,7 @@ fn restart(host: &Host) -> Result<Duration> {
 #[test]
 fn containerd_comes_back_to_stopped_sandboxes_as_to_healthy_ones() -> Result<()> {
     let pods: usize = std::env::var("RUNSC_GUARD_CROWD").map_or(Ok(3), |pods| pods.parse())?;
-    let host = Host::builder().handler(Handler::guarded("crowd").guard("kill_deadline", "\"2s\"")).start()?;
+    let host = Host::with([Handler::quick("crowd", "2s")])?;
     let before = Holdings::of(&host);
     let cri = host.cri()?;
     let start = &|number: usize| -> Result<Pod> {

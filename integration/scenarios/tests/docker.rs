@@ -3,13 +3,12 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Docker, Handler, Host, Outcome,
+    AT_LAST, Docker, Handler, Host, Outcome,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
 };
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(60);
 /// `kill_deadline`, below the 10 s after which Docker itself kills the pid that it knows.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// `signal_deadline`: the stop signal counts as pending after that.
@@ -19,13 +18,13 @@ const LADDER: Duration = Duration::from_secs(3);
 
 fn start(docker: &Docker, host: &Host, runtime: &str) -> Result<Sandbox> {
     let name = ["--name", runtime, "--detach"];
-    let id = docker.run(runtime, &name, &["sleep", "100000"], SOON)?.ok()?;
+    let id = docker.run(runtime, &name, &["sleep", "100000"], AT_LAST)?.ok()?;
     Sandbox::of(host, id.trim())
 }
 
 /// Its output and its end. Not its status: of a container that ends before gVisor's shim asks for it, that is 128.
 fn echoes(docker: &Docker, runtime: &str) -> Result<()> {
-    let outcome = docker.run(runtime, &["--rm"], &["echo", "well"], SOON)?;
+    let outcome = docker.run(runtime, &["--rm"], &["echo", "well"], AT_LAST)?;
     ensure!(!outcome.timed_out() && outcome.stdout == "well\n", "{outcome:?}");
     Ok(())
 }
@@ -38,7 +37,7 @@ fn in_time(outcome: Outcome, limit: Duration) -> Result<()> {
 
 #[test]
 fn docker_rm_of_a_stopped_sentry() -> Result<()> {
-    let guarded = Handler::guarded("guarded").guard("kill_deadline", "\"2s\"");
+    let guarded = Handler::quick("guarded", "2s");
     let unguarded = Handler::unguarded("unguarded");
     let host = Host::builder().handler(guarded.clone()).handler(unguarded.clone()).start()?;
     let docker = Docker::start(&host, &[&guarded, &unguarded])?;
@@ -47,24 +46,24 @@ fn docker_rm_of_a_stopped_sentry() -> Result<()> {
     // As any other.
     echoes(&docker, "guarded")?;
     start(&docker, &host, "guarded")?;
-    let links = docker.call(&["exec", "guarded", "cat", "/proc/net/dev"], SOON)?.ok()?;
+    let links = docker.call(&["exec", "guarded", "cat", "/proc/net/dev"], AT_LAST)?.ok()?;
     ensure!(links.contains("eth0:"), "{links:?}");
-    docker.call(&["stop", "--time", "1", "guarded"], SOON)?.ok()?;
-    let status = docker.call(&["inspect", "--format", "{{.State.ExitCode}}", "guarded"], SOON)?.ok()?;
+    docker.call(&["stop", "--time", "1", "guarded"], AT_LAST)?.ok()?;
+    let status = docker.call(&["inspect", "--format", "{{.State.ExitCode}}", "guarded"], AT_LAST)?.ok()?;
     ensure!(status == "143\n", "{status:?}");
-    docker.call(&["rm", "guarded"], SOON)?.ok()?;
+    docker.call(&["rm", "guarded"], AT_LAST)?.ok()?;
     assert_nothing_left(&host, &before, Duration::from_secs(5))?;
 
     // The runtime's own name, without an entry in daemon.json.
     echoes(&docker, guarded.runtime_type())?;
 
     start(&docker, &host, "guarded")?.stop_sentry()?;
-    in_time(docker.call(&["rm", "--force", "guarded"], SOON)?, DEADLINE + LADDER)?;
+    in_time(docker.call(&["rm", "--force", "guarded"], AT_LAST)?, DEADLINE + LADDER)?;
     assert_nothing_left(&host, &before, Duration::from_secs(5))?;
 
     start(&docker, &host, "guarded").context("the name is not usable again")?.stop_sentry()?;
-    in_time(docker.call(&["stop", "--time", "1", "guarded"], SOON)?, SIGNAL + DEADLINE + LADDER)?;
-    docker.call(&["rm", "guarded"], SOON)?.ok()?;
+    in_time(docker.call(&["stop", "--time", "1", "guarded"], AT_LAST)?, SIGNAL + DEADLINE + LADDER)?;
+    docker.call(&["rm", "guarded"], AT_LAST)?.ok()?;
     assert_nothing_left(&host, &before, Duration::from_secs(5))?;
 
     let sandbox = start(&docker, &host, "unguarded")?;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, Outcome, eventually,
+    Handler, Host, Outcome, SOON, eventually,
     faults::{self, Sandbox},
     process::Process,
     run,
@@ -16,15 +16,10 @@ use std::{
     time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
 /// What `doctor` promises, whatever hangs.
 const PROMISE: Duration = Duration::from_secs(2);
 /// For how many seconds a runsc hangs, as nothing else here does.
 const HANGS: &str = "7654321";
-
-fn host() -> Result<Host> {
-    Host::builder().handler(Handler::guarded("h")).start()
-}
 
 /// `runsc-guard doctor` for this host alone, within its promise.
 fn doctor(host: &Host, args: &[&str]) -> Result<Outcome> {
@@ -75,7 +70,7 @@ fn hanging(host: &Host) -> Result<PathBuf> {
 
 #[test]
 fn a_guarded_node_is_healthy_until_something_is_broken() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([Handler::guarded("h")])?;
     let healthy = host.handler("h")?;
     // Where the configuration lies is told by the running containerd's own command line.
     let outcome = doctor(&host, &[])?;
@@ -121,9 +116,9 @@ fn a_deadline_beyond_containerds_own_timeout_fails() -> Result<()> {
 
 #[test]
 fn nothing_that_hangs_holds_it_up() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([Handler::guarded("h")])?;
     let start = |id: &str| -> Result<Sandbox> {
-        host.ctr().start(&host, &host.handler("h")?, id, &["sleep", "100000"])?;
+        host.ctr().start(&host.handler("h")?, id, &["sleep", "100000"])?;
         Sandbox::of(&host, id)
     };
     let (wedged, mute) = (start("wedged")?, start("mute")?);
@@ -168,7 +163,7 @@ fn nothing_that_hangs_holds_it_up() -> Result<()> {
 /// containerd's own words about an unguarded pod that does not end.
 #[test]
 fn the_log_of_a_node_with_the_problem_tells() -> Result<()> {
-    let host = Host::builder().handler(Handler::unguarded("h")).start()?;
+    let host = Host::with([Handler::unguarded("h")])?;
     let cri = host.cri()?;
     let pod = cri.run_pod("h", "subject")?;
     let log = host.path().join("containerd.log");

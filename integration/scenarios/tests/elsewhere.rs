@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, Outcome, Parts, eventually,
+    Handler, Host, Outcome, Parts, SOON, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     run,
@@ -18,7 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SOON: Duration = Duration::from_secs(40);
+/// More than the watched time, beside three questions that nobody answers.
+const LATE: Duration = SOON.saturating_mul(2);
 /// More than `kill_deadline`, and than three questions that nobody answers in the wrong place.
 const WATCHED: Duration = Duration::from_secs(8);
 
@@ -31,8 +32,8 @@ fn files(root: &Path) -> Result<Vec<String>> {
 
 #[test]
 fn the_guard_looks_where_runsc_works() -> Result<()> {
-    let handler = Handler::guarded("guarded").guard("kill_deadline", "\"4s\"").guard("hard_limit", "\"0s\"");
-    let host = Host::builder().handler(handler.clone()).start()?;
+    let handler = Handler::quick("guarded", "4s").guard("hard_limit", "\"0s\"");
+    let host = Host::with([handler.clone()])?;
     let root = host.path().join("elsewhere");
     host.add_handler(&handler.runsc_flag("root", root.to_str().context("a path that is no text")?))?;
     let (cri, before) = (host.cri()?, Holdings::of(&host));
@@ -45,21 +46,21 @@ fn the_guard_looks_where_runsc_works() -> Result<()> {
     // The sentry answers, but its guests' processes do not run, and so do not die.
     let stubs = sandbox.stubs();
     stubs.iter().try_for_each(faults::stop)?;
-    host.ctr().in_namespace("k8s.io").kill(&member.id, "SIGKILL", SOON)?;
+    host.ctr().in_namespace("k8s.io").kill(&member.id, "SIGKILL", LATE)?;
     let began = Instant::now();
     while began.elapsed() < WATCHED {
         ensure!(sandbox.sentry.is_alive(), "the sandbox was ended after {:?}", began.elapsed());
         thread::sleep(Duration::from_millis(100));
     }
     stubs.iter().filter(|stub| stub.is_alive()).try_for_each(|stub| stub.signal(Signal::CONT))?;
-    eventually(SOON, "the sibling takes an exec", || {
-        cri.exec(&sibling, &["true"], SOON).is_ok_and(|done| done.exit_code == 0).then_some(())
+    eventually(LATE, "the sibling takes an exec", || {
+        cri.exec(&sibling, &["true"], LATE).is_ok_and(|done| done.exit_code == 0).then_some(())
     })?;
 
     // And a forced end leaves nothing there.
     sandbox.stop_sentry()?;
     cri.end_pod(&pod)?;
-    assert_nothing_left(&host, &before, SOON)?;
+    assert_nothing_left(&host, &before, LATE)?;
     let left = files(&root)?;
     ensure!(left.is_empty(), "left in {}: {left:?}", root.display());
     ensure!(!host.log().contains("cannot be asked"), "the sentry was asked in the wrong place");
@@ -77,23 +78,22 @@ fn a_container_that_says_where_runsc_works_is_refused() -> Result<()> {
     let annotation = format!("dev.gvisor.flag.root={}", elsewhere.display());
     let flags = ["--annotation", "io.kubernetes.cri.container-type=sandbox", "--annotation", &annotation];
     let start = |handler: &str| {
-        ctr.run_detached(&host, &host.handler(handler)?, &flags, "subject", &["sleep", "1000"], SOON)
+        ctr.run_detached(&host.handler(handler)?, &flags, "subject", &["sleep", "1000"], LATE)
     };
     let refused = start("guarded")?;
     println!("{}", refused.stderr);
     ensure!(!refused.success() && refused.stderr.contains("dev.gvisor.flag.root = "), "{refused:?}");
     ensure!(!elsewhere.exists(), "{:?} were made", files(&elsewhere)?);
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)?;
+    assert_nothing_left(&host, &before, LATE)?;
 
     // Another flag is the container's to set, where that key lets it.
     let flags = ["--annotation", "io.kubernetes.cri.container-type=sandbox"];
     let other = [&flags[..], &["--annotation", "dev.gvisor.flag.debug=true"]].concat();
-    let started =
-        ctr.run_detached(&host, &host.handler("guarded")?, &other, "subject", &["sleep", "1000"], SOON)?;
+    let started = ctr.run_detached(&host.handler("guarded")?, &other, "subject", &["sleep", "1000"], LATE)?;
     started.ok()?;
     ctr.remove("subject")?;
-    assert_nothing_left(&host, &before, SOON)?;
+    assert_nothing_left(&host, &before, LATE)?;
 
     let unguarded = start("unguarded")?;
     println!("unguarded: {}", unguarded.stderr);
@@ -103,7 +103,7 @@ fn a_container_that_says_where_runsc_works_is_refused() -> Result<()> {
 
 fn operator(host: &Host, args: &[&str]) -> Result<Outcome> {
     let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
-    let outcome = run(command.args(["--namespace", host.tag()]).args(args), b"", SOON)?;
+    let outcome = run(command.args(["--namespace", host.tag()]).args(args), b"", LATE)?;
     println!("{args:?}: {:?}\n{}{}", outcome.code(), outcome.stdout, outcome.stderr);
     Ok(outcome)
 }
@@ -121,7 +121,7 @@ fn what_only_containerd_sees_is_said_to_be_unseen() -> Result<()> {
     let parts = Parts { containerd, ..pinned };
     let host = Host::builder().parts(parts).handler(Handler::guarded("guarded")).start()?;
     let (ctr, before) = (host.ctr(), Holdings::of(&host));
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     let guard = sandbox.guard.as_ref().context("no guard")?.pid.to_string();
     let address = host.socket().display().to_string();
@@ -137,7 +137,7 @@ fn what_only_containerd_sees_is_said_to_be_unseen() -> Result<()> {
     let reports = host.path().join("reports").display().to_string();
     let reaped = operator(&host, &[&host_of, "reap", "subject", "--yes", "--report-dir", &reports])?;
     ensure!(reaped.success() && !sandbox.sentry.is_alive(), "{reaped:?}");
-    let _ = ctr.force_delete_task("subject", SOON)?;
+    let _ = ctr.force_delete_task("subject", LATE)?;
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, LATE)
 }

@@ -8,7 +8,7 @@ mod namespaces;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Cri, Handler, Host, Pod, PodContainer, Transcript,
+    Cri, Handler, Host, Pod, PodContainer, SOON, Transcript,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
 };
@@ -17,8 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Long enough for everything healthy, on a busy machine too.
-const SOON: Duration = Duration::from_secs(20);
 /// What a pod whose sentry is stopped may take: State, which containerd asks first (1 s), `kill_deadline`, the ladder.
 const LIMIT: Duration = Duration::from_secs(1 + 2 + 2);
 /// And where a sibling lives whom nobody has asked to end: that the sentry is silent is measured over five seconds, which is
@@ -27,11 +25,7 @@ const WITH_SIBLINGS: Duration = Duration::from_secs(1 + 5 + 1 + 2);
 
 /// The deadlines of these scenarios.
 fn quick(name: &str) -> Handler {
-    Handler::guarded(name).guard("kill_deadline", "\"2s\"").guard("create_deadline", "\"5s\"")
-}
-
-fn host() -> Result<Host> {
-    Host::builder().handler(Handler::unguarded("unguarded")).handler(quick("guarded")).start()
+    Handler::quick(name, "2s").guard("create_deadline", "\"5s\"")
 }
 
 /// A pod in the middle of its life: its containers that run, in the order in which a kubelet stops them.
@@ -94,7 +88,7 @@ type Life = fn(&Host, &Cri, &str, &mut Transcript) -> Result<Running>;
 /// Both handlers tell such a pod the same; and one whose sentry is stopped at that moment is ended by the guard's
 /// deadline. Nothing is left of either.
 fn alike_and_ended(life: Life) -> Result<()> {
-    let host = host()?;
+    let host = Host::pair(quick("guarded"))?;
     let cri = host.cri()?;
     let told = |handler: &str| -> Result<Transcript> {
         let mut notes = Transcript::default();

@@ -3,12 +3,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Event, EventLog, Handler, Host, TaskClient, eventually,
+    Event, EventLog, Handler, Host, SOON, TaskClient, eventually,
     leaks::{Holdings, assert_nothing_left},
 };
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{collections::BTreeMap, thread};
 
-const SOON: Duration = Duration::from_secs(20);
 /// Containers at work at once: the busier the real shim, the odder its order.
 const AT_ONCE: usize = 4;
 
@@ -53,7 +52,7 @@ fn multiset(orders: &Orders) -> Orders {
 
 /// Has so many execs and tasks run and end at once, and collects what each was told of.
 fn orders(handler: Handler, execs: usize, tasks: usize) -> Result<Orders> {
-    let host = Host::builder().handler(handler).start()?;
+    let host = Host::with([handler])?;
     let before = Holdings::of(&host);
     let events = EventLog::start(&host.ctr())?;
     thread::scope(|scope| {
@@ -93,7 +92,7 @@ fn process(event: &Event) -> String {
 fn live(host: &Host, events: &EventLog, one: usize, execs: usize, tasks: usize) -> Result<()> {
     let (ctr, handler) = (host.ctr(), host.handler("subject")?);
     let id = format!("execs{one}");
-    ctr.start(host, &handler, &id, &["sleep", "1000"])?;
+    ctr.start(&handler, &id, &["sleep", "1000"])?;
     let client = TaskClient::connect(host, ctr.namespace(), &id)?;
     for number in 0..execs {
         let exec = format!("e{number}");
@@ -104,7 +103,7 @@ fn live(host: &Host, events: &EventLog, one: usize, execs: usize, tasks: usize) 
     ctr.remove(&id)?;
     for number in 0..tasks {
         let id = format!("task{one}-{number}");
-        ctr.start(host, &handler, &id, &["true"])?;
+        ctr.start(&handler, &id, &["true"])?;
         // One that is deleted before gVisor's shim has said so may end without a word of it.
         eventually(SOON, "its exit", || (events.exits(&id, &id) > 0).then_some(()))?;
         ctr.delete_task(&id, SOON)?.ok()?;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Cri, Event, EventLog, Handler, Host, Outcome, Parts, PodContainer, Versions, eventually,
+    Cri, Event, EventLog, Handler, Host, Outcome, Parts, PodContainer, SOON, Versions, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_gone, assert_nothing_left},
     run,
@@ -15,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SOON: Duration = Duration::from_secs(20);
 /// A look after ten seconds, one a minute later; two more where containerd was not back at the first.
 const FORGOTTEN: Duration = Duration::from_secs(150);
 /// Two minutes without a container: where containerd does not ask what it has, an empty guard leaves by itself.
@@ -114,7 +113,7 @@ fn alone(node: &Node, moment: Moment) -> Result<()> {
     let (host, ctr) = (&node.host, node.host.ctr());
     let before = Holdings::of(host);
     node.at(moment)?;
-    node.interrupted(|| ctr.start(host, &host.handler(HANDLER)?, "subject", &["sleep", "1000"]))?;
+    node.interrupted(|| ctr.start(&host.handler(HANDLER)?, "subject", &["sleep", "1000"]))?;
     println!("{moment:?}, alone: {:?}", ctr.tasks(SOON)?);
     let _ = ctr.force_delete_task("subject", SOON)?;
     eventually(SOON, "its container is forgotten", || ctr.delete_container("subject").ok())?;
@@ -237,7 +236,7 @@ fn make_forgotten(host: &Host, namespace: &str, id: &str) -> Result<()> {
 /// guard lives, and ends what nobody will ever ask for.
 #[test]
 fn a_forgotten_sandbox_ends() -> Result<()> {
-    let host = Host::builder().handler(Handler::guarded(HANDLER)).start()?;
+    let host = Host::with([Handler::guarded(HANDLER)])?;
     let before = Holdings::of(&host);
     let cri = host.cri()?;
     let pod = cri.run_pod(HANDLER, "subject")?;
@@ -265,13 +264,13 @@ fn a_forgotten_sandbox_ends() -> Result<()> {
 /// container that containerd knows is let alone. (In a namespace of this host's own: a reap of all orphans is of all.)
 #[test]
 fn an_operator_ends_what_is_forgotten_and_nothing_else() -> Result<()> {
-    let host = Host::builder().handler(Handler::guarded(HANDLER)).start()?;
+    let host = Host::with([Handler::guarded(HANDLER)])?;
     let (ctr, handler, before) = (host.ctr(), host.handler(HANDLER)?, Holdings::of(&host));
     let namespace = ctr.namespace();
-    ctr.start(&host, &handler, "subject", &["sleep", "1000"])?;
+    ctr.start(&handler, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     make_forgotten(&host, namespace, "subject")?;
-    ctr.start(&host, &handler, "neighbour", &["sleep", "1000"])?;
+    ctr.start(&handler, "neighbour", &["sleep", "1000"])?;
     let neighbour = Sandbox::of(&host, "neighbour")?;
 
     let state = listed(&host, namespace, "subject")?;

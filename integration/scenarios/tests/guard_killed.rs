@@ -16,9 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SOON: Duration = Duration::from_secs(15);
 /// From the guard's death until containerd has forgotten the task: `delete` has 4 s, containerd kills it at 5 s.
 const DELETE: Duration = Duration::from_secs(5);
+/// `delete` three times over.
+const CLEANED: Duration = DELETE.saturating_mul(3);
 
 /// When the guard is killed, told by what can be seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,16 +113,12 @@ impl Victim {
     fn kill_at(&self, host: &Host, moment: Moment) -> Result<bool> {
         let began = Instant::now();
         while !self.reached(host, moment) {
-            ensure!(began.elapsed() < patience(SOON), "{moment:?} never came");
+            ensure!(began.elapsed() < patience(CLEANED), "{moment:?} never came");
         }
         let there = self.guard.signal(Signal::KILL).is_ok();
-        self.guard.wait_gone(SOON)?;
+        self.guard.wait_gone(CLEANED)?;
         Ok(there)
     }
-}
-
-fn host() -> Result<Host> {
-    Host::builder().handler(Handler::guarded("guarded").guard("kill_deadline", "\"1s\"")).start()
 }
 
 /// All exits that subscribers saw of one container: at most the guard's and containerd's own, and both the same.
@@ -135,8 +132,8 @@ fn exits_agree(events: &EventLog, id: &str) -> Result<Vec<Event>> {
 
 /// containerd has run `delete` and forgotten the task.
 fn forgotten(host: &Host, id: &str, killed: Instant) -> Result<()> {
-    eventually(SOON, "containerd has forgotten the task", || {
-        let known = host.ctr().tasks(SOON).ok()?.iter().any(|task| task.id == id);
+    eventually(CLEANED, "containerd has forgotten the task", || {
+        let known = host.ctr().tasks(CLEANED).ok()?.iter().any(|task| task.id == id);
         (!known).then_some(())
     })?;
     let took = killed.elapsed();
@@ -148,21 +145,21 @@ fn a_container_is_ended(host: &Host, events: &EventLog, moment: Moment) -> Resul
     let ctr = host.ctr();
     let before = Holdings::of(host);
     let id = format!("{moment:?}").to_lowercase();
-    ctr.start(host, &host.handler("guarded")?, &id, &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, &id, &["sleep", "1000"])?;
     let victim = Victim::of(host, ctr.namespace(), &id)?;
     if moment.is_of_a_wedge() {
         victim.sandbox.stop_sentry()?;
     }
     let killed = thread::scope(|scope| {
         if moment == Moment::Exec {
-            scope.spawn(|| ctr.exec(&id, "e", &["sleep", "1000"], b"", SOON));
-            eventually(SOON, "the exec runs", || {
+            scope.spawn(|| ctr.exec(&id, "e", &["sleep", "1000"], b"", CLEANED));
+            eventually(CLEANED, "the exec runs", || {
                 let seen = events.of_task(&id);
                 seen.iter().any(|event| event.topic == "/tasks/exec-started").then_some(())
             })?;
         }
         if moment.is_of_an_end() {
-            scope.spawn(|| ctr.force_delete_task(&id, SOON));
+            scope.spawn(|| ctr.force_delete_task(&id, CLEANED));
         }
         let there = victim.kill_at(host, moment)?;
         println!("container, {moment:?}: the guard was {}", if there { "killed" } else { "gone already" });
@@ -182,7 +179,7 @@ fn a_container_is_ended(host: &Host, events: &EventLog, moment: Moment) -> Resul
 
 #[test]
 fn a_containers_guard_is_killed_at_every_kind_of_moment() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let events = EventLog::start(&host.ctr())?;
     for moment in Moment::ALL {
         a_container_is_ended(&host, &events, moment).with_context(|| format!("{moment:?}"))?;
@@ -211,9 +208,9 @@ impl Three {
     }
 
     fn ended(&self, cri: &Cri) -> Result<()> {
-        eventually(SOON, "the pod is not ready and its containers have exited", || {
-            let containers = cri.containers(SOON).ok()?;
-            let pods = cri.pods(SOON).ok()?;
+        eventually(CLEANED, "the pod is not ready and its containers have exited", || {
+            let containers = cri.containers(CLEANED).ok()?;
+            let pods = cri.pods(CLEANED).ok()?;
             let exited =
                 |one: &PodContainer| containers.iter().any(|(id, state)| *id == one.id && *state == 2);
             let ready = pods.iter().any(|(id, state)| *id == self.pod.id && *state == 0);
@@ -233,10 +230,10 @@ fn a_pod_is_ended(host: &Host, events: &EventLog, moment: Moment) -> Result<()> 
     let killed = thread::scope(|scope| {
         if moment == Moment::Exec {
             let exec = || {
-                host.cri()?.exec(&pod.containers[1], &["sleep", "1000"], SOON).map_err(anyhow::Error::from)
+                host.cri()?.exec(&pod.containers[1], &["sleep", "1000"], CLEANED).map_err(anyhow::Error::from)
             };
             scope.spawn(exec);
-            eventually(SOON, "the exec runs", || {
+            eventually(CLEANED, "the exec runs", || {
                 let seen = events.of_task(&pod.containers[1].id);
                 seen.iter().any(|event| event.topic == "/tasks/exec-started").then_some(())
             })?;
@@ -245,7 +242,7 @@ fn a_pod_is_ended(host: &Host, events: &EventLog, moment: Moment) -> Result<()> 
             // As a kubelet, until it works.
             scope.spawn(|| {
                 let cri = host.cri()?;
-                eventually(2 * SOON, "StopPodSandbox works", || cri.stop_pod(&pod.pod, SOON).ok())
+                eventually(2 * CLEANED, "StopPodSandbox works", || cri.stop_pod(&pod.pod, CLEANED).ok())
             });
         }
         victim.kill_at(host, moment)?;
@@ -255,7 +252,7 @@ fn a_pod_is_ended(host: &Host, events: &EventLog, moment: Moment) -> Result<()> 
     })?;
     println!("pod, {moment:?}: ended after {:?}", killed.elapsed());
     cri.end_pod(&pod.pod)?;
-    assert_nothing_left(host, &before, SOON)?;
+    assert_nothing_left(host, &before, CLEANED)?;
     for id in pod.members() {
         ensure!(!exits_agree(events, &id)?.is_empty(), "no exit of {id} was published");
     }
@@ -264,7 +261,7 @@ fn a_pod_is_ended(host: &Host, events: &EventLog, moment: Moment) -> Result<()> 
 
 #[test]
 fn a_pods_guard_is_killed_at_every_kind_of_moment() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let events = EventLog::start(&host.ctr().in_namespace("k8s.io"))?;
     for moment in Moment::ALL {
         a_pod_is_ended(&host, &events, moment).with_context(|| format!("{moment:?}"))?;
@@ -282,7 +279,7 @@ fn killed_in_create(
     let before = Holdings::of(host);
     let killed = thread::scope(|scope| {
         scope.spawn(create);
-        eventually(SOON, "Create is under way", || begun().then_some(()))?;
+        eventually(CLEANED, "Create is under way", || begun().then_some(()))?;
         let guard = faults::guard(host, id).context("no guard")?;
         guard.signal(Signal::KILL)?;
         anyhow::Ok(Instant::now())
@@ -294,7 +291,7 @@ fn killed_in_create(
 
 #[test]
 fn a_guard_killed_in_create_leaves_nothing() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let ctr = host.ctr();
     let trigger = host.path().join("slow");
     let runsc = faults::slow_create(&host, "runsc-slow", &trigger, 1000)?;
@@ -304,14 +301,14 @@ fn a_guard_killed_in_create_leaves_nothing() -> Result<()> {
 
     // runsc create has not begun: there is no state file, no sentry and no cgroup.
     std::fs::write(&trigger, "")?;
-    let start = || drop(ctr.start(&host, &slow, "before", &["sleep", "1000"]));
+    let start = || drop(ctr.start(&slow, "before", &["sleep", "1000"]));
     killed_in_create(&host, "before", || !trigger.exists(), start)?;
     ctr.delete_container("before")?;
 
     // runsc create has begun: a sentry is there, the state file is or is not.
     for round in 0..5 {
         let id = format!("amid{round}");
-        let start = || drop(ctr.start(&host, &handler, &id, &["sleep", "1000"]));
+        let start = || drop(ctr.start(&handler, &id, &["sleep", "1000"]));
         let sentry = || {
             host.processes().iter().any(|one| one.args.last() == Some(&id) && one.args[0] == "runsc-sandbox")
         };
@@ -320,8 +317,8 @@ fn a_guard_killed_in_create_leaves_nothing() -> Result<()> {
     }
 
     // runsc create is done, and Create hangs all the same.
-    let args = ctr.bare_run_args(&host, &handler, &["--detach", "--null-io"], "after", &["sleep", "1000"]);
-    let start = || drop(harness::run(&mut ctr.command(&args), b"", SOON));
+    let args = ctr.bare_run_args(&handler, &["--detach", "--null-io"], "after", &["sleep", "1000"]);
+    let start = || drop(harness::run(&mut ctr.command(&args), b"", CLEANED));
     let state = host.runsc_root(ctr.namespace()).join("after_sandbox:after.state");
     killed_in_create(&host, "after", || state.exists(), start)?;
     ctr.delete_container("after")
@@ -330,7 +327,7 @@ fn a_guard_killed_in_create_leaves_nothing() -> Result<()> {
 /// A pod's second container is being created, slowly, when the guard dies.
 #[test]
 fn a_pods_guard_killed_in_a_members_create_ends_the_pod() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let trigger = host.path().join("slow");
     let runsc = faults::slow_create(&host, "runsc-slow", &trigger, 1000)?;
     host.add_handler(&host.handler("guarded")?.runsc(runsc))?;
@@ -342,12 +339,12 @@ fn a_pods_guard_killed_in_a_members_create_ends_the_pod() -> Result<()> {
     std::fs::write(&trigger, "")?;
     thread::scope(|scope| {
         scope.spawn(|| host.cri()?.run_container(&pod, "two", &["sleep", "1000"]));
-        eventually(SOON, "Create is under way", || (!trigger.exists()).then_some(()))?;
+        eventually(CLEANED, "Create is under way", || (!trigger.exists()).then_some(()))?;
         guard.signal(Signal::KILL)
     })?;
     Three { pod: pod.clone(), containers: vec![one] }.ended(&cri)?;
     cri.end_pod(&pod)?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, CLEANED)
 }
 
 /// What is done to a file.
@@ -398,20 +395,20 @@ fn damages() -> Vec<(&'static str, Damage)> {
 
 #[test]
 fn a_damaged_record_or_state_file_leaves_nothing() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
     for (what, damage) in damages() {
         for runscs in [false, true] {
             let id = if runscs { "state" } else { "record" };
-            ctr.start(&host, &host.handler("guarded")?, id, &["sleep", "1000"])?;
+            ctr.start(&host.handler("guarded")?, id, &["sleep", "1000"])?;
             let record = host.bundle(ctr.namespace(), id).join("runsc-guard.json");
             let state = host.runsc_root(ctr.namespace()).join(format!("{id}_sandbox:{id}.state"));
             damage(if runscs { &state } else { &record }).with_context(|| format!("{id} {what}"))?;
             faults::guard(&host, id).context("no guard")?.signal(Signal::KILL)?;
             let killed = Instant::now();
             forgotten(&host, id, killed).with_context(|| format!("{id} {what}"))?;
-            assert_nothing_left(&host, &before, SOON).with_context(|| format!("{id} {what}"))?;
+            assert_nothing_left(&host, &before, CLEANED).with_context(|| format!("{id} {what}"))?;
             println!("{id} {what}: nothing left after {:?}", killed.elapsed());
             ctr.delete_container(id)?;
         }
@@ -422,10 +419,10 @@ fn a_damaged_record_or_state_file_leaves_nothing() -> Result<()> {
 /// Everything that tells is gone at once, the bundle included.
 #[test]
 fn with_no_file_left_delete_still_finds_the_sandbox() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     let bundle = host.bundle(ctr.namespace(), "subject");
     host.stop_containerd();
@@ -439,19 +436,19 @@ fn with_no_file_left_delete_still_finds_the_sandbox() -> Result<()> {
     ensure!(!sandbox.sentry.is_alive() && !sandbox.real_shim.is_alive(), "it lives on");
     host.start_containerd()?;
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, CLEANED)
 }
 
 #[test]
 fn many_deletes_at_once_tear_down_once_and_answer_the_same() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let cri = host.cri()?;
     let before = Holdings::of(&host);
     let pod = Three::run(&cri, "subject")?;
     let victim = Victim::of(&host, "k8s.io", &pod.pod.id)?;
     host.stop_containerd();
     victim.guard.signal(Signal::KILL)?;
-    victim.guard.wait_gone(SOON)?;
+    victim.guard.wait_gone(CLEANED)?;
     let ids: Vec<String> = [pod.members(), pod.members()].concat();
     let answers = thread::scope(|scope| {
         let deletes: Vec<_> = ids
@@ -481,12 +478,12 @@ fn many_deletes_at_once_tear_down_once_and_answer_the_same() -> Result<()> {
     let cri = host.cri()?;
     pod.ended(&cri)?;
     cri.end_pod(&pod.pod)?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, CLEANED)
 }
 
 #[test]
 fn delete_of_one_container_of_a_living_pod_ends_that_one_only() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let cri = host.cri()?;
     let before = Holdings::of(&host);
     let pod = Three::run(&cri, "subject")?;
@@ -495,57 +492,59 @@ fn delete_of_one_container_of_a_living_pod_ends_that_one_only() -> Result<()> {
     let deleted = binary::delete(&host, "k8s.io", &doomed.id, &host.bundle("k8s.io", &doomed.id))?;
     println!("delete of a living pod's container: {deleted:?}");
     ensure!(deleted.exit_status == 137 && deleted.took < DELETE, "{deleted:?}");
-    eventually(SOON, "it has exited", || {
-        let all = cri.containers(SOON).ok()?;
+    eventually(CLEANED, "it has exited", || {
+        let all = cri.containers(CLEANED).ok()?;
         all.iter().any(|(id, state)| *id == doomed.id && *state == 2).then_some(())
     })?;
     for sibling in [&pod.containers[0], &pod.containers[2]] {
-        let answer = cri.exec(sibling, &["echo", "well"], SOON)?;
+        let answer = cri.exec(sibling, &["echo", "well"], CLEANED)?;
         ensure!(answer.stdout == b"well\n", "{answer:?}");
     }
     for process in [&victim.sandbox.sentry, &victim.sandbox.real_shim, &victim.guard] {
         process.assert_spared()?;
     }
     cri.end_pod(&pod.pod)?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, CLEANED)
 }
 
 /// A container that exited by itself before the guard died keeps its pid, status and time.
 #[test]
 fn containerds_own_exit_is_the_one_that_the_guard_published() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
     let events = EventLog::start(&ctr)?;
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sh", "-c", "sleep 1; exit 3"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sh", "-c", "sleep 1; exit 3"])?;
     let guard = faults::guard(&host, "subject").context("no guard")?;
-    eventually(SOON, "the guard has published the exit", || {
+    eventually(CLEANED, "the guard has published the exit", || {
         (events.exits("subject", "subject") == 1).then_some(())
     })?;
     guard.signal(Signal::KILL)?;
-    eventually(SOON, "containerd has published its own", || {
+    eventually(CLEANED, "containerd has published its own", || {
         (events.exits("subject", "subject") == 2).then_some(())
     })?;
     let exits = exits_agree(&events, "subject")?;
     ensure!(exits[0].number("exit_status") == 3, "{exits:?}");
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, CLEANED)
 }
 
 /// One that ran when the guard died is published with what the record says, whoever asked `delete` first.
 #[test]
 fn containerds_own_exit_is_the_recorded_one() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("1s")?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
     let events = EventLog::start(&ctr)?;
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let containerd = host.containerd()?;
     faults::stop(&containerd)?;
     faults::guard(&host, "subject").context("no guard")?.signal(Signal::KILL)?;
     let first = binary::delete(&host, ctr.namespace(), "subject", &host.bundle(ctr.namespace(), "subject"))?;
     containerd.signal(Signal::CONT)?;
-    eventually(SOON, "containerd has published", || (events.exits("subject", "subject") == 1).then_some(()))?;
+    eventually(CLEANED, "containerd has published", || {
+        (events.exits("subject", "subject") == 1).then_some(())
+    })?;
     let exit = exits_agree(&events, "subject")?.remove(0);
     ensure!(
         exit.number("pid") == u64::from(first.pid)
@@ -556,5 +555,5 @@ fn containerds_own_exit_is_the_recorded_one() -> Result<()> {
     let recorded = (Some(first.exited_at.0), Some(first.exited_at.1.into()));
     ensure!(at == recorded, "{exit:?} is not of {:?}", first.exited_at);
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, CLEANED)
 }

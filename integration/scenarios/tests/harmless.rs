@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use containerd_shim_protos::api;
 use harness::{
-    Handler, Host, TaskClient, eventually,
+    Handler, Host, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_gone, assert_nothing_left},
 };
@@ -13,14 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SOON: Duration = Duration::from_secs(20);
-
 /// A slow rootfs mount holds the real shim's one lock, and so its siblings' requests wait. The siblings ask for
 /// an exec, a kill and see an exit meanwhile; none of that is a wedge.
 #[test]
 fn a_slow_create_beside_its_siblings_costs_nobody_the_sandbox() -> Result<()> {
     const SLOW: u32 = 60;
-    let host = Host::builder().handler(Handler::guarded("slow")).start()?;
+    let host = Host::with([Handler::guarded("slow")])?;
     let before = Holdings::of(&host);
     let trigger = host.path().join("slow");
     let runsc = faults::slow_create(&host, "runsc-slow", &trigger, SLOW)?;
@@ -75,11 +73,10 @@ fn a_slow_create_beside_its_siblings_costs_nobody_the_sandbox() -> Result<()> {
 /// A timer that fires late because the guard was stopped says nothing about the sandbox.
 #[test]
 fn a_guard_stopped_for_thirty_seconds_leaves_the_sandbox_alone() -> Result<()> {
-    let host =
-        Host::builder().handler(Handler::guarded("guarded").guard("kill_deadline", "\"2s\"")).start()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let ctr = host.ctr();
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     let guard = sandbox.guard.clone().context("no guard")?;
     thread::scope(|scope| {
@@ -108,10 +105,9 @@ fn a_guard_stopped_for_thirty_seconds_leaves_the_sandbox_alone() -> Result<()> {
 #[test]
 fn a_caller_with_two_seconds_does_not_advance_the_end() -> Result<()> {
     const DEADLINE: Duration = Duration::from_secs(8);
-    let host =
-        Host::builder().handler(Handler::guarded("guarded").guard("kill_deadline", "\"8s\"")).start()?;
+    let host = Host::guarded("8s")?;
     let ctr = host.ctr();
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     sandbox.stop_sentry()?;
     let client = TaskClient::connect(&host, ctr.namespace(), "subject")?;

@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, eventually,
+    Handler, Host, SOON, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     run, write_script,
@@ -15,10 +15,8 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
 const ID: &str = "subject";
 
 struct Engine {
@@ -30,7 +28,7 @@ impl Engine {
     /// Whose hook lies in this folder of the host.
     fn new(guarded: bool, folder: &str) -> Result<Self> {
         let handler = if guarded { Handler::guarded("h") } else { Handler::unguarded("h") };
-        let host = Host::builder().handler(handler.clone()).start()?;
+        let host = Host::with([handler.clone()])?;
         let hook = host.path().join(folder).join("hook");
         std::fs::create_dir_all(hook.with_file_name(""))?;
         let told = host.path().join("told");
@@ -48,7 +46,7 @@ impl Engine {
         write_script(&runsc, &script)?;
         host.add_handler(&handler.runsc(runsc))?;
         let before = Holdings::of(&host);
-        host.ctr().start(&host, &host.handler("h")?, ID, &["sleep", "100000"])?;
+        host.ctr().start(&host.handler("h")?, ID, &["sleep", "100000"])?;
         Ok(Self { host, before })
     }
 

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use containerd_shim_protos::{protobuf::Message as _, shim::shim as task};
 use harness::{
-    Handler, Host,
+    Handler, Host, SHORTLY,
     binary::{self, options},
     eventually,
     faults::Sandbox,
@@ -26,18 +26,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SOON: Duration = Duration::from_secs(10);
 const INVALID_ARGUMENT: i32 = 3;
 const UNIMPLEMENTED: i32 = 12;
 
-fn host() -> Result<Host> {
-    let quick = |name: &str| Handler::guarded(name).guard("kill_deadline", "\"2s\"");
-    Host::builder().handler(quick("guarded")).start()
-}
-
 /// A running container of this id, and its processes.
 fn subject(host: &Host) -> Result<Sandbox> {
-    host.ctr().start(host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    host.ctr().start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     Sandbox::of(host, "subject")
 }
 
@@ -62,7 +56,7 @@ fn bundle(host: &Host, name: &str, config: Option<&[u8]>) -> Result<PathBuf> {
 /// `start` fails in one line that says this, and `delete` has nothing to complain of.
 fn start_is_refused(host: &Host, bundle: &Path, id: &str, stdin: &[u8], says: &str) -> Result<()> {
     let mut start = binary::command(host, "k8s.io", id, bundle)?;
-    let refused = run(start.arg("start"), stdin, SOON)?;
+    let refused = run(start.arg("start"), stdin, SHORTLY)?;
     ensure!(!refused.timed_out() && refused.code() == Some(1), "{refused:?}");
     ensure!(refused.stdout.is_empty() && refused.stderr.lines().count() == 1, "{refused:?}");
     ensure!(
@@ -75,7 +69,7 @@ fn start_is_refused(host: &Host, bundle: &Path, id: &str, stdin: &[u8], says: &s
 
 #[test]
 fn ids_that_containerd_would_not_give_start_nothing() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let bundle = bundle(&host, "bundle", Some(b"{}"))?;
     let long = "a".repeat(200);
@@ -87,12 +81,12 @@ fn ids_that_containerd_would_not_give_start_nothing() -> Result<()> {
         "io.kubernetes.cri.sandbox-id":"../../../etc"}}"#;
     fs::write(bundle.join("config.json"), kin)?;
     start_is_refused(&host, &bundle, "member", b"", "is not one that containerd gives")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }
 
 #[test]
 fn a_spec_that_is_none_and_a_configuration_that_is_no_file_are_refused_at_once() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let large = format!(r#"{{"annotations":{{"a":"{}"}}}}"#, "x".repeat(20 << 20));
     let deep = "[".repeat(1 << 20);
@@ -108,7 +102,7 @@ fn a_spec_that_is_none_and_a_configuration_that_is_no_file_are_refused_at_once()
         start_is_refused(&host, &bundle, name, b"", says).with_context(|| name)?;
     }
     let fifo = bundle(&host, "fifo", None)?;
-    run(Command::new("mkfifo").arg(fifo.join("config.json")), b"", SOON)?.ok()?;
+    run(Command::new("mkfifo").arg(fifo.join("config.json")), b"", SHORTLY)?.ok()?;
     start_is_refused(&host, &fifo, "fifo", b"", "is a FIFO")?;
 
     let sound = bundle(&host, "sound", Some(b"{}"))?;
@@ -124,24 +118,24 @@ fn a_spec_that_is_none_and_a_configuration_that_is_no_file_are_refused_at_once()
     let junk: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     fs::write(host.path().join("junk.toml"), &junk)?;
     start_is_refused(&host, &sound, "sound", &options(&host.path().join("junk.toml")), "not UTF-8")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }
 
 /// `ctr task rm -f` of a wedged container with one annotation; how long it took and what the guard logged.
 fn wedged_with(handler: Handler, annotation: &str) -> Result<(Duration, String)> {
-    let host = Host::builder().handler(handler).start()?;
+    let host = Host::with([handler])?;
     let before = Holdings::of(&host);
     let ctr = host.ctr();
     let annotation = format!("io.containerd.runsc-guard.{annotation}");
     let flags = ["--detach", "--null-io", "--annotation", &annotation];
-    let args = ctr.run_args(&host, &host.handler("h")?, &flags, "subject", &["sleep", "1000"]);
+    let args = ctr.run_args(&host.handler("h")?, &flags, "subject", &["sleep", "1000"]);
     run(&mut ctr.command(&args), b"", Duration::from_secs(60))?.ok()?;
     Sandbox::of(&host, "subject")?.stop_sentry()?;
     let began = Instant::now();
     ctr.force_delete_task("subject", Duration::from_secs(40))?.ok()?;
     let took = began.elapsed();
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)?;
+    assert_nothing_left(&host, &before, SHORTLY)?;
     let log = host.log();
     let said: Vec<&str> = log.lines().filter(|line| line.contains("annotations that are ignored")).collect();
     println!("{annotation}: ended after {took:?}: {said:?}");
@@ -168,7 +162,7 @@ fn about_subject() -> task::ConnectRequest {
 
 #[test]
 fn broken_frames_are_answered_or_end_their_connection_and_nothing_else() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let sandbox = subject(&host)?;
     let namespace = host.tag().to_owned();
@@ -216,14 +210,14 @@ fn broken_frames_are_answered_or_end_their_connection_and_nothing_else() -> Resu
     let resident = resident_kib(guard_of(&sandbox)?)?;
     println!("the guard after broken frames: {resident} KiB");
     ensure!(resident < 48 << 10, "{resident} KiB");
-    host.ctr().exec("subject", "alive", &["true"], b"", SOON)?.ok()?;
+    host.ctr().exec("subject", "alive", &["true"], b"", SHORTLY)?.ok()?;
     host.ctr().remove("subject")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }
 
 #[test]
 fn a_caller_that_never_reads_costs_little_and_holds_nobody_up() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let sandbox = subject(&host)?;
     let guard = guard_of(&sandbox)?;
@@ -247,7 +241,7 @@ fn a_caller_that_never_reads_costs_little_and_holds_nobody_up() -> Result<()> {
     println!("unread: {sent:?} requests sent, the guard grew from {before_kib} by {grown} KiB");
     ensure!(sent.iter().all(|count| *count < 400_000), "nothing held these callers up: {sent:?}");
     ensure!(grown < 32 << 10, "{grown} KiB");
-    host.ctr().exec("subject", "alive", &["true"], b"", SOON)?.ok()?;
+    host.ctr().exec("subject", "alive", &["true"], b"", SHORTLY)?.ok()?;
 
     // The one whose requests were answered gets every answer once it reads, each exactly once.
     let answered = wires.first_mut().context("no wire")?;
@@ -268,7 +262,7 @@ fn a_caller_that_never_reads_costs_little_and_holds_nobody_up() -> Result<()> {
     ensure!(streams.windows(2).all(|pair| pair[0] < pair[1]), "a request was answered twice");
     println!("the guard afterwards: {} KiB", resident_kib(guard)?);
     host.ctr().remove("subject")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }
 
 fn limit_descriptors(process: &Process, soft: u64, hard: Option<u64>) -> Result<()> {
@@ -285,7 +279,7 @@ fn lowest_free_descriptor(process: &Process) -> u64 {
 
 #[test]
 fn connections_never_take_the_last_descriptors_and_a_soft_limit_stops_nothing() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let sandbox = subject(&host)?;
     let guard = guard_of(&sandbox)?;
@@ -293,7 +287,7 @@ fn connections_never_take_the_last_descriptors_and_a_soft_limit_stops_nothing() 
     limit_descriptors(guard, 80, hard)?;
     let socket = host.shim_socket(host.tag(), "subject")?;
     let crowd: Vec<_> = (0..100).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
-    eventually(SOON, "the guard says so", || {
+    eventually(SHORTLY, "the guard says so", || {
         host.log().contains("no more connections for now").then_some(())
     })?;
     ensure!(lowest_free_descriptor(guard) <= 50, "{} of 80 are taken", lowest_free_descriptor(guard));
@@ -303,7 +297,7 @@ fn connections_never_take_the_last_descriptors_and_a_soft_limit_stops_nothing() 
         Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
     };
     let ticks = cpu()?;
-    host.ctr().exec("subject", "alive", &["sleep", "1"], b"", SOON)?.ok()?;
+    host.ctr().exec("subject", "alive", &["sleep", "1"], b"", SHORTLY)?.ok()?;
     let spent = cpu()? - ticks;
     println!("{} connections asked for, {spent} ticks spent in a second", crowd.len());
     ensure!(spent < 50, "it spins: {spent} ticks in a second");
@@ -314,12 +308,12 @@ fn connections_never_take_the_last_descriptors_and_a_soft_limit_stops_nothing() 
     host.ctr().force_delete_task("subject", Duration::from_secs(30))?.ok()?;
     host.ctr().delete_container("subject")?;
     drop(crowd);
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }
 
 #[test]
 fn a_guard_without_descriptors_ends_its_sandbox_and_says_what_it_needs() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let sandbox = subject(&host)?;
     let guard = guard_of(&sandbox)?;
@@ -331,16 +325,16 @@ fn a_guard_without_descriptors_ends_its_sandbox_and_says_what_it_needs() -> Resu
     let deleted = ctr.force_delete_task("subject", Duration::from_secs(8))?;
     println!("deleted: {deleted:?}");
     ensure!(!sandbox.sentry.is_alive(), "the sentry lives on");
-    eventually(SOON, "it says why", || host.log().contains("no file descriptors are left").then_some(()))?;
+    eventually(SHORTLY, "it says why", || host.log().contains("no file descriptors are left").then_some(()))?;
     // Whatever else it cannot do: containerd's `delete` finishes the job.
     guard.signal(rustix::process::Signal::KILL)?;
     eventually(Duration::from_secs(20), "forgotten", || ctr.delete_container("subject").ok())?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }
 
 #[test]
 fn planted_links_lead_nowhere() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let outside = host.path().join("outside");
     fs::create_dir(&outside)?;
@@ -376,7 +370,7 @@ fn planted_links_lead_nowhere() -> Result<()> {
     }
     ensure!(fs::read_dir(&outside)?.count() == 115, "something outside was removed");
     ensure!(fs::read_dir(&reports)?.count() <= 100, "too many reports");
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }
 
 /// A file system without room, for as long as this lives.
@@ -408,7 +402,7 @@ impl Drop for Full {
 
 #[test]
 fn a_full_disk_under_bundles_and_reports_stops_no_end() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let bundles = host.bundle(host.tag(), "subject");
     let bundles = Full::mount(bundles.parent().context("no parent")?, "2m")?;
@@ -434,13 +428,13 @@ fn a_full_disk_under_bundles_and_reports_stops_no_end() -> Result<()> {
     ensure!(log.contains("no report in"), "the missing report is not told");
     fs::remove_file(bundles.0.join(".filler"))?;
     drop((bundles, reports));
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }
 
 /// The guards' own folder is shared by all of a machine, so the full one is in a mount namespace of its own.
 #[test]
 fn a_full_runtime_folder_is_a_clear_error_of_start_and_none_of_delete() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let before = Holdings::of(&host);
     let sound = bundle(&host, "sound", Some(b"{}"))?;
     for options in ["size=4k", "nr_inodes=2"] {
@@ -459,7 +453,7 @@ fn a_full_runtime_folder_is_a_clear_error_of_start_and_none_of_delete() -> Resul
                 .args(plain.get_args());
             command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
             command.current_dir(&sound);
-            let answer = run(&mut command, b"", SOON)?;
+            let answer = run(&mut command, b"", SHORTLY)?;
             println!("{options}, {what}: {answer:?}");
             ensure!(!answer.timed_out() && !answer.stderr.contains("left:"), "{answer:?}");
             if what == "start" {
@@ -469,5 +463,5 @@ fn a_full_runtime_folder_is_a_clear_error_of_start_and_none_of_delete() -> Resul
             }
         }
     }
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }

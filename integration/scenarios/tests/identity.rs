@@ -2,124 +2,24 @@
 //! strangers since. Whatever stands in them, only the container's own sandbox ends.
 
 use anyhow::{Context as _, Result, ensure};
+use bystanders::{Bystanders, Stranger};
 use harness::{
-    Handler, Host, PodContainer, eventually,
+    Handler, Host, SOON, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     process::Process,
 };
+use operator::operator;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
+    process::Command,
 };
 
+mod bystanders;
 mod impostors;
-
-const SOON: Duration = Duration::from_secs(20);
-
-/// A process that has nothing to do with any sandbox.
-struct Stranger {
-    child: Child,
-    process: Process,
-}
-
-impl Stranger {
-    fn new() -> Result<Self> {
-        let child = Command::new("sleep").arg("100000").stdin(Stdio::null()).spawn()?;
-        let process = Process::read(child.id().cast_signed()).context("no stranger")?;
-        Ok(Self { child, process })
-    }
-
-    /// One that has exactly this pid, which must be free.
-    fn with_pid(pid: i32) -> Result<Self> {
-        for _ in 0..200 {
-            std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).context("ns_last_pid")?;
-            let stranger = Self::new()?;
-            if stranger.process.pid == pid {
-                return Ok(stranger);
-            }
-        }
-        anyhow::bail!("pid {pid} was never to be had")
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        // Our own unreaped child.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// All who must survive: a pod and a container under guards, a container under the unguarded shim, a stranger.
-struct Bystanders {
-    stranger: Stranger,
-    guarded: Sandbox,
-    pod: Sandbox,
-    pods_container: PodContainer,
-    unguarded: Sandbox,
-    holdings: Holdings,
-}
-
-impl Bystanders {
-    fn start(host: &Host) -> Result<Self> {
-        let (ctr, cri) = (host.ctr(), host.cri()?);
-        ctr.start(host, &host.handler("guarded")?, "neighbour", &["sleep", "100000"])?;
-        ctr.start(host, &host.handler("unguarded")?, "bare", &["sleep", "100000"])?;
-        let pod = cri.run_pod("guarded", "neighbour")?;
-        let pods_container = cri.run_container(&pod, "c", &["sleep", "100000"])?;
-        let mut holdings = Holdings::of(host);
-        // CRI asks for Stats every second: of runsc's commands only `wait` stays.
-        let is_runsc = |process: &Process| process.args.first().is_some_and(|arg| arg.ends_with("runsc"));
-        holdings.processes.retain(|one| !is_runsc(one) || one.args.iter().any(|arg| arg == "wait"));
-        Ok(Self {
-            stranger: Stranger::new()?,
-            guarded: Sandbox::of(host, "neighbour")?,
-            pod: Sandbox::of(host, &pod.id)?,
-            pods_container,
-            unguarded: Sandbox::of(host, "bare")?,
-            holdings,
-        })
-    }
-
-    /// All of their processes, the guards first.
-    fn processes(&self) -> Vec<&Process> {
-        let sandboxes = [&self.guarded, &self.pod, &self.unguarded];
-        let guards = sandboxes.iter().filter_map(|one| one.guard.as_ref());
-        let others = sandboxes.iter().flat_map(|one| [&one.real_shim, &one.sentry]);
-        guards.chain(others).chain([&self.stranger.process]).collect()
-    }
-
-    fn assert_alive(&self, host: &Host) -> Result<()> {
-        for process in self.processes() {
-            process.assert_spared()?;
-        }
-        let lost = self.holdings.since(&Holdings::of(host));
-        ensure!(lost.is_empty(), "others lost:\n{lost}");
-        Ok(())
-    }
-
-    fn assert_well(&self, host: &Host) -> Result<()> {
-        self.assert_alive(host)?;
-        for id in ["neighbour", "bare"] {
-            let answer = host.ctr().exec(id, "look", &["ls", "/bin/busybox"], b"", SOON)?;
-            ensure!(answer.ok()? == "/bin/busybox\n", "{id} is not well");
-        }
-        let answer = host.cri()?.exec(&self.pods_container, &["ls", "/bin/busybox"], SOON)?;
-        ensure!(answer.stdout == b"/bin/busybox\n", "the pod is not well: {answer:?}");
-        Ok(())
-    }
-}
-
-fn host() -> Result<Host> {
-    Host::builder()
-        .handler(Handler::guarded("guarded").guard("kill_deadline", "\"1s\""))
-        .handler(Handler::unguarded("unguarded"))
-        .start()
-}
+mod operator;
 
 /// A forger's tools.
 struct Forger<'a> {
@@ -273,7 +173,7 @@ enum End {
 }
 
 fn forged(end: End) -> Result<()> {
-    let host = host()?;
+    let host = Host::pair(Handler::quick("guarded", "1s"))?;
     let ctr = host.ctr();
     let bystanders = Bystanders::start(&host)?;
     let forger = Forger { host: &host, bystanders: &bystanders };
@@ -282,7 +182,7 @@ fn forged(end: End) -> Result<()> {
         serde_json::from_slice(&std::fs::read(forger.bundle("neighbour").join("runsc-guard.json"))?)?;
     for (name, forge) in forgeries(&victims, &record) {
         let before = Holdings::of(&host);
-        ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+        ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
         let sandbox = Sandbox::of(&host, "subject")?;
         if matches!(end, End::Escalation) {
             sandbox.stop_sentry()?;
@@ -338,7 +238,7 @@ fn in_a_pid_namespace(test: &str) -> Result<bool> {
 fn pids_reused(host: &Host, sentry_lives: bool) -> Result<()> {
     let ctr = host.ctr();
     let before = Holdings::of(host);
-    ctr.start(host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(host, "subject")?;
     let guard = sandbox.guard.clone().context("no guard")?;
     let containerd = host.containerd()?;
@@ -368,7 +268,7 @@ fn pids_reused(host: &Host, sentry_lives: bool) -> Result<()> {
     for args in
         [&["ls", "-o", "json"][..], &["reap", "--orphaned", "--dry-run"], &["reap", "--wedged", "--yes"]]
     {
-        let told = impostors::operator(host, args)?;
+        let told = operator(host, args)?;
         let numbers = |text: &str| -> Vec<i32> {
             text.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
         };
@@ -398,7 +298,7 @@ fn stored_pids_that_belong_to_strangers_by_now() -> Result<()> {
     }
     // Where the kernel has a limit per namespace (6.14), everything else is reused soon, too.
     let _ = std::fs::write("/proc/sys/kernel/pid_max", "2000");
-    let host = host()?;
+    let host = Host::pair(Handler::quick("guarded", "1s"))?;
     for round in 0..6 {
         pids_reused(&host, round % 2 == 1)?;
     }

@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    DaemonSet, Handler, Host, HostBuilder, Outcome, Parts, Service, Versions, eventually, faults::Sandbox,
-    run,
+    DaemonSet, Handler, Host, HostBuilder, LATER, Outcome, Parts, Service, Versions, eventually,
+    faults::Sandbox, run,
 };
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(30);
 const GUARD: &str = "containerd-shim-runsc-guard-v2";
 /// The handler that is installed.
 const NAME: &str = "runsc-guard";
@@ -40,7 +39,7 @@ impl Node {
         fs::remove_file(host.path().join("bin").join(GUARD))?;
         let original = fs::read_to_string(host.path().join("containerd.toml"))?;
         // Its reports, deadlines and gVisor's files are this host's own.
-        host.add_handler(&Handler::guarded(NAME).guard("kill_deadline", "\"2s\""))?;
+        host.add_handler(&Handler::quick(NAME, "2s"))?;
         Ok(Self { host, original })
     }
 
@@ -85,7 +84,7 @@ impl Node {
     }
 
     fn run(&self, program: &Path, args: &[&str]) -> Result<Outcome> {
-        let outcome = run(&mut self.command(program, args), b"", 4 * SOON)?;
+        let outcome = run(&mut self.command(program, args), b"", 4 * LATER)?;
         println!(
             "{}: {:?} after {:?}\n{}{}",
             args.join(" "),
@@ -104,7 +103,7 @@ impl Node {
         strace.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
         strace.arg(format!("inject={call}:error=EIO:signal=KILL:when={nth}"));
         strace.arg(installer.get_program()).args(installer.get_args());
-        run(&mut strace, b"", SOON)
+        run(&mut strace, b"", LATER)
     }
 
     /// What fails, with these words, and has changed nothing.
@@ -139,8 +138,8 @@ impl Node {
     fn wedge_and_end(&self, pod: &harness::Pod) -> Result<()> {
         Sandbox::of(&self.host, &pod.id)?.stop_sentry()?;
         let cri = self.host.cri()?;
-        eventually(SOON, "the wedged pod is stopped", || cri.stop_pod(pod, Duration::from_secs(5)).ok())?;
-        cri.remove_pod(pod, SOON)
+        eventually(LATER, "the wedged pod is stopped", || cri.stop_pod(pod, Duration::from_secs(5)).ok())?;
+        cri.remove_pod(pod, LATER)
     }
 
     /// The guard's program of a pod: its inode, which a rename over its name does not change.
@@ -219,7 +218,7 @@ fn pods_live_through_it_all(node: &Node) -> Result<()> {
         let config = format!("--config={}", absent.display());
         node.run(&one, &["install", &config])?.ok()?;
         let mut dump = Command::new(&node.host.parts().containerd);
-        let dump = run(dump.arg("--config").arg(&absent).args(["config", "dump"]), b"", SOON)?.ok()?;
+        let dump = run(dump.arg("--config").arg(&absent).args(["config", "dump"]), b"", LATER)?.ok()?;
         for name in [NAME, "runc"] {
             ensure!(dump.contains(&format!("containerd.runtimes.{name}]")), "no {name}: {dump}");
         }
@@ -284,7 +283,7 @@ fn a_program_that_pods_need_stays_wherever_containerds_state_is() -> Result<()> 
         node.refused(&program, &check, &[&pod.id, &process])?;
         node.host.start_containerd()?;
         let cri = node.host.cri()?;
-        eventually(SOON, "CRI serves again", || cri.containers(SOON).ok())?;
+        eventually(LATER, "CRI serves again", || cri.containers(LATER).ok())?;
         cri.end_pod(&pod)?;
         node.run(&program, &check)?.ok()?;
         node.run(&program, &["uninstall", &restart])?.ok().map(drop)
@@ -415,7 +414,7 @@ fn what_cannot_go_well_is_refused_before_anything_has_changed() -> Result<()> {
     refused(&format!("{good}\n# BEGIN runsc-guard\n"), &[], &["has no line \"# END runsc-guard\""])?;
     refused(good, &["--handler", "gvisor"], &["has a handler gvisor that is not the guard's", "--handler"])?;
     let elsewhere = node.host.path().to_string_lossy().into_owned();
-    let outcome = run(node.command(&program, &["install"]).args(["--bin-dir", &elsewhere]), b"", SOON)?;
+    let outcome = run(node.command(&program, &["install"]).args(["--bin-dir", &elsewhere]), b"", LATER)?;
     ensure!(outcome.code() == Some(2), "given twice: {outcome:?}");
 
     node.host.add_handler(&Handler::guarded(NAME).guard("kil_deadline", "\"2s\""))?;
@@ -475,7 +474,7 @@ fn the_daemonset_installs_and_uninstalls() -> Result<()> {
         let places = places.each_ref().map(|(there, here)| (*there, here.as_str()));
         let run = |set: &DaemonSet, name: &str, args: Option<&[&str]>| -> Result<String> {
             let root = tempfile::tempdir()?;
-            let outcome = run(&mut set.container(name, args, root.path())?, b"", 4 * SOON)?;
+            let outcome = run(&mut set.container(name, args, root.path())?, b"", 4 * LATER)?;
             println!("{name}: {:?}\n{}{}", outcome.code(), outcome.stdout, outcome.stderr);
             outcome.ok()
         };

@@ -162,8 +162,7 @@ fn unguarded_the_pod_stays_and_the_kubelet_tries_for_ever() -> Result<()> {
 
 #[test]
 fn guarded_the_pod_comes_back_where_it_is_wanted_and_goes_where_it_is_not() -> Result<()> {
-    let guarded =
-        Handler::guarded("subject").guard("kill_deadline", "\"2s\"").guard("exec_deadline", "\"2s\"");
+    let guarded = Handler::quick("subject", "2s").guard("exec_deadline", "\"2s\"");
     let node = Node::start(guarded)?;
     let before = Holdings::of(&node.host);
     node.kubelet.put(NAME, &manifest())?;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, eventually,
+    Handler, Host, SOON, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_gone, assert_nothing_left},
     process::Process,
@@ -19,7 +19,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SOON: Duration = Duration::from_secs(20);
 /// What a scrape promises, whatever is stopped.
 const PROMISE: Duration = Duration::from_secs(2);
 
@@ -119,7 +118,7 @@ impl Scraped {
 }
 
 fn start(host: &Host, id: &str) -> Result<Sandbox> {
-    host.ctr().start(host, &host.handler("h")?, id, &["sleep", "100000"])?;
+    host.ctr().start(&host.handler("h")?, id, &["sleep", "100000"])?;
     Sandbox::of(host, id)
 }
 
@@ -179,8 +178,8 @@ fn lint(host: &Host) -> Result<()> {
 
 #[test]
 fn what_guards_count_is_served_and_outlives_them() -> Result<()> {
-    let handler = Handler::guarded("h").guard("kill_deadline", "\"2s\"");
-    let host = Host::builder().handler(handler).start()?;
+    let handler = Handler::quick("h", "2s");
+    let host = Host::with([handler])?;
     let before = Holdings::of(&host);
     let server = Server::start(&host)?;
     server.scrape()?.expect(&[])?;

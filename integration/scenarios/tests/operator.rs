@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, Outcome, eventually,
+    Handler, Host, Outcome, SOON, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_gone, assert_nothing_left},
     process::Process,
@@ -18,18 +18,17 @@ use std::{
     time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
 /// What `ls` and `show` promise, whatever hangs.
 const PROMISE: Duration = Duration::from_secs(2);
 const HEALTHY: [&str; 3] = ["healthy-1", "healthy-2", "healthy-3"];
 
 fn host(guarded: bool) -> Result<Host> {
     let handler = if guarded { Handler::guarded("h") } else { Handler::unguarded("h") };
-    Host::builder().handler(handler).start()
+    Host::with([handler])
 }
 
 fn start(host: &Host, id: &str) -> Result<Sandbox> {
-    host.ctr().start(host, &host.handler("h")?, id, &["sleep", "100000"])?;
+    host.ctr().start(&host.handler("h")?, id, &["sleep", "100000"])?;
     Sandbox::of(host, id)
 }
 
@@ -261,12 +260,12 @@ fn an_unguarded_sandbox_whose_shim_is_stopped_too_is_ended() -> Result<()> {
 fn with_a_volume_that_hangs(guarded: bool) -> Result<()> {
     let handler =
         if guarded { Handler::guarded("h").guard("abort_fuse", "false") } else { Handler::unguarded("h") };
-    let host = Host::builder().handler(handler).start()?;
+    let host = Host::with([handler])?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
     let fuse = faults::fuse_volume(&host, "volumes/v".as_ref())?;
     let flags = ["--detach", "--null-io", &faults::volume_flag(fuse.point())];
-    let args = ctr.run_args(&host, &host.handler("h")?, &flags, "subject", faults::READS_VOLUME);
+    let args = ctr.run_args(&host.handler("h")?, &flags, "subject", faults::READS_VOLUME);
     run(&mut ctr.command(&args), b"", 3 * SOON)?.ok()?;
     let sandbox = Sandbox::of(&host, "subject")?;
     faults::hang_fuse(&fuse)?;

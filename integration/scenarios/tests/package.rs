@@ -7,9 +7,9 @@
 mod content;
 
 use anyhow::{Context as _, Result, ensure};
-use content::{Packed, digest, of_deb, of_rpm, of_tarball};
+use content::{LONG, Packed, digest, of_deb, of_rpm, of_tarball};
 use harness::{
-    Cri, Handler, Host, Parts, Pod, PodContainer, Root, Shared, eventually,
+    Cri, Handler, Host, Parts, Pod, PodContainer, Root, SOON, Shared, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     patience,
@@ -22,13 +22,8 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Child, Command},
-    time::Duration,
 };
 use tempfile::TempDir;
-
-const SOON: Duration = Duration::from_secs(20);
-/// For what compresses or installs, on a machine that has other things to do.
-const LONG: Duration = Duration::from_secs(300);
 
 const GUARD: &str = "usr/bin/containerd-shim-runsc-guard-v2";
 const OPERATOR: &str = "usr/bin/runsc-guard";
@@ -247,7 +242,7 @@ fn a_package_is_installed_upgraded_and_removed_while_pods_run() -> Result<()> {
 
     let guard = root.path().join(GUARD);
     let parts = Parts { guard: guard.clone(), ..Parts::pinned()? };
-    let handler = Handler::guarded("guarded").guard("kill_deadline", "\"2s\"");
+    let handler = Handler::quick("guarded", "2s");
     let host = Host::builder().parts(parts).handler(handler).start()?;
     let (cri, before) = (host.cri()?, Holdings::of(&host));
 

@@ -3,27 +3,23 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, Outcome, eventually,
+    Handler, Host, Outcome, SOON, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     process::Process,
     run,
 };
 use rustix::process::Signal;
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::process::{Command, Stdio};
 
-const SOON: Duration = Duration::from_secs(20);
 const ID: &str = "subject";
 
 fn host(handler: Handler) -> Result<Host> {
-    Host::builder().handler(handler).start()
+    Host::with([handler])
 }
 
 fn start(host: &Host) -> Result<Sandbox> {
-    host.ctr().start(host, &host.handler("h")?, ID, &["sleep", "100000"])?;
+    host.ctr().start(&host.handler("h")?, ID, &["sleep", "100000"])?;
     Sandbox::of(host, ID)
 }
 
@@ -110,7 +106,7 @@ fn what_containerd_has_forgotten_is_released_by_the_reap() -> Result<()> {
     // meanwhile keeps the folder.
     before.bundles.insert(host.bundle(host.tag(), &format!(".{ID}")));
     let ctr = host.ctr();
-    let args = ctr.bare_run_args(&host, &host.handler("h")?, &["--detach"], ID, &["sleep", "100000"]);
+    let args = ctr.bare_run_args(&host.handler("h")?, &["--detach"], ID, &["sleep", "100000"]);
     let mut client = ctr.command(&args).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
     let sandbox = Sandbox::await_of(&host, ID)?;
     // It hangs in Create: gVisor waits for the end of an output that the sandbox holds. And what its shim's `delete` runs

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Event, EventLog, Handler, Host, Outcome, eventually,
+    Event, EventLog, Handler, Host, Outcome, SOON, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     promise::{DEADLINE, LADDER},
@@ -17,14 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Long enough for everything healthy, on a busy machine too.
-const SOON: Duration = Duration::from_secs(20);
 /// The rungs of a ladder that nothing holds up.
 const RUNGS: [&str; 4] = ["evidence", "kill sandbox", "kill all", "release"];
 
-fn host() -> Result<Host> {
-    let handler = Handler::guarded("h").guard("kill_deadline", "\"2s\"").guard("create_deadline", "\"2s\"");
-    Host::builder().handler(handler).start()
+fn handler() -> Handler {
+    Handler::quick("h", "2s").guard("create_deadline", "\"2s\"")
 }
 
 /// What `runsc-guard reports` prints of the sandbox `id`.
@@ -128,7 +125,7 @@ fn assert_told(host: &Host, events: &EventLog, id: &str, report: &Value) -> Resu
 /// Kills are acknowledged and nothing exits: both the sentry and the real shim still tell what they do.
 #[test]
 fn a_pod_that_answers_and_does_not_die_tells_all() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([handler()])?;
     let (cri, before) = (host.cri()?, Holdings::of(&host));
     let pods = host.ctr().in_namespace("k8s.io");
     let events = EventLog::start(&pods)?;
@@ -154,7 +151,7 @@ fn a_pod_that_answers_and_does_not_die_tells_all() -> Result<()> {
 /// A stand-alone container that is asked to go once it is hurt.
 fn ended(host: &Host, hurt: impl FnOnce(&Sandbox) -> Result<()>) -> Result<(Value, Duration)> {
     let ctr = host.ctr();
-    ctr.start(host, &host.handler("h")?, "subject", &["sleep", "100000"])?;
+    ctr.start(&host.handler("h")?, "subject", &["sleep", "100000"])?;
     hurt(&Sandbox::of(host, "subject")?)?;
     let began = Instant::now();
     let asked = |outcome: Result<Outcome>| outcome.is_ok_and(|outcome| outcome.success());
@@ -170,7 +167,7 @@ fn ended(host: &Host, hurt: impl FnOnce(&Sandbox) -> Result<()>) -> Result<(Valu
 /// A sentry that cannot answer is not asked, and the verdict says why it cannot.
 #[test]
 fn a_stopped_sentry_is_not_asked_and_called_stopped() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([handler()])?;
     let before = Holdings::of(&host);
     let events = EventLog::start(&host.ctr())?;
     let (report, _) = ended(&host, Sandbox::stop_sentry)?;
@@ -189,7 +186,7 @@ fn a_stopped_sentry_is_not_asked_and_called_stopped() -> Result<()> {
 /// A real shim that cannot dump its goroutines holds up nothing.
 #[test]
 fn a_stopped_real_shim_gives_no_goroutines_and_no_delay() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([handler()])?;
     let before = Holdings::of(&host);
     let (report, took) = ended(&host, |sandbox| faults::stop(&sandbox.real_shim))?;
     // containerd asks State first, and waits a second for it.
@@ -206,11 +203,11 @@ fn a_stopped_real_shim_gives_no_goroutines_and_no_delay() -> Result<()> {
 /// A Create that hangs is torn down, and that is in a report too.
 #[test]
 fn a_create_that_never_returns_has_a_report() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([handler()])?;
     let before = Holdings::of(&host);
     let ctr = host.ctr();
     let flags = ["--detach", "--null-io"];
-    let args = ctr.bare_run_args(&host, &host.handler("h")?, &flags, "subject", &["sleep", "100000"]);
+    let args = ctr.bare_run_args(&host.handler("h")?, &flags, "subject", &["sleep", "100000"]);
     let outcome = run(&mut ctr.command(&args), b"", SOON)?;
     ensure!(!outcome.success() && outcome.stderr.contains("guard"), "{outcome:?}");
     let report = report(&host, "subject")?;
@@ -231,12 +228,12 @@ fn a_create_that_never_returns_has_a_report() -> Result<()> {
 /// What the kernel does not let die is named in the report while it lives, and gone from it when it has died.
 #[test]
 fn what_cannot_die_is_in_the_report_until_it_does() -> Result<()> {
-    let handler = Handler::guarded("h").guard("kill_deadline", "\"2s\"").guard("abort_fuse", "false");
-    let host = Host::builder().handler(handler).start()?;
+    let handler = Handler::quick("h", "2s").guard("abort_fuse", "false");
+    let host = Host::with([handler])?;
     let (ctr, before) = (host.ctr(), Holdings::of(&host));
     let fuse = faults::fuse_volume(&host, "volumes/v".as_ref())?;
     let flags = ["--detach", "--null-io", &faults::volume_flag(fuse.point())];
-    let args = ctr.run_args(&host, &host.handler("h")?, &flags, "subject", faults::READS_VOLUME);
+    let args = ctr.run_args(&host.handler("h")?, &flags, "subject", faults::READS_VOLUME);
     run(&mut ctr.command(&args), b"", SOON)?.ok()?;
     faults::hang_fuse(&fuse)?;
     ctr.kill("subject", "SIGKILL", SOON)?;

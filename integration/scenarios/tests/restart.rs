@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use containerd_shim_protos::api;
 use harness::{
-    EventLog, Handler, Host, Pod, PodContainer, TaskClient, eventually,
+    EventLog, Handler, Host, Pod, PodContainer, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
 };
@@ -14,17 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SOON: Duration = Duration::from_secs(20);
 const DEADLINE: Duration = Duration::from_secs(2);
 /// What Connect and Pids may take at most, whatever the sandbox does.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Events that containerd takes from shims are in its log at this level.
-fn host() -> Result<Host> {
-    Host::builder()
-        .handler(Handler::guarded("guarded").guard("kill_deadline", "\"2s\""))
-        .config("[debug]\n  level = \"trace\"\n")
-        .start()
+fn traced_host() -> Result<Host> {
+    Host::builder().handler(Handler::quick("guarded", "2s")).config("[debug]\n  level = \"trace\"\n").start()
 }
 
 /// The topics of all events that containerd, this one and those before it, took from shims in `namespace`, in their
@@ -115,7 +111,7 @@ struct Both {
 impl Both {
     fn start(host: &Host) -> Result<Self> {
         let ctr = host.ctr();
-        ctr.start(host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+        ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
         let cri = host.cri()?;
         let pod = cri.run_pod("guarded", "subject")?;
         let container = cri.run_container(&pod, "c", &["sleep", "1000"])?;
@@ -157,7 +153,7 @@ fn state(host: &Host, both: &Both) -> Result<String> {
 }
 
 fn healthy(signal: Signal) -> Result<()> {
-    let host = host()?;
+    let host = traced_host()?;
     let before = Holdings::of(&host);
     let both = Both::start(&host)?;
     let seen = state(&host, &both)?;
@@ -196,11 +192,11 @@ fn a_restart_by_sigkill_changes_nothing() -> Result<()> {
 /// What happens meanwhile is told afterwards: all of it, in order, once.
 fn events_wait(signal: Signal) -> Result<()> {
     const EXECS: usize = 3;
-    let host = host()?;
+    let host = traced_host()?;
     let before = Holdings::of(&host);
     let ctr = host.ctr();
     let (ns, id) = (ctr.namespace(), "subject");
-    ctr.start(&host, &host.handler("guarded")?, id, &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, id, &["sleep", "1000"])?;
     eventually(SOON, "the start is published", || (taken(&host, ns) == ["/tasks/start"]).then_some(()))?;
     host.end_containerd(signal)?;
     for number in 0..EXECS {
@@ -238,12 +234,12 @@ fn events_wait_for_a_containerd_ended_by_sigkill() -> Result<()> {
 /// A containerd that is stopped for longer than any publisher waits has taken each event once when it goes on.
 #[test]
 fn a_stopped_containerd_gets_each_event_once() -> Result<()> {
-    let host = host()?;
+    let host = traced_host()?;
     let before = Holdings::of(&host);
     let ctr = host.ctr();
     let (ns, id) = (ctr.namespace(), "subject");
     let events = EventLog::start(&ctr)?;
-    ctr.start(&host, &host.handler("guarded")?, id, &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, id, &["sleep", "1000"])?;
     let containerd = host.containerd()?;
     faults::stop(&containerd)?;
     exec(&host, ns, id, "e")?;
@@ -265,7 +261,7 @@ fn a_stopped_containerd_gets_each_event_once() -> Result<()> {
 
 /// The sandboxes do not answer while containerd comes back, and end by their deadline afterwards.
 fn wedged(signal: Signal) -> Result<()> {
-    let host = host()?;
+    let host = traced_host()?;
     let before = Holdings::of(&host);
     let both = Both::start(&host)?;
     for sandbox in &both.sandboxes {
@@ -299,7 +295,7 @@ fn a_restart_by_sigkill_during_a_wedge() -> Result<()> {
 /// The end is asked for, containerd goes, the deadline passes without it: the guard keeps its word alone, and what
 /// containerd finds when it comes back is an end like any other.
 fn escalating(signal: Signal) -> Result<()> {
-    let host = host()?;
+    let host = traced_host()?;
     let before = Holdings::of(&host);
     let both = Both::start(&host)?;
     for sandbox in &both.sandboxes {
@@ -346,7 +342,7 @@ fn a_restart_by_sigkill_during_an_escalation() -> Result<()> {
 /// A kubelet that asks while nobody listens asks again, and the pod's end is not late for it.
 #[test]
 fn a_pods_end_asked_for_while_containerd_is_away() -> Result<()> {
-    let host = host()?;
+    let host = traced_host()?;
     let cri = host.cri()?;
     let before = Holdings::of(&host);
     let pod = cri.run_pod("guarded", "subject")?;

@@ -2,39 +2,32 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    EventLog, Handler, Host, eventually,
+    EventLog, Host, SHORTLY, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
 };
 use rustix::process::Signal;
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(10);
-
-fn host() -> Result<Host> {
-    Host::builder().handler(Handler::guarded("guarded").guard("kill_deadline", "\"2s\"")).start()
-}
 
 fn the_real_shim_dies(signal: Signal) -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
     let events = EventLog::start(&ctr)?;
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let socket = host.shim_socket(ctr.namespace(), "subject")?;
     let real_shim = Sandbox::of(&host, "subject")?.real_shim;
     real_shim.signal(signal)?;
-    real_shim.wait_gone(SOON)?;
-    eventually(SOON, "containerd sees the task stopped", || {
-        let tasks = ctr.tasks(SOON).ok()?;
+    real_shim.wait_gone(SHORTLY)?;
+    eventually(SHORTLY, "containerd sees the task stopped", || {
+        let tasks = ctr.tasks(SHORTLY).ok()?;
         ensure_socket(&socket).ok()?;
         (tasks.first()?.status == "STOPPED").then_some(())
     })?;
     ensure_socket(&socket)?;
-    eventually(SOON, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
-    ctr.delete_task("subject", SOON)?.ok()?;
+    eventually(SHORTLY, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
+    ctr.delete_task("subject", SHORTLY)?.ok()?;
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)?;
+    assert_nothing_left(&host, &before, SHORTLY)?;
     let exits = events.exits("subject", "subject");
     ensure!(exits == 1, "{exits} exits were published: {:?}", events.of_task("subject"));
     Ok(())
@@ -58,7 +51,7 @@ fn a_real_shim_ended_by_sigterm_is_reported_once() -> Result<()> {
 
 #[test]
 fn a_pod_whose_real_shim_is_killed_ends_for_the_kubelet() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let cri = host.cri()?;
     let before = Holdings::of(&host);
     let pod = cri.run_pod("guarded", "subject")?;
@@ -66,31 +59,31 @@ fn a_pod_whose_real_shim_is_killed_ends_for_the_kubelet() -> Result<()> {
         cri.run_container(&pod, name, &["sleep", "1000"])?;
     }
     Sandbox::of(&host, &pod.id)?.real_shim.signal(Signal::KILL)?;
-    eventually(SOON, "pod not ready, both containers exited", || {
-        let exited = cri.containers(SOON).ok()?.iter().all(|(_, state)| *state == 2);
-        let not_ready = cri.pods(SOON).ok()?.iter().all(|(_, state)| *state == 1);
+    eventually(SHORTLY, "pod not ready, both containers exited", || {
+        let exited = cri.containers(SHORTLY).ok()?.iter().all(|(_, state)| *state == 2);
+        let not_ready = cri.pods(SHORTLY).ok()?.iter().all(|(_, state)| *state == 1);
         (exited && not_ready).then_some(())
     })?;
     cri.end_pod(&pod)?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }
 
 /// Operators send these to shims by habit; SIGUSR1 asks a shim for its goroutines.
 #[test]
 fn a_guard_outlives_what_operators_signal_and_passes_usr1_on() -> Result<()> {
-    let host = host()?;
+    let host = Host::guarded("2s")?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let guard = Sandbox::of(&host, "subject")?.guard.context("no guard")?;
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR2, Signal::USR1] {
         guard.signal(signal)?;
     }
-    eventually(SOON, "the real shim's goroutines are in containerd's log", || {
+    eventually(SHORTLY, "the real shim's goroutines are in containerd's log", || {
         host.log().contains("BEGIN goroutine stack dump").then_some(())
     })?;
     ensure!(guard.is_alive(), "a signal ended the guard");
-    ctr.exec("subject", "alive", &["true"], b"", SOON)?.ok()?;
+    ctr.exec("subject", "alive", &["true"], b"", SHORTLY)?.ok()?;
     ctr.remove("subject")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, SHORTLY)
 }

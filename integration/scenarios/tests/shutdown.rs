@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, Pod, eventually,
+    Handler, Host, Pod, SOON, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     patience,
@@ -15,14 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Long enough for everything healthy, on a busy machine too.
-const SOON: Duration = Duration::from_secs(20);
 /// What a guard may take of a node's time.
 const AT_ONCE: Duration = Duration::from_secs(2);
-
-fn host() -> Result<Host> {
-    Host::builder().handler(Handler::guarded("guarded")).start()
-}
 
 /// Everything of the host but containerd.
 fn all(host: &Host) -> Vec<Process> {
@@ -73,7 +67,7 @@ fn comes_back(host: &Host, pods: &[Pod], before: &Holdings) -> Result<()> {
 
 #[test]
 fn a_node_that_goes_down_waits_for_no_guard() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([Handler::guarded("guarded")])?;
     let before = Holdings::of(&host);
     let pods = pods(&host, &["one", "two", "three", "four", "frozen", "hung"])?;
     Sandbox::of(&host, &pods[4].id)?.freeze()?;
@@ -91,7 +85,7 @@ fn a_node_that_goes_down_waits_for_no_guard() -> Result<()> {
 /// Where no service manager stops containerd first.
 #[test]
 fn containerd_that_is_told_in_the_same_moment_is_waited_for() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([Handler::guarded("guarded")])?;
     let before = Holdings::of(&host);
     let pods = pods(&host, &["subject"])?;
     let mut told = all(&host);
@@ -106,7 +100,7 @@ fn containerd_that_is_told_in_the_same_moment_is_waited_for() -> Result<()> {
 
 #[test]
 fn real_shims_that_alone_are_told_without_containerd_go_quietly() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([Handler::guarded("guarded")])?;
     let before = Holdings::of(&host);
     let pods = pods(&host, &["subject"])?;
     let real_shim = Sandbox::of(&host, &pods[0].id)?.real_shim;
@@ -122,7 +116,7 @@ fn real_shims_that_alone_are_told_without_containerd_go_quietly() -> Result<()> 
 /// A node agent's `pkill containerd-shim`: the pod ends, since nothing serves it any more, and is told apart from a hang.
 #[test]
 fn shims_that_are_told_on_a_running_node_are_missed() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([Handler::guarded("guarded")])?;
     let before = Holdings::of(&host);
     let pods = pods(&host, &["subject"])?;
     let Sandbox { guard, real_shim, .. } = Sandbox::of(&host, &pods[0].id)?;
@@ -143,7 +137,7 @@ fn shims_that_are_told_on_a_running_node_are_missed() -> Result<()> {
 /// Stopped is not gone, and neither is one that comes back later.
 #[test]
 fn a_containerd_that_hangs_is_not_gone() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([Handler::guarded("guarded")])?;
     let before = Holdings::of(&host);
     let pods = pods(&host, &["subject"])?;
     let guard = Sandbox::of(&host, &pods[0].id)?.guard.context("no guard")?;

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use containerd_shim_protos::api;
 use harness::{
-    Cri, Handler, Host, Pod, PodContainer, TaskClient, code, eventually,
+    Cri, Handler, Host, LATER, Pod, PodContainer, TaskClient, code, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     write_script,
@@ -15,8 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Long enough for everything healthy, on a busy machine too.
-const SOON: Duration = Duration::from_secs(30);
 /// The namespace of CRI's tasks.
 const CRI: &str = "k8s.io";
 /// What one container's release may take after `delete_deadline`, and the request on its way.
@@ -40,9 +38,8 @@ struct Scene {
 impl Scene {
     /// `ends` runs this command; the handler has short deadlines, and `hard_limit` never strikes.
     fn new(name: &str, ends: &[&str], handler: impl Fn(Handler) -> Handler) -> Result<Self> {
-        let base =
-            Handler::guarded("subject").guard("kill_deadline", "\"4s\"").guard("delete_deadline", "\"2s\"");
-        let host = Host::builder().handler(handler(base)).start()?;
+        let base = Handler::quick("subject", "4s").guard("delete_deadline", "\"2s\"");
+        let host = Host::with([handler(base)])?;
         let before = Holdings::of(&host);
         let runsc = switched_runsc(&host, "runsc-switched")?;
         host.add_handler(&host.handler("subject")?.runsc(runsc))?;
@@ -62,9 +59,9 @@ impl Scene {
     fn assert_sibling_lives(&self) -> Result<()> {
         ensure!(self.sandbox.sentry.is_alive(), "the sandbox was ended");
         ensure!(self.sandbox.real_shim.is_alive(), "the real shim was ended");
-        let answer = self.cri.exec(&self.stays, &["echo", "well"], SOON).context("exec in the sibling")?;
+        let answer = self.cri.exec(&self.stays, &["echo", "well"], LATER).context("exec in the sibling")?;
         ensure!(answer.stdout == b"well\n", "{answer:?}");
-        let all = self.cri.containers(SOON)?;
+        let all = self.cri.containers(LATER)?;
         ensure!(all.contains(&(self.stays.id.clone(), 1)), "the sibling does not run: {all:?}");
         Ok(())
     }
@@ -79,7 +76,7 @@ impl Scene {
     /// The pod ends as ever, and nothing is left.
     fn end(&self) -> Result<()> {
         self.cri.end_pod(&self.pod)?;
-        assert_nothing_left(&self.host, &self.before, SOON)
+        assert_nothing_left(&self.host, &self.before, LATER)
     }
 }
 
@@ -140,16 +137,16 @@ fn an_execs_sigkill_costs_its_container_nothing() -> Result<()> {
     let client = scene.client()?;
     let ctr = scene.host.ctr().in_namespace(CRI);
     thread::scope(|scope| {
-        let exec = scope.spawn(|| ctr.exec(&scene.stays.id, "probe", &["sleep", "100000"], b"", 3 * SOON));
+        let exec = scope.spawn(|| ctr.exec(&scene.stays.id, "probe", &["sleep", "100000"], b"", 3 * LATER));
         let state =
             api::StateRequest { id: scene.stays.id.clone(), exec_id: "probe".into(), ..Default::default() };
-        eventually(SOON, "the exec runs", || {
-            let state = client.call::<_, api::StateResponse>("State", &state, SOON).ok()?;
+        eventually(LATER, "the exec runs", || {
+            let state = client.call::<_, api::StateResponse>("State", &state, LATER).ok()?;
             (state.pid() != 0 && state.status() == api::Status::RUNNING).then_some(())
         })?;
         switch(&scene.host, "kill", &scene.stays.id, "hang")?;
         let began = Instant::now();
-        let answer = client.call::<_, api::Empty>("Kill", &kill(&scene.stays, "probe"), SOON);
+        let answer = client.call::<_, api::Empty>("Kill", &kill(&scene.stays, "probe"), LATER);
         let error = answer.err().context("the Kill of an exec was answered")?;
         println!("Kill of the exec after {:?}: {error}", began.elapsed());
         ensure!(code(&error) == Some(ttrpc::Code::DEADLINE_EXCEEDED), "{error}");
@@ -185,15 +182,15 @@ fn delete_of_an_exited_member_on_a_slow_disk_costs_nothing() -> Result<()> {
 fn released_alone(scene: &Scene, limit: Duration) -> Result<()> {
     let client = scene.client()?;
     let began = Instant::now();
-    client.call::<_, api::Empty>("Kill", &kill(&scene.ends, ""), SOON).context("SIGKILL")?;
+    client.call::<_, api::Empty>("Kill", &kill(&scene.ends, ""), LATER).context("SIGKILL")?;
     eventually(limit, "its task is deleted", || {
         let state = api::StateRequest { id: scene.ends.id.clone(), ..Default::default() };
-        let answer = client.call::<_, api::StateResponse>("State", &state, SOON);
+        let answer = client.call::<_, api::StateResponse>("State", &state, LATER);
         answer.is_err_and(|error| code(&error) == Some(ttrpc::Code::NOT_FOUND)).then_some(())
     })?;
     println!("its task was deleted after {:?}", began.elapsed());
-    eventually(SOON, "containerd knows that it has ended", || {
-        scene.cri.containers(SOON).ok()?.contains(&(scene.ends.id.clone(), 2)).then_some(())
+    eventually(LATER, "containerd knows that it has ended", || {
+        scene.cri.containers(LATER).ok()?.contains(&(scene.ends.id.clone(), 2)).then_some(())
     })?;
     // Past hard_limit, with all that the ladder takes.
     scene.assert_sibling_outlives(Duration::from_secs(9).saturating_sub(began.elapsed()))?;
@@ -213,7 +210,7 @@ fn a_delete_that_is_answered_with_errors_ends_with_its_container() -> Result<()>
     let holder = Holder(Command::new("sleep").arg("1000").current_dir(&rootfs).stdin(Stdio::null()).spawn()?);
     released_alone(&scene, LIMIT)?;
     let held = format!("held by pid {}", holder.0.id());
-    eventually(SOON, "the host process is named in the log", || {
+    eventually(LATER, "the host process is named in the log", || {
         let log = scene.host.log();
         let mut lines = log.lines().filter(|line| line.contains("released this container by itself"));
         lines.any(|line| line.contains(&held)).then_some(())
@@ -247,12 +244,12 @@ fn a_member_that_never_started_is_deleted_alone() -> Result<()> {
     let client = scene.client()?;
     let late = "never-started";
     let create = create_request(&scene, late)?;
-    client.call::<_, api::CreateTaskResponse>("Create", &create, SOON).context("Create")?;
+    client.call::<_, api::CreateTaskResponse>("Create", &create, LATER).context("Create")?;
     switch(&scene.host, "kill", late, "hang")?;
     switch(&scene.host, "delete", late, "hang")?;
     let began = Instant::now();
     let delete = api::DeleteRequest { id: late.to_owned(), ..Default::default() };
-    let answer = client.call::<_, api::DeleteResponse>("Delete", &delete, SOON);
+    let answer = client.call::<_, api::DeleteResponse>("Delete", &delete, LATER);
     println!("Delete after {:?}: {answer:?}", began.elapsed());
     ensure!(answer.context("Delete")?.exit_status() == 137);
     ensure!(began.elapsed() <= Duration::from_secs(2) + RELEASE, "late: {:?}", began.elapsed());
@@ -297,12 +294,12 @@ fn an_unacknowledged_sigkill_is_not_silence() -> Result<()> {
     switch(&scene.host, "kill", &scene.ends.id, "sleep 15")?;
     let began = Instant::now();
     let client = scene.client()?;
-    let answer = client.call::<_, api::Empty>("Kill", &kill(&scene.ends, ""), SOON);
+    let answer = client.call::<_, api::Empty>("Kill", &kill(&scene.ends, ""), LATER);
     println!("Kill after {:?}: {answer:?}", began.elapsed());
     scene.assert_sibling_outlives(Duration::from_secs(10).saturating_sub(began.elapsed()))?;
     scene.assert_sibling_lives()?;
-    eventually(SOON, "the SIGKILL has its effect", || {
-        let all = scene.cri.containers(SOON).ok()?;
+    eventually(LATER, "the SIGKILL has its effect", || {
+        let all = scene.cri.containers(LATER).ok()?;
         all.contains(&(scene.ends.id.clone(), 2)).then_some(())
     })?;
     println!("it ended after {:?}", began.elapsed());

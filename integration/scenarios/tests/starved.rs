@@ -3,17 +3,19 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Cri, Handler, Host, Parts, Pod, PodContainer, Versions, eventually,
+    Cri, Handler, Host, Parts, Pod, PodContainer, SOON, Versions, eventually,
     faults::{self, Sandbox},
-    leaks::{self, Holdings, assert_nothing_left},
+    leaks::{Holdings, assert_nothing_left},
     promise::{DEADLINE, LADDER},
+    traces,
 };
 use std::{
     fs, thread,
     time::{Duration, Instant},
 };
 
-const SOON: Duration = Duration::from_secs(40);
+/// More than the watched time, beside three questions that nobody answers.
+const LATE: Duration = SOON.saturating_mul(2);
 /// `kill_deadline` where the sandbox is, and more than three questions to the sentry take.
 const PATIENT: Duration = Duration::from_secs(6);
 const WATCHED: Duration = Duration::from_secs(10);
@@ -51,7 +53,7 @@ impl Subject {
     }
 
     fn status(&self, id: &str) -> Result<String> {
-        let tasks = self.host.ctr().in_namespace("k8s.io").tasks(SOON)?;
+        let tasks = self.host.ctr().in_namespace("k8s.io").tasks(LATE)?;
         Ok(tasks.into_iter().find(|task| task.id == id).context("no such task")?.status)
     }
 
@@ -68,7 +70,7 @@ impl Subject {
     /// The sibling runs on and takes an exec.
     fn is_well(&self) -> Result<()> {
         ensure!(self.status(&self.sibling.id)? == "RUNNING", "the sibling has ended");
-        let done = self.cri.exec(&self.sibling, &["true"], SOON)?;
+        let done = self.cri.exec(&self.sibling, &["true"], LATE)?;
         ensure!(done.exit_code == 0, "an exec in the sibling ends with {}", done.exit_code);
         Ok(())
     }
@@ -76,7 +78,7 @@ impl Subject {
     fn end(self) -> Result<()> {
         ensure!(!self.host.log().contains("cannot be asked"), "the sentry's socket was not found");
         self.cri.end_pod(&self.pod)?;
-        assert_nothing_left(&self.host, &self.before, SOON)
+        assert_nothing_left(&self.host, &self.before, LATE)
     }
 }
 
@@ -90,7 +92,7 @@ fn parts(gvisor: &str) -> Result<Parts> {
 fn limit_processor(host: &Host, percent: Option<u32>) -> Result<()> {
     const PERIOD: u32 = 1_000_000;
     let mut done = 0;
-    for hierarchy in leaks::hierarchies() {
+    for hierarchy in traces::hierarchies() {
         let folder = hierarchy.join(host.tag()).join("pod-starved");
         let quota = percent.map(|percent| (PERIOD / 100 * percent).to_string());
         for (file, text) in [
@@ -121,9 +123,9 @@ fn a_member_that_is_killed_in_a_starved_sandbox_costs_its_sibling_nothing() -> R
         subject.is_left_alone().with_context(|| format!("gVisor {gvisor}"))?;
         limit_processor(&subject.host, None)?;
         let ctr = subject.host.ctr().in_namespace("k8s.io");
-        eventually(SOON, "the member's exit", || {
+        eventually(LATE, "the member's exit", || {
             // As a kubelet does: the one before may have been given up on the way.
-            let _ = ctr.kill(&subject.member.id, "SIGKILL", SOON);
+            let _ = ctr.kill(&subject.member.id, "SIGKILL", LATE);
             (subject.status(&subject.member.id).ok().as_deref() != Some("RUNNING")).then_some(())
         })?;
         subject.is_well()?;
@@ -146,7 +148,7 @@ fn a_stopped_and_a_paused_sandbox_hold_their_members_up() -> Result<()> {
             }
             let began = Instant::now();
             subject.kill_member();
-            subject.sandbox.sentry.wait_gone(DEADLINE + LADDER + SOON)?;
+            subject.sandbox.sentry.wait_gone(DEADLINE + LADDER + LATE)?;
             let took = began.elapsed();
             println!("{gvisor}, paused {pauses}: ended after {took:?}");
             ensure!(took >= DEADLINE, "{gvisor}, paused {pauses}: ended before its time, after {took:?}");

@@ -10,10 +10,8 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::OnceLock,
-    time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
 const BINARIES: [&str; 2] = ["containerd-shim-runsc-guard-v2", "runsc-guard"];
 
 /// What `hack/talos/build` has built, and below it the extension of each architecture, unpacked as Talos unpacks it.

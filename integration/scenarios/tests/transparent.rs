@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use containerd_shim_protos::api;
 use harness::{
-    EventLog, Handler, Host, Shared, TaskClient, Transcript, code, eventually,
+    EventLog, Handler, Host, SOON, Shared, TaskClient, Transcript, code, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_gone, assert_nothing_left},
     run,
@@ -13,18 +13,12 @@ use std::{
     process::{Command, Stdio},
     sync::Arc,
     thread,
-    time::Duration,
 };
-
-/// Long enough for everything healthy, on a busy machine too.
-const SOON: Duration = Duration::from_secs(20);
 
 static HOST: Shared = Shared::new();
 
 fn host() -> Result<Arc<Host>> {
-    HOST.get(|| {
-        Host::builder().handler(Handler::unguarded("unguarded")).handler(Handler::guarded("guarded")).start()
-    })
+    HOST.get(|| Host::pair(Handler::guarded("guarded")))
 }
 
 /// Runs `scenario` under both handlers and compares what it noted.
@@ -58,7 +52,7 @@ fn await_status(host: &Host, id: &str, wanted: &str) -> Result<()> {
 fn exec_answers_alike() -> Result<()> {
     same("exec", |host, handler, id, notes| {
         let ctr = host.ctr();
-        ctr.start(host, handler, id, &["sleep", "1000"])?;
+        ctr.start(handler, id, &["sleep", "1000"])?;
         for (what, command, stdin) in [
             ("output", &["echo", "hello"][..], &b""[..]),
             ("exit code", &["sh", "-c", "exit 3"], b""),
@@ -95,7 +89,7 @@ fn exec_answers_alike() -> Result<()> {
 fn a_terminal_and_its_size_answer_alike() -> Result<()> {
     same("terminal", |host, handler, id, notes| {
         let ctr = host.ctr();
-        ctr.start(host, handler, id, &["sleep", "1000"])?;
+        ctr.start(handler, id, &["sleep", "1000"])?;
         let exec = format!(
             "{:?}",
             ctr.command(&[
@@ -130,7 +124,7 @@ fn signals_and_exits_answer_alike() -> Result<()> {
         let script =
             "trap 'touch /usr1' USR1; trap 'exit 7' TERM; touch /ready; while :; do sleep 0.02; done";
         for signal in ["SIGTERM", "SIGHUP", "SIGKILL"] {
-            ctr.start(host, handler, id, &["sh", "-c", script])?;
+            ctr.start(handler, id, &["sh", "-c", script])?;
             for (file, before) in [("/ready", None), ("/usr1", Some("SIGUSR1"))] {
                 if let Some(before) = before {
                     notes.outcome(before, &ctr.kill(id, before, SOON)?);
@@ -165,7 +159,7 @@ fn signals_and_exits_answer_alike() -> Result<()> {
 fn pause_pids_stats_and_state_answer_alike() -> Result<()> {
     same("state", |host, handler, id, notes| {
         let ctr = host.ctr();
-        ctr.start(host, handler, id, &["sleep", "1000"])?;
+        ctr.start(handler, id, &["sleep", "1000"])?;
         let sentry = Sandbox::of(host, id)?.sentry.pid;
         notes.rename(&sentry.to_string(), "SENTRY");
         notes.outcome("pids", &ctr.call(&["task", "ps", id], SOON)?);
@@ -187,7 +181,7 @@ fn pause_pids_stats_and_state_answer_alike() -> Result<()> {
 fn the_task_api_answers_alike_to_the_last_status_code() -> Result<()> {
     same("codes", |host, handler, id, notes| {
         let ctr = host.ctr();
-        ctr.start(host, handler, id, &["sleep", "1000"])?;
+        ctr.start(handler, id, &["sleep", "1000"])?;
         let sandbox = Sandbox::of(host, id)?;
         notes.rename(&sandbox.sentry.pid.to_string(), "SENTRY");
         let client = TaskClient::connect(host, ctr.namespace(), id)?;
@@ -303,7 +297,7 @@ fn events_come_alike_and_in_order() -> Result<()> {
     same("events", |host, handler, id, notes| {
         let ctr = host.ctr();
         let events = EventLog::start(&ctr)?;
-        ctr.start(host, handler, id, &["sleep", "1000"])?;
+        ctr.start(handler, id, &["sleep", "1000"])?;
         // gVisor's shim may publish the exit of a short exec before its start: this one ends when it is told to.
         let mut exec = ctr
             .command(&["task", "exec", "--exec-id", "e", id, "sh", "-c", "read line; exit 5"])
@@ -391,7 +385,7 @@ fn a_pod_of_three_with_a_restart_answers_alike() -> Result<()> {
 #[test]
 fn twenty_pods_at_once_run_and_leave_nothing() -> Result<()> {
     for handler in [Handler::unguarded("twenty"), Handler::guarded("twenty")] {
-        let host = Host::builder().handler(handler.clone()).start()?;
+        let host = Host::with([handler.clone()])?;
         let before = Holdings::of(&host);
         let began = std::time::Instant::now();
         thread::scope(|scope| {

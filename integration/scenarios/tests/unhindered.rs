@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Access, EventLog, Fuse, Handler, Host, eventually,
+    Access, EventLog, Fuse, Handler, Host, LATER, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_gone, assert_nothing_left},
     process::Process,
@@ -23,12 +23,6 @@ use std::{
 const DELETE: Duration = Duration::from_secs(5);
 /// What `ls` promises, whatever hangs.
 const LISTED: Duration = Duration::from_secs(2);
-/// Long enough for everything healthy, on a busy machine too.
-const SOON: Duration = Duration::from_secs(30);
-
-fn host() -> Result<Host> {
-    Host::builder().handler(subject()).start()
-}
 
 /// A container of which a stub holds its mmap_lock, until the server answers.
 fn start_held(host: &Host, id: &str) -> Result<(Arc<Fuse>, Sandbox)> {
@@ -36,8 +30,8 @@ fn start_held(host: &Host, id: &str) -> Result<(Arc<Fuse>, Sandbox)> {
     let ctr = host.ctr();
     let volume = faults::writable_volume_flag(fuse.point());
     let flags = ["--detach", "--null-io", &volume];
-    let args = ctr.run_args(host, &host.handler("subject")?, &flags, id, &faults::uses_file("munmap"));
-    run(&mut ctr.command(&args), b"", SOON)?.ok()?;
+    let args = ctr.run_args(&host.handler("subject")?, &flags, id, &faults::uses_file("munmap"));
+    run(&mut ctr.command(&args), b"", LATER)?.ok()?;
     let sandbox = Sandbox::of(host, id)?;
     let stub = faults::hold_mmap_lock(&fuse, &sandbox)?;
     println!("nobody can read the command line of {stub}");
@@ -69,7 +63,7 @@ fn await_strike(sandbox: &Sandbox, limit: Duration) -> Result<Duration> {
 /// The operator's command is held up by nobody.
 fn assert_operator_sees(host: &Host, args: &[&str]) -> Result<()> {
     let program = host.parts().guard.with_file_name("runsc-guard");
-    let told = run(Command::new(program).args(["--namespace", host.tag()]).args(args), b"", SOON)?;
+    let told = run(Command::new(program).args(["--namespace", host.tag()]).args(args), b"", LATER)?;
     println!("{args:?}: {:?} after {:?}\n{}", told.code(), told.took, told.stderr);
     ensure!(told.took <= LISTED || args[0] == "reap", "{args:?}: {:?}", told.took);
     ensure!(told.success() && (args[0] != "ls" || told.stdout.contains("held")), "{args:?}: {told:?}");
@@ -80,23 +74,23 @@ fn assert_operator_sees(host: &Host, args: &[&str]) -> Result<()> {
 fn clear_up(host: &Host, fuse: &Fuse, ids: &[&str], before: &Holdings) -> Result<()> {
     fuse.answer();
     for id in ids {
-        eventually(SOON, "the task can be deleted", || {
+        eventually(LATER, "the task can be deleted", || {
             let ctr = host.ctr();
-            let gone = !ctr.tasks(SOON).ok()?.iter().any(|task| task.id == *id);
-            (gone || ctr.force_delete_task(id, SOON).ok()?.success()).then_some(())
+            let gone = !ctr.tasks(LATER).ok()?.iter().any(|task| task.id == *id);
+            (gone || ctr.force_delete_task(id, LATER).ok()?.success()).then_some(())
         })?;
         host.ctr().delete_container(id)?;
     }
     fuse.end()?;
-    assert_nothing_left(host, before, SOON)
+    assert_nothing_left(host, before, LATER)
 }
 
 #[test]
 fn a_held_mmap_lock_holds_up_neither_a_neighbours_delete_nor_the_operator() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([subject()])?;
     let before = Holdings::of(&host);
     let (ctr, handler) = (host.ctr(), host.handler("subject")?);
-    ctr.start(&host, &handler, "neighbour", &["sleep", "1000"])?;
+    ctr.start(&handler, "neighbour", &["sleep", "1000"])?;
     let neighbour = Sandbox::of(&host, "neighbour")?;
     let (fuse, held) = start_held(&host, "held")?;
 
@@ -109,19 +103,19 @@ fn a_held_mmap_lock_holds_up_neither_a_neighbours_delete_nor_the_operator() -> R
     let begun = Instant::now();
     neighbour.sentry.wait_gone(DELETE)?;
     println!("the neighbour's sentry is gone after {:?}", begun.elapsed());
-    assert_gone(&host, "neighbour", SOON)?;
+    assert_gone(&host, "neighbour", LATER)?;
     ensure!(!is_struck(&held.sentry), "another pod's delete has killed the sentry");
     clear_up(&host, &fuse, &["neighbour", "held"], &before)
 }
 
 #[test]
 fn a_held_mmap_lock_does_not_hold_up_the_guard() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([subject()])?;
     let before = Holdings::of(&host);
     let (fuse, held) = start_held(&host, "held")?;
     let kill = thread::spawn({
         let ctr = host.ctr();
-        move || ctr.kill("held", "SIGKILL", SOON)
+        move || ctr.kill("held", "SIGKILL", LATER)
     });
     await_strike(&held, QUERY + DEADLINE + LADDER)?;
     ensure!(held.guard.as_ref().is_some_and(Process::is_alive), "the guard has died");
@@ -134,7 +128,7 @@ fn a_held_mmap_lock_does_not_hold_up_the_guard() -> Result<()> {
 
 #[test]
 fn a_held_mmap_lock_does_not_hold_up_the_delete_of_a_dead_guard() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([subject()])?;
     let before = Holdings::of(&host);
     let (fuse, held) = start_held(&host, "held")?;
     held.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
@@ -145,17 +139,17 @@ fn a_held_mmap_lock_does_not_hold_up_the_delete_of_a_dead_guard() -> Result<()> 
 /// What a `delete` could not end before it had to answer is not forgotten with the bundle.
 #[test]
 fn what_a_late_delete_leaves_goes_when_it_can() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([subject()])?;
     let before = Holdings::of(&host);
     let (fuse, held) = start_held(&host, "held")?;
     let bundle = host.bundle(host.tag(), "held");
     held.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
-    eventually(SOON, "containerd has forgotten it", || (!bundle.exists()).then_some(()))?;
+    eventually(LATER, "containerd has forgotten it", || (!bundle.exists()).then_some(()))?;
     ensure!(!host.processes().is_empty(), "nothing was left: this tells nothing");
     fuse.answer();
     host.ctr().delete_container("held")?;
     fuse.end()?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, LATER)
 }
 
 /// A runsc whose `create` is stopped as soon as it has made the container's cgroups: before there is a state file.
@@ -185,7 +179,7 @@ fn own_cgroups() -> Result<Vec<PathBuf>> {
 
 #[test]
 fn a_create_that_ends_early_leaves_no_cgroup_in_systemds_form() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([subject()])?;
     let before = Holdings::of(&host);
     let name = format!("{}.slice:cri-containerd:subject", host.tag());
     let own = own_cgroups()?;
@@ -198,48 +192,49 @@ fn a_create_that_ends_early_leaves_no_cgroup_in_systemds_form() -> Result<()> {
     let create = thread::spawn({
         let ctr = host.ctr();
         let flags = ["--detach", "--null-io", "--cgroup", &name];
-        let args = ctr.run_args(&host, &handler, &flags, "subject", &["sleep", "1000"]);
-        move || run(&mut ctr.command(&args), b"", SOON)
+        let args = ctr.run_args(&handler, &flags, "subject", &["sleep", "1000"]);
+        move || run(&mut ctr.command(&args), b"", LATER)
     });
-    let folders = eventually(SOON, "runsc has made cgroups", || Some(made()).filter(|made| !made.is_empty()));
+    let folders =
+        eventually(LATER, "runsc has made cgroups", || Some(made()).filter(|made| !made.is_empty()));
     let outcome = create.join().map_err(|_| anyhow::anyhow!("the create"))??;
     println!("{folders:?}: {}", outcome.stderr);
     folders?;
     ensure!(!outcome.success() && outcome.stderr.contains("guard"), "{outcome:?}");
-    let left = eventually(SOON, "the cgroups are gone", || made().is_empty().then_some(()));
+    let left = eventually(LATER, "the cgroups are gone", || made().is_empty().then_some(()));
     let still = made();
     still.iter().try_for_each(std::fs::remove_dir)?;
     left.with_context(|| format!("left: {still:?}"))?;
     let _ = host.ctr().delete_container("subject");
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, LATER)
 }
 
 #[test]
 fn without_a_thread_to_be_had_the_sandbox_ends_on_time() -> Result<()> {
-    let host = host()?;
+    let host = Host::with([subject()])?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
     let events = EventLog::start(&ctr)?;
-    ctr.start(&host, &host.handler("subject")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("subject")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     let guard = sandbox.guard.clone().context("no guard")?;
     let full = faults::Full::around(&guard)?;
     sandbox.stop_sentry()?;
     let kill = thread::spawn({
         let ctr = host.ctr();
-        move || ctr.kill("subject", "SIGKILL", SOON)
+        move || ctr.kill("subject", "SIGKILL", LATER)
     });
     await_strike(&sandbox, QUERY + DEADLINE + LADDER)?;
     kill.join().map_err(|_| anyhow::anyhow!("the kill"))??;
     ensure!(guard.is_alive(), "the guard has died");
-    eventually(SOON, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
+    eventually(LATER, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
     drop(full);
-    eventually(SOON, "the task is deleted", || {
-        ctr.force_delete_task("subject", SOON).ok()?.success().then_some(())
+    eventually(LATER, "the task is deleted", || {
+        ctr.force_delete_task("subject", LATER).ok()?.success().then_some(())
     })?;
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)?;
-    guard.wait_gone(SOON)?;
+    assert_nothing_left(&host, &before, LATER)?;
+    guard.wait_gone(LATER)?;
     let exits = events.exits("subject", "subject");
     ensure!(exits == 1, "{exits} exits were published");
     Ok(())

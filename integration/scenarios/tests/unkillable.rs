@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use containerd_shim_protos::api;
 use harness::{
-    Access, Asked, EventLog, Fuse, Handler, Host, Pod, PodContainer, TaskClient, code, eventually,
+    Access, Asked, EventLog, Fuse, Handler, Host, LATER, Pod, PodContainer, TaskClient, code, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     links_of_the_node,
@@ -20,9 +20,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// Long enough for everything healthy, on a busy machine too.
-const SOON: Duration = Duration::from_secs(30);
 
 /// The fixture itself: without it nothing below would mean anything.
 #[test]
@@ -58,7 +55,7 @@ fn who_waits_for_a_fuse_server_cannot_be_killed() -> Result<()> {
 /// The fixture for what reads /proc (rule 8): a stub that holds its mmap_lock, and what only a sentry can end lives.
 #[test]
 fn a_stub_in_munmap_holds_its_command_line() -> Result<()> {
-    let host = Host::builder().handler(Handler::unguarded("subject")).start()?;
+    let host = Host::with([Handler::unguarded("subject")])?;
     let fuse = faults::writable_volume(&host, "volumes/v".as_ref(), Access::WriteThrough)?;
     start(&host, "subject", &[&faults::writable_volume_flag(fuse.point())], &faults::uses_file("munmap"))?;
     let sandbox = Sandbox::of(&host, "subject")?;
@@ -67,7 +64,7 @@ fn a_stub_in_munmap_holds_its_command_line() -> Result<()> {
     let holds = || faults::is_command_line_held(stub.pid);
     ensure!(Process::state(stub.pid) == Some('D') && holds(), "{stub} was freed by SIGKILL");
     fuse.answer();
-    sandbox.sentry.wait_gone(SOON)
+    sandbox.sentry.wait_gone(LATER)
 }
 
 /// The kernel has told the server that its connection is no more.
@@ -115,8 +112,8 @@ fn start(host: &Host, handler: &str, flags: &[&str], command: &[&str]) -> Result
 fn start_as(host: &Host, handler: &str, id: &str, flags: &[&str], command: &[&str]) -> Result<()> {
     let ctr = host.ctr();
     let flags = [&["--detach", "--null-io"], flags].concat();
-    let args = ctr.run_args(host, &host.handler(handler)?, &flags, id, command);
-    run(&mut ctr.command(&args), b"", SOON)?.ok().map(drop)
+    let args = ctr.run_args(&host.handler(handler)?, &flags, id, command);
+    run(&mut ctr.command(&args), b"", LATER)?.ok().map(drop)
 }
 
 /// A stand-alone container with a FUSE volume.
@@ -131,7 +128,6 @@ fn start_on_rootfs(host: &Host, handler: &str) -> Result<Arc<Fuse>> {
     let fuse = faults::fuse_rootfs(host, "rootfs".as_ref())?;
     let ctr = host.ctr();
     let mut args = ctr.run_args(
-        host,
         &host.handler(handler)?,
         &["--detach", "--null-io", "--env=PATH=/bin", "--rootfs"],
         "subject",
@@ -139,7 +135,7 @@ fn start_on_rootfs(host: &Host, handler: &str) -> Result<Arc<Fuse>> {
     );
     let image = args.iter_mut().rfind(|arg| arg.starts_with("localhost/")).context("no image")?;
     *image = fuse.point().to_string_lossy().into_owned();
-    run(&mut ctr.command(&args), b"", SOON)?.ok()?;
+    run(&mut ctr.command(&args), b"", LATER)?.ok()?;
     Ok(fuse)
 }
 
@@ -182,7 +178,7 @@ fn exclusive_container(start: Start) -> Result<()> {
     await_abort(&fuse)?;
     ensure!(stuck(&sandbox).is_empty(), "the sentry lives on");
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, LATER)
 }
 
 #[test]
@@ -210,7 +206,7 @@ fn assert_truthful(host: &Host, namespace: &str, id: &str, left: &[&str]) -> Res
     let client = TaskClient::connect(host, namespace, id)?;
     let id = id.to_owned();
     let state: api::StateResponse =
-        client.call("State", &api::StateRequest { id: id.clone(), ..Default::default() }, SOON)?;
+        client.call("State", &api::StateRequest { id: id.clone(), ..Default::default() }, LATER)?;
     ensure!(state.status.value() == 2, "State is {:?}", state.status);
     let refused = |method: &str, answer: Result<(), ttrpc::Error>| -> Result<()> {
         let Err(error) = answer else { bail!("{method} was answered with success") };
@@ -223,11 +219,11 @@ fn assert_truthful(host: &Host, namespace: &str, id: &str, left: &[&str]) -> Res
         })
     };
     let kill = api::KillRequest { id: id.clone(), signal: 9, ..Default::default() };
-    refused("Kill", client.call::<_, api::Empty>("Kill", &kill, SOON).map(drop))?;
+    refused("Kill", client.call::<_, api::Empty>("Kill", &kill, LATER).map(drop))?;
     let delete = api::DeleteRequest { id: id.clone(), ..Default::default() };
-    refused("Delete", client.call::<_, api::DeleteResponse>("Delete", &delete, SOON).map(drop))?;
+    refused("Delete", client.call::<_, api::DeleteResponse>("Delete", &delete, LATER).map(drop))?;
     let shutdown = api::ShutdownRequest { id: id.clone(), ..Default::default() };
-    refused("Shutdown", client.call::<_, api::Empty>("Shutdown", &shutdown, SOON).map(drop))?;
+    refused("Shutdown", client.call::<_, api::Empty>("Shutdown", &shutdown, LATER).map(drop))?;
     let wait = api::WaitRequest { id, ..Default::default() };
     let answer = client.call::<_, api::WaitResponse>("Wait", &wait, Duration::from_secs(1));
     ensure!(answer.is_err(), "Wait was answered: {answer:?}");
@@ -236,7 +232,7 @@ fn assert_truthful(host: &Host, namespace: &str, id: &str, left: &[&str]) -> Res
 
 /// Waits until the guard says that it cannot kill what it should.
 fn await_unkillable(host: &Host, id: &str) -> Result<()> {
-    eventually(DEADLINE + LADDER + SOON, "the guard says that it is unkillable", || {
+    eventually(DEADLINE + LADDER + LATER, "the guard says that it is unkillable", || {
         let log = host.log();
         log.lines().any(|line| line.contains("the kernel keeps alive") && line.contains(id)).then_some(())
     })
@@ -248,7 +244,7 @@ fn assert_delete_names(host: &Host, namespace: &str, id: &str, word: &str) -> Re
     let mut command = Command::new(&host.parts().guard);
     command.args(["-namespace", namespace, "-id", id, "-bundle"]).arg(&bundle);
     command.arg("-address").arg(host.socket()).args(["-publish-binary", "/bin/true", "delete"]);
-    let outcome = run(command.current_dir(&bundle), b"", SOON)?;
+    let outcome = run(command.current_dir(&bundle), b"", LATER)?;
     println!("delete: {outcome:?}");
     ensure!(outcome.took < Duration::from_secs(5), "delete took {:?}", outcome.took);
     ensure!(outcome.stderr.contains(word), "delete does not name {word}: {}", outcome.stderr);
@@ -258,7 +254,7 @@ fn assert_delete_names(host: &Host, namespace: &str, id: &str, word: &str) -> Re
 /// The truth until the end, then the end: a stand-alone container, the operator forbids the abort.
 #[test]
 fn what_cannot_die_is_named_until_it_can() -> Result<()> {
-    let host = Host::builder().handler(subject().guard("abort_fuse", "false")).start()?;
+    let host = Host::with([subject().guard("abort_fuse", "false")])?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
     let events = EventLog::start(&ctr)?;
@@ -270,24 +266,24 @@ fn what_cannot_die_is_named_until_it_can() -> Result<()> {
     await_unkillable(&host, "subject")?;
     let pid = format!("pid {}", sandbox.sentry.pid);
     assert_truthful(&host, ctr.namespace(), "subject", &[&pid, "state D", "request_wait_answer", "fuse"])?;
-    let tasks = ctr.tasks(SOON)?;
+    let tasks = ctr.tasks(LATER)?;
     ensure!(tasks.first().is_some_and(|task| task.status == "RUNNING"), "{tasks:?}");
     assert_delete_names(&host, ctr.namespace(), "subject", &pid)?;
     ensure!(fuse.is_connected(), "aborted although forbidden");
     ensure!(events.exits("subject", "subject") == 0, "an exit was claimed");
     ensure!(!stuck(&sandbox).is_empty(), "the sentry is gone");
     fuse.end()?;
-    eventually(SOON, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
+    eventually(LATER, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
     // `delete` has asked for its end, too: the guard may be gone by itself, and containerd then publishes the same
     // once more (rule 3).
     let exits = events.of_task("subject").into_iter().filter(|event| event.topic == "/tasks/exit");
     let exits: Vec<_> = exits.collect();
     let same = exits.iter().all(|exit| exit.number("exit_status") == 137 && exit.body == exits[0].body);
     ensure!(same && exits.len() <= 2, "{exits:?}");
-    let deleted = ctr.delete_task("subject", SOON)?;
+    let deleted = ctr.delete_task("subject", LATER)?;
     println!("task delete: {deleted:?}");
     ctr.delete_container("subject")?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, LATER)
 }
 
 /// A pod with one container that reads its volume at `point`.
@@ -314,7 +310,7 @@ fn stop_pod_within(host: &Host, pod: &Pod, limit: Duration) -> Result<Option<Dur
 
 #[test]
 fn a_pod_with_a_hung_volume_wedges_the_unguarded_shim() -> Result<()> {
-    let host = Host::builder().handler(Handler::unguarded("subject")).start()?;
+    let host = Host::with([Handler::unguarded("subject")])?;
     let cri = host.cri()?;
     let fuse = faults::fuse_volume(&host, &cri.volume("subject", "v"))?;
     let (pod, _) = pod_on_volume(&host, "subject", fuse.point())?;
@@ -326,7 +322,7 @@ fn a_pod_with_a_hung_volume_wedges_the_unguarded_shim() -> Result<()> {
 /// A volume in the pod's own folder, as a kubelet mounts it, is the pod's alone.
 #[test]
 fn a_pods_own_volume_is_ended_with_the_pod() -> Result<()> {
-    let host = Host::builder().handler(subject()).start()?;
+    let host = Host::with([subject()])?;
     let cri = host.cri()?;
     let fuse = faults::fuse_volume(&host, &cri.volume("subject", "v"))?;
     let before = Holdings::of(&host);
@@ -338,9 +334,9 @@ fn a_pods_own_volume_is_ended_with_the_pod() -> Result<()> {
     let ended = ended.context("the guard did not end it")?;
     ensure!(ended <= limit, "the guard was late: {ended:?}");
     await_abort(&fuse)?;
-    cri.remove_pod(&pod, SOON)?;
+    cri.remove_pod(&pod, LATER)?;
     fuse.end()?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, LATER)
 }
 
 /// Links at the host's end of the pods' bridge.
@@ -378,22 +374,22 @@ fn shared_mount(
     // The real shim may have heard of the container's end before; of the pod's it has not.
     assert_truthful(&host, "k8s.io", &pod.id, &["state D", "request_wait_answer"])?;
     // Its end of the pair is gone, and with it the other one, in the pod.
-    eventually(SOON, "the pod has no network", || (bridge_ports(&host) == ports).then_some(()))?;
+    eventually(LATER, "the pod has no network", || (bridge_ports(&host) == ports).then_some(()))?;
     // No mount table shows what lies below an overlay, so nobody judges that.
     if host.log().contains("waiting for mount") {
-        eventually(HUNG + SOON, "the guard has judged the server", || {
+        eventually(HUNG + LATER, "the guard has judged the server", || {
             host.log().contains("does not answer and is not this pod's alone: left as it is").then_some(())
         })?;
     }
     ensure!(fuse.is_connected(), "the neighbour's mount was aborted");
     ensure!(spared.sentry.is_alive() && spared.real_shim.is_alive(), "the neighbour was touched");
     fuse.answer();
-    let ended = stop_pod_within(&host, &pod, SOON)?.context("it does not end although it can die")?;
+    let ended = stop_pod_within(&host, &pod, LATER)?.context("it does not end although it can die")?;
     println!("shared: ended {ended:?} after the server answered");
-    cri.remove_pod(&pod, SOON)?;
-    assert_nothing_left(&host, &before, SOON)?;
+    cri.remove_pod(&pod, LATER)?;
+    assert_nothing_left(&host, &before, LATER)?;
     ensure!(bridge_ports(&host) == ports, "the neighbour's network was touched");
-    let answer = cri.exec(&neighbours, &["echo", "well"], SOON)?;
+    let answer = cri.exec(&neighbours, &["echo", "well"], LATER)?;
     ensure!(answer.stdout == b"well\n", "the neighbour answers {answer:?}");
     cri.end_pod(&neighbour)
 }
@@ -416,7 +412,7 @@ fn layer_on_fuse(host: &Host) -> Result<Arc<Fuse>> {
     let layers: Vec<_> = layers.filter(|path| path.join("bin/busybox").exists()).collect();
     let (first, others) = layers.split_first().context("no layer")?;
     let copy = host.path().join("layer");
-    run(Command::new("cp").arg("-a").arg(first).arg(&copy), b"", SOON)?.ok()?;
+    run(Command::new("cp").arg("-a").arg(first).arg(&copy), b"", LATER)?.ok()?;
     let fuse = host.fuse(&copy, first, Access::ReadOnly)?;
     others.iter().try_for_each(|layer| mount_bind(first, layer))?;
     Ok(fuse)
@@ -440,7 +436,7 @@ fn an_image_that_every_pod_has_is_left_alone() -> Result<()> {
 
 #[test]
 fn a_pod_on_the_nodes_network_costs_the_node_no_link() -> Result<()> {
-    let host = Host::builder().handler(subject().guard("abort_fuse", "false")).start()?;
+    let host = Host::with([subject().guard("abort_fuse", "false")])?;
     let cri = host.cri()?;
     let fuse = faults::fuse_volume(&host, &cri.volume("subject", "v"))?;
     let before = Holdings::of(&host);
@@ -454,15 +450,15 @@ fn a_pod_on_the_nodes_network_costs_the_node_no_link() -> Result<()> {
     await_unkillable(&host, &pod.id)?;
     // After the network, mounts are taken: when those are gone, what could happen to the network has happened.
     let bundle = host.bundle("k8s.io", &pod.id).to_string_lossy().into_owned();
-    eventually(SOON, "its mounts are taken", || {
+    eventually(LATER, "its mounts are taken", || {
         let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
         (!table.contains(&bundle)).then_some(())
     })?;
     ensure!(links_of_the_node()? == links, "{links:?} are now {:?}", links_of_the_node()?);
     fuse.end()?;
-    stop_pod_within(&host, &pod, SOON)?.context("it does not end although it can die")?;
-    cri.remove_pod(&pod, SOON)?;
-    assert_nothing_left(&host, &before, SOON)
+    stop_pod_within(&host, &pod, LATER)?.context("it does not end although it can die")?;
+    cri.remove_pod(&pod, LATER)?;
+    assert_nothing_left(&host, &before, LATER)
 }
 
 /// A container that writes to a volume which only it has.
@@ -483,7 +479,7 @@ impl Writer {
     /// What is done once is done.
     fn await_done(&self) -> Result<()> {
         let mark = self.fuse.source().join("file.done");
-        eventually(SOON, "the guest has stored", || mark.exists().then_some(()))
+        eventually(LATER, "the guest has stored", || mark.exists().then_some(()))
     }
 
     /// SIGKILL, and then the truth until the end: that it cannot be killed, and for which mount it waits.
@@ -493,7 +489,7 @@ impl Writer {
         await_unkillable(host, self.id)?;
         let client = TaskClient::connect(host, ctr.namespace(), self.id)?;
         let kill = api::KillRequest { id: self.id.to_owned(), signal: 9, ..Default::default() };
-        let Err(error) = client.call::<_, api::Empty>("Kill", &kill, SOON) else {
+        let Err(error) = client.call::<_, api::Empty>("Kill", &kill, LATER) else {
             bail!("{}: Kill was answered with success", self.id);
         };
         let text = error.to_string();
@@ -506,7 +502,7 @@ impl Writer {
     fn await_end(&self, host: &Host, limit: Duration) -> Result<()> {
         let ctr = host.ctr();
         let gone = eventually(limit, "it ends", || {
-            ctr.force_delete_task(self.id, SOON).ok()?.success().then_some(())
+            ctr.force_delete_task(self.id, LATER).ok()?.success().then_some(())
         });
         gone.with_context(|| self.id)?;
         ctr.delete_container(self.id)
@@ -516,7 +512,7 @@ impl Writer {
 /// Whoever waits for pages to be written back, or for a request, cannot be killed, wherever in the kernel that is.
 #[test]
 fn who_writes_to_a_volume_that_hangs_is_ended_with_it() -> Result<()> {
-    let host = Host::builder().handler(subject()).start()?;
+    let host = Host::with([subject()])?;
     let before = Holdings::of(&host);
     let cases = [
         ("fsync-cached", Access::Writeback, "fsync", Asked::Write),
@@ -539,7 +535,7 @@ fn who_writes_to_a_volume_that_hangs_is_ended_with_it() -> Result<()> {
         let began = Instant::now();
         writer.kill_in_vain(&host)?;
         ensure!(writer.fuse.is_connected(), "{}: aborted too soon", writer.id);
-        writer.await_end(&host, HUNG + SOON)?;
+        writer.await_end(&host, HUNG + LATER)?;
         println!("{}: ended after {:?}", writer.id, began.elapsed());
         ensure!(began.elapsed() >= Duration::from_secs(10), "{}: aborted too soon", writer.id);
         await_abort(&writer.fuse)
@@ -549,7 +545,7 @@ fn who_writes_to_a_volume_that_hangs_is_ended_with_it() -> Result<()> {
         all.into_iter().map(|one| one.join().map_err(|_| anyhow::anyhow!("it panicked"))?).collect::<Vec<_>>()
     });
     ended.into_iter().collect::<Result<()>>()?;
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, LATER)
 }
 
 /// A server that takes four seconds for each write is no hung one: all that a `kill -9` would have let out is let out,
@@ -557,7 +553,7 @@ fn who_writes_to_a_volume_that_hangs_is_ended_with_it() -> Result<()> {
 #[test]
 fn who_writes_to_a_slow_volume_loses_nothing() -> Result<()> {
     const WORK: Duration = Duration::from_secs(4);
-    let host = Host::builder().handler(subject()).start()?;
+    let host = Host::with([subject()])?;
     let before = Holdings::of(&host);
     let writes = Writer::start(&host, "writes", Access::WriteThrough, "write")?;
     let stores = Writer::start(&host, "stores", Access::Writeback, "store-apart")?;
@@ -567,7 +563,7 @@ fn who_writes_to_a_slow_volume_loses_nothing() -> Result<()> {
     }
     let end = |writer: &Writer| {
         host.ctr().kill(writer.id, "SIGKILL", QUERY + DEADLINE + LADDER + MARGIN)?;
-        writer.await_end(&host, WORK * 8 + SOON)
+        writer.await_end(&host, WORK * 8 + LATER)
     };
     thread::scope(|threads| {
         let one = threads.spawn(|| end(&writes));
@@ -581,5 +577,5 @@ fn who_writes_to_a_slow_volume_loses_nothing() -> Result<()> {
     let file = std::fs::read(stores.fuse.source().join("file"))?;
     let stored = file.chunks(4096).step_by(2).all(|page| page.iter().all(|byte| *byte == b'x'));
     ensure!(stored && stores.fuse.answered_late() >= 4, "what was stored is lost");
-    assert_nothing_left(&host, &before, SOON)
+    assert_nothing_left(&host, &before, LATER)
 }

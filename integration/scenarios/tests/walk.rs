@@ -11,7 +11,7 @@ mod packages;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, Outcome, Root, eventually,
+    AT_LAST, Handler, Host, Outcome, Root, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     patience, run,
@@ -21,11 +21,8 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-/// `kill_deadline` is at its default of ten seconds here.
-const SOON: Duration = Duration::from_secs(60);
 const GUARD: &str = "containerd-shim-runsc-guard-v2";
 /// The guard where who brings it himself puts it.
 const BY_HAND: &str = "/usr/local/bin/containerd-shim-runsc-guard-v2";
@@ -73,7 +70,7 @@ impl Node {
         let mut shell = self.host.command("sh")?;
         shell.args(["-c", "cd \"$0\" && eval \"$1\""]).arg(folder).arg(line);
         shell.env("CONTAINERD_NAMESPACE", self.host.tag()).envs(environment.iter().copied());
-        let outcome = run(&mut shell, b"", patience(SOON))?;
+        let outcome = run(&mut shell, b"", patience(AT_LAST))?;
         println!("# {command}\n{}{}", outcome.stdout, outcome.stderr);
         Ok(outcome)
     }
@@ -112,15 +109,15 @@ impl Node {
         let (cri, before) = (self.host.cri()?, Holdings::of(&self.host));
         let pod = cri.run_pod(handler, "pod")?;
         let container = cri.run_container(&pod, "main", &["sleep", "100000"])?;
-        let answer = cri.exec(&container, &["echo", "well"], patience(SOON))?;
+        let answer = cri.exec(&container, &["echo", "well"], patience(AT_LAST))?;
         ensure!(answer.stdout == b"well\n", "{answer:?}");
         let sandbox = self.guarded(&pod.id, program)?;
         meanwhile()?;
         sandbox.stop_sentry()?;
         // As a kubelet does: until it works.
-        eventually(SOON, "the pod stops", || cri.stop_pod(&pod, SOON).ok())?;
-        cri.remove_pod(&pod, patience(SOON))?;
-        assert_nothing_left(&self.host, &before, SOON)?;
+        eventually(AT_LAST, "the pod stops", || cri.stop_pod(&pod, AT_LAST).ok())?;
+        cri.remove_pod(&pod, patience(AT_LAST))?;
+        assert_nothing_left(&self.host, &before, AT_LAST)?;
         let reports = fs::read_dir(self.at("/var/log/runsc-guard")?)?.flatten();
         let told = reports.map(|entry| fs::read_to_string(entry.path())).collect::<Result<Vec<_>, _>>()?;
         ensure!(told.iter().any(|report| report.contains(&pod.id)), "no report of {}", pod.id);

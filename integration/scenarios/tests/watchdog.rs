@@ -4,14 +4,13 @@
 use anyhow::{Result, ensure};
 use containerd_shim_protos::api;
 use harness::{
-    Handler, Host, TaskClient, eventually,
+    Handler, Host, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
 };
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(20);
 /// `watchdog_after`.
 const AFTER: Duration = Duration::from_secs(2);
 /// One Stats that is not answered, and silence that is measured over five seconds, of which `watchdog_after` has two.
@@ -21,9 +20,9 @@ const LATE: Duration = Duration::from_secs(6);
 fn subject(watchdog: &str) -> Result<(Host, Sandbox, TaskClient)> {
     let handler = Handler::guarded("guarded").guard("watchdog", watchdog);
     let handler = handler.guard("watchdog_after", "\"2s\"").guard("kill_deadline", "\"2s\"");
-    let host = Host::builder().handler(handler).start()?;
+    let host = Host::with([handler])?;
     let ctr = host.ctr();
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let (sandbox, client) =
         (Sandbox::of(&host, "subject")?, TaskClient::connect(&host, ctr.namespace(), "subject")?);
     Ok((host, sandbox, client))

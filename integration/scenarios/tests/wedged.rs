@@ -17,7 +17,7 @@ type Fault = fn(&Host, &str) -> Result<Option<rustix::fd::OwnedFd>>;
 
 fn host(handler: impl Fn(Handler) -> Handler, guarded: bool) -> Result<Host> {
     let base = if guarded {
-        Handler::guarded("subject").guard("kill_deadline", "\"2s\"").guard("create_deadline", "\"2s\"")
+        Handler::quick("subject", "2s").guard("create_deadline", "\"2s\"")
     } else {
         Handler::unguarded("subject")
     };
@@ -74,7 +74,7 @@ fn unguarded_container(
     if let Some(changed) = handler(&host)? {
         host.add_handler(&changed)?;
     }
-    host.ctr().start(&host, &host.handler("subject")?, "subject", &["sleep", "100000"])?;
+    host.ctr().start(&host.handler("subject")?, "subject", &["sleep", "100000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     let _held = fault(&host, "subject").context("the fault itself")?;
     let limit = QUERY + DEADLINE + LADDER + MARGIN;
@@ -94,7 +94,7 @@ fn guarded_container(name: &str, handler: fn(&Host) -> Result<Option<Handler>>, 
         host.add_handler(&changed)?;
     }
     let ctr = host.ctr();
-    ctr.start(&host, &host.handler("subject")?, "subject", &["sleep", "100000"])?;
+    ctr.start(&host.handler("subject")?, "subject", &["sleep", "100000"])?;
     let held = fault(&host, "subject").context("the fault itself")?;
     let ended = force_delete(&host, QUERY + DEADLINE + LADDER + MARGIN)?;
     println!("{name}: guarded: ended in {ended:?} (deadline {DEADLINE:?})");
@@ -105,7 +105,7 @@ fn guarded_container(name: &str, handler: fn(&Host) -> Result<Option<Handler>>, 
     assert_nothing_left(&host, &before, Duration::from_secs(5))?;
     drop(held);
     host.add_handler(&Handler::guarded("again"))?;
-    ctr.start(&host, &host.handler("again")?, "subject", &["sleep", "100000"])
+    ctr.start(&host.handler("again")?, "subject", &["sleep", "100000"])
         .context("the id is not usable again")?;
     ctr.remove("subject")?;
     assert_nothing_left(&host, &before, Duration::from_secs(5))?;
@@ -217,7 +217,6 @@ fn a_pod_whose_kills_are_acknowledged_without_effect_ends_on_time() -> Result<()
 fn bare_run(host: &Host, limit: Duration) -> Result<harness::Outcome> {
     let ctr = host.ctr();
     let args = ctr.bare_run_args(
-        host,
         &host.handler("subject")?,
         &["--detach", "--null-io"],
         "subject",

@@ -38,7 +38,7 @@ pub(crate) fn measure(stage: &Stage<'_>, effort: &Effort) -> Result<Vec<Figure>>
     // Nothing ever exits there, so that its end is always the guard's work.
     let handler = Handler::guarded(SHIM).real_shim(shim).guard("kill_deadline", "\"1s\"");
     host.add_handler(&handler)?;
-    ctr.start(host, &handler, SHIM, &["sleep"])?;
+    ctr.start(&handler, SHIM, &["sleep"])?;
     let guard = guard(host, SHIM).context("no guard")?;
     let is_it = |process: &Process| process.args.get(1).is_some_and(|arg| arg == SHIM);
     let shim =

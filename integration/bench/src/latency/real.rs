@@ -36,7 +36,7 @@ impl Side {
     fn start(stage: &Stage<'_>, handler: &str) -> Result<Self> {
         let (host, ctr) = (stage.host, stage.host.ctr());
         let id = format!("latency-{handler}");
-        ctr.start(host, &host.handler(handler)?, &id, &["sleep", "100000"])?;
+        ctr.start(&host.handler(handler)?, &id, &["sleep", "100000"])?;
         Ok(Self { socket: host.shim_socket(ctr.namespace(), &id)?, id })
     }
 

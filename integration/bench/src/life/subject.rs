@@ -86,7 +86,7 @@ fn container(node: &Node<'_>, number: usize, execs: usize, times: &mut Times) ->
     let (host, ctr) = (node.host, node.host.ctr());
     let id = format!("{}-{number}", node.side.name());
     let handler = host.handler(node.side.name())?;
-    timed(times, "start", || ctr.start(host, &handler, &id, &["sleep", "100000"]))?;
+    timed(times, "start", || ctr.start(&handler, &id, &["sleep", "100000"]))?;
     median_exec(times, execs, |number| ctr.exec(&id, &format!("x{number}"), &["true"], b"", LIMIT)?.ok())?;
     timed(times, "stop", || ctr.force_delete_task(&id, LIMIT)?.ok())?;
     timed(times, "remove", || ctr.delete_container(&id))

@@ -48,7 +48,7 @@ pub(super) fn measure(stage: &Stage<'_>) -> Result<Idle> {
 
 fn look(stage: &Stage<'_>, node: &Node<'_>) -> Result<Vec<Look>> {
     let (host, ctr, id) = (node.host, node.host.ctr(), format!("idle-{}", node.side.name()));
-    ctr.start(host, &host.handler(node.side.name())?, &id, &["sleep", "100000"])?;
+    ctr.start(&host.handler(node.side.name())?, &id, &["sleep", "100000"])?;
     stage.interrupt.pause(SETTLE)?;
     let shims: Vec<(&str, Process)> = [GUARD, REAL_SHIM]
         .into_iter()

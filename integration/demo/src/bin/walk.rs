@@ -7,7 +7,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Fuse, Handler, Host, Interrupt, eventually,
+    Fuse, Handler, Host, Interrupt, SOON, eventually,
     faults::{self, Sandbox},
     run,
 };
@@ -18,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
 /// What `ls`, `show`, `doctor` and `metrics` promise, whatever hangs.
 const PROMISE: Duration = Duration::from_secs(2);
 const HEALTHY: [&str; 3] = ["healthy-1", "healthy-2", "healthy-3"];
@@ -55,7 +54,7 @@ fn walk() -> Result<ExitCode> {
 fn host(guarded: bool) -> Result<Host> {
     let handler = if guarded { Handler::guarded("h") } else { Handler::unguarded("h") };
     // A hung volume is to stay hung.
-    Host::builder().handler(if guarded { handler.guard("abort_fuse", "false") } else { handler }).start()
+    Host::with([if guarded { handler.guard("abort_fuse", "false") } else { handler }])
 }
 
 /// The node, and who was there before the trouble.
@@ -67,7 +66,7 @@ struct Node<'a> {
 fn through(host: &Host, guarded: bool) -> Result<()> {
     println!("## {}\n", if guarded { "Under the guard" } else { "Under gVisor's own shim" });
     let start = |id: &str| -> Result<Sandbox> {
-        host.ctr().start(host, &host.handler("h")?, id, &["sleep", "100000"])?;
+        host.ctr().start(&host.handler("h")?, id, &["sleep", "100000"])?;
         Sandbox::of(host, id)
     };
     let node = Node { host, healthy: HEALTHY.iter().map(|id| start(id)).collect::<Result<_>>()? };
@@ -124,7 +123,7 @@ fn hang(host: &Host) -> Result<Arc<Fuse>> {
     let ctr = host.ctr();
     let fuse = faults::fuse_volume(host, "volumes/v".as_ref())?;
     let flags = ["--detach", "--null-io", &faults::volume_flag(fuse.point())];
-    let args = ctr.run_args(host, &host.handler("h")?, &flags, "hung", faults::READS_VOLUME);
+    let args = ctr.run_args(&host.handler("h")?, &flags, "hung", faults::READS_VOLUME);
     run(&mut ctr.command(&args), b"", SOON)?.ok()?;
     faults::hang_fuse(&fuse)?;
     Ok(fuse)

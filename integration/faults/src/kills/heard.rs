@@ -3,7 +3,7 @@
 //! gVisor's shim publishes no TaskDelete, and neither does the guard: one that is heard is containerd's own, which it
 //! publishes with an exit of its own after a shim's death. So it is known how many exits were the guard's.
 
-use super::Tally;
+use super::tally::Tally;
 use harness::{Event, EventLog};
 use std::collections::BTreeMap;
 

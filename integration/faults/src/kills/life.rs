@@ -1,8 +1,10 @@
 //! One life, from start to end, and the death of its guard somewhere in it.
 
-use super::{SOON, random::Random};
+use super::random::Random;
 use anyhow::{Context as _, Result, ensure};
-use harness::{Cri, Ctr, Host, Pod, eventually, faults, faults::Sandbox, leaks::Holdings, process::Process};
+use harness::{
+    Cri, Ctr, Host, Pod, SOON, eventually, faults, faults::Sandbox, leaks::Holdings, process::Process,
+};
 use rustix::process::Signal;
 use std::{
     path::PathBuf,
@@ -185,7 +187,7 @@ fn step<T>(stage: &Stage, name: &'static str, done: Result<T>) -> Result<Option<
 fn live_as_container(host: &Host, kind: Kind, id: &str, stage: &Stage) -> Result<Vec<String>> {
     let ctr = host.ctr();
     let handler = host.handler("guarded")?;
-    let started = step(stage, "start", ctr.start(host, &handler, id, &["sleep", "1000"]))?.is_some();
+    let started = step(stage, "start", ctr.start(&handler, id, &["sleep", "1000"]))?.is_some();
     if started {
         stage.enter("exec");
         let exec = ctr.exec(id, "e", &["true"], b"", SOON).and_then(|outcome| outcome.ok());

@@ -2,11 +2,7 @@
 
 use super::{Cell, gate::Gate};
 use anyhow::Result;
-use harness::{
-    Cri, Handler, Host, Neighbour, Parts,
-    leaks::{self, Holdings},
-    process::Process,
-};
+use harness::{Cri, Handler, Host, Neighbour, Parts, leaks::Holdings, process::Process};
 use rustix::process::Signal;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -105,7 +101,7 @@ impl Bench {
         let looked_at =
             |left: &Holdings| if self.guarded { left.is_empty() } else { left.processes.is_empty() };
         harness::eventually(Duration::from_secs(10), "nothing is left of the cell", || {
-            leaks::thaw(&self.host);
+            self.host.traces().thaw();
             let left = self.residue();
             for process in &left.processes {
                 // It may die between the look and the signal: the next look tells.

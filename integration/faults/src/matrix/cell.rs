@@ -4,7 +4,7 @@ use super::{
     Bench, Cell, Exits, Fault, checks,
     gate::Shut,
     inject::{self, Held},
-    subject::Victim,
+    victim::Victim,
 };
 use anyhow::{Context as _, Result, ensure};
 use harness::{EventLog, faults::Sandbox, process::Process};

@@ -1,10 +1,7 @@
 //! What must be true when it is over.
 
-use super::{Bench, Cell, Fault, Part, subject::Victim};
-use harness::{
-    EventLog, eventually,
-    leaks::{Holdings, entries},
-};
+use super::{Bench, Cell, Fault, Part, victim::Victim};
+use harness::{EventLog, eventually, leaks::Holdings, traces::entries};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},

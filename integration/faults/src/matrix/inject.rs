@@ -3,11 +3,12 @@
 use super::{
     Cell, Fault, Part, Request,
     gate::{Place, Shut},
-    subject::{Subject, Victim},
+    subject::Subject,
+    victim::Victim,
 };
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Asked, Fuse,
+    Asked, Fuse, SOON,
     disk::Filled,
     eventually,
     faults::{self, Full, Sandbox},
@@ -22,11 +23,8 @@ use std::{
     path::Path,
     sync::Arc,
     thread::{self, Scope},
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// How long what is looked for may take to appear.
-const SOON: Duration = Duration::from_secs(20);
 
 /// What keeps a fault in force until it is dropped.
 pub(super) type Held = Vec<Box<dyn Send>>;

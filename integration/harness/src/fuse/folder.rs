@@ -1,9 +1,6 @@
 //! What the server shows: a folder of the host, by the simplest means.
 
-use super::{
-    Access,
-    gate::{Asked, Gate},
-};
+use super::gate::{Asked, Gate};
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
@@ -21,6 +18,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+/// What a file system lets its users do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read.
+    ReadOnly,
+    /// Write, each write a request of its own (what is mapped is written back from pages all the same).
+    WriteThrough,
+    /// Write into the page cache, which is written back later.
+    Writeback,
+}
 
 /// Nothing is cached: every look at a name asks the server.
 const TTL: Duration = Duration::ZERO;

@@ -1,7 +1,7 @@
 //! A host as a node of its own: with a [`Root`], its programs, configuration and socket are where every node has them.
 
-use super::{Host, MARK};
-use crate::{Root, private_etc};
+use super::Host;
+use crate::{Root, private_etc, traces::MARK};
 use anyhow::{Context as _, Result};
 use std::{
     ffi::OsStr,

@@ -1,9 +1,9 @@
 //! What changes under running pods: the configuration, every binary, the room for reports.
 
-use super::{Running, SOON, host, quick, state};
+use super::{Running, quick, state};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Cri, Host, Parts, eventually,
+    Cri, Host, Parts, SOON, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
 };
@@ -51,7 +51,7 @@ fn three(cri: &Cri) -> Result<[Running; 3]> {
 
 #[test]
 fn a_typo_in_the_file_stops_new_pods_and_no_other() -> Result<()> {
-    let host = host()?;
+    let host = Host::pair(quick("guarded"))?;
     let (cri, before) = (host.cri()?, Holdings::of(&host));
     let pods = three(&cri)?;
     let file = host.config_path(&host.handler("guarded")?);
@@ -147,7 +147,7 @@ fn guard_and_real_shim_are_missing_for_a_while() -> Result<()> {
 
 #[test]
 fn a_read_only_report_dir_costs_the_report_and_nothing_else() -> Result<()> {
-    let host = host()?;
+    let host = Host::pair(quick("guarded"))?;
     let (cri, before) = (host.cri()?, Holdings::of(&host));
     let reports = host.path().join("reports");
     fs::create_dir(&reports)?;

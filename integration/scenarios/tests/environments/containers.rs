@@ -1,9 +1,9 @@
 //! Kinds of containers: init, restartable init (sidecar), ephemeral, restarted, with an image for a volume.
 
-use super::{Running, SOON, alike_and_ended, host, state};
+use super::{Running, alike_and_ended, quick, state};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Cri, Pod, PodContainer, Transcript, container_config, eventually,
+    Cri, Host, Pod, PodContainer, SOON, Transcript, container_config, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     runtime_v1::{
@@ -110,7 +110,7 @@ fn an_ephemeral_container_joins_later() -> Result<()> {
 /// The debugger comes because the pod is stuck: its Create is refused in time, and the pod ends all the same.
 #[test]
 fn an_ephemeral_container_for_a_wedged_pod_is_refused_in_time() -> Result<()> {
-    let host = host()?;
+    let host = Host::pair(quick("guarded"))?;
     let (cri, before) = (host.cri()?, Holdings::of(&host));
     let pod = cri.run_pod("guarded", "wedged")?;
     let main = cri.run_container(&pod, "main", SLEEP)?;
@@ -133,7 +133,7 @@ fn an_ephemeral_container_for_a_wedged_pod_is_refused_in_time() -> Result<()> {
 fn restarts_in_a_living_pod_leave_nothing_behind_in_the_guard() -> Result<()> {
     const WARM: u32 = 4;
     const ROUNDS: u32 = 16;
-    let host = host()?;
+    let host = Host::pair(quick("guarded"))?;
     let (cri, before) = (host.cri()?, Holdings::of(&host));
     let pod = cri.run_pod("guarded", "restarts")?;
     let stays = cri.run_container(&pod, "stays", SLEEP)?;
@@ -205,11 +205,11 @@ fn an_image_is_a_volume_and_goes_with_the_pod() -> Result<()> {
 /// gVisor's shim does not checkpoint; who asks is told so, and the task runs on.
 #[test]
 fn a_checkpoint_is_refused_alike_and_the_task_runs_on() -> Result<()> {
-    let host = host()?;
+    let host = Host::pair(quick("guarded"))?;
     let (ctr, before) = (host.ctr(), Holdings::of(&host));
     let told = |handler: &str| -> Result<Transcript> {
         let mut notes = Transcript::default();
-        ctr.start(&host, &host.handler(handler)?, "subject", SLEEP)?;
+        ctr.start(&host.handler(handler)?, "subject", SLEEP)?;
         for what in
             [&["task", "checkpoint", "subject"][..], &["container", "checkpoint", "--task", "subject", "c:1"]]
         {

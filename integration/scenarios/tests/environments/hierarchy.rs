@@ -1,9 +1,9 @@
 //! Nodes of another make: one whose only cgroup hierarchy is version 2, one that is itself a container.
 
-use super::{Running, SOON, quick};
+use super::{Running, quick};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, Parts, eventually,
+    Handler, Host, Parts, SOON, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     process::Process,

@@ -1,9 +1,9 @@
 //! The node's own namespaces, user namespaces, labels: what a pod may ask for, and what gVisor makes of that.
 
-use super::{LIMIT, Running, SOON, alike_and_ended, host};
+use super::{LIMIT, Running, alike_and_ended, quick};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Host, Outcome, Transcript,
+    Host, Outcome, SOON, Transcript,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     links_of_the_node, run,
@@ -50,7 +50,7 @@ fn the_nodes_own_namespaces_outlive_the_pod() -> Result<()> {
 /// the guard the same, and nothing left.
 #[test]
 fn a_pinned_user_namespace_is_refused_alike() -> Result<()> {
-    let host = host()?;
+    let host = Host::pair(quick("guarded"))?;
     let cri = host.cri()?;
     let told = |handler: &str| -> Result<Transcript> {
         let map = vec![IdMapping { host_id: 200_000, container_id: 0, length: 65_536 }];
@@ -106,7 +106,7 @@ fn start(host: &Host, handler: &str, spec: &str) -> Result<Outcome> {
 /// gVisor ignores an AppArmor profile: such a container runs, and is ended when its sentry is stopped.
 #[test]
 fn an_apparmor_profile_changes_nothing() -> Result<()> {
-    let host = host()?;
+    let host = Host::pair(quick("guarded"))?;
     let spec = spec(&host, |spec| spec["process"]["apparmorProfile"] = json!("no-such-profile"))?;
     let ctr = host.ctr();
     start(&host, "unguarded", &spec)?.ok()?;
@@ -124,7 +124,7 @@ fn an_apparmor_profile_changes_nothing() -> Result<()> {
 /// gVisor refuses an SELinux label, under the guard in the same words.
 #[test]
 fn an_selinux_label_is_refused_alike() -> Result<()> {
-    let host = host()?;
+    let host = Host::pair(quick("guarded"))?;
     let spec =
         spec(&host, |spec| spec["process"]["selinuxLabel"] = json!("system_u:system_r:container_t:s0"))?;
     let told = |handler: &str| -> Result<Transcript> {

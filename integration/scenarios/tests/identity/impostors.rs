@@ -1,14 +1,16 @@
 //! What a process says of itself is nobody's word (rules 1 and 9): everything that can be said, by everybody who can be on
 //! a node, with pids below and above the real one's, to the guard, its `delete` and each of the operator's commands.
 
-use super::{Bystanders, SOON};
+use super::{
+    bystanders::Bystanders,
+    operator::{operator, operator_in},
+};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Fuse, Guise, Handler, Host, Outcome, Parts, Troupe, Versions, eventually,
+    Fuse, Guise, Handler, Host, Parts, SOON, Troupe, Versions, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     process::Process,
-    run,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -27,25 +29,6 @@ const PROMISE: Duration = Duration::from_secs(2);
 const OVERLONG: usize = 100_000;
 /// Ids that no sandbox has.
 const NOBODYS: [&str; 4] = ["impostor", "\u{1b}[31mred", "--setup-root=false", "../../etc"];
-
-/// `runsc-guard`, only for this host's namespace.
-pub(super) fn operator(host: &Host, args: &[&str]) -> Result<Outcome> {
-    operator_in(host, host.tag(), args)
-}
-
-fn operator_in(host: &Host, namespace: &str, args: &[&str]) -> Result<Outcome> {
-    let program = host.parts().guard.with_file_name("runsc-guard");
-    let mut command = Command::new(program);
-    command.args(["--namespace", namespace]).args(args);
-    if args.first() == Some(&"reap") {
-        command.arg("--report-dir").arg(host.path().join("reports"));
-    }
-    let outcome = run(&mut command, b"", 3 * SOON)?;
-    if args.first() != Some(&"ls") {
-        println!("runsc-guard {}: {:?} after {:?}", args.join(" "), outcome.code(), outcome.took);
-    }
-    Ok(outcome)
-}
 
 /// Id and state of every sandbox in the host's namespace.
 fn states(host: &Host) -> Result<Vec<(String, String)>> {
@@ -217,7 +200,7 @@ fn assert_nobody_believes_them(host: &Host, troupe: &Troupe, traps: &Traps) -> R
 
 #[test]
 fn whoever_claims_to_be_a_sandbox_is_not_believed() -> Result<()> {
-    let host = super::host()?;
+    let host = Host::pair(Handler::quick("guarded", "1s"))?;
     let traps = Traps::lay(&host)?;
     let folder = host.path().join("troupe");
     let mut troupe = Troupe::new(&folder, Path::new(env!("CARGO_BIN_EXE_impostor")))?;
@@ -254,7 +237,7 @@ fn whoever_claims_to_be_a_sandbox_is_not_believed() -> Result<()> {
 /// `delete` looks for what was its.
 #[test]
 fn a_dead_guards_delete_ends_nobody_in_namespaces_of_their_own() -> Result<()> {
-    let host = super::host()?;
+    let host = Host::pair(Handler::quick("guarded", "1s"))?;
     let (ctr, before) = (host.ctr(), Holdings::of(&host));
     let mut troupe = Troupe::new(&host.path().join("troupe"), Path::new(env!("CARGO_BIN_EXE_impostor")))?;
     let root = host.runsc_root(host.tag()).display().to_string();
@@ -269,7 +252,7 @@ fn a_dead_guards_delete_ends_nobody_in_namespaces_of_their_own() -> Result<()> {
             .try_for_each(|line| troupe.enter(Guise::Nested, &line.split(' ').collect::<Vec<_>>(), false))
     };
     enter(&mut troupe)?;
-    ctr.start(&host, &host.handler("guarded")?, "subject", &["sleep", "1000"])?;
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     enter(&mut troupe)?;
     let sandbox = Sandbox::of(&host, "subject")?;
     sandbox.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
@@ -311,9 +294,9 @@ fn a_shim_that_does_not_name_its_container_keeps_it_all_the_same() -> Result<()>
 /// Docker's runc shim writes `--root VALUE` in two words. What hangs is seen, and a sentry that answers is let alone.
 #[test]
 fn a_hung_command_with_its_root_in_two_words_is_seen() -> Result<()> {
-    let host = super::host()?;
+    let host = Host::pair(Handler::quick("guarded", "1s"))?;
     let ctr = host.ctr();
-    ctr.start(&host, &host.handler("unguarded")?, "bare", &["sleep", "100000"])?;
+    ctr.start(&host.handler("unguarded")?, "bare", &["sleep", "100000"])?;
     let sandbox = Sandbox::of(&host, "bare")?;
     let lock = faults::hold_lock(&host, &ctr, "bare")?;
     let mut kill = Command::new(&host.parts().runsc)

@@ -1,11 +1,12 @@
 //! What is in each of the envelopes.
 
 use anyhow::{Context as _, Result, ensure};
-use harness::run;
+use harness::{SOON, run};
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, io::Read as _, path::Path, process::Command};
+use std::{collections::BTreeMap, io::Read as _, path::Path, process::Command, time::Duration};
 
-use super::{LONG, SOON};
+/// For what compresses or installs, on a machine that has other things to do.
+pub(crate) const LONG: Duration = Duration::from_secs(300);
 
 /// A packed file: how it may be used, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What is in the image, and what Talos demands of it.
 
-use super::{BINARIES, SOON, architectures, extension, listing};
+use super::{BINARIES, architectures, extension, listing};
 use anyhow::{Context as _, Result, ensure};
-use harness::{checkout, run, talos};
+use harness::{SOON, checkout, run, talos};
 use object::{
     Endianness, elf,
     read::elf::{Dyn as _, ElfFile64, FileHeader as _, ProgramHeader as _},

@@ -1,10 +1,10 @@
 //! What the extension does to a node: its part of the CRI configuration in a real containerd, and the operator's command
 //! from a pod.
 
-use super::{BINARIES, SOON, built, extension, listing};
+use super::{BINARIES, built, extension, listing};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Handler, Host, Parts, eventually,
+    Handler, Host, Parts, SOON, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     run,
@@ -146,9 +146,9 @@ fn its_part_makes_containerd_run_pods_that_end() -> Result<()> {
 /// node's process ids, whose own file system has nothing else.
 #[test]
 fn from_a_pod_the_operator_ends_what_is_stuck() -> Result<()> {
-    let host = Host::builder().handler(Handler::unguarded("h")).start()?;
+    let host = Host::with([Handler::unguarded("h")])?;
     let before = Holdings::of(&host);
-    host.ctr().start(&host, &host.handler("h")?, "stuck", &["sleep", "100000"])?;
+    host.ctr().start(&host.handler("h")?, "stuck", &["sleep", "100000"])?;
     let stuck = Sandbox::of(&host, "stuck")?;
     stuck.stop_sentry()?;
 

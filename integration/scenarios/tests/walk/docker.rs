@@ -1,9 +1,9 @@
 //! hack/docs/docker.md, for Docker.
 
-use super::{BY_HAND, Node, SOON, filled};
+use super::{BY_HAND, Node, filled};
 use anyhow::{Context as _, Result, anyhow};
 use harness::{
-    Docker, IMAGE, Page, eventually,
+    AT_LAST, Docker, IMAGE, Page, eventually,
     leaks::{Holdings, assert_nothing_left},
 };
 use std::path::Path;
@@ -19,7 +19,7 @@ fn docker_runs_and_ends_a_container_with_an_entry_in_its_configuration_and_witho
     for runtime in ["runsc-guard", "io.containerd.runsc-guard.v2"] {
         let command = page.command("Docker", &format!("docker run --runtime {runtime} "))?;
         runs_and_ends(&node, &docker, &filled(&command, "IMAGE", IMAGE)?).context(command)?;
-        assert_nothing_left(&node.host, &before, SOON)?;
+        assert_nothing_left(&node.host, &before, AT_LAST)?;
     }
     Ok(())
 }
@@ -30,12 +30,12 @@ fn runs_and_ends(node: &Node, docker: &Docker, command: &str) -> Result<()> {
         let address = docker.address();
         let runs =
             scope.spawn(move || node.types_with(Path::new("/"), command, &[("DOCKER_HOST", &address)]));
-        let id = eventually(SOON, "a container runs", || {
-            let id = docker.call(&["ps", "--quiet", "--no-trunc"], SOON).ok()?.stdout;
+        let id = eventually(AT_LAST, "a container runs", || {
+            let id = docker.call(&["ps", "--quiet", "--no-trunc"], AT_LAST).ok()?.stdout;
             (!id.is_empty()).then(|| id.trim().to_owned())
         })?;
         node.guarded(&id, BY_HAND)?.stop_sentry()?;
-        docker.call(&["rm", "--force", &id], SOON)?.ok()?;
+        docker.call(&["rm", "--force", &id], AT_LAST)?.ok()?;
         runs.join().map_err(|_| anyhow!("the terminal panicked"))??;
         Ok(())
     })

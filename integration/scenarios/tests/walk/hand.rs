@@ -1,9 +1,9 @@
 //! By hand: the README, and hack/docs/kubernetes.md for a node without Kubernetes.
 
-use super::{BY_HAND, Node, SOON, filled, only_reports};
+use super::{BY_HAND, Node, filled, only_reports};
 use anyhow::{Result, anyhow, bail, ensure};
 use harness::{
-    IMAGE, Page, Service, eventually,
+    AT_LAST, IMAGE, Page, Service, eventually,
     leaks::{Holdings, assert_nothing_left},
     patience,
 };
@@ -26,18 +26,18 @@ fn the_readme_installs_it_by_hand_for_pods_and_for_one_container() -> Result<()>
     let command = filled(&command, "IMAGE ID", &format!("{IMAGE} {id}"))?;
     std::thread::scope(|scope| {
         let runs = scope.spawn(|| node.types(Path::new("/"), &command));
-        eventually(SOON, "it runs", || {
-            let tasks = host.ctr().tasks(SOON).ok()?;
+        eventually(AT_LAST, "it runs", || {
+            let tasks = host.ctr().tasks(AT_LAST).ok()?;
             tasks.iter().any(|task| task.id == id && task.status == "RUNNING").then_some(())
         })?;
         node.guarded(&id, BY_HAND)?.stop_sentry()?;
-        host.ctr().kill(&id, "SIGKILL", patience(SOON))?.ok()?;
+        host.ctr().kill(&id, "SIGKILL", patience(AT_LAST))?.ok()?;
         let outcome = runs.join().map_err(|_| anyhow!("the terminal panicked"))??;
         ensure!(outcome.code() == Some(137), "{outcome:?}");
         Ok(())
     })?;
     host.ctr().delete_container(&id)?;
-    assert_nothing_left(host, &before, SOON)
+    assert_nothing_left(host, &before, AT_LAST)
 }
 
 #[test]

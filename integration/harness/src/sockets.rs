@@ -1,8 +1,7 @@
 //! Whose a socket is. Shims of all containerds on a machine share two folders, and their names are hashes:
 //! a socket is another host's if one of that host's processes listens on it, and ours or a dead one's if not.
 
-use super::{entries, files_below, processes};
-use crate::Host;
+use crate::traces::{Traces, entries, files_below};
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::unix::fs::FileTypeExt as _,
@@ -15,9 +14,8 @@ const GUARDS: &str = "/run/runsc-guard";
 
 /// Sockets and other files of this host's shims and guards. What nobody listens on any more is this host's if its
 /// containerd was ever led there.
-pub(super) fn of(host: &Host) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+pub(crate) fn of(host: &Traces<'_>, log: &str) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
     let listening = listening(host);
-    let log = host.log();
     let led_there = |path: &Path| {
         let hashes = path.iter().filter_map(|part| part.to_str()?.get(..64));
         hashes.into_iter().any(|hash| log.contains(hash))
@@ -49,8 +47,8 @@ pub(super) fn of(host: &Host) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
 }
 
 /// Guards' folders, of this host (`true`) or of another (`false`).
-pub(super) fn guard_folders(host: &Host) -> Vec<(PathBuf, bool)> {
-    let mark = format!("{}/", host.path().display());
+pub(crate) fn guard_folders(host: &Traces<'_>) -> Vec<(PathBuf, bool)> {
+    let mark = format!("{}/", host.folder.display());
     entries(Path::new(GUARDS))
         .into_iter()
         .filter_map(|folder| {
@@ -61,13 +59,14 @@ pub(super) fn guard_folders(host: &Host) -> Vec<(PathBuf, bool)> {
 }
 
 /// Sockets on which a process of this host listens.
-pub(super) fn own(host: &Host) -> Vec<PathBuf> {
+pub(crate) fn own(host: &Traces<'_>) -> Vec<PathBuf> {
     listening(host).into_iter().filter_map(|(path, own)| own.then_some(path)).collect()
 }
 
 /// Sockets that somebody listens on: a process of this host (`true`) or another one (`false`).
-fn listening(host: &Host) -> BTreeMap<PathBuf, bool> {
-    let inodes: BTreeSet<_> = processes(host)
+fn listening(host: &Traces<'_>) -> BTreeMap<PathBuf, bool> {
+    let inodes: BTreeSet<_> = host
+        .processes()
         .iter()
         .flat_map(|process| entries(Path::new(&format!("/proc/{}/fd", process.pid))))
         .filter_map(|link| std::fs::read_link(link).ok())

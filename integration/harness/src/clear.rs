@@ -1,7 +1,6 @@
 //! The end of a host: everything of it, wedged or not.
 
-use super::{cgroups, processes, sockets};
-use crate::{Host, eventually, network};
+use crate::{eventually, network, sockets, traces::Traces};
 use rustix::{
     mount::{UnmountFlags, unmount},
     process::Signal,
@@ -12,12 +11,12 @@ use std::{
 };
 
 /// Ends everything of the host, wedged or not, and says what would not go.
-pub(crate) fn clear(host: &Host) -> String {
+pub(crate) fn clear(host: &Traces<'_>, bridge: &str) -> String {
     let sockets = sockets::own(host);
     let guard_folders = sockets::guard_folders(host);
     let gone = eventually(Duration::from_secs(15), "its processes die", || {
-        thaw(host);
-        let alive: Vec<_> = processes(host).into_iter().filter(|p| p.state != 'Z').collect();
+        host.thaw();
+        let alive: Vec<_> = host.processes().into_iter().filter(|p| p.state != 'Z').collect();
         for process in &alive {
             // It may die between the look and the signal: the next look tells.
             let _ = process.signal(Signal::KILL);
@@ -32,7 +31,7 @@ pub(crate) fn clear(host: &Host) -> String {
     }
     // There is none where every handler names its own.
     let _ = std::fs::remove_dir_all(default_runsc_root(host));
-    for path in cgroups(host) {
+    for path in host.cgroups() {
         let removed = eventually(Duration::from_secs(2), "an empty cgroup", || {
             (std::fs::remove_dir(&path).is_ok() || !path.exists()).then_some(())
         });
@@ -51,39 +50,26 @@ pub(crate) fn clear(host: &Host) -> String {
             let _ = std::fs::remove_file(folder.with_extension("lock"));
         }
     }
-    if let Err(error) = network::remove_bridge(&host.bridge()) {
+    if let Err(error) = network::remove_bridge(bridge) {
         left += &format!("{error}\n");
     }
     left
 }
 
-/// Thaws every cgroup of the host.
-pub fn thaw(host: &Host) {
-    for cgroup in cgroups(host) {
-        for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
-            let file = cgroup.join(file);
-            if file.exists() {
-                // What cannot be thawed shows as a process that stays.
-                let _ = std::fs::write(file, value);
-            }
-        }
-    }
-}
-
 /// With `null-netns`, which outlives sandboxes but not the host.
-fn all_mounts_deepest_first(host: &Host) -> Vec<PathBuf> {
+fn all_mounts_deepest_first(host: &Traces<'_>) -> Vec<PathBuf> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut found: Vec<PathBuf> = table
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
         .map(PathBuf::from)
-        .filter(|path| path.starts_with(host.path()) || path.starts_with(default_runsc_root(host)))
+        .filter(|path| path.starts_with(host.folder) || path.starts_with(default_runsc_root(host)))
         .collect();
     found.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
     found
 }
 
 /// Runsc's root where none is configured, in the host's own namespace.
-fn default_runsc_root(host: &Host) -> PathBuf {
-    Path::new("/run/containerd/runsc").join(host.tag())
+fn default_runsc_root(host: &Traces<'_>) -> PathBuf {
+    Path::new("/run/containerd/runsc").join(host.tag)
 }
