@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Where the guard's messages are.
 const SOURCES: [&str; 4] = ["src", "../node/src", "../sandbox/src", "../../src/error.rs"];
 /// Where `doctor` finds what it finds.
-const FINDINGS: &str = "../operator/src/doctor/judge";
+const FINDINGS: &str = "../operator/src/commands/doctor/judge";
 /// Only ever the end of another message, which is on the page.
 const APART: [&str; 4] = [
     "../node/src/client.rs",

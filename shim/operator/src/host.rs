@@ -5,10 +5,13 @@
 //! too, which from a pod's own namespace would depend on how each volume propagates. Process 1 sees what containerd sees,
 //! unless that has been given a namespace of its own.
 
+use std::env::set_current_dir;
 use std::fs::File;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns};
+use nix::unistd::chroot;
 
 /// Sees from now on what process `pid` sees. Before any thread is started: a namespace of mounts is entered by processes
 /// with one only.
@@ -23,4 +26,13 @@ pub(crate) fn enter(pid: u32) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Makes the node's root this process's own.
+pub(crate) fn enter_root(root: &Path) -> Result<()> {
+    if root == Path::new("/") {
+        return Ok(());
+    }
+    let entered = chroot(root).map_err(anyhow::Error::from).and_then(|()| Ok(set_current_dir("/")?));
+    entered.with_context(|| format!("cannot make {} the root", root.display()))
 }

@@ -13,36 +13,23 @@
 //! install: node (containerd, files) --> plan (pure; containerd's own dump judges) --> hand
 //! ```
 
-use std::env::set_current_dir;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
-use nix::unistd::chroot;
 
 mod args;
-mod cri;
-mod doctor;
-mod generate;
+mod bounded;
+mod commands;
+mod containerd;
 mod host;
-mod install;
-mod judge;
 mod known;
-mod list;
-mod metrics;
-mod model;
 mod paint;
-mod reap;
-mod reports;
-mod show;
 mod survey;
 mod threads;
 
 use args::{Args, Command};
-
-/// Something went wrong, or not everything is gone.
-const FAILED: u8 = 1;
+use commands::{FAILED, doctor, generate, install, list, metrics, reap, reports, show};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -60,7 +47,7 @@ fn run(args: Args) -> Result<ExitCode> {
     }
     // What is to be installed lies where this program does, not below the node's root.
     if !matches!(command, Command::Install(_)) {
-        enter(&root)?;
+        host::enter_root(&root)?;
     }
     match command {
         Command::Ls(ls) => list::run(&scope, &ls),
@@ -75,13 +62,4 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Man { folder } => generate::man(&folder),
         Command::Configuration { form } => generate::configuration(form),
     }
-}
-
-/// Makes the node's root this process's own.
-fn enter(root: &Path) -> Result<()> {
-    if root == Path::new("/") {
-        return Ok(());
-    }
-    let entered = chroot(root).map_err(anyhow::Error::from).and_then(|()| Ok(set_current_dir("/")?));
-    entered.with_context(|| format!("cannot make {} the root", root.display()))
 }

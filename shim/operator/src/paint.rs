@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::State;
+use crate::survey::model::State;
 
 /// A heading.
 pub(crate) fn heading(text: &str) -> String {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::socket;
+use super::value::socket;
 
 pub(super) const INSTALL_EXAMPLES: &str = "\
 Puts this program and the guard beside it onto a node and makes containerd know the handler: as a

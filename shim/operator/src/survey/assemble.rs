@@ -13,11 +13,11 @@ use runsc_guard_sandbox::processes::trusted::Ground;
 use runsc_guard_sandbox::resources::state_file::RunscState;
 use runsc_guard_sandbox::sys::{bounded, procfs};
 
-use super::Draft;
+use super::draft::Draft;
 use super::guards::Known;
 use super::labels;
 use super::table::{Kind, Table};
-use crate::model::{Container, Found, Guard, Task};
+use crate::survey::model::{Container, Found, Guard, Task};
 
 /// SIGKILL in a mask of signals.
 const SIGKILL: u64 = 1 << (libc::SIGKILL - 1);

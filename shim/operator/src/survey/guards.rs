@@ -14,7 +14,7 @@ use runsc_guard_node::view;
 use runsc_guard_proto::guard::{self as wire, StatusRequest, StatusResponse};
 use runsc_guard_sandbox::sys::identity::Identity;
 
-use crate::model::{Guard, GuardsContainer, Sign, Waiting, Word};
+use crate::survey::model::{Guard, GuardsContainer, Sign, Waiting, Word};
 
 /// One guard's time to say something; it says it from memory.
 pub(crate) const ANSWER: Duration = Duration::from_millis(300);

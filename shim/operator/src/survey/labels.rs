@@ -5,7 +5,7 @@ use std::path::Path;
 use runsc_guard_sandbox::sys::file;
 use serde::Deserialize;
 
-use crate::model::Pod;
+use crate::survey::model::Pod;
 
 /// Far beyond any OCI spec.
 const LIMIT: u64 = 16 << 20;

@@ -18,7 +18,7 @@ use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::identity::Stat;
 use runsc_guard_sandbox::sys::procfs;
 
-use crate::model::Task;
+use crate::survey::model::Task;
 
 /// The guard's program.
 const GUARD: &[u8] = b"containerd-shim-runsc-guard-v2";

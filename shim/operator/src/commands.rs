@@ -1,0 +1,13 @@
+//! What each command does. They share what is beside this: the survey, containerd, arguments.
+
+pub(crate) mod doctor;
+pub(crate) mod generate;
+pub(crate) mod install;
+pub(crate) mod list;
+pub(crate) mod metrics;
+pub(crate) mod reap;
+pub(crate) mod reports;
+pub(crate) mod show;
+
+/// The exit status when something went wrong, or not everything is gone.
+pub(crate) const FAILED: u8 = 1;

@@ -1,0 +1,87 @@
+//! What is known of a node after one look: everything that `judge` decides on.
+
+use std::path::PathBuf;
+
+use runsc_guard_node::config::Config;
+
+use crate::containerd::files::{self, Settings};
+use crate::containerd::process::Containerd;
+use crate::survey::Unseen;
+use crate::survey::model::Sandbox;
+
+/// The node.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// This command runs as root.
+    pub(crate) root: bool,
+    /// The kernel.
+    pub(crate) kernel: Kernel,
+    /// containerd.
+    pub(crate) containerd: Containerd,
+    /// containerd's first configuration file.
+    pub(crate) settings_file: PathBuf,
+    /// What stands in it and what it imports; none where there is no such file (containerd then has its defaults).
+    pub(crate) settings: Result<Option<Settings>, String>,
+    /// Each handler of gVisor's.
+    pub(crate) handlers: Vec<Handler>,
+    /// gVisor's programs as they are found without a handler, where there is none.
+    pub(crate) unconfigured: Option<Parts>,
+    /// The sandboxes.
+    pub(crate) sandboxes: Result<Vec<Sandbox>, String>,
+    /// What of them cannot be seen from here.
+    pub(crate) unseen: Option<Unseen>,
+}
+
+/// What the kernel has.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    /// pidfds.
+    pub(crate) pidfds: bool,
+    /// `user.max_user_namespaces`.
+    pub(crate) user_namespaces: Option<u64>,
+    /// How cgroups are mounted.
+    pub(crate) cgroups: Cgroups,
+    /// There is a /dev/kvm.
+    pub(crate) kvm: bool,
+}
+
+/// See [`Kernel::cgroups`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cgroups {
+    /// Not at all.
+    None,
+    /// Version 1.
+    V1,
+    /// Version 1, with version 2 beside it.
+    Hybrid,
+    /// Version 2.
+    V2,
+}
+
+/// A handler with what belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Handler {
+    /// As it stands in containerd's configuration.
+    pub(crate) defined: files::Handler,
+    /// The guard's program; of no meaning where the handler has none.
+    pub(crate) guard: Result<PathBuf, String>,
+    /// The file that ConfigPath names.
+    pub(crate) config: Result<Config, String>,
+    /// gVisor's programs.
+    pub(crate) parts: Parts,
+    /// `platform` of `[runsc_config]`.
+    pub(crate) platform: Option<String>,
+    /// Whether reports can be written.
+    pub(crate) reports: Result<(), String>,
+}
+
+/// gVisor's programs.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    /// The real shim.
+    pub(crate) shim: Result<PathBuf, String>,
+    /// runsc.
+    pub(crate) runsc: Result<PathBuf, String>,
+    /// What `runsc --version` prints.
+    pub(crate) version: Result<String, String>,
+}

@@ -1,0 +1,74 @@
+//! `--fix`: what containerd's configuration and the file that ConfigPath names need, to be put there by a person.
+//! Pure; nothing is written.
+
+use std::path::{Path, PathBuf};
+
+use super::facts::Facts;
+use crate::containerd::files::{GUARDS_TYPE, TYPE_URL, Table};
+
+/// The handler's name where there is none yet.
+const NAME: &str = "runsc-guard";
+/// Where Talos puts files for its CRI containerd; what is there is joined in order of name.
+const TALOS: &str = "/etc/cri/conf.d";
+
+/// Both files.
+pub(crate) fn fragment(facts: &Facts) -> String {
+    let is_talos = facts.settings_file.starts_with("/etc/cri");
+    let (settings_file, usual) = if is_talos {
+        (Path::new(TALOS).join("20-customization.part"), Path::new(TALOS).join("runsc-guard.toml"))
+    } else {
+        (facts.settings_file.clone(), PathBuf::from("/etc/containerd/runsc.toml"))
+    };
+    let present = facts.handlers.iter().map(|one| &one.defined);
+    // The file that gVisor's handler has already holds its flags, too.
+    let own = present.clone().find(|one| one.guarded).or_else(|| present.clone().next());
+    let config_file = own.and_then(|one| one.config_path.clone()).unwrap_or(usual);
+    let name = present.clone().find(|one| one.guarded).map_or(NAME, |one| &one.name);
+    containerds(facts, &settings_file, name, &config_file) + "\n" + &guards(facts, &config_file)
+}
+
+fn containerds(facts: &Facts, file: &Path, name: &str, config_file: &Path) -> String {
+    let version = version(facts);
+    let is_new = !matches!(&facts.settings, Ok(Some(_)));
+    let mut head = if is_new { format!("version = {version}\n") } else { String::new() };
+    if is_new && version < 3 {
+        // containerd 1 forgets its own handler as soon as a file names one, and CRI does not load without it.
+        head += "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \
+                 \"io.containerd.runc.v2\"\n";
+    }
+    let tables = handler_tables(version, name, config_file);
+    format!("# {}: add this, then restart containerd (pods live on).\n{head}{tables}", file.display())
+}
+
+/// The tables that make the handler known to containerd, in a file of this version.
+pub(crate) fn handler_tables(version: u32, name: &str, config_file: &Path) -> String {
+    let handler = format!("[plugins.\"{}\".containerd.runtimes.{name}", Table::of_version(version).plugin());
+    format!(
+        "{handler}]\n  runtime_type = \"{GUARDS_TYPE}\"\n{handler}.options]\n  TypeUrl = \"{TYPE_URL}\"\n  ConfigPath = \
+         {:?}\n",
+        config_file.display().to_string(),
+    )
+}
+
+/// That of the file that is there; else the newest that the running containerd takes.
+fn version(facts: &Facts) -> u32 {
+    match (&facts.settings, facts.containerd.major()) {
+        (Ok(Some(settings)), _) => settings.version.max(2),
+        (_, Some(1)) => 2,
+        _ => 3,
+    }
+}
+
+fn guards(facts: &Facts, file: &Path) -> String {
+    let parts = facts.handlers.iter().map(|one| &one.parts).chain(&facts.unconfigured);
+    let missing = parts.into_iter().any(|parts| parts.shim.is_err());
+    let shim = if missing {
+        "shim = \"/path/to/containerd-shim-runsc-v1\"   # not on containerd's PATH\n"
+    } else {
+        ""
+    };
+    format!(
+        "# {}: every key of [guard] has a default; the rest of the file is gVisor's.\n[guard]\n{shim}",
+        file.display()
+    )
+}

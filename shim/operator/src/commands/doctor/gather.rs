@@ -1,0 +1,247 @@
+//! One look at the node. Everything that can block (a socket, a program, a file on a file system that hangs) runs
+//! beside this thread and is given up by one deadline.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::unistd::{AccessFlags, access, geteuid};
+use runsc_guard_node::config::{self, Config};
+use runsc_guard_node::program::{self, ProgramError};
+use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::kernel;
+use serde::Deserialize;
+
+use super::facts::{Cgroups, Facts, Handler, Kernel, Parts};
+use crate::args::{Doctor, Scope};
+use crate::bounded::{Later, output};
+use crate::containerd::files::{self, GUARD, Settings};
+use crate::containerd::process::{self, Containerd};
+use crate::survey::{Seen, survey};
+
+/// The whole look.
+const LIMIT: Duration = Duration::from_millis(1600);
+/// What a program may take to print its version.
+const VERSION: Duration = Duration::from_millis(900);
+/// Where containerd's configuration is. On Talos the first is that of CRI's containerd.
+const SETTINGS: [&str; 2] = ["/etc/cri/containerd.toml", "/etc/containerd/config.toml"];
+/// What is said of what did not come in time.
+const LATE: &str = "looking took too long and was given up; a file system may hang";
+
+/// Looks.
+pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
+    let deadline = Instant::now() + LIMIT;
+    let sandboxes = {
+        let scope = scope.clone();
+        Later::begin(move || survey(&scope).map_err(|error| format!("{error:#}")))
+    };
+    let kernel = Later::begin(look_at_kernel);
+    let containerd = process::meet(&args.address, deadline);
+    let (settings_file, settings) = read_settings(args.containerd_config.clone(), &containerd, deadline);
+    let path = containerd.process.as_ref().map(|process| process.path.clone());
+    let path = path.or_else(program::path).unwrap_or_default();
+    let defined = settings.iter().flatten().flat_map(|settings| settings.handlers.clone());
+    let handlers: Vec<_> = defined
+        .map(|defined| {
+            let (of, path) = (defined.clone(), path.clone());
+            (defined, Later::begin(move || look_at_handler(of, &path, deadline)))
+        })
+        .collect();
+    let unconfigured = handlers.is_empty().then(|| {
+        let path = path.clone();
+        Later::begin(move || look_for_parts(&Config::default(), &path, deadline))
+    });
+    let seen = sandboxes.by(deadline).unwrap_or_else(|| Err(LATE.to_owned()));
+    Facts {
+        root: geteuid().is_root(),
+        kernel: kernel.by(deadline).unwrap_or(NOTHING_KNOWN),
+        containerd,
+        settings_file,
+        settings,
+        unconfigured: unconfigured.map(|parts| parts.by(deadline).unwrap_or_else(late_parts)),
+        handlers: handlers
+            .into_iter()
+            .map(|(defined, looked)| looked.by(deadline).unwrap_or_else(|| late_handler(defined)))
+            .collect(),
+        unseen: seen.as_ref().ok().and_then(Seen::unseen),
+        sandboxes: seen.map(|seen| seen.sandboxes),
+    }
+}
+
+/// Nothing that is held against the kernel but that it did not answer.
+const NOTHING_KNOWN: Kernel =
+    Kernel { pidfds: true, user_namespaces: None, cgroups: Cgroups::None, kvm: false };
+
+/// Looks at the kernel.
+pub(crate) fn look_at_kernel() -> Kernel {
+    let limit = fs::read_to_string("/proc/sys/user/max_user_namespaces");
+    let cgroups = Path::new("/sys/fs/cgroup");
+    Kernel {
+        pidfds: kernel::pidfd_supported(),
+        user_namespaces: limit.ok().and_then(|text| text.trim().parse().ok()),
+        cgroups: match () {
+            () if cgroups.join("cgroup.controllers").exists() => Cgroups::V2,
+            () if cgroups.join("unified/cgroup.controllers").exists() => Cgroups::Hybrid,
+            () if cgroups.join("memory").exists() => Cgroups::V1,
+            () => Cgroups::None,
+        },
+        kvm: Path::new("/dev/kvm").exists(),
+    }
+}
+
+/// containerd's configuration: the file that is named, else the one that the running containerd was given, else
+/// where it usually is.
+fn read_settings(
+    named: Option<PathBuf>,
+    containerd: &Containerd,
+    deadline: Instant,
+) -> (PathBuf, Result<Option<Settings>, String>) {
+    let pid = containerd.process.as_ref().map(|process| process.pid);
+    let is_named = named.is_some();
+    let fallback = named.clone().unwrap_or_else(|| SETTINGS[1].into());
+    let read = Later::begin(move || {
+        let given = || pid.and_then(process::settings_of);
+        let usual = || SETTINGS.iter().map(PathBuf::from).find(|file| file.exists());
+        let file = named.or_else(given).or_else(usual).unwrap_or_else(|| SETTINGS[1].into());
+        // A file that nobody has named may be absent, for containerd as for us.
+        let is_absent = !is_named && !file.exists();
+        let settings = (!is_absent).then(|| Settings::load(&file).map_err(|error| error.to_string()));
+        (file, settings.transpose())
+    });
+    read.by(deadline).unwrap_or_else(|| (fallback, Err(LATE.to_owned())))
+}
+
+/// Looks at what belongs to a handler, as containerd finds it on this PATH.
+pub(crate) fn look_at_handler(defined: files::Handler, path: &OsStr, deadline: Instant) -> Handler {
+    let config = config::load(defined.config_path.as_deref());
+    let program = defined.shim_path.as_ref().map_or(GUARD.into(), |path| path.to_string_lossy());
+    let guard = find(&program, path);
+    // What a bad `[guard]` table does not tell is as if it were not there.
+    let mut believed = config.as_ref().map(Clone::clone).unwrap_or_default();
+    if let (Some(shim), false) = (&defined.shim_path, defined.guarded) {
+        believed.shim = shim.to_string_lossy().into_owned();
+    }
+    Handler {
+        guard,
+        parts: look_for_parts(&believed, path, deadline),
+        platform: defined.config_path.as_deref().and_then(platform),
+        reports: writable(&believed.report_dir),
+        config: config.map_err(|error| error.to_string()),
+        defined,
+    }
+}
+
+fn look_for_parts(config: &Config, path: &OsStr, deadline: Instant) -> Parts {
+    let runsc = find(&config.runsc_binary, path);
+    let deadline = deadline.min(Instant::now() + VERSION);
+    let version = runsc.clone().and_then(|runsc| output(Command::new(runsc).arg("--version"), deadline));
+    Parts { shim: find(&config.shim, path), version, runsc }
+}
+
+/// As the guard finds the real shim, and containerd the guard.
+fn find(program: &str, path: &OsStr) -> Result<PathBuf, String> {
+    program::find_shim(program, Some(path)).map_err(|error| match error {
+        ProgramError::NotOnPath { .. } => format!("no {program} in {}", path.display()),
+        other => other.to_string(),
+    })
+}
+
+fn late_parts() -> Parts {
+    let late = || Err(LATE.to_owned());
+    Parts { shim: late(), runsc: late(), version: Err(LATE.to_owned()) }
+}
+
+fn late_handler(defined: files::Handler) -> Handler {
+    let late = || LATE.to_owned();
+    Handler {
+        defined,
+        guard: Err(late()),
+        config: Err(late()),
+        parts: late_parts(),
+        platform: None,
+        reports: Err(late()),
+    }
+}
+
+#[derive(Deserialize)]
+struct Gvisors {
+    runsc_config: GvisorsFlags,
+}
+
+#[derive(Deserialize)]
+struct GvisorsFlags {
+    platform: String,
+}
+
+/// gVisor's platform, where the file sets it.
+fn platform(file: &Path) -> Option<String> {
+    let text = String::from_utf8(file::read(file, 1 << 20).ok()?).ok()?;
+    let gvisors: Gvisors = toml::from_str(&text).ok()?;
+    Some(gvisors.runsc_config.platform)
+}
+
+/// Whether a file can be made in `folder`, or the folder itself where it is not there yet.
+fn writable(folder: &Path) -> Result<(), String> {
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
+    if !there.is_dir() {
+        return Err(format!("{} is no folder", there.display()));
+    }
+    access(there, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|errno| format!("{}: {}", there.display(), errno.desc()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_writable_if_it_can_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(writable(&folder.path().join("not/yet")), Ok(()));
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(writable(&file.join("below")).unwrap_err().ends_with("is no folder"));
+        assert!(writable(Path::new("/proc/1")).is_err(), "root, too, cannot write there");
+    }
+
+    #[test]
+    fn the_platform_is_gvisors_to_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("runsc.toml");
+        assert_eq!(platform(&file), None);
+        fs::write(&file, "[guard]\n[runsc_config]\nplatform = \"kvm\"\ndebug = \"true\"\n").unwrap();
+        assert_eq!(platform(&file).as_deref(), Some("kvm"));
+        fs::write(&file, "[runsc_config]\ndebug = \"true\"\n").unwrap();
+        assert_eq!(platform(&file), None);
+    }
+
+    #[test]
+    fn a_handler_is_looked_at_with_its_own_file_and_programs() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["runsc", "containerd-shim-runsc-v1", GUARD] {
+            fs::write(at(name), "#!/bin/sh\necho runsc version release-20260714.0\n").unwrap();
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let text = format!("[guard]\nreport_dir = {:?}\n", at("reports"));
+        fs::write(at("runsc.toml"), text).unwrap();
+        let defined = files::Handler {
+            name: "h".into(),
+            file: at("config.toml"),
+            version: 3,
+            table: files::Table::CriRuntime,
+            guarded: true,
+            shim_path: None,
+            type_url: None,
+            config_path: Some(at("runsc.toml")),
+        };
+        let looked = look_at_handler(defined, folder.path().as_os_str(), Instant::now() + LIMIT * 20);
+        assert_eq!(looked.guard, Ok(at(GUARD)));
+        assert_eq!(looked.parts.shim, Ok(at("containerd-shim-runsc-v1")));
+        assert_eq!(looked.parts.version, Ok("runsc version release-20260714.0\n".to_owned()));
+        assert_eq!((looked.reports, looked.config.unwrap().report_dir), (Ok(()), at("reports")));
+    }
+}

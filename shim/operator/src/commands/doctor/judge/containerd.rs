@@ -1,0 +1,171 @@
+//! containerd: whether it answers, what it may do, what it is told.
+
+use runsc_guard_sandbox::sys::procfs;
+
+use crate::commands::doctor::facts::Facts;
+use crate::commands::doctor::finding::Finding;
+use crate::containerd::files::{GUARDS_TYPE, Handler, Settings, Table};
+use crate::containerd::process::{Containerd, Greeting, Process, number, version_word};
+
+const ABOUT: &str = "containerd";
+/// The oldest that the guard was tried with.
+const OLDEST: (u32, u32) = (1, 6);
+
+pub(super) fn containerd(facts: &Facts) -> Vec<Finding> {
+    let containerd = &facts.containerd;
+    let mut findings = vec![reach(containerd)];
+    if let Some(process) = &containerd.process {
+        findings.push(version(process));
+        findings.extend(capabilities(process));
+    }
+    findings
+}
+
+fn reach(containerd: &Containerd) -> Finding {
+    const START: &str = "systemctl start containerd, or name its socket with --address";
+    let at = containerd.address.display();
+    let pid = containerd.process.as_ref().map_or(String::new(), |process| format!(" {}", process.pid));
+    let state = containerd.process.as_ref().map(|process| process.state);
+    match (&containerd.greeting, state) {
+        (Greeting::Answered, _) => Finding::ok(ABOUT, format!("{ABOUT}{pid} answers at {at}")),
+        (Greeting::Silent(_), Some(state)) if procfs::is_stopped(state) => Finding::fail(
+            ABOUT,
+            format!("{ABOUT}{pid} is stopped (state T): no pod starts or ends"),
+            format!("kill -CONT{pid}"),
+        ),
+        (Greeting::Silent(waited), _) => Finding::fail(
+            ABOUT,
+            format!("{ABOUT}{pid} takes connections at {at} and has not answered within {waited:?}"),
+            "systemctl restart containerd; sandboxes live on meanwhile",
+        ),
+        (Greeting::Absent, _) => Finding::fail(ABOUT, format!("no socket at {at}: it does not run"), START),
+        (Greeting::Refused, _) => {
+            Finding::fail(ABOUT, format!("nobody listens at {at}: it has ended"), START)
+        }
+        (Greeting::Broken(why), _) => {
+            Finding::fail(ABOUT, format!("{at}: {why}"), "name containerd's socket with --address, as root")
+        }
+    }
+}
+
+fn version(process: &Process) -> Finding {
+    let told = match &process.version {
+        Ok(text) => text.trim(),
+        Err(why) => {
+            let remedy = format!("{} --version", process.exe.display());
+            return Finding::warn(ABOUT, format!("its version cannot be told: {why}"), remedy);
+        }
+    };
+    match number(told) {
+        Some(version) if version < OLDEST => Finding::warn(
+            ABOUT,
+            format!("version {}.{}: older than all that the guard was tried with", version.0, version.1),
+            "containerd 1.6 or later",
+        ),
+        Some(_) => Finding::ok(ABOUT, format!("version {}", version_word(told))),
+        None => Finding::warn(
+            ABOUT,
+            format!("its version cannot be told from {told:?}"),
+            "containerd 1.6 or later is needed",
+        ),
+    }
+}
+
+/// Capabilities that the guard inherits from containerd: their number, their name, what follows where they are
+/// missing, and whether sandboxes can be ended without.
+const NEEDED: [(u32, &str, &str, bool); 5] = [
+    (5, "CAP_KILL", "the guard cannot kill a sandbox's processes", true),
+    (21, "CAP_SYS_ADMIN", "nothing can be mounted or unmounted", true),
+    (19, "CAP_SYS_PTRACE", "who holds a mount, and where a sandbox hangs, cannot be seen", false),
+    (12, "CAP_NET_ADMIN", "the links of a pod that cannot die are not taken from it", false),
+    (
+        24,
+        "CAP_SYS_RESOURCE",
+        "no oom_score_adj can be lowered: the kernel may kill guard and shim before others, and gVisor's own \
+         start fails without the guard",
+        false,
+    ),
+];
+
+fn capabilities(process: &Process) -> Vec<Finding> {
+    const ABOUT: &str = "capabilities";
+    let Some(has) = process.capabilities else {
+        let what = "containerd's cannot be read";
+        return vec![Finding::warn(ABOUT, what, format!("grep CapEff /proc/{}/status", process.pid))];
+    };
+    let missing = NEEDED.iter().filter(|(number, ..)| has & (1 << number) == 0);
+    let missing: Vec<Finding> =
+        missing.map(|(_, name, follows, fatal)| lacks(name, follows, *fatal)).collect();
+    if missing.is_empty() { vec![Finding::ok(ABOUT, "containerd has what the guard needs")] } else { missing }
+}
+
+fn lacks(name: &str, follows: &str, fatal: bool) -> Finding {
+    let what = format!("containerd lacks {name}: {follows}");
+    let mut remedy =
+        "give it to containerd (CapabilityBoundingSet= of its unit, or the container that it runs in)"
+            .to_owned();
+    if name == "CAP_SYS_RESOURCE" {
+        remedy += "; else restrict_oom_score_adj = true in containerd's CRI table";
+    }
+    if fatal {
+        Finding::fail("capabilities", what, remedy)
+    } else {
+        Finding::warn("capabilities", what, remedy)
+    }
+}
+
+pub(super) fn settings(facts: &Facts) -> Vec<Finding> {
+    const ABOUT: &str = "handlers";
+    let file = facts.settings_file.display();
+    let settings = match &facts.settings {
+        Ok(Some(settings)) => settings,
+        Ok(None) => {
+            let what = format!("no {file}: containerd has its defaults, and no handler of gVisor's");
+            return vec![Finding::fail(
+                ABOUT,
+                what,
+                format!("runsc-guard doctor --fix prints what {file} needs"),
+            )];
+        }
+        Err(why) => {
+            return vec![Finding::fail(ABOUT, why, "mend the file, or name another: --containerd-config")];
+        }
+    };
+    let major = facts.containerd.major();
+    let mut findings: Vec<Finding> =
+        settings.handlers.iter().filter(|one| !one.is_read(major)).map(misplaced).collect();
+    let read = || settings.handlers.iter().filter(|one| one.is_read(major));
+    if !read().any(|one| one.guarded) {
+        let what = format!("no handler with the guard in {}: no pod is guarded", files(settings));
+        findings.push(Finding::fail(ABOUT, what, "runsc-guard doctor --fix prints what is missing"));
+    }
+    for one in read().filter(|one| !one.guarded) {
+        let what =
+            format!("{} is gVisor's shim without the guard: its pods can hang in Terminating", one.name);
+        let remedy = format!(
+            "runtime_type = \"{}\" in {}, then restart containerd; pods that run keep what they have",
+            GUARDS_TYPE,
+            one.file.display()
+        );
+        findings.push(Finding::warn(ABOUT, what, remedy));
+    }
+    findings
+}
+
+fn misplaced(one: &Handler) -> Finding {
+    let right = Table::of_version(one.version.max(2));
+    let what = format!(
+        "{} stands in [plugins.\"{}\"] of {}, which containerd does not read in a file of version {}",
+        one.name,
+        one.table.plugin(),
+        one.file.display(),
+        one.version
+    );
+    let remedy = format!("move it to [plugins.\"{}\".containerd.runtimes.{}]", right.plugin(), one.name);
+    Finding::fail("handlers", what, remedy)
+}
+
+fn files(settings: &Settings) -> String {
+    let files: Vec<String> = settings.files.iter().map(|file| file.display().to_string()).collect();
+    files.join(", ")
+}

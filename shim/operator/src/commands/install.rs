@@ -1,0 +1,268 @@
+//! `install` and `uninstall`: the guard onto a node, and off it.
+//!
+//! ```text
+//! node (containerd, its configuration as it reads it) --> plan (text in, text out; tried out) --> hand
+//! ```
+//!
+//! Nothing is remembered between runs. What there is to do follows from what is there: files by their content,
+//! blocks by their marks, a missing restart by what containerd has in memory. So a run that was killed is finished by
+//! the next one, and one that finds all as it should be does nothing. Every refusal comes before the first change.
+//!
+//! In a container, the node's root is this process's own before it looks at anything (`--root`): so the node's
+//! containerd, which may need its libraries, can be run. A restart by systemd needs nothing but systemd's socket.
+//! Entering the namespaces of process 1 instead, as others do, would need the right to do anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env::{current_exe, split_paths};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use nix::unistd::geteuid;
+use runsc_guard_node::lock::Lock;
+use runsc_guard_node::paths::Base;
+
+use crate::args::{Install, Node, Uninstall};
+use crate::bounded;
+use crate::commands::doctor;
+use crate::containerd::dump;
+use crate::containerd::files::{self, GUARD, GUARDS_TYPE, TYPE_URL, Table};
+use crate::containerd::live::Handler;
+use crate::host;
+
+mod hand;
+mod living;
+mod node;
+mod plan;
+mod running;
+mod text;
+
+use hand::{Hand, Kind};
+use living::needed;
+use node::Containerd;
+use plan::{Change, Plan, Settings};
+
+/// This program's name on a node.
+const COMMAND: &str = "runsc-guard";
+/// Another run takes a minute or two where containerd comes up slowly.
+const OTHER_RUN: Duration = Duration::from_secs(180);
+/// A program that runs at all says something at once.
+const RUNS: Duration = Duration::from_secs(10);
+/// Looking at what belongs to a handler.
+const LOOKS: Duration = Duration::from_secs(10);
+
+/// Puts the guard onto the node.
+pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
+    let programs = Programs::beside_this_one()?;
+    host::enter_root(root)?;
+    let (hand, _lock) = begin(&args.node)?;
+    let containerd = Containerd::find(&args.node)?;
+    let settings = Settings::read(&containerd)?;
+    let config_path = settings.config_path(&args.handler, args.runsc_config.clone());
+    let plan = settings.with(&containerd, &args.handler, &config_path)?;
+    check(&containerd, args, &config_path)?;
+    let before = containerd.handlers()?;
+
+    programs.place(hand, &args.node.bin_dir, &containerd)?;
+    if fs::read_to_string(&config_path).is_ok_and(|there| there != text::RUNSC_CONFIG) {
+        hand.say("gVisor", &format!("{} is its owner's: left as it is", config_path.display()));
+    } else {
+        hand.place("gVisor", &config_path, text::RUNSC_CONFIG.as_bytes(), Kind::Text, |_| Ok(()))?;
+    }
+    let knows = |handlers: &BTreeMap<String, Handler>| {
+        handlers.get(&args.handler).is_some_and(|one| one.is(GUARDS_TYPE, &config_path))
+    };
+    match &plan {
+        Plan::Owners => hand.say("handler", &format!("{} is its owner's: left as it is", args.handler)),
+        Plan::Ours(change) => apply(hand, "handler", change)?,
+    }
+    let Some(before) = before else {
+        hand.say("containerd", "does not run: it will know the handler when it does");
+        return Ok(ExitCode::SUCCESS);
+    };
+    if knows(&before) {
+        hand.say("containerd", &format!("knows {}", args.handler));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(restart) = restart(hand, &args.node) else { return Ok(ExitCode::SUCCESS) };
+    let Err(error) = containerd.restart(restart, knows) else {
+        hand.say("containerd", &format!("restarted, knows {}", args.handler));
+        return Ok(ExitCode::SUCCESS);
+    };
+    if plan == Plan::Owners {
+        return Err(error);
+    }
+    // It has read what it is told now and is not well with it, however good it looked.
+    hand.say("containerd", &format!("{error:#}; taking the handler out again"));
+    if let Some((change, _)) = Settings::read(&containerd)?.without(&containerd)? {
+        apply(hand, "handler", &change)?;
+    }
+    let back = containerd.restart(restart, |handlers| !knows(handlers));
+    back.context("containerd is not well without the handler either")?;
+    Err(error.context("containerd was restarted without the handler again"))
+}
+
+/// Takes it away.
+pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
+    let guard = args.node.bin_dir.join(GUARD);
+    if args.check {
+        ensure!(geteuid().is_root(), "must be run as root");
+        let state = node::state_at(&args.node.address).unwrap_or_else(|| dump::STATE.into());
+        return ensure_unneeded(&state, &guard).map(|()| ExitCode::SUCCESS);
+    }
+    let (hand, _lock) = begin(&args.node)?;
+    let containerd = Containerd::find(&args.node)?;
+    let settings = Settings::read(&containerd)?;
+    let state = containerd.state.clone().unwrap_or_else(|| settings.dump.state().into());
+    let unneeded = || if args.force { Ok(()) } else { ensure_unneeded(&state, &guard) };
+    unneeded()?;
+    let change = settings.without(&containerd)?;
+    let after = change.as_ref().map_or(&settings.dump, |(_, after)| after);
+    let stay: Vec<String> = after.guarded().into_keys().collect();
+    let is_stale = |name: &String, one: &Handler| one.runtime_type == GUARDS_TYPE && !stay.contains(name);
+    let before = containerd.handlers()?.unwrap_or_default();
+    let stale: Vec<_> = before.iter().filter(|(name, one)| is_stale(name, one)).collect();
+
+    let of_stale = stale
+        .iter()
+        .filter_map(|(_, one)| one.options.as_ref())
+        .map(|options| PathBuf::from(&options.config_path));
+    let mut config_paths: BTreeSet<PathBuf> = settings.dump.guarded().into_values().chain(of_stale).collect();
+    config_paths.insert(plan::RUNSC_CONFIG.into());
+    if let Some((change, _)) = &change {
+        apply(hand, "handler", change)?;
+    }
+    for path in config_paths {
+        match fs::read_to_string(&path) {
+            Ok(text) if text == text::RUNSC_CONFIG => hand.remove("gVisor", &path)?,
+            Ok(_) => hand.say("gVisor", &format!("{} is its owner's: left as it is", path.display())),
+            Err(_) => {}
+        }
+    }
+    if !stale.is_empty() {
+        match restart(hand, &args.node) {
+            Some(command) => {
+                containerd.restart(command, |now| !now.iter().any(|(name, one)| is_stale(name, one)))?;
+                hand.say("containerd", "restarted, does not know the handler any more");
+            }
+            None if hand.dry_run => {}
+            None => bail!("the programs stay until containerd has been restarted; then run this again"),
+        }
+    }
+    ensure!(
+        stay.is_empty(),
+        "the programs stay: containerd has the handler {} by somebody else",
+        stay.join(", ")
+    );
+    unneeded().context("the programs stay")?;
+    hand.remove("guard", &guard)?;
+    hand.remove("command", &args.node.bin_dir.join(COMMAND))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing of this node needs the guard's program: neither what containerd, with its bundles below `state`, has not
+/// cleaned up after, nor a process that runs it.
+fn ensure_unneeded(state: &Path, guard: &Path) -> Result<()> {
+    let needed = needed(state, guard);
+    ensure!(
+        needed.is_empty(),
+        "guarded pods are there: containerd needs {} to clean up after\n  {}",
+        guard.display(),
+        needed.join("\n  ")
+    );
+    Ok(())
+}
+
+/// Keeps others of its kind out.
+fn begin(node: &Node) -> Result<(Hand, Lock)> {
+    ensure!(geteuid().is_root(), "must be run as root");
+    let lock = Lock::take(&Base::default().runtime.join("install.lock"), Instant::now() + OTHER_RUN)?;
+    Ok((Hand { dry_run: node.dry_run }, lock))
+}
+
+/// What goes onto the node.
+struct Programs {
+    guard: Vec<u8>,
+    command: Vec<u8>,
+}
+
+impl Programs {
+    /// This one, and the guard beside it.
+    fn beside_this_one() -> Result<Self> {
+        let this = current_exe()?;
+        let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
+        Ok(Self { guard: read(&this.with_file_name(GUARD))?, command: read(Path::new("/proc/self/exe"))? })
+    }
+
+    fn place(&self, hand: Hand, folder: &Path, containerd: &Containerd) -> Result<()> {
+        let runs = |draft: &Path| {
+            let mut command = Command::new(draft);
+            let done = bounded::run(command.arg("-v").env("PATH", &containerd.path), Instant::now() + RUNS);
+            let done = done.map_err(|why| anyhow!(why))?;
+            // What it says depends on much; that it says something shows that this node can run it.
+            ensure!(done.status.code().is_some(), "{} does not run here: {}", draft.display(), done.status);
+            Ok(())
+        };
+        hand.place("guard", &folder.join(GUARD), &self.guard, Kind::Program, runs)?;
+        hand.place("command", &folder.join(COMMAND), &self.command, Kind::Program, runs)
+    }
+}
+
+/// Whether sandboxes would work here with this handler, as `doctor` judges it, and containerd would find the guard.
+fn check(containerd: &Containerd, args: &Install, config_path: &Path) -> Result<()> {
+    let folder = &args.node.bin_dir;
+    let real = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
+    let is_it = |one: &PathBuf| fs::canonicalize(one).is_ok_and(|one| one == real);
+    match split_paths(&containerd.path).find(|one| is_it(one) || one.join(GUARD).is_file()) {
+        Some(first) if is_it(&first) => {}
+        Some(other) => {
+            bail!("containerd would take the {GUARD} in {}: remove it, or --bin-dir", other.display())
+        }
+        None => bail!(
+            "containerd does not look into {}: --bin-dir must be one of {}",
+            folder.display(),
+            containerd.path.display()
+        ),
+    }
+    let into = config_path.parent().unwrap_or(config_path);
+    ensure!(into.is_dir(), "there is no folder {}", into.display());
+    let defined = files::Handler {
+        name: args.handler.clone(),
+        file: containerd.config.clone(),
+        version: 2,
+        table: Table::of_version(2),
+        guarded: true,
+        shim_path: None,
+        type_url: Some(TYPE_URL.to_owned()),
+        config_path: Some(config_path.to_owned()).filter(|path| path.exists()),
+    };
+    let mut looked = doctor::look_at_handler(defined, &containerd.path, Instant::now() + LOOKS);
+    // It is about to be there; and here the node's disks may be read-only.
+    (looked.guard, looked.reports) = (Ok(folder.join(GUARD)), Ok(()));
+    let unfit = doctor::unfit(&looked, &doctor::look_at_kernel());
+    let line =
+        |one: &doctor::Finding| format!("\n  {}: {}", one.what, one.remedy.as_deref().unwrap_or_default());
+    let lines: String = unfit.iter().map(line).collect();
+    ensure!(unfit.is_empty(), "this node is not fit for it:{lines}");
+    Ok(())
+}
+
+fn apply(hand: Hand, about: &str, change: &Change) -> Result<()> {
+    match &change.content {
+        Some(content) => hand.place(about, &change.path, content.as_bytes(), Kind::Text, |_| Ok(())),
+        None => hand.remove(about, &change.path),
+    }
+}
+
+/// The command that restarts containerd, if it is to be run.
+fn restart(hand: Hand, node: &Node) -> Option<&str> {
+    let (command, to_do) = match &node.restart {
+        Some(command) if !hand.dry_run => return Some(command),
+        Some(command) => (command.as_str(), "would be restarted"),
+        None => ("systemctl restart containerd", "must be restarted"),
+    };
+    hand.say("containerd", &format!("{to_do}, pods live on: {command}"));
+    None
+}

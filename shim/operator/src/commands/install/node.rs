@@ -1,0 +1,173 @@
+//! The node's containerd: which program it is, what it makes of a configuration, what it has in memory, and its
+//! restart.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use runsc_guard_node::program;
+use runsc_guard_sandbox::processes::proof::Vantage;
+
+use crate::args;
+use crate::bounded;
+use crate::containerd::dump::Dump;
+use crate::containerd::live::{self, Handler};
+use crate::containerd::process::{Greeting, Process, meet, number, settings_of, state_of};
+
+/// Where its configuration is if it was not told.
+const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where a service is looked for that has no PATH of its own: what systemd gives to one.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Printing a version or a dump takes a twentieth of a second.
+const PRINTS: Duration = Duration::from_secs(10);
+/// A service manager gives it 90 s to end (systemd's `DefaultTimeoutStopSec`).
+const RESTARTS: Duration = Duration::from_secs(120);
+/// Its CRI is there a second or two after its start; on a slow node, later.
+const COMES_UP: Duration = Duration::from_secs(60);
+/// How long one answer is waited for, and how often it is asked while it comes up.
+const ANSWERS: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// containerd, as it runs or would run.
+pub(super) struct Containerd {
+    /// Its program.
+    program: PathBuf,
+    /// Under which name it is run: one program may be several (k3s).
+    name: OsString,
+    /// Its configuration.
+    pub(super) config: PathBuf,
+    /// Where it looks for shims.
+    pub(super) path: OsString,
+    /// Where the bundles of what runs are, where it was told so by a flag.
+    pub(super) state: Option<PathBuf>,
+    /// The major version of the program.
+    pub(super) major: u32,
+    address: PathBuf,
+    is_running: bool,
+}
+
+impl Containerd {
+    /// Looks for it. One that is there and does not answer is nothing to build on.
+    pub(super) fn find(args: &args::Node) -> Result<Self> {
+        let met = meet(&args.address, Instant::now() + PRINTS);
+        let is_running = match met.greeting {
+            Greeting::Answered => true,
+            Greeting::Absent | Greeting::Refused => false,
+            Greeting::Silent(_) | Greeting::Broken(_) => bail!(
+                "containerd does not answer at {}; `runsc-guard doctor` tells more",
+                args.address.display()
+            ),
+        };
+        let process = met.process.as_ref();
+        let path = process.map(|process| process.path.clone()).filter(|path| !path.is_empty());
+        let path = path.unwrap_or_else(|| PATH.into());
+        let program = program(process, &path)?;
+        let given = process.and_then(|process| settings_of(process.pid));
+        let mut found = Self {
+            name: process.and_then(name).unwrap_or_else(|| program.clone().into_os_string()),
+            config: args.config.clone().or(given).unwrap_or_else(|| CONFIG.into()),
+            state: process.and_then(state),
+            major: 0,
+            address: args.address.clone(),
+            is_running,
+            program,
+            path,
+        };
+        let version = found.run(&["--version"])?;
+        found.major =
+            number(&version).with_context(|| format!("{} is no containerd: {version:?}", found.name()))?.0;
+        Ok(found)
+    }
+
+    /// What the program that the next start runs makes of a configuration.
+    pub(super) fn dump(&self, config: &Path) -> Result<Dump> {
+        Dump::read(&self.run(&["--config", &config.to_string_lossy(), "config", "dump"])?)
+    }
+
+    /// The handlers that it has in memory; nothing where it does not run.
+    pub(super) fn handlers(&self) -> Result<Option<BTreeMap<String, Handler>>> {
+        if !self.is_running {
+            return Ok(None);
+        }
+        self.handlers_once(|_| true).map(Some)
+    }
+
+    /// Runs the command that restarts it, and waits until what it has in memory is as `wanted`.
+    pub(super) fn restart(
+        &self,
+        command: &str,
+        wanted: impl Fn(&BTreeMap<String, Handler>) -> bool,
+    ) -> Result<()> {
+        let mut words = command.split_whitespace();
+        let program = words.next().context("the command to restart containerd is empty")?;
+        // systemctl does nothing, and says that all went well, in what it takes for a chroot.
+        let mut restart = Command::new(program);
+        restart.args(words).env("PATH", PATH).env("SYSTEMD_IGNORE_CHROOT", "1");
+        let done = bounded::run(&mut restart, Instant::now() + RESTARTS).map_err(|why| anyhow!(why))?;
+        ensure!(done.status.success(), "`{command}`: {}: {}", done.status, done.stderr.trim());
+        self.handlers_once(wanted).with_context(|| format!("after `{command}`")).map(drop)
+    }
+
+    fn handlers_once(
+        &self,
+        wanted: impl Fn(&BTreeMap<String, Handler>) -> bool,
+    ) -> Result<BTreeMap<String, Handler>> {
+        let deadline = Instant::now() + COMES_UP;
+        loop {
+            match live::handlers(&self.address, ANSWERS) {
+                Ok(handlers) if wanted(&handlers) => return Ok(handlers),
+                Ok(_) if Instant::now() >= deadline => bail!("containerd still has the handlers that it had"),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                _ => thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn run(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.arg0(&self.name).args(args).env("PATH", &self.path).current_dir("/");
+        let done = bounded::run(&mut command, Instant::now() + PRINTS).map_err(|why| anyhow!(why))?;
+        ensure!(done.status.success(), "{} {}: {}", self.name(), args.join(" "), done.stderr.trim());
+        Ok(done.stdout)
+    }
+
+    fn name(&self) -> String {
+        self.program.display().to_string()
+    }
+}
+
+/// The file that would be run at the next start: the running one's may have been replaced since.
+fn program(process: Option<&Process>, path: &OsString) -> Result<PathBuf> {
+    let running = process.map(|process| process.exe.to_string_lossy().into_owned());
+    let running = running.map(|exe| PathBuf::from(exe.trim_end_matches(" (deleted)")));
+    match running.filter(|exe| exe.is_file()) {
+        Some(exe) => Ok(exe),
+        None => program::find_shim("containerd", Some(path))
+            .map_err(|_| anyhow!("there is no containerd on {}", path.display())),
+    }
+}
+
+/// The folder that the containerd at `address` was told by a flag, if one of root's runs there.
+pub(super) fn state_at(address: &Path) -> Option<PathBuf> {
+    meet(address, Instant::now() + PRINTS).process.as_ref().and_then(state)
+}
+
+/// What root says is so; what anybody else says of himself proves nothing.
+fn state(process: &Process) -> Option<PathBuf> {
+    Some(process.pid).filter(|pid| Vantage::new().is_root(*pid)).and_then(state_of)
+}
+
+fn name(process: &Process) -> Option<OsString> {
+    runsc_guard_sandbox::sys::bounded::command_line(process.pid).ok()?.into_iter().next()
+}
+
+/// The configuration's own file: one that is a link stays one.
+pub(super) fn resolved(config: &Path) -> PathBuf {
+    fs::canonicalize(config).unwrap_or_else(|_| config.to_owned())
+}

@@ -1,0 +1,261 @@
+//! What containerd's configuration has to become, and where. containerd itself is asked about every candidate: the
+//! handler must be there, and nothing else may have changed.
+//!
+//! A file of its own is the first choice, where the configuration imports a folder, but only for containerd 2:
+//! containerd 1 lets an imported file's table of CRI replace the whole table (seen with 1.6.20 and 1.7.35: the
+//! owner's handlers and settings are gone), so that even one which changes nothing today would swallow what the
+//! owner writes tomorrow. And there the first handler in a configuration replaces the default `runc`, which is
+//! therefore written down beside it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+use toml::Value;
+
+use super::hand::show;
+use super::node::{Containerd, resolved};
+use super::text as written;
+use crate::commands::doctor::handler_tables;
+use crate::containerd::dump::{Dump, config_path, text};
+use crate::containerd::files::{GUARDS_TYPE, GVISORS_TYPE, Table};
+
+/// Its name in a folder that is imported.
+const DROP_IN: &str = "runsc-guard.toml";
+/// Where ConfigPath points if nobody says otherwise.
+pub(super) const RUNSC_CONFIG: &str = "/etc/containerd/runsc.toml";
+
+/// containerd's configuration as it is.
+pub(super) struct Settings {
+    /// The first file.
+    pub(super) file: PathBuf,
+    /// What is in it, if there is such a file.
+    pub(super) text: Option<String>,
+    /// All of it, as containerd reads it.
+    pub(super) dump: Dump,
+    version: u32,
+    /// Files of the handler's own that could be, or are there.
+    drop_ins: Vec<PathBuf>,
+}
+
+/// A file, and what has to be in it; nothing where it has to go.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Which.
+    pub(super) path: PathBuf,
+    /// What.
+    pub(super) content: Option<String>,
+}
+
+/// What is to be done about the handler.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Its owner has written it down.
+    Owners,
+    /// To be as this says.
+    Ours(Change),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Head {
+    version: u32,
+    imports: Vec<String>,
+}
+
+impl Settings {
+    /// Reads it, and has containerd read it.
+    pub(super) fn read(containerd: &Containerd) -> Result<Self> {
+        let file = resolved(&containerd.config);
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| file.display().to_string()),
+        };
+        let newest = if containerd.major >= 2 { 3 } else { 2 };
+        // containerd has its defaults then, and so it has with a file that says nothing.
+        let dump = match &text {
+            Some(_) => containerd.dump(&file),
+            None => show(&file, &written::new_file(newest), |file| containerd.dump(file)),
+        }?;
+        ensure!(!dump.has_no_cri(), "{}: disabled_plugins has CRI: there can be no pod here", file.display());
+        let head: Head = text.as_deref().map(toml::from_str).transpose()?.unwrap_or_default();
+        let drop_ins = head.imports.iter().filter_map(|import| folder(&containerd.config, import));
+        let drop_ins = drop_ins.map(|folder| folder.join(DROP_IN)).collect();
+        let version = if text.is_some() { head.version } else { newest };
+        Ok(Self { file, text, dump, version, drop_ins })
+    }
+
+    /// The file of the handler's own that is there.
+    fn drop_in(&self) -> Option<&PathBuf> {
+        self.drop_ins
+            .iter()
+            .find(|file| fs::read_to_string(file).is_ok_and(|text| written::is_drop_in(&text)))
+    }
+
+    /// A place for one.
+    fn place_for_drop_in(&self, containerd: &Containerd) -> Option<&PathBuf> {
+        self.drop_ins.iter().find(|file| containerd.major >= 2 && !file.exists())
+    }
+
+    fn has_block(&self) -> bool {
+        self.text.as_deref().is_some_and(written::has_block)
+    }
+
+    /// ConfigPath: what was said, else what the handler has already, else gVisor's own handler's.
+    pub(super) fn config_path(&self, handler: &str, said: Option<PathBuf>) -> PathBuf {
+        let handlers = self.dump.handlers();
+        let gvisors = handlers.values().find(|one| text(one, "runtime_type") == GVISORS_TYPE);
+        let present = handlers.get(handler).into_iter().chain(gvisors).map(config_path);
+        said.or_else(|| present.into_iter().find(|path| path.is_absolute()))
+            .unwrap_or_else(|| RUNSC_CONFIG.into())
+    }
+
+    /// What makes containerd know `handler`.
+    pub(super) fn with(&self, containerd: &Containerd, handler: &str, config_path: &Path) -> Result<Plan> {
+        let file = self.file.display();
+        let own = self.drop_in();
+        if own.is_none()
+            && !self.has_block()
+            && let Some(there) = self.dump.handlers().get(handler)
+        {
+            ensure!(
+                text(there, "runtime_type") == GUARDS_TYPE,
+                "{file} has a handler {handler} that is not the guard's; choose another name: --handler"
+            );
+            return Ok(Plan::Owners);
+        }
+        ensure!(
+            self.version >= 2,
+            "{file} is of version 1 (so is one without `version`), which containerd 2 does not read and containerd 1 \
+             only for old names' sake: bring it to version 2 or 3 first, `containerd config migrate` prints it"
+        );
+        let drop_in = own.or_else(|| self.place_for_drop_in(containerd)).filter(|_| !self.has_block());
+        let tables = handler_tables(self.version, handler, config_path);
+        if let Some(path) = drop_in {
+            let change =
+                Change { path: path.clone(), content: Some(written::drop_in(self.version, &tables)) };
+            let seen = self.try_out(containerd, &change)?;
+            if own.is_some() || self.differs(&seen, handler, config_path).is_none() {
+                return self.checked(&seen, change, handler, config_path);
+            }
+        }
+        let block = |tables: &str| -> Result<Change> {
+            let before = self.text.clone().unwrap_or_else(|| written::new_file(self.version));
+            let content =
+                written::with_block(&before, tables).with_context(|| self.file.display().to_string())?;
+            Ok(Change { path: self.file.clone(), content: Some(content) })
+        };
+        let change = block(&tables)?;
+        let seen = self.try_out(containerd, &change)?;
+        let (before, after) = (self.dump.handlers(), seen.handlers());
+        let lost: BTreeMap<_, _> =
+            before.into_iter().filter(|(name, _)| name != handler && !after.contains_key(name)).collect();
+        if lost.is_empty() {
+            return self.checked(&seen, change, handler, config_path);
+        }
+        let change = block(&(tables + &written_down(self.version, lost)?))?;
+        self.checked(&self.try_out(containerd, &change)?, change, handler, config_path)
+    }
+
+    /// What takes the handler away again, and what containerd reads then.
+    pub(super) fn without(&self, containerd: &Containerd) -> Result<Option<(Change, Dump)>> {
+        let block = self.text.as_deref().map(written::without_block).transpose();
+        let block = block.with_context(|| self.file.display().to_string())?.flatten();
+        let change = match (block, self.drop_in()) {
+            (Some(rest), _) => {
+                let content = Some(rest).filter(|rest| !written::is_new_file(rest));
+                Change { path: self.file.clone(), content }
+            }
+            (None, Some(path)) => Change { path: path.clone(), content: None },
+            (None, None) => return Ok(None),
+        };
+        let seen = self.try_out(containerd, &change)?;
+        let (before, after) = (self.dump.handlers(), seen.handlers());
+        let gone: Vec<String> = before.into_keys().filter(|name| !after.contains_key(name)).collect();
+        if let Some(name) = self.dump.default_handler().filter(|name| gone.iter().any(|gone| gone == name)) {
+            bail!("{name} is the default handler (default_runtime_name): give containerd another one first");
+        }
+        let rest = gone.iter().fold(self.dump.clone(), |dump, name| dump.without(name));
+        if let Some(what) = rest.difference(&seen) {
+            bail!("taking the handler away would change {what}, too: something else relies on what is there");
+        }
+        Ok(Some((change, seen)))
+    }
+
+    /// What containerd would read after the change.
+    fn try_out(&self, containerd: &Containerd, change: &Change) -> Result<Dump> {
+        match &change.content {
+            Some(content) if change.path == self.file => {
+                show(&self.file, content, |file| containerd.dump(file))
+            }
+            // A first file that imports the real one, and the new one beside it.
+            Some(content) => show(&change.path, content, |new| {
+                let both = format!("version = {}\nimports = [{:?}, {new:?}]\n", self.version, self.file);
+                show(&self.file, &both, |file| containerd.dump(file))
+            }),
+            None if change.path == self.file => {
+                show(&self.file, &written::new_file(self.version), |file| containerd.dump(file))
+            }
+            // Nobody but the handler stands in it.
+            None => {
+                let gone = fs::read_to_string(&change.path)?;
+                let gone: Value = toml::from_str(&gone)?;
+                let path = ["plugins", Table::of_version(self.version).plugin(), "containerd", "runtimes"];
+                let names =
+                    path.into_iter().try_fold(&gone, |table, key| table.get(key)).and_then(Value::as_table);
+                let names = names.into_iter().flat_map(|names| names.keys());
+                Ok(names.fold(self.dump.clone(), |dump, name| dump.without(name)))
+            }
+        }
+    }
+
+    fn checked(&self, seen: &Dump, change: Change, handler: &str, config_path: &Path) -> Result<Plan> {
+        match self.differs(seen, handler, config_path) {
+            None => Ok(Plan::Ours(change)),
+            Some(why) => bail!(
+                "{}: {why}; what the handler needs, to be put where it belongs by hand:\n{}",
+                self.file.display(),
+                handler_tables(self.version.max(2), handler, config_path)
+            ),
+        }
+    }
+
+    /// Why this is not the same with the handler and nothing else.
+    fn differs(&self, seen: &Dump, handler: &str, config_path: &Path) -> Option<String> {
+        let handlers = seen.handlers();
+        let is_it =
+            |one: &Value| text(one, "runtime_type") == GUARDS_TYPE && self::config_path(one) == config_path;
+        if !handlers.get(handler).is_some_and(is_it) {
+            return Some(
+                "containerd would not know the handler (does a file that it imports replace its tables?)"
+                    .into(),
+            );
+        }
+        let what = self.dump.without(handler).difference(&seen.without(handler))?;
+        Some(format!("with the handler in it, containerd would read {what} in another way"))
+    }
+}
+
+/// Handlers as they came out of a dump.
+fn written_down(version: u32, handlers: BTreeMap<String, Value>) -> Result<String> {
+    let nest =
+        |inner: toml::Table, key: &str| toml::Table::from_iter([(key.to_owned(), Value::Table(inner))]);
+    let path = ["runtimes", "containerd", Table::of_version(version).plugin(), "plugins"];
+    let tables = path.into_iter().fold(handlers.into_iter().collect(), nest);
+    Ok(format!(
+        "# Without this, containerd would lose by the above what it has by default:\n{}",
+        toml::to_string(&tables)?
+    ))
+}
+
+/// The folder of which containerd imports all files, if that is what `import` says and it is there.
+fn folder(config: &Path, import: &str) -> Option<PathBuf> {
+    let path = config.parent()?.join(import);
+    let folder = path.parent()?;
+    let takes_all = path.file_name()? == "*.toml";
+    (takes_all && !folder.to_str()?.contains('*') && folder.is_dir()).then(|| folder.to_owned())
+}

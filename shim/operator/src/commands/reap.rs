@@ -1,0 +1,114 @@
+//! `reap`: choose, confirm, plan, ask, end, report.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+
+use crate::args::{Reap, Scope};
+use crate::paint;
+use crate::survey::survey;
+use crate::threads::each;
+
+mod account;
+mod by_guard;
+mod by_hand;
+mod choose;
+mod confirm;
+mod keepers;
+mod plan;
+mod progress;
+
+use choose::Chosen;
+use plan::{How, Plan};
+use progress::{End, Progress};
+
+/// Sandboxes that are ended at the same time.
+const AT_ONCE: usize = 8;
+/// Wrong usage, as the command line's own errors.
+const USAGE: u8 = 2;
+
+/// Ends what was asked for; success when all of it is gone.
+pub(crate) fn run(scope: &Scope, args: &Reap) -> Result<ExitCode> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "reap must be run as root: it looks into and ends others' processes"
+    );
+    let seen = survey(scope)?;
+    seen.unseen().iter().for_each(|unseen| anstream::eprintln!("{}", paint::caution(&unseen.to_string())));
+    let Chosen { mut meant, refused } = choose::choose(&seen.sandboxes, args);
+    for why in &refused {
+        anstream::eprintln!("{}", paint::failure(why));
+    }
+    if args.wedged || args.orphaned {
+        meant = confirm::confirm(scope, meant)?;
+    }
+    let plans: Vec<Plan> = meant.into_iter().map(Plan::of).collect();
+    anstream::print!("{}", plan::render(&plans));
+    let fine = refused.is_empty() && plans.iter().all(|plan| !matches!(plan.how, How::Refused(_)));
+    let plans: Vec<Plan> = plans.into_iter().filter(Plan::acts).collect();
+    if plans.is_empty() {
+        return Ok(code(fine));
+    }
+    if args.dry_run {
+        anstream::println!("{}", paint::faint("dry run: nothing was touched"));
+        return Ok(code(fine));
+    }
+    if !args.yes {
+        if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+            let what = "not on a terminal, so nobody can be asked: repeat with --yes, or with --dry-run to look first";
+            anstream::eprintln!("{}", paint::failure(what));
+            return Ok(ExitCode::from(USAGE));
+        }
+        if !agreed(plans.len())? {
+            anstream::println!("nothing was touched");
+            return Ok(code(false));
+        }
+    }
+    let gone = end_all(&plans, args);
+    Ok(code(fine && gone == plans.len()))
+}
+
+fn code(fine: bool) -> ExitCode {
+    if fine { ExitCode::SUCCESS } else { ExitCode::from(crate::commands::FAILED) }
+}
+
+fn agreed(count: usize) -> Result<bool> {
+    let what = if count == 1 { "this sandbox".to_owned() } else { format!("these {count} sandboxes") };
+    anstream::print!("End {what} and everything in it? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Ends them, a few at a time; how many are gone.
+fn end_all(plans: &[Plan], args: &Reap) -> usize {
+    each(plans, AT_ONCE, |plan| end(plan, args)).into_iter().filter(|gone| *gone).count()
+}
+
+/// Ends one; true if it is gone.
+fn end(plan: &Plan, args: &Reap) -> bool {
+    let progress = Progress::new(&plan.sandbox);
+    let done = match &plan.how {
+        How::Guard => by_guard::end(&plan.sandbox, args, &progress),
+        _ => by_hand::end(&plan.sandbox, args, &progress),
+    };
+    match done {
+        Ok(End { left, note }) if left.is_empty() => {
+            progress.line(&paint::success("gone"), &note);
+            true
+        }
+        Ok(End { left, note }) => {
+            progress.line(&paint::failure("left behind"), &left.join("; "));
+            if !note.is_empty() {
+                progress.line("note", &note);
+            }
+            false
+        }
+        Err(error) => {
+            progress.line(&paint::failure("failed"), &format!("{error:#}"));
+            false
+        }
+    }
+}

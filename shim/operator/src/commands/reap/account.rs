@@ -1,0 +1,116 @@
+//! What is written down of a sandbox that is ended by hand, as its guard would have done.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use runsc_guard_node::report::{Folder, Moment, Report, What};
+use runsc_guard_sandbox::diagnostics::evidence::evidence;
+use runsc_guard_sandbox::diagnostics::stacks;
+use runsc_guard_sandbox::diagnostics::stacks::Dump;
+use runsc_guard_sandbox::processes::find;
+use runsc_guard_sandbox::resources::inventory::Released;
+
+use crate::survey::model::{Found, Sandbox, Sign};
+use crate::survey::scope::scopes;
+
+/// Rung 1.
+const EVIDENCE: Duration = Duration::from_millis(500);
+
+/// The report, which is written anew whenever there is more to tell. What cannot be written is said once.
+pub(super) struct Account {
+    folder: Folder,
+    report: Report,
+    /// Whether the last attempt to write it succeeded, and what it said otherwise.
+    pub(super) written: Result<(), String>,
+}
+
+impl Account {
+    /// Begins with what can be seen before anything is touched.
+    pub(super) fn begin(sandbox: &Sandbox, folder: &Path) -> Self {
+        let found = &sandbox.found;
+        let mut report = Report::begin(&found.namespace, &found.id, now_ms() * 1_000_000);
+        let signs: Vec<String> = sandbox.signs.iter().map(Sign::line).collect();
+        let signs = if signs.is_empty() { String::new() } else { format!(" ({})", signs.join("; ")) };
+        (report.sign, report.since_ms) = (format!("an operator asked for its end{signs}"), now_ms());
+        let mut account = Self { folder: Folder::new(folder), report, written: Ok(()) };
+        account.rung_begins("evidence", Instant::now() + EVIDENCE);
+        look(found, &mut account.report);
+        account.rung_ends("evidence", &[]);
+        account
+    }
+
+    /// How many processes were seen.
+    pub(super) fn seen(&self) -> usize {
+        self.report.evidence.processes.len() + self.report.evidence.omitted
+    }
+
+    /// Where it lies.
+    pub(super) fn file(&self) -> String {
+        self.folder.file(&self.report).display().to_string()
+    }
+
+    /// A rung begins, which ought to be over by `until`.
+    pub(super) fn rung_begins(&mut self, name: &str, until: Instant) {
+        let budget = until.saturating_duration_since(Instant::now()).as_millis();
+        self.report.rung_begins(name, now_ms(), u64::try_from(budget).unwrap_or(u64::MAX));
+    }
+
+    /// It is over, with this left.
+    pub(super) fn rung_ends(&mut self, name: &str, left: &[String]) {
+        self.report.rung_ends(name, now_ms(), left);
+        self.write();
+    }
+
+    /// Something was done that belongs to the story.
+    pub(super) fn happened(&mut self, line: &str) {
+        let (at_ms, text) = (now_ms(), line.to_owned());
+        self.report.moment(Moment { at_ms, what: What::Happened, text, due_ms: None });
+    }
+
+    /// What was released.
+    pub(super) fn released(&mut self, released: Vec<Released>) {
+        self.report.released.extend(released);
+    }
+
+    /// It is over, but for what is `left`.
+    pub(super) fn end(&mut self, left: &[String]) {
+        self.report.is_left(left);
+        self.report.ended_ms = left.is_empty().then(now_ms);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        self.written = self.folder.write(&self.report).map(drop).map_err(|error| error.to_string());
+    }
+}
+
+fn look(found: &Found, report: &mut Report) {
+    let deadline = Instant::now() + EVIDENCE;
+    let scope = scopes(found).swap_remove(0);
+    let processes = find::find(&scope);
+    report.evidence = evidence(&processes, deadline);
+    match &found.runsc {
+        Some(runsc) => {
+            let told = stacks::ask(runsc, &found.runsc_root, &found.id, &processes, deadline);
+            report.stacks = told.stacks;
+            report.runsc_version = match told.version {
+                unknown if unknown.is_empty() => {
+                    stacks::version(runsc, deadline.max(Instant::now() + stacks::NAMED))
+                }
+                told => told,
+            };
+        }
+        None => {
+            report.stacks = Dump::none("not asked: the runsc that it runs is no file of root's here any more")
+        }
+    }
+    if report.runsc_version.is_empty() {
+        report.runsc_version = found.version.clone().unwrap_or_default();
+    }
+    report.goroutines.note = "not asked for: where the real shim logs to is containerd's".to_owned();
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,155 @@
+//! `reports`: what guards, and `reap`, have written down of each escalation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use runsc_guard_node::report::{Report, is_report};
+
+use crate::args::{Form, Reports, Scope};
+use crate::survey::guards;
+
+mod goroutines;
+mod stored;
+mod text;
+mod verdict;
+
+use stored::Stored;
+
+/// Where reports go unless configured otherwise.
+const DEFAULT: &str = "/var/log/runsc-guard";
+/// How often is looked for new ones.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The reports told of, and whether each was over then.
+pub(crate) type Known = BTreeMap<PathBuf, bool>;
+
+/// Prints them.
+pub(crate) fn run(scope: &Scope, args: &Reports) -> Result<ExitCode> {
+    let mut known = Known::new();
+    let reports = unseen(scope, args, &mut known);
+    if let (Some(id), true, false) = (&args.id, reports.is_empty(), args.follow) {
+        bail!("no report of a sandbox whose id begins with {id:?} in {}", folders(args).join(", "));
+    }
+    if args.output == Form::Json && !args.follow {
+        write(&(serde_json::to_string_pretty(&reports)? + "\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if reports.is_empty() && !args.follow {
+        write(&format!("no reports in {}\n", folders(args).join(", ")))?;
+    }
+    let mut go_on = tell(&reports, args)?;
+    while args.follow && go_on {
+        std::thread::sleep(PAUSE);
+        go_on = tell(&unseen(scope, args, &mut known), args)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints these; false when nobody reads any more.
+fn tell(reports: &[Stored], args: &Reports) -> Result<bool> {
+    for report in reports {
+        let text = match (args.output, &args.id) {
+            // A line each, for who follows.
+            (Form::Json, _) => serde_json::to_string(report)? + "\n",
+            (Form::Text, Some(_)) => text::full(report),
+            (Form::Text, None) => text::line(report),
+        };
+        if !write(&text)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn write(text: &str) -> Result<bool> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
+}
+
+/// The reports in scope that were not there before, or are over only now, the oldest first.
+fn unseen(scope: &Scope, args: &Reports, known: &mut Known) -> Vec<Stored> {
+    let files = folders(args).into_iter().flat_map(|folder| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    });
+    let named = |path: &PathBuf| path.file_name().is_some_and(|name| is_report(&name.to_string_lossy()));
+    let open = files.filter(|path| named(path) && known.get(path) != Some(&true)).collect::<Vec<_>>();
+    let meant = |stored: &Stored| {
+        let Report { sandbox, namespace, .. } = &stored.report;
+        args.id.as_ref().is_none_or(|id| sandbox.starts_with(id.as_str()))
+            && scope.namespace.as_ref().is_none_or(|name| namespace == name)
+    };
+    let mut news: Vec<Stored> = open.iter().filter_map(|path| Stored::read(path)).filter(meant).collect();
+    news.retain(|stored| known.insert(stored.file.clone(), stored.is_over()) != Some(stored.is_over()));
+    news.sort_by_key(|stored| stored.report.taken_at_ns);
+    news
+}
+
+/// The containerd namespaces of the reports that were not known, one for each; in this folder only, or in all.
+pub(crate) fn new(scope: &Scope, folder: Option<&Path>, known: &mut Known) -> Vec<String> {
+    let args =
+        Reports { id: None, follow: false, output: Form::Text, report_dir: folder.map(Path::to_owned) };
+    let before: BTreeSet<PathBuf> = known.keys().cloned().collect();
+    let news = unseen(scope, &args, known).into_iter().filter(|stored| !before.contains(&stored.file));
+    news.map(|stored| stored.report.namespace).collect()
+}
+
+fn folders(args: &Reports) -> Vec<String> {
+    let configured = || {
+        let told = guards::known().into_iter().map(|guard| guard.params.config.report_dir);
+        told.chain([DEFAULT.into()]).collect::<BTreeSet<PathBuf>>()
+    };
+    let all = args.report_dir.clone().map_or_else(configured, |folder| BTreeSet::from([folder]));
+    all.iter().map(|folder| folder.display().to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runsc_guard_node::report::Folder;
+
+    fn args(folder: &Path, id: Option<&str>) -> Reports {
+        Reports {
+            id: id.map(str::to_owned),
+            follow: false,
+            output: Form::Text,
+            report_dir: Some(folder.to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_once_in_order_and_again_when_it_is_over() {
+        let base = tempfile::tempdir().unwrap();
+        let scope = |name: Option<&str>| Scope { namespace: name.map(str::to_owned), runsc_root: Vec::new() };
+        let folder = Folder::new(base.path());
+        let begin = |namespace: &str, id: &str, at: u64| Report::begin(namespace, id, at * 1_000_000_000);
+        let write = |report: &Report| folder.write(report).unwrap();
+        for (name, text) in [
+            ("1-ns-broken.json", "{"),
+            ("notes.json", "{}"),
+            ("2-ns-later.json", r#"{"version":3,"namespace":"k8s.io","sandbox":"a","taken_at_ns":1}"#),
+        ] {
+            std::fs::write(base.path().join(name), text).unwrap();
+        }
+        let (mut one, other) = (begin("k8s.io", "aaa1", 1), begin("other", "bbb1", 2));
+        let files = [write(&one), write(&other)];
+        let mut known = Known::new();
+        let mut news = || unseen(&scope(None), &args(base.path(), None), &mut known);
+        assert_eq!(news().iter().map(|one| one.file.clone()).collect::<Vec<_>>(), files);
+        assert!(news().is_empty());
+        one.ended_ms = Some(7);
+        write(&one);
+        assert_eq!(news().len(), 1);
+        write(&begin("k8s.io", "ccc1", 3));
+        assert_eq!(news().len(), 1);
+        let of = |name, id| unseen(&scope(name), &args(base.path(), id), &mut Known::new()).len();
+        assert_eq!((of(Some("k8s.io"), None), of(None, Some("bb")), of(None, Some("x"))), (2, 1, 0));
+    }
+}

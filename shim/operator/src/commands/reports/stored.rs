@@ -1,0 +1,48 @@
+//! One report, as it lies in its folder.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use runsc_guard_node::report::{Report, VERSION};
+use runsc_guard_sandbox::sys::file;
+use serde::Serialize;
+
+use super::verdict;
+
+/// No report is larger: what it holds is bounded when it is written.
+const LIMIT: u64 = 4 << 20;
+
+/// One report.
+#[derive(Debug, Serialize)]
+pub(super) struct Stored {
+    /// What it says in one line.
+    pub(super) verdict: String,
+    /// Where it lies.
+    pub(super) file: PathBuf,
+    /// As it was written.
+    #[serde(flatten)]
+    pub(super) report: Report,
+}
+
+impl Stored {
+    /// None if it cannot be read, or is of a later format than this command knows.
+    pub(super) fn read(path: &Path) -> Option<Self> {
+        let report: Report = serde_json::from_slice(&file::read(path, LIMIT).ok()?).ok()?;
+        (report.version <= VERSION).then(|| Self::of(report, path))
+    }
+
+    /// With its verdict.
+    pub(super) fn of(report: Report, path: &Path) -> Self {
+        Self { verdict: verdict::verdict(&report), file: path.to_owned(), report }
+    }
+
+    /// When the escalation began.
+    pub(super) fn taken_at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.report.taken_at_ns)
+    }
+
+    /// Whether nothing will be added to it.
+    pub(super) fn is_over(&self) -> bool {
+        self.report.version == 1 || self.report.ended_ms.is_some()
+    }
+}

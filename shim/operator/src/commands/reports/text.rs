@@ -1,0 +1,291 @@
+//! Reports for reading. Pure.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use runsc_guard_node::report::{Moment, Report, Step, What};
+use runsc_guard_sandbox::diagnostics::evidence::{Thread, Witness};
+use runsc_guard_sandbox::diagnostics::stacks::Dump;
+
+use super::goroutines::groups;
+use super::stored::Stored;
+use crate::paint::{failure, faint, heading, plain, span, success};
+
+/// Groups of goroutines shown; all of them are in the file, and in `-o json`.
+const GROUPS: usize = 8;
+/// The length of an id that CRI gives, and of what is shown of one.
+const ID: usize = 64;
+const SHORT: usize = 12;
+/// Names shown of what was released.
+const NAMES: usize = 4;
+
+/// Time, sandbox, verdict and how it ended.
+pub(crate) fn line(stored: &Stored) -> String {
+    let at = humantime::format_rfc3339_seconds(stored.taken_at());
+    let Report { namespace, sandbox, .. } = &stored.report;
+    let name = heading(&plain(&format!("{namespace}/{sandbox}")));
+    format!("{at}  {name}  {}{}\n", plain(&stored.verdict), outcome(&stored.report))
+}
+
+fn outcome(report: &Report) -> String {
+    match (report.version, report.ended_ms, report.left.len()) {
+        (1, ..) => String::new(),
+        _ if report.only_looked => faint("; only looked at"),
+        (_, Some(ended), 0) => {
+            let took = Duration::from_millis(ended.saturating_sub(report.taken_at_ns / 1_000_000));
+            success(&format!("; gone in {}", span(took)))
+        }
+        (_, _, 0) => faint("; its end is not written down (yet)"),
+        (_, _, left) => failure(&format!("; {left} left")),
+    }
+}
+
+/// All of it.
+pub(crate) fn full(stored: &Stored) -> String {
+    let report = &stored.report;
+    let mut text = line(stored);
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "  {}", faint(&stored.file.display().to_string()));
+    if !report.sign.is_empty() {
+        let waited = Duration::from_millis((report.taken_at_ns / 1_000_000).saturating_sub(report.since_ms));
+        let _ = writeln!(text, "  {}, for {}", short(&plain(&report.sign)), span(waited));
+    }
+    if !report.runsc_version.is_empty() {
+        let _ = writeln!(text, "  runsc {}", plain(&report.runsc_version));
+    }
+    timeline(&mut text, report);
+    rungs(&mut text, report);
+    section(&mut text, "Released", &report.released.iter().map(released).collect::<Vec<_>>());
+    section(&mut text, "Left", &report.left);
+    if !report.evidence.processes.is_empty() {
+        let _ = writeln!(text, "\n{}", heading("Processes, before anything was touched"));
+    }
+    report.evidence.processes.iter().for_each(|witness| process(&mut text, witness));
+    if report.evidence.omitted > 0 {
+        let _ = writeln!(text, "  and {} more processes", report.evidence.omitted);
+    }
+    dump(&mut text, "Goroutines of the real shim", &report.goroutines);
+    dump(&mut text, "Stacks of the sentry", &report.stacks);
+    text + "\n"
+}
+
+fn section(text: &mut String, name: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{}", heading(name));
+    for line in lines {
+        let _ = writeln!(text, "  {}", short(&plain(line)));
+    }
+}
+
+/// In columns: when, counted from the first request; what; and until when.
+fn timeline(text: &mut String, report: &Report) {
+    let asked = report.timeline.iter().filter(|one| matches!(one.what, What::Asked | What::Awaited));
+    let Some(first) = asked.chain(&report.timeline).map(|one| one.at_ms).next() else { return };
+    let row = |Moment { at_ms, what, text, due_ms }: &Moment| {
+        let due = due_ms.map(|due| format!(", due {}", apart(due, first))).unwrap_or_default();
+        let what = match what {
+            What::Asked => "asked",
+            What::Awaited => "awaited",
+            What::Forwarded => "forwarded",
+            What::Answered => "answered",
+            What::Happened => "",
+        };
+        format!("{:>9}  {what:<9}  {text}{due}", apart(*at_ms, first))
+    };
+    let mut rows: Vec<String> = report.timeline.iter().map(row).collect();
+    if report.moments_omitted > 0 {
+        rows.push(format!("and {} more", report.moments_omitted));
+    }
+    section(text, "Timeline", &rows);
+}
+
+/// An id of CRI's fills a line by itself: as much of each as is unique in practice.
+fn short(text: &str) -> String {
+    let mut kept = String::new();
+    for word in text.split_inclusive(|one: char| !one.is_ascii_hexdigit()) {
+        let digits = word.trim_end_matches(|one: char| !one.is_ascii_hexdigit());
+        match digits.len() {
+            ID => kept.extend([&digits[..SHORT], &word[ID..]]),
+            _ => kept.push_str(word),
+        }
+    }
+    kept
+}
+
+/// `+1.234s`, from the first request.
+fn apart(at_ms: u64, first: u64) -> String {
+    let (sign, apart) = if at_ms < first { ('-', first - at_ms) } else { ('+', at_ms - first) };
+    format!("{sign}{}.{:03}s", apart / 1000, apart % 1000)
+}
+
+fn rungs(text: &mut String, report: &Report) {
+    let began = report.taken_at_ns / 1_000_000;
+    let row = |Step { rung, began_ms, budget_ms, took_ms, times, left }: &Step| {
+        let took = took_ms.map_or("did not come back".to_owned(), |took| format!("{took} ms"));
+        let times = if *times > 1 { format!(", {times} times") } else { String::new() };
+        let left = if left.is_empty() { String::new() } else { format!("; left: {}", left.join("; ")) };
+        format!("{rung:<12}  {:>9}  {took:>8} of {budget_ms} ms{times}{left}", apart(*began_ms, began))
+    };
+    section(text, "Rungs", &report.rungs.iter().map(row).collect::<Vec<_>>());
+}
+
+fn released(one: &runsc_guard_sandbox::resources::inventory::Released) -> String {
+    let more = one.count.saturating_sub(NAMES);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    let names: Vec<&str> = one.names.iter().take(NAMES).map(String::as_str).collect();
+    format!("{} {}: {}{more}", one.count, one.kind, names.join(", "))
+}
+
+fn process(text: &mut String, witness: &Witness) {
+    let Witness { pid, role, age_s, frozen, command, threads, .. } = witness;
+    let frozen = if *frozen { ", frozen" } else { "" };
+    let age = span(Duration::from_secs(*age_s));
+    let _ = writeln!(text, "  {} {age}{frozen}", heading(&format!("{role} {pid}")));
+    if !command.is_empty() {
+        let _ = writeln!(text, "    {}", faint(&plain(command)));
+    }
+    for Thread { tid, state, wchan, stack } in threads {
+        let wchan = wchan.as_ref().map(|wchan| format!(" in {wchan}")).unwrap_or_default();
+        let _ = writeln!(text, "    thread {tid} {state}{}", plain(&wchan));
+        for frame in stack.iter().flat_map(|stack| stack.lines()) {
+            let _ = writeln!(text, "      {}", plain(frame));
+        }
+    }
+}
+
+fn dump(text: &mut String, name: &str, dump: &Dump) {
+    let groups = groups(&dump.text);
+    let count: usize = groups.iter().map(|group| group.count).sum();
+    let mut rows: Vec<String> = groups
+        .iter()
+        .take(GROUPS)
+        .map(|group| {
+            let minutes = if group.minutes > 0 { format!(", {} min", group.minutes) } else { String::new() };
+            format!("{:>5} x {}{minutes}: {}", group.count, group.state, group.path())
+        })
+        .collect();
+    if groups.len() > GROUPS {
+        rows.push(format!("and {} more kinds; all of them with -o json", groups.len() - GROUPS));
+    }
+    if dump.truncated {
+        rows.push("there were more, which were not kept".to_owned());
+    }
+    rows.extend(Some(dump.note.clone()).filter(|note| !note.is_empty()));
+    let name = if count > 0 { format!("{name} ({count})") } else { name.to_owned() };
+    section(text, &name, &rows);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runsc_guard_sandbox::diagnostics::evidence::Evidence;
+    use runsc_guard_sandbox::processes::process::Role;
+    use runsc_guard_sandbox::resources::inventory::Released;
+    use std::path::Path;
+
+    fn report(version: u32) -> Report {
+        let stack = Some("[<0>] fuse_wait\n[<0>] vfs_read".into());
+        let thread = Thread { tid: 8, state: 'D', wchan: Some("request_wait_answer".into()), stack };
+        let witness = Witness {
+            pid: 7,
+            role: Role::Sentry,
+            comm: "exe".into(),
+            command: "runsc-sandbox boot \x1b[31m".into(),
+            age_s: 90,
+            cgroups: Vec::new(),
+            frozen: false,
+            threads: vec![thread],
+        };
+        let mut report = Report::begin("k8s.io", "abc", 1_700_000_000_000_000_000);
+        report.version = version;
+        report.evidence = Evidence { processes: vec![witness], omitted: 2 };
+        report
+    }
+
+    fn lines(report: Report) -> Vec<String> {
+        let stored = Stored::of(report, Path::new("/r/1-k8s.io-abc.json"));
+        anstream::adapter::strip_str(&full(&stored)).to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_report_of_version_one_reads_from_the_verdict_down_to_the_stacks() {
+        let lines = lines(report(1));
+        assert!(
+            lines[0].starts_with("2023-11-14T22:13:20Z  k8s.io/abc  sentry 7 hung in the kernel"),
+            "{lines:?}"
+        );
+        assert_eq!(
+            lines[2..],
+            [
+                "",
+                "Processes, before anything was touched",
+                "  sentry 7 1m30s",
+                "    runsc-sandbox boot ?[31m",
+                "    thread 8 D in request_wait_answer",
+                "      [<0>] fuse_wait",
+                "      [<0>] vfs_read",
+                "  and 2 more processes",
+                "",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_whole_report_has_time_in_columns_and_stacks_summed_up() {
+        const BEGAN: u64 = 1_700_000_000_000;
+        let mut report = report(2);
+        (report.sign, report.since_ms, report.runsc_version) =
+            ("a sign".into(), BEGAN - 2000, "release-1".into());
+        let moment = |before: u64, what, text: &str, due_ms| Moment {
+            at_ms: BEGAN - before,
+            what,
+            text: text.to_owned(),
+            due_ms,
+        };
+        report.moment(moment(2000, What::Awaited, "SIGKILL of c", Some(BEGAN)));
+        report.moment(moment(1500, What::Asked, "Wait of c", None));
+        report.moment(moment(9000, What::Happened, "/tasks/start c", None));
+        report.rung_begins("evidence", BEGAN + 1, 300);
+        report.rung_ends("evidence", BEGAN + 43, &[]);
+        report.rung_begins("kill all", BEGAN + 50, 400);
+        report.released = vec![Released::new("files", (0..6).map(|one| format!("/f{one}")))];
+        report.ended_ms = Some(BEGAN + 412);
+        report.goroutines.text =
+            "goroutine 1 [select]:\nmain.a(0x1)\n\ngoroutine 2 [select]:\nmain.a(0x2)".into();
+        report.stacks = Dump::none("not asked: the sentry 7 is stopped");
+        let lines = lines(report);
+        assert!(lines[0].ends_with("; gone in 412ms"), "{}", lines[0]);
+        for line in [
+            "  runsc release-1",
+            "    -7.000s             /tasks/start c",
+            "    +0.000s  awaited    SIGKILL of c, due +2.000s",
+            "    +0.500s  asked      Wait of c",
+            "  a sign, for 2s",
+            "  evidence        +0.001s     42 ms of 300 ms",
+            "  kill all        +0.050s  did not come back of 400 ms",
+            "  6 files: /f0, /f1, /f2, /f3, and 2 more",
+            "Goroutines of the real shim (2)",
+            "      2 x select: main.a",
+            "  not asked: the sentry 7 is stopped",
+        ] {
+            assert!(lines.iter().any(|one| one == line), "{line:?} is not in\n{}", lines.join("\n"));
+        }
+    }
+
+    #[test]
+    fn ids_are_short_and_nothing_else_is() {
+        let id = "c0ffee".repeat(11)[..ID].to_owned();
+        let text = format!("Kill of {id}/exec, {id}: /sys/{id} abcdef {id}0");
+        let expected = format!("Kill of c0ffeec0ffee/exec, c0ffeec0ffee: /sys/c0ffeec0ffee abcdef {id}0");
+        assert_eq!(short(&text), expected);
+    }
+
+    #[test]
+    fn what_is_left_is_said_first() {
+        let mut report = report(2);
+        report.is_left(&["process: sentry 7".into()]);
+        assert!(lines(report)[0].ends_with("; 1 left"));
+    }
+}
