@@ -15,13 +15,15 @@ mod annotations;
 mod bounds;
 mod error;
 mod gvisors;
+mod keys;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub use annotations::{PREFIX as ANNOTATIONS, apply as apply_annotations};
-pub use bounds::{Accepted, Bounds, KEYS};
+pub use bounds::{Accepted, Bounds};
 pub use error::{ConfigError, shorten};
+pub use keys::{KEYS, Key};
 pub use values::Config;
 
 use error::{Source, line_of};
@@ -68,7 +70,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in &entries {
-        match bounds::set(&mut config, key.get_ref(), value.get_ref()) {
+        match keys::set(&mut config, key.get_ref(), value.get_ref()) {
             Ok(()) => {}
             Err(bounds::Refused::Key) => return Err(source.unknown(key.span().start, key.get_ref())),
             Err(bounds::Refused::Value(accepted)) => {

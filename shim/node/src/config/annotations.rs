@@ -9,6 +9,7 @@ use runsc_guard_core::policy::Policy;
 
 use super::bounds;
 use super::error::shorten;
+use super::keys;
 
 /// What every key begins with; `io.containerd.runsc-guard.kill-deadline` is `kill_deadline`.
 pub const PREFIX: &str = "io.containerd.runsc-guard.";
@@ -39,34 +40,10 @@ pub fn apply<'a>(
 }
 
 fn set(policy: &mut Policy, name: &str, value: &str) -> Result<(), Refused> {
-    let deadline = match name {
-        "hard-limit" => {
-            let limit = parse(value)?;
-            return match policy.hard_limit {
-                Some(most) if limit > most => Err(LONGER),
-                _ => {
-                    policy.hard_limit = Some(limit);
-                    Ok(())
-                }
-            };
-        }
-        "create-deadline" => &mut policy.create_deadline,
-        "start-deadline" => &mut policy.start_deadline,
-        "exec-deadline" => &mut policy.exec_deadline,
-        "signal-deadline" => &mut policy.signal_deadline,
-        "kill-deadline" => &mut policy.kill_deadline,
-        "delete-deadline" => &mut policy.delete_deadline,
-        _ => return Err("is no deadline that a pod can set"),
-    };
-    let shorter = parse(value)?;
-    if shorter > *deadline {
-        return Err(LONGER);
-    }
-    *deadline = shorter;
-    Ok(())
+    let key = keys::for_pods(name).ok_or("is no deadline that a pod can set")?;
+    let shortened = key.shorten(policy, parse(value)?);
+    shortened.then_some(()).ok_or("is longer than the operator's")
 }
-
-const LONGER: Refused = "is longer than the operator's";
 
 fn parse(value: &str) -> Result<Duration, Refused> {
     let parsed =

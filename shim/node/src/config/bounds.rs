@@ -1,34 +1,11 @@
-//! Each key of `[guard]`: what it sets and what it takes. The bounds come from the limits of containerd and
+//! What the keys of `[guard]` take, and what no key can hold alone. The bounds come from the limits of containerd and
 //! CRI; a deadline beyond them would be an answer after the caller has left.
 
 use std::fmt;
 use std::time::Duration;
 
-use runsc_guard_core::policy::{ANSWER_MARGIN, DELETE_BINARY_CLEAN, Policy, Watchdog, budgets, limits};
+use runsc_guard_core::policy::{DELETE_BINARY_CLEAN, Policy, Watchdog, budgets, limits};
 use toml::de::DeValue;
-
-use super::values::Config;
-
-/// All keys, as an operator may look them up in an error.
-pub const KEYS: [&str; 17] = [
-    "shim",
-    "create_deadline",
-    "start_deadline",
-    "exec_deadline",
-    "query_deadline",
-    "stats_deadline",
-    "signal_deadline",
-    "kill_deadline",
-    "hard_limit",
-    "delete_deadline",
-    "shutdown_deadline",
-    "release_network",
-    "abort_fuse",
-    "report_dir",
-    "watchdog",
-    "watchdog_after",
-    "allow_annotations",
-];
 
 /// What a key takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,60 +91,21 @@ pub(super) const LEAST: Duration = Duration::from_millis(100);
 /// How much of CRI's budget for one exit the arithmetic leaves free.
 const SPARE: Duration = Duration::from_secs(1);
 
-const fn up_to(most: Duration) -> Bounds {
+pub(super) const fn up_to(most: Duration) -> Bounds {
     Bounds { least: LEAST, most }
 }
 
-/// No limit of containerd applies: the caller decides how long it waits.
-const FREE: Bounds = up_to(Duration::from_secs(3600));
-/// containerd's `task.state` timeout less the margin.
-const QUERY: Bounds = up_to(limits::STATE.saturating_sub(ANSWER_MARGIN));
-/// containerd's `metrics.shimstats` timeout less the margin.
-const STATS: Bounds = up_to(limits::STATS.saturating_sub(ANSWER_MARGIN));
-/// containerd's `shim.shutdown` timeout less the margin.
-const SHUTDOWN: Bounds = up_to(limits::SHUTDOWN.saturating_sub(ANSWER_MARGIN));
 /// What Delete and Shutdown may take together, see [`fit_together`].
-const DELETE_AND_SHUTDOWN: Duration = limits::EXIT_HANDLING
+pub(super) const DELETE_AND_SHUTDOWN: Duration = limits::EXIT_HANDLING
     .saturating_sub(SPARE)
     .saturating_sub(budgets::TOTAL)
     .saturating_sub(DELETE_BINARY_CLEAN);
-/// All but the least that Shutdown needs.
-const DELETE: Bounds = up_to(DELETE_AND_SHUTDOWN.saturating_sub(LEAST));
-/// A silence that means something, up to a day.
-const WATCHDOG: Bounds = Bounds { least: Duration::from_secs(1), most: Duration::from_secs(24 * 3600) };
-
 /// Why a key was not set.
 pub(super) enum Refused {
     /// There is no such key.
     Key,
     /// Its value is not one of these.
     Value(Accepted),
-}
-
-/// Sets one key.
-pub(super) fn set(config: &mut Config, key: &str, value: &DeValue<'_>) -> Result<(), Refused> {
-    let policy = &mut config.policy;
-    match key {
-        "shim" => config.shim = program(value)?,
-        "create_deadline" => policy.create_deadline = duration(value, FREE)?,
-        "start_deadline" => policy.start_deadline = duration(value, FREE)?,
-        "exec_deadline" => policy.exec_deadline = duration(value, FREE)?,
-        "query_deadline" => policy.query_deadline = duration(value, QUERY)?,
-        "stats_deadline" => policy.stats_deadline = duration(value, STATS)?,
-        "signal_deadline" => policy.signal_deadline = duration(value, FREE)?,
-        "kill_deadline" => policy.kill_deadline = duration(value, FREE)?,
-        "hard_limit" => policy.hard_limit = duration_or_never(value, FREE)?,
-        "delete_deadline" => policy.delete_deadline = duration(value, DELETE)?,
-        "shutdown_deadline" => policy.shutdown_deadline = duration(value, SHUTDOWN)?,
-        "release_network" => config.release_network = boolean(value)?,
-        "abort_fuse" => config.abort_fuse = boolean(value)?,
-        "report_dir" => config.report_dir = folder(value)?.into(),
-        "watchdog" => policy.watchdog = watchdog(value)?,
-        "watchdog_after" => policy.watchdog_after = duration(value, WATCHDOG)?,
-        "allow_annotations" => config.allow_annotations = boolean(value)?,
-        _ => return Err(Refused::Key),
-    }
-    Ok(())
 }
 
 /// Holds what no key can hold alone; the error names the key to change. `hard_limit` follows a longer
@@ -205,13 +143,13 @@ fn parse(value: &DeValue<'_>) -> Option<Duration> {
     if digits > MOST_DIGITS { None } else { humantime::parse_duration(text).ok() }
 }
 
-fn duration(value: &DeValue<'_>, bounds: Bounds) -> Result<Duration, Refused> {
+pub(super) fn duration(value: &DeValue<'_>, bounds: Bounds) -> Result<Duration, Refused> {
     parse(value)
         .filter(|duration| (bounds.least..=bounds.most).contains(duration))
         .ok_or(Refused::Value(Accepted::Duration(bounds)))
 }
 
-fn duration_or_never(value: &DeValue<'_>, bounds: Bounds) -> Result<Option<Duration>, Refused> {
+pub(super) fn duration_or_never(value: &DeValue<'_>, bounds: Bounds) -> Result<Option<Duration>, Refused> {
     match parse(value) {
         Some(Duration::ZERO) => Ok(None),
         Some(duration) if (bounds.least..=bounds.most).contains(&duration) => Ok(Some(duration)),
@@ -219,11 +157,11 @@ fn duration_or_never(value: &DeValue<'_>, bounds: Bounds) -> Result<Option<Durat
     }
 }
 
-fn boolean(value: &DeValue<'_>) -> Result<bool, Refused> {
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Refused> {
     value.as_bool().ok_or(Refused::Value(Accepted::Boolean))
 }
 
-fn program(value: &DeValue<'_>) -> Result<String, Refused> {
+pub(super) fn program(value: &DeValue<'_>) -> Result<String, Refused> {
     value
         .as_str()
         .filter(|name| !name.is_empty() && !name.contains('\0'))
@@ -232,14 +170,14 @@ fn program(value: &DeValue<'_>) -> Result<String, Refused> {
         .ok_or(Refused::Value(Accepted::Program))
 }
 
-fn folder<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Refused> {
+pub(super) fn folder<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Refused> {
     value
         .as_str()
         .filter(|path| path.starts_with('/') && !path.contains('\0'))
         .ok_or(Refused::Value(Accepted::Folder))
 }
 
-fn watchdog(value: &DeValue<'_>) -> Result<Watchdog, Refused> {
+pub(super) fn watchdog(value: &DeValue<'_>) -> Result<Watchdog, Refused> {
     match value.as_str() {
         Some("off") => Ok(Watchdog::Off),
         Some("report") => Ok(Watchdog::Report),

@@ -6,7 +6,8 @@ use runsc_guard_sandbox::sys::file;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::bounds::{self, Accepted};
+use super::bounds::Accepted;
+use super::keys;
 
 /// A configuration that cannot be used, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that the guard does not know.
-    #[error("{}:{line}: [guard] {key}: no such key; accepted: {}", file.display(), bounds::KEYS.join(", "))]
+    #[error("{}:{line}: [guard] {key}: no such key; accepted: {}", file.display(), keys::names().join(", "))]
     Unknown {
         /// Which file.
         file: PathBuf,

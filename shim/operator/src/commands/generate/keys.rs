@@ -1,14 +1,12 @@
-//! What `[guard]` takes, asked of the code that reads it: each key is tried with values that it cannot take, and the
-//! refusals tell its bounds. Only the meanings are words of this file's own.
+//! What `[guard]` takes, as the table of its keys has it; what depends on other keys is asked of the code that reads a
+//! file: each key is tried with the ends of its bounds.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use humantime::format_duration;
-use runsc_guard_core::policy::{Policy, limits};
 use runsc_guard_node::config::{self, Accepted, Bounds, Config, ConfigError};
-use runsc_guard_node::report::{KEPT, WEIGHT};
 use serde_json::Value;
 
 /// One key.
@@ -26,19 +24,16 @@ pub(super) struct Key {
 
 /// Each of them, in the order in which an error lists them.
 pub(super) fn all() -> Result<Vec<Key>> {
-    config::KEYS.into_iter().map(key).collect()
+    config::KEYS.iter().map(key).collect()
 }
 
-fn key(name: &'static str) -> Result<Key> {
-    let accepted = refusal(name, "[]")?.with_context(|| format!("{name} takes anything"))?;
-    let annotation = format!("{}{}", config::ANNOTATIONS, name.replace('_', "-"));
-    let ignored = config::apply_annotations(&mut Policy::default(), [(annotation.as_str(), "100ms")]);
+fn key(key: &config::Key) -> Result<Key> {
     Ok(Key {
-        name,
-        default: default(name)?,
-        accepted: accepted_in_words(name, &accepted)?,
-        meaning: meaning(name).with_context(|| format!("{name} has no meaning"))?,
-        annotation: ignored.is_none().then_some(annotation),
+        name: key.name,
+        default: default(key.name)?,
+        accepted: accepted_in_words(key.name, &key.accepted())?,
+        meaning: key.meaning(),
+        annotation: key.annotation().map(|name| format!("{}{name}", config::ANNOTATIONS)),
     })
 }
 
@@ -82,70 +77,6 @@ fn default(name: &str) -> Result<String> {
         duration @ Value::Object(_) => quoted(serde_json::from_value(duration.clone())?),
         other => other.to_string(),
     })
-}
-
-fn meaning(name: &str) -> Option<String> {
-    let words = match name {
-        "shim" => "The real shim, which the guard runs: a name on containerd's PATH, or an absolute path",
-        "create_deadline" => {
-            "Create; then what it began is torn down, and only that, and the error names the step that is stuck"
-        }
-        "start_deadline" => "Start of a task; then an error, and nothing is torn down",
-        "exec_deadline" => {
-            "Exec, Start of an exec, Update, Pause, Resume, ResizePty and CloseIO; then an error, and nothing is torn down"
-        }
-        "query_deadline" => {
-            return Some(format!(
-                "State and Pids; then they are answered from the guard's record (containerd waits {} for State)",
-                format_duration(limits::STATE)
-            ));
-        }
-        "stats_deadline" => {
-            return Some(format!(
-                "Stats; then an error (containerd waits {})",
-                format_duration(limits::STATS)
-            ));
-        }
-        "signal_deadline" => {
-            "Signals other than SIGKILL; then they count as pending, and are delivered when that is possible"
-        }
-        "kill_deadline" => {
-            "SIGKILL to the exit, counted from the first: retries do not move it; then the sandbox is ended"
-        }
-        "hard_limit" => {
-            "The same for one container of a pod while the sandbox answers and a sibling lives that nobody has asked to end, since that goes with it"
-        }
-        "delete_deadline" => {
-            "Delete, through errors too; then the container is released by itself (for the root container the sandbox is ended), and the answer is its exit"
-        }
-        "shutdown_deadline" => {
-            return Some(format!(
-                "Shutdown; it is answered by then (containerd waits {})",
-                format_duration(limits::SHUTDOWN)
-            ));
-        }
-        "release_network" => {
-            "Take the pod's links from a sandbox that the kernel cannot kill, so that nobody answers on an address \
-             that is given away"
-        }
-        "abort_fuse" => {
-            "Abort a hung FUSE connection that keeps a sandbox alive and that only this pod has mounted"
-        }
-        "report_dir" => {
-            return Some(format!(
-                "What was seen of a wedged sandbox goes there, one JSON file each; the guard makes the folder, and \
-                 keeps the newest {KEPT} and {} MiB at most",
-                WEIGHT >> 20
-            ));
-        }
-        "watchdog" => {
-            "A sandbox that stops answering, although nobody wants its end: \"report\" tells, \"kill\" ends it as well"
-        }
-        "watchdog_after" => "How long it must not have answered what containerd asks by itself",
-        "allow_annotations" => "Whether a pod may shorten its own deadlines",
-        _ => return None,
-    };
-    Some(words.to_owned())
 }
 
 #[cfg(test)]
