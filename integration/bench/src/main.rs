@@ -48,10 +48,8 @@ fn main() -> ExitCode {
 }
 
 fn bench(arguments: Vec<String>) -> Result<ExitCode> {
-    let Some(options) = Options::parse(arguments)? else {
-        println!("{}", options::USAGE);
-        return Ok(ExitCode::SUCCESS);
-    };
+    let own = std::iter::once("bench".to_owned());
+    let options = Options::parse(own.chain(arguments)).unwrap_or_else(|error| error.exit());
     let began = Instant::now();
     let interrupt = Interrupt::on_signals(|| eprintln!("bench: interrupted, ending everything"))?;
     if let Some(svg) = options.trace() {

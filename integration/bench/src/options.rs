@@ -1,41 +1,16 @@
 //! The command line.
 
 use crate::budget::Judge;
-use anyhow::{Context as _, Result, bail};
-use std::path::{Path, PathBuf};
-
-pub(crate) const USAGE: &str = "usage: bench trace --svg PATH
-       bench [SECTION...] [--check] [--pairs N] [--pods N] [--requests N] [--json PATH] [--svg PATH]
-
-  latency       what the guard adds to one request, at 1 and at 50 at once
-  life          start, exec, stop, remove of a container, of pods of 1, 3 and 10, and of many pods at once:
-                unguarded, unguarded with grouping, guarded, in turn
-  memory        what guard and real shim weigh
-                (without a section: these three)
-  commands      how often runsc is run in one life
-  ending        from SIGKILL to containerd's TaskExit, by wedge, one and twenty at once
-  soak          a stopped sandbox that is asked 100,000 times, guarded and unguarded side by side
-
-  growth        how all this grows with containers, pods and requests: the exponents of what the sections beside it
-                measured, or, by itself, of memory, life, ending and soak
-  trace         draws one pod's start and stop, unguarded and guarded: requests and processes on one clock
-                (by itself, on root's tracefs)
-
-  --pairs N     at most N pairs (200; with --check 12), fewer if what has a budget is known to 2 % before
-  --pods N      so many at once (50)
-  --requests N  of the soak (100000)
-  --json PATH   writes everything measured, each pair included, there
-  --svg PATH    draws it
-  --check       short; fails if a ratio is surely too high (the lower end of its interval is above its budget),
-                or the guard's RSS or binary is over its budget
-
-The guard is the one that hack/build made, or RUNSC_GUARD_BIN.";
+use clap::{CommandFactory as _, Parser, ValueEnum, error::ErrorKind};
+use std::{
+    ffi::OsString,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 /// So many pairs give an interval that leaves out the two extreme values at each end.
 const CHECK_PAIRS: usize = 12;
 const PAIRS: usize = 200;
-const PODS: usize = 50;
-const REQUESTS: usize = 100_000;
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +30,6 @@ impl Part {
     /// Those that measure at several sizes.
     const GROWING: &[Self] = &[Self::Memory, Self::Life, Self::Ending, Self::Soak];
 
-    const ALL: [Self; 6] =
-        [Self::Memory, Self::Latency, Self::Life, Self::Commands, Self::Ending, Self::Soak];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Latency => "latency",
@@ -68,10 +40,71 @@ impl Part {
             Self::Soak => "soak",
         }
     }
+}
 
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|part| part.name() == name)
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Wanted {
+    /// what the guard adds to one request, at 1 and at 50 at once
+    Latency,
+    /// start, exec, stop, remove of a container, of pods of 1, 3 and 10, and of many pods at once: unguarded, unguarded with
+    /// grouping, guarded, in turn
+    Life,
+    /// what guard and real shim weigh (without a section: these three)
+    Memory,
+    /// how often runsc is run in one life
+    Commands,
+    /// from SIGKILL to containerd's TaskExit, by wedge, one and twenty at once
+    Ending,
+    /// a stopped sandbox that is asked 100,000 times, guarded and unguarded side by side
+    Soak,
+    /// how all this grows with containers, pods and requests: the exponents of what the sections beside it measured, or, by
+    /// itself, of memory, life, ending and soak
+    Growth,
+    /// draws one pod's start and stop, unguarded and guarded: requests and processes on one clock (by itself, on root's
+    /// tracefs)
+    Trace,
+}
+
+impl Wanted {
+    fn part(self) -> Option<Part> {
+        Some(match self {
+            Self::Latency => Part::Latency,
+            Self::Life => Part::Life,
+            Self::Memory => Part::Memory,
+            Self::Commands => Part::Commands,
+            Self::Ending => Part::Ending,
+            Self::Soak => Part::Soak,
+            Self::Growth | Self::Trace => return None,
+        })
     }
+}
+
+/// Measures what the guard costs against the shim that it guards, in pairs, on real parts.
+#[derive(Debug, Parser)]
+#[command(name = "bench", after_help = "The guard is the one that hack/build made, or RUNSC_GUARD_BIN.")]
+struct Arguments {
+    #[arg(value_name = "SECTION")]
+    wanted: Vec<Wanted>,
+    /// short; fails if a ratio is surely too high (the lower end of its interval is above its budget), or the guard's RSS or
+    /// binary is over its budget
+    #[arg(long)]
+    check: bool,
+    /// at most N pairs [default: 200, with --check 12], fewer if what has a budget is known to 2 % before
+    #[arg(long, value_name = "N")]
+    pairs: Option<NonZeroUsize>,
+    /// so many at once
+    #[arg(long, value_name = "N", default_value = "50")]
+    pods: NonZeroUsize,
+    /// of the soak
+    #[arg(long, value_name = "N", default_value = "100000")]
+    requests: NonZeroUsize,
+    /// writes everything measured, each pair included, there
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// draws it
+    #[arg(long, value_name = "PATH")]
+    svg: Option<PathBuf>,
 }
 
 /// What to measure.
@@ -89,48 +122,24 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None` if all that is wanted is the usage.
-    pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>> {
-        let mut options = Self {
-            parts: Vec::new(),
-            check: false,
-            pairs: 0,
-            pods: PODS,
-            requests: REQUESTS,
-            json: None,
-            svg: None,
-            growth: false,
-            trace: false,
-        };
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().with_context(|| format!("{argument} needs a value\n{USAGE}"));
-            match argument.as_str() {
-                "--check" => options.check = true,
-                "--pairs" => options.pairs = number(&argument, &value()?)?,
-                "--pods" => options.pods = number(&argument, &value()?)?,
-                "--requests" => options.requests = number(&argument, &value()?)?,
-                "--json" => options.json = Some(value()?.into()),
-                "--svg" => options.svg = Some(value()?.into()),
-                "--help" | "-h" => return Ok(None),
-                "trace" => options.trace = true,
-                "growth" => options.growth = true,
-                name => match Part::named(name) {
-                    Some(part) => options.parts.push(part),
-                    None => bail!("cannot take {argument:?}\n{USAGE}"),
-                },
-            }
+    /// Of the arguments, the program's own name first.
+    pub(crate) fn parse(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let Arguments { wanted, check, pairs, pods, requests, json, svg } =
+            Arguments::try_parse_from(arguments)?;
+        let (growth, trace) = (wanted.contains(&Wanted::Growth), wanted.contains(&Wanted::Trace));
+        let mut parts: Vec<Part> = wanted.into_iter().filter_map(Wanted::part).collect();
+        if trace && (svg.is_none() || !parts.is_empty()) {
+            let refusal = "trace needs --svg, and goes by itself";
+            return Err(Arguments::command().error(ErrorKind::ArgumentConflict, refusal));
         }
-        if options.trace && (options.svg.is_none() || !options.parts.is_empty()) {
-            bail!("trace needs --svg, and goes by itself\n{USAGE}");
+        if parts.is_empty() {
+            parts.extend(if growth { Part::GROWING } else { &Part::USUAL[..] });
         }
-        if options.parts.is_empty() {
-            options.parts.extend(if options.growth { Part::GROWING } else { &Part::USUAL[..] });
-        }
-        if options.pairs == 0 {
-            options.pairs = if options.check { CHECK_PAIRS } else { PAIRS };
-        }
-        Ok(Some(options))
+        let (pods, requests) = (pods.get(), requests.get());
+        let pairs = pairs.map_or(if check { CHECK_PAIRS } else { PAIRS }, NonZeroUsize::get);
+        Ok(Self { parts, check, pairs, pods, requests, json, svg, growth, trace })
     }
 
     /// Where to draw a trace, if that is what is wanted.
@@ -150,23 +159,17 @@ impl Options {
     }
 }
 
-/// At least 1.
-fn number(option: &str, text: &str) -> Result<usize> {
-    let number: usize = text.parse().with_context(|| format!("{option} {text}"))?;
-    Ok(number.max(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Option<Options>> {
-        Options::parse(line.split_whitespace().map(str::to_owned))
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        Options::parse(std::iter::once("bench").chain(line.split_whitespace()))
     }
 
     #[test]
     fn a_check_is_short_unless_told_otherwise() {
-        let pairs = |line| parse(line).unwrap().unwrap().pairs;
+        let pairs = |line| parse(line).unwrap().pairs;
         assert_eq!(pairs(""), PAIRS);
         assert_eq!(pairs("--check"), CHECK_PAIRS);
         assert_eq!(pairs("--check --pairs 30"), 30);
@@ -174,7 +177,7 @@ mod tests {
 
     #[test]
     fn sections_are_chosen_by_name() {
-        let parts = |line| parse(line).unwrap().unwrap().parts;
+        let parts = |line| parse(line).unwrap().parts;
         assert_eq!(parts(""), Part::USUAL);
         assert_eq!(parts("latency --check memory"), [Part::Latency, Part::Memory]);
         assert_eq!(parts("growth"), Part::GROWING);
@@ -183,9 +186,11 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in ["--pairs", "--pairs many", "--json", "--chekc", "lif", "trace", "trace life --svg x"] {
+        for line in
+            ["--pairs", "--pods 0", "--pairs many", "--json", "--chekc", "lif", "trace", "trace life --svg x"]
+        {
             assert!(parse(line).is_err(), "{line}");
         }
-        assert_eq!(parse("--help").unwrap(), None);
+        assert_eq!(parse("--help").unwrap_err().kind(), ErrorKind::DisplayHelp);
     }
 }

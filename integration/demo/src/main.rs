@@ -14,17 +14,21 @@ mod subject;
 mod verdict;
 
 use anyhow::{Context as _, Result, bail};
+use clap::Parser;
 use harness::{Interrupt, Parts};
 use screen::Screen;
 use side::Side;
 use std::{io::Write as _, process::ExitCode, sync::Arc, thread};
 use verdict::Verdict;
 
-const USAGE: &str = "usage: demo [--system]
-
-  --system   containerd (2.x), ctr, runsc and containerd-shim-runsc-v1 from PATH instead of the pinned ones
-
-The guard is the one that hack/build made, or RUNSC_GUARD_BIN.";
+/// Two wedged sandboxes, each under gVisor's own shim and under the guard, are asked to end.
+#[derive(Parser)]
+#[command(name = "demo", after_help = "The guard is the one that hack/build made, or RUNSC_GUARD_BIN.")]
+struct Options {
+    /// containerd (2.x), ctr, runsc and containerd-shim-runsc-v1 from PATH instead of the pinned ones
+    #[arg(long)]
+    system: bool,
+}
 
 fn main() -> ExitCode {
     match demonstrate() {
@@ -37,15 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn demonstrate() -> Result<ExitCode> {
-    let system = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--system" => true,
-        [flag] if flag == "--help" || flag == "-h" => {
-            println!("{USAGE}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        other => bail!("cannot take {other:?}\n{USAGE}"),
-    };
+    let Options { system } = Options::parse();
     let parts = if system { Parts::system()? } else { Parts::pinned()? };
     let screen = Arc::new(Screen::new());
     let leaving = Arc::clone(&screen);

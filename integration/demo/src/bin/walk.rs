@@ -6,6 +6,7 @@
 //! which they do not hold is a failure.
 
 use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
 use harness::{
     Fuse, Handler, Host, Interrupt, SOON, eventually,
     faults::{self, Sandbox},
@@ -22,7 +23,13 @@ use std::{
 const PROMISE: Duration = Duration::from_secs(2);
 const HEALTHY: [&str; 3] = ["healthy-1", "healthy-2", "healthy-3"];
 
+/// Walks through a node in trouble with `runsc-guard`, on real parts.
+#[derive(Parser)]
+#[command(name = "walk", after_help = "The guard is the one that hack/build made, or RUNSC_GUARD_BIN.")]
+struct Options {}
+
 fn main() -> ExitCode {
+    let Options {} = Options::parse();
     match walk() {
         Ok(code) => code,
         Err(error) => {

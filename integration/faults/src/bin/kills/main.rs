@@ -6,6 +6,7 @@ mod options;
 mod report;
 
 use anyhow::{Context as _, Result};
+use clap::Parser as _;
 use faults::kills;
 use harness::Interrupt;
 use options::Options;
@@ -22,15 +23,13 @@ fn main() -> ExitCode {
 }
 
 fn kill() -> Result<ExitCode> {
-    let Some(options) = Options::parse(std::env::args().skip(1))? else {
-        println!("{}", options::USAGE);
-        return Ok(ExitCode::SUCCESS);
-    };
+    let options = Options::parse();
+    let plan = options.plan();
     let interrupt = Interrupt::on_signals(|| eprintln!("kills: interrupted, ending everything"))?;
     let host = Arc::new(kills::host()?);
     interrupt.register(&host)?;
-    eprintln!("{:?}", options.plan);
-    let tally = kills::run(&host, options.plan, || !interrupt.raised());
+    eprintln!("{plan:?}");
+    let tally = kills::run(&host, plan, || !interrupt.raised());
     let versions = report::versions(&host);
     let cleared = host.end();
     interrupt.forget(&host);
@@ -39,7 +38,7 @@ fn kill() -> Result<ExitCode> {
     }
     let tally = tally?;
     cleared?;
-    let text = report::text(&options.plan, &tally, &versions);
+    let text = report::text(&plan, &tally, &versions);
     print!("{text}");
     if let Some(folder) = &options.results {
         std::fs::create_dir_all(folder)?;

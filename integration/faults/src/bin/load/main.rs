@@ -1,14 +1,20 @@
 //! Load on real parts, as figures: pods in waves, a crowd of wedged ones, and one that is polled for an hour,
 //! compressed. `hack/load` builds what this needs and runs it. A figure that is not flat is a failure.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use clap::Parser;
 use faults::load::{self, Look};
 use harness::{Host, Interrupt};
 use std::{process::ExitCode, sync::Arc};
 
-const USAGE: &str = "usage: load [--pods N]
-
-  --pods N   so many pods in waves, and so many wedged at once (100)";
+/// Pods in waves, a crowd of wedged ones, and one that is polled, on real parts.
+#[derive(Parser)]
+#[command(name = "load")]
+struct Options {
+    /// so many pods in waves, and so many wedged at once
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pods: usize,
+}
 
 /// Requests of each kind that ten a second make in an hour.
 const HOUR: u32 = 36_000;
@@ -30,21 +36,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn pods() -> Result<Option<usize>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Ok(Some(100)),
-        ["--pods", number] => Ok(Some(number.parse().with_context(|| format!("--pods {number}"))?)),
-        ["--help" | "-h"] => Ok(None),
-        _ => bail!("cannot take {arguments:?}\n{USAGE}"),
-    }
-}
-
 fn run() -> Result<ExitCode> {
-    let Some(pods) = pods()? else {
-        println!("{USAGE}");
-        return Ok(ExitCode::SUCCESS);
-    };
+    let Options { pods } = Options::parse();
     let interrupt = Interrupt::on_signals(|| eprintln!("load: interrupted, ending everything"))?;
     let host = Arc::new(load::host()?);
     interrupt.register(&host)?;

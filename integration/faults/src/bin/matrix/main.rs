@@ -5,10 +5,12 @@ mod print;
 mod versions;
 
 use anyhow::{Result, ensure};
+use clap::Parser as _;
 use faults::matrix::{Cell, Entry, Report, lanes::Plan, table};
 use harness::{Interrupt, Parts};
 use options::Options;
 use std::{
+    num::NonZeroUsize,
     process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
     time::Instant,
@@ -25,16 +27,13 @@ fn main() -> ExitCode {
 }
 
 fn matrix() -> Result<ExitCode> {
-    let Some(options) = Options::parse(std::env::args().skip(1))? else {
-        println!("{}", options::USAGE);
-        return Ok(ExitCode::SUCCESS);
-    };
+    let options = Options::parse();
     let interrupt = Interrupt::on_signals(|| eprintln!("matrix: interrupted, ending everything"))?;
     if options.versions {
         return versions::run(&options, &interrupt);
     }
     let parts = Parts::pinned()?;
-    let jobs = options.jobs.unwrap_or_else(Plan::default_jobs);
+    let jobs = options.jobs.map_or_else(Plan::default_jobs, NonZeroUsize::get);
     let plan = Plan { parts: &parts, guarded: !options.unguarded, jobs, interrupt: &interrupt };
     let cells = chosen(&options, &plan);
     if options.list {

@@ -4,7 +4,7 @@ use crate::{options::Options, print};
 use anyhow::{Result, ensure};
 use faults::matrix::{Cell, Report, lanes::Plan, versions};
 use harness::{Interrupt, Parts, Versions};
-use std::{fmt::Write as _, process::ExitCode, time::Instant};
+use std::{fmt::Write as _, num::NonZeroUsize, process::ExitCode, time::Instant};
 
 /// What came of one pair.
 struct Leg {
@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Options, interrupt: &Interrupt) -> Result<ExitCode> 
             cells.iter().for_each(|cell| println!("{versions} x {cell}"));
         } else if !cells.is_empty() {
             let parts = Parts::of(versions.clone())?;
-            let jobs = options.jobs.unwrap_or_else(Plan::default_jobs);
+            let jobs = options.jobs.map_or_else(Plan::default_jobs, NonZeroUsize::get);
             let plan = Plan { parts: &parts, guarded: !options.unguarded, jobs, interrupt };
             let tell = |report: &Report| {
                 eprintln!("{:5.0} s  {versions} x {report}", began.elapsed().as_secs_f64());
