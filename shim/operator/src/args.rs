@@ -19,16 +19,16 @@ use install::{INSTALL_EXAMPLES, UNINSTALL_EXAMPLES};
 pub(crate) use install::{Install, Node, Uninstall};
 use value::{seconds, socket};
 
-/// Sees gVisor's sandboxes on this node, guarded or not, and ends those that are stuck.
+/// Lists the gVisor sandboxes of this node, guarded or not, explains their state, and ends those that are stuck.
 #[derive(Debug, Parser)]
 #[command(name = "runsc-guard", version, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Args {
-    /// The node's root directory, as it is mounted here, in a container that shares the node's pids; all other
-    /// paths are the node's own
+    /// In a container that shares the node's pids: where the node's root directory is mounted; all other paths are
+    /// paths on the node
     #[arg(long, global = true, value_name = "FOLDER", default_value = "/", hide_default_value = true)]
     pub(crate) root: PathBuf,
-    /// In a privileged pod that shares the node's pids: enter the mounts and cgroups of process 1, or of PID where
-    /// containerd has its own. `reap` needs it there: what is unmounted below --root stays mounted for containerd
+    /// In a privileged pod that shares the node's pids: enter the mount and cgroup namespaces of process 1, or of PID
+    /// if containerd has its own. `reap` in a pod needs this: an unmount below --root has no effect for containerd
     #[arg(long, global = true, value_name = "PID", num_args = 0..=1, require_equals = true,
           default_missing_value = "1", conflicts_with = "root")]
     pub(crate) host: Option<u32>,
@@ -44,37 +44,37 @@ pub(crate) struct Scope {
     /// Only sandboxes of this containerd namespace (`k8s.io` for pods)
     #[arg(short, long, global = true, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
-    /// Look for runsc's files here too (with the namespace, as runsc's `--root`); the folders that running
-    /// processes name and /run/containerd/runsc/* are always looked into
+    /// Another folder with runsc's state files (runsc's `--root`, including the namespace); the folders that running
+    /// processes name and /run/containerd/runsc/* are always searched
     #[arg(long, global = true, value_name = "FOLDER")]
     pub(crate) runsc_root: Vec<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the sandboxes
+    /// List sandboxes and their states
     #[command(visible_alias = "list", after_help = LS_EXAMPLES)]
     Ls(Ls),
-    /// Tell all about one sandbox
+    /// Show details of one sandbox
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
-    /// End sandboxes, whatever state they are in
+    /// End sandboxes by force
     #[command(after_help = REAP_EXAMPLES, group = ArgGroup::new("which").required(true)
         .args(["ids", "wedged", "orphaned"]))]
     Reap(Reap),
-    /// Read what was seen of sandboxes before they were ended
+    /// Show the reports of sandboxes that were ended
     #[command(after_help = REPORTS_EXAMPLES)]
     Reports(Reports),
-    /// Check this node, and say what to do
+    /// Check this node, and say how to fix what is wrong
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
-    /// Tell the node in numbers, once or to Prometheus
+    /// Print metrics of this node, or serve them to Prometheus
     #[command(after_help = METRICS_EXAMPLES)]
     Metrics(Metrics),
-    /// Put the guard onto this node
+    /// Install the guard on this node
     #[command(after_help = INSTALL_EXAMPLES)]
     Install(Install),
-    /// Take it away again
+    /// Remove the guard from this node
     #[command(after_help = UNINSTALL_EXAMPLES)]
     Uninstall(Uninstall),
     /// Print the completions for a shell
@@ -90,11 +90,11 @@ pub(crate) enum Command {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// What fits a terminal
+    /// A table that fits a terminal
     Table,
-    /// Full ids, signs, processes
+    /// A table with full ids, all signs and process ids
     Wide,
-    /// An array of everything that is known
+    /// A JSON array with everything that is known
     Json,
 }
 
@@ -103,7 +103,7 @@ pub(crate) struct Ls {
     /// How to print
     #[arg(short, long, value_enum, default_value = "table")]
     pub(crate) output: Output,
-    /// Again every so many seconds, until interrupted
+    /// Refresh every so many seconds, until interrupted
     #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
           default_missing_value = "2", value_parser = seconds)]
     pub(crate) watch: Option<Duration>,
@@ -111,15 +111,15 @@ pub(crate) struct Ls {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
-    /// For reading
+    /// Text for people
     Text,
-    /// One object
+    /// JSON
     Json,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Show {
-    /// The sandbox's id or that of a container in it, or a prefix that no other has
+    /// Id of the sandbox or of one of its containers, or a unique prefix of it
     pub(crate) id: String,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text")]
@@ -129,37 +129,37 @@ pub(crate) struct Show {
 #[derive(Debug, ClapArgs)]
 #[group(skip)]
 pub(crate) struct Reap {
-    /// Sandboxes, by id or by a prefix that no other has
+    /// Ids of sandboxes, or unique prefixes of them
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
-    /// Everything that is wedged
+    /// Every wedged sandbox
     #[arg(long)]
     pub(crate) wedged: bool,
-    /// Everything whose shim or guard is dead
+    /// Every sandbox whose shim or guard is dead
     #[arg(long)]
     pub(crate) orphaned: bool,
-    /// Only say what would be done
+    /// Print what would be done, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Where reports go of sandboxes that have no guard
+    /// Folder for the reports of sandboxes that have no guard
     #[arg(long, value_name = "FOLDER", default_value = "/var/log/runsc-guard")]
     pub(crate) report_dir: PathBuf,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Reports {
-    /// Only of this sandbox, in full: its id, or the beginning of it
+    /// Id of a sandbox, or the beginning of it: show only its reports, in full
     pub(crate) id: Option<String>,
-    /// Go on and tell of new ones, until interrupted
+    /// Keep running and print new reports, until interrupted
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: Form,
-    /// Look into this folder only, instead of the default and those of living guards
+    /// Read only this folder, instead of the default and those of running guards
     #[arg(long, value_name = "FOLDER")]
     pub(crate) report_dir: Option<PathBuf>,
 }
@@ -169,15 +169,15 @@ pub(crate) struct Doctor {
     /// containerd's socket
     #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock", value_parser = socket)]
     pub(crate) address: PathBuf,
-    /// containerd's configuration; by default what the running one was started with, else
+    /// containerd's configuration file; by default the one that the running containerd was started with, else
     /// /etc/containerd/config.toml (on Talos /etc/cri/containerd.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) containerd_config: Option<PathBuf>,
-    /// Only read this log of kubelet's or containerd's (`-`: standard input), and tell whether its node has
-    /// pods that do not end; may be given again
+    /// Only read this log of kubelet or containerd (`-`: standard input), and say whether its node has pods that do
+    /// not end; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "fix")]
     pub(crate) logs: Vec<PathBuf>,
-    /// Print what containerd's configuration and the [guard] table need; writes nothing
+    /// Print what to add to containerd's configuration and to the [guard] table; writes no file
     #[arg(long)]
     pub(crate) fix: bool,
     /// How to print
@@ -211,7 +211,7 @@ pub(crate) struct Metrics {
     /// How to print
     #[arg(short, long, value_enum, default_value = "openmetrics", conflicts_with = "listen")]
     pub(crate) output: Exposition,
-    /// Count the reports in this folder only, instead of the default and those of living guards
+    /// Count only the reports in this folder, instead of the default and those of running guards
     #[arg(long, value_name = "FOLDER")]
     pub(crate) report_dir: Option<PathBuf>,
 }

@@ -77,7 +77,7 @@ pub(crate) fn survey(scope: &Scope) -> Result<Seen> {
             Err(RecvTimeoutError::Timeout) if LOOKED_AT.load(Ordering::Relaxed) > before => {}
             Err(_) => {
                 let pid = READING.load(Ordering::Relaxed);
-                bail!("looking at this node has come to a stand; the last process looked at was {pid}")
+                bail!("the survey of this node hangs; the last process that it read was {pid}")
             }
         }
     }

@@ -3,81 +3,83 @@
 pub(super) const EXAMPLES: &str = "\
 Examples:
   runsc-guard ls                        every gVisor sandbox on this node
-  runsc-guard ls -o wide --watch        the same with signs and processes, again every 2 s
-  runsc-guard show 3f2a                 all about the sandbox whose id begins with 3f2a
-  runsc-guard reap --wedged --dry-run   what would be done about everything that is stuck
-  runsc-guard reap --wedged --yes       do it, without asking
-  runsc-guard reports                   what was seen of sandboxes before they were ended
-  runsc-guard doctor                    is this node fit for the guard, and is something stuck
-  runsc-guard metrics --listen [::]:9750  the node in numbers, for Prometheus";
+  runsc-guard ls -o wide --watch        the same with signs and process ids, refreshed every 2 s
+  runsc-guard show 3f2a                 details of the sandbox whose id begins with 3f2a
+  runsc-guard reap --wedged --dry-run   what would be done about every sandbox that is stuck
+  runsc-guard reap --wedged --yes       end them, without asking
+  runsc-guard reports                   reports of sandboxes that were ended
+  runsc-guard doctor                    check this node's setup, and whether a sandbox is stuck
+  runsc-guard metrics --listen [::]:9750  metrics of this node, for Prometheus";
 
 pub(super) const LS_EXAMPLES: &str = "\
 States:
-  starting    its Create is under way
-  running     nothing speaks against it
-  paused      by `runsc pause`, or containerd's Pause
-  wedged      it cannot answer, or has not for long; SIGN tells why (`-o wide`, `show`)
-  ending      its guard is ending it, or it is being closed
-  ended       its processes are gone; containerd has not collected the exit yet
-  unkillable  SIGKILL was sent and the kernel keeps it alive
-  orphaned    whoever started it (real shim, guard) is dead
-  unproven    claims to be a sandbox; neither a shim nor runsc's files vouch for it
+  starting    the container is being created
+  running     no sign of a problem
+  paused      paused by `runsc pause` or by containerd
+  wedged      it cannot answer, or has not answered for too long; SIGN says why (`-o wide`, `show`)
+  ending      its guard is ending it, or its last container was deleted
+  ended       its processes are gone; containerd has not collected the exit status yet
+  unkillable  SIGKILL was sent, but the kernel keeps a process of it alive
+  orphaned    its shim or guard is dead, or containerd has forgotten it
+  unproven    a process claims to be a sandbox, but no shim and no file of runsc confirms it
 
 Examples:
   runsc-guard ls                        a table
-  runsc-guard ls -n k8s.io -o wide      pods only, with signs, processes and the last answer
+  runsc-guard ls -n k8s.io -o wide      only pods, with all signs and process ids
   runsc-guard ls -o json | jq '.[] | select(.state == \"wedged\") | .id'
-  runsc-guard ls --watch=5              again every 5 s";
+  runsc-guard ls --watch=5              refreshed every 5 s";
 
 pub(super) const SHOW_EXAMPLES: &str = "\
 Examples:
-  runsc-guard show 3f2a                 by any unique prefix of the sandbox's id, or of a container's in it
+  runsc-guard show 3f2a                 by a unique prefix of its id or of the id of one of its containers
   runsc-guard show 3f2a -o json         for a bug report or a script";
 
 pub(super) const REAP_EXAMPLES: &str = "\
-What is done is what the guard does at a deadline: evidence into a report; SIGKILL, through
-pidfds, to sentry, gofers and hung runsc commands; then to the real shim where it does not go on
-by itself; then mounts, cgroups and files. Where a guard lives, it does this itself, so that
-containerd hears the exits (137) from it. `--wedged` takes only what is still wedged at a second
-look and does not answer three bounded `runsc state`.
+Each sandbox is ended as its guard would end it at a deadline: reap records diagnostics in a
+report; sends SIGKILL, through pidfds, to sentry, gofers and hung runsc commands, and to the real
+shim if that does not exit by itself; then releases mounts, cgroups and files. A guard that is
+alive is asked to do this itself, so that it reports the exits (137) to containerd. `--wedged`
+ends only what is still wedged when looked at again and leaves three questions, each with a time
+limit, unanswered.
 
-Exit status: 0 all is gone; 1 something is left, or was refused; 2 wrong usage.
+Exit status: 0 everything was ended; 1 something is left, or was refused; 2 wrong usage.
 
 Examples:
-  runsc-guard reap 3f2a --dry-run       what would be done
-  runsc-guard reap 3f2a 77c1            end these two; asks first on a terminal
-  runsc-guard reap --wedged --yes       end all that is stuck, unasked
-  runsc-guard reap --orphaned -n k8s.io only what nobody manages any more, only in this namespace";
+  runsc-guard reap 3f2a --dry-run       show what would be done
+  runsc-guard reap 3f2a 77c1            end these two, after asking on the terminal
+  runsc-guard reap --wedged --yes       end every wedged sandbox, without asking
+  runsc-guard reap --orphaned -n k8s.io end sandboxes without shim or guard, in this namespace only";
 
 pub(super) const REPORTS_EXAMPLES: &str = "\
 Examples:
-  runsc-guard reports                   one line for each, the newest last
-  runsc-guard reports 3f2a              all that was seen of one sandbox
-  runsc-guard reports --follow          tell of each as it comes
-  runsc-guard reports -o json           as they were written, in an array";
+  runsc-guard reports                   one line per report, the newest last
+  runsc-guard reports 3f2a              the reports of one sandbox, in full
+  runsc-guard reports --follow          print new reports as they are written
+  runsc-guard reports -o json           an array of the reports as they were written";
 
 pub(super) const DOCTOR_EXAMPLES: &str = "\
-Each line is ok, warn or fail, with what to do below it. It is done within 2 s, whatever hangs.
-Logs, in text or JSON, may come from another node; reading them takes as long as they are.
+Each finding is ok, warn or fail, followed by what to do about it. doctor returns within 2 s, even
+if part of the node hangs. Logs, in text or JSON, may come from another node; reading them takes
+longer the larger they are.
 
-Exit status: 0 nothing fails; 1 something does; 2 wrong usage.
+Exit status: 0 no finding is fail; 1 at least one is; 2 wrong usage.
 
 Examples:
-  runsc-guard doctor                    look at this node
+  runsc-guard doctor                    check this node
   runsc-guard doctor -o json | jq '.[] | select(.level == \"fail\") | .remedy'
   runsc-guard doctor --fix              print what containerd's configuration needs
   journalctl -u kubelet -u containerd | runsc-guard doctor --logs -
   talosctl -n NODE logs cri | runsc-guard doctor --logs -";
 
 pub(super) const METRICS_EXAMPLES: &str = "\
-Printed once, counters cover the guards that live now, and what they counted since they began.
-With --listen, what ended guards had counted stays in the sums for as long as the server runs.
-GET /metrics gives OpenMetrics to who accepts it, as Prometheus does, and Prometheus's older text
-format to others; GET /healthz says that the server is there. Dashboard and alert rules for them
-are in hack/monitoring.
+Without --listen, counters cover only guards that are running, each since its own start. With
+--listen, the counts of guards that have exited stay in the sums for as long as the server runs.
+GET /metrics returns OpenMetrics to a client that accepts it, as Prometheus does, and the older
+Prometheus text format to others; GET /healthz returns 200 while the server runs. A dashboard and
+alert rules are in hack/monitoring.
 
 Examples:
-  runsc-guard metrics                   one look, in OpenMetrics
+  runsc-guard metrics                   print once, in OpenMetrics
   runsc-guard metrics -o prometheus     for node_exporter's textfile collector
   runsc-guard metrics --listen 127.0.0.1:9750
   runsc-guard metrics --listen unix:/run/runsc-guard-metrics.sock";

@@ -7,22 +7,23 @@ use clap::Args as ClapArgs;
 use super::value::socket;
 
 pub(super) const INSTALL_EXAMPLES: &str = "\
-Puts this program and the guard beside it onto a node and makes containerd know the handler: as a
-file of its own where containerd's configuration imports a folder and merges what is in it
-(containerd 2), otherwise as a marked block at the end of the configuration, whose other bytes stay
-as they are. What containerd would read is shown to it first (`containerd config dump`), and must
-differ from before by the handler alone. Run again, it changes what has changed, or nothing; it may
-be killed at any moment and run again. Pods live on, and keep the guard that they were started with.
+Copies this program and the guard beside it to the node and adds a runtime handler to containerd's
+configuration: as a separate file if the configuration imports a folder and merges its files
+(containerd 2), otherwise as a marked block at the end of the configuration file, whose other bytes
+do not change. Before anything is written, `containerd config dump` must show that the handler is
+the only difference. Running install again changes only what differs; it may be killed at any
+moment and run again. Running pods are not touched and keep the guard that they were started with.
 
 Examples:
   runsc-guard install --dry-run         what would be done
-  runsc-guard install --restart         and restart containerd, if it does not know the handler yet
-  runsc-guard --root /host install --restart    from a container that has the node's root there";
+  runsc-guard install --restart         install, and restart containerd if it does not know the handler yet
+  runsc-guard --root /host install --restart    from a container in which the node's root is mounted at /host";
 
 pub(super) const UNINSTALL_EXAMPLES: &str = "\
-Takes away what `install` has put there, and nothing else: containerd's configuration is byte for
-byte what it was. Refused while guarded pods are there: containerd needs the guard to clean up after
-them, and so is any process of this node that runs it. The programs go only once containerd does not know the handler any more.
+Removes what `install` has added, and nothing else: containerd's configuration becomes byte for
+byte what it was. Refused while guarded pods or processes of the guard are there, because containerd
+needs the guard's program to clean up after them. The programs are removed only when containerd no
+longer knows the handler.
 
 Examples:
   runsc-guard uninstall --check         fails as long as a guarded pod needs the program
@@ -32,7 +33,7 @@ Examples:
 /// The node.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Node {
-    /// Where the programs go; must be on containerd's PATH
+    /// Folder for the programs; must be on containerd's PATH
     #[arg(long, value_name = "FOLDER", default_value = "/usr/local/bin")]
     pub(crate) bin_dir: PathBuf,
     /// containerd's configuration; by default what the running one was started with, else
@@ -42,11 +43,11 @@ pub(crate) struct Node {
     /// containerd's socket
     #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock", value_parser = socket)]
     pub(crate) address: PathBuf,
-    /// Restart containerd by this command, if it must be; without, say so
+    /// Restart containerd with this command if a restart is needed; without this option only say that it is needed
     #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true,
           default_missing_value = "systemctl restart containerd")]
     pub(crate) restart: Option<String>,
-    /// Only say what would be done
+    /// Print what would be done, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -68,10 +69,10 @@ pub(crate) struct Install {
 pub(crate) struct Uninstall {
     #[command(flatten)]
     pub(crate) node: Node,
-    /// Also while guarded pods are there; containerd will not be able to clean up after them
+    /// Uninstall even while guarded pods are there; containerd will not be able to clean up after them
     #[arg(long)]
     pub(crate) force: bool,
-    /// Change nothing: only fail, and say why, if a guarded pod of this node still needs the program in --bin-dir
+    /// Change nothing; fail, and say why, if a guarded pod of this node still needs the program in --bin-dir
     #[arg(long, conflicts_with_all = ["force", "restart", "dry_run"])]
     pub(crate) check: bool,
 }

@@ -32,7 +32,7 @@ const USAGE: u8 = 2;
 pub(crate) fn run(scope: &Scope, args: &Reap) -> Result<ExitCode> {
     ensure!(
         nix::unistd::geteuid().is_root(),
-        "reap must be run as root: it looks into and ends others' processes"
+        "reap must be run as root: it inspects and ends processes of other users"
     );
     let seen = survey(scope)?;
     seen.unseen().iter().for_each(|unseen| anstream::eprintln!("{}", paint::caution(&unseen.to_string())));
@@ -51,17 +51,17 @@ pub(crate) fn run(scope: &Scope, args: &Reap) -> Result<ExitCode> {
         return Ok(code(fine));
     }
     if args.dry_run {
-        anstream::println!("{}", paint::faint("dry run: nothing was touched"));
+        anstream::println!("{}", paint::faint("dry run: nothing was changed"));
         return Ok(code(fine));
     }
     if !args.yes {
         if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
-            let what = "not on a terminal, so nobody can be asked: repeat with --yes, or with --dry-run to look first";
+            let what = "cannot ask for confirmation, because this is no terminal: repeat with --yes, or with --dry-run to look first";
             anstream::eprintln!("{}", paint::failure(what));
             return Ok(ExitCode::from(USAGE));
         }
         if !agreed(plans.len())? {
-            anstream::println!("nothing was touched");
+            anstream::println!("nothing was changed");
             return Ok(code(false));
         }
     }

@@ -98,7 +98,7 @@ fn guard(draft: &Draft, bundle: &Path, table: &Table, guards: &[Known]) -> (Guar
             let place = Place { socket: record.socket, folder: record.folder, lock };
             let process = params::guard_of(&place, record.guard);
             let task = process.and_then(|guard| table.task(guard.pid, Role::Other));
-            let why = "what it was told cannot be read; it may be of another version";
+            let why = "its params.json cannot be read; it may be of another version";
             (task.map_or(Guard::Dead, |task| Guard::Silent(task, why.to_owned())), Some(place))
         }
         None => (Guard::None, None),

@@ -105,7 +105,7 @@ pub(crate) fn tell(guard: &mut Guard, word: Option<&Result<Word, AskError>>) {
     *guard = match word {
         Some(Ok(word)) => Guard::Says(task, Box::new(word.clone())),
         Some(Err(error)) if is_unheard_of(error) => {
-            Guard::Silent(task, "is of a version that tells nothing".to_owned())
+            Guard::Silent(task, "is of an older version that does not report its state".to_owned())
         }
         None | Some(Err(AskError::Silent(_))) => {
             Guard::Silent(task, format!("has not answered within {ANSWER:?}"))

@@ -26,7 +26,7 @@ pub(crate) fn judge(found: Found) -> Sandbox {
 
 fn state(found: &Found) -> (State, Vec<Sign>) {
     if !found.proved {
-        let what = "neither a shim above it nor a file of runsc's vouches for it";
+        let what = "no shim above it and no file of runsc confirms that it is a sandbox";
         return (State::Unproven, vec![sign(what, None)]);
     }
     if let Some(told) = found.guard.word().and_then(by_word) {
@@ -52,7 +52,10 @@ fn state(found: &Found) -> (State, Vec<Sign>) {
     match (&found.sentry, found.status.as_deref()) {
         (None, _) if creates => (State::Starting, Vec::new()),
         (None, None) if is_young(found) => (State::Starting, Vec::new()),
-        (None, _) => (State::Ended, vec![sign("no sentry; the exit waits for containerd", None)]),
+        (None, _) => (
+            State::Ended,
+            vec![sign("the sentry has exited; containerd has not collected the exit status", None)],
+        ),
         (Some(_), Some("paused")) => (State::Paused, Vec::new()),
         (Some(_), Some("creating" | "created")) => (State::Starting, Vec::new()),
         (Some(_), _) => (State::Running, silence(found)),
@@ -87,7 +90,7 @@ fn orphaned(found: &Found) -> Option<String> {
     let nobody = found.real_shims.is_empty();
     match &found.guard {
         Guard::Dead if nobody => Some("its guard and its real shim are dead".to_owned()),
-        Guard::Dead => Some("its guard is dead, and nobody else talks to its real shim".to_owned()),
+        Guard::Dead => Some("its guard is dead, and its real shim has no other client".to_owned()),
         Guard::None if nobody && found.managed && found.sentry.is_none() && found.others.is_empty() => {
             Some("no process is left, but files of runsc's are".to_owned())
         }
@@ -125,10 +128,13 @@ fn owed(found: &Found) -> Vec<Sign> {
     }
     let overdue = word.and_then(|word| word.overdue.as_ref()).filter(|one| one.waited_ms >= OVERDUE_MS);
     let overdue = overdue
-        .map(|one| sign(&format!("the real shim owes an answer to {}", one.method), Some(one.waited_ms)));
+        .map(|one| sign(&format!("the real shim has not answered {}", one.method), Some(one.waited_ms)));
     let unanswered = word.and_then(|word| word.unanswered.as_ref().zip(word.answered_ms_ago));
     let unanswered = unanswered.filter(|(_, ago)| *ago >= OVERDUE_MS).map(|(method, ago)| {
-        sign(&format!("the real shim does not answer {method}, and has answered nothing"), Some(ago))
+        sign(
+            &format!("the real shim did not answer {method}; its last answer to any request was long ago"),
+            Some(ago),
+        )
     });
     let clocks = word.into_iter().flat_map(|word| &word.clocks).filter(|one| one.waited_ms >= OVERDUE_MS);
     let clocks = clocks.map(|one| {

@@ -59,10 +59,9 @@ impl Containerd {
         let is_running = match met.greeting {
             Greeting::Answered => true,
             Greeting::Absent | Greeting::Refused => false,
-            Greeting::Silent(_) | Greeting::Broken(_) => bail!(
-                "containerd does not answer at {}; `runsc-guard doctor` tells more",
-                args.address.display()
-            ),
+            Greeting::Silent(_) | Greeting::Broken(_) => {
+                bail!("containerd does not answer at {}; see `runsc-guard doctor`", args.address.display())
+            }
         };
         let process = met.process.as_ref();
         let path = process.map(|process| process.path.clone()).filter(|path| !path.is_empty());

@@ -82,7 +82,7 @@ impl Metric {
                 "runsc_guard_sandboxes",
                 Gauge,
                 &["namespace", "state"],
-                "gVisor sandboxes on this node, guarded or not, by state as runsc-guard ls tells it.",
+                "gVisor sandboxes on this node, guarded or not, by state as runsc-guard ls shows it.",
             ),
             Self::Guards => (
                 "runsc_guard_guards",
@@ -118,13 +118,13 @@ impl Metric {
                 "runsc_guard_request_duration_seconds",
                 Histogram,
                 &["namespace", "method"],
-                "Time from a request to its answer, whoever gave it.",
+                "Time from a request to its answer, by the real shim or by the guard.",
             ),
             Self::Wedges => (
                 "runsc_guard_wedges",
                 Counter,
                 &["namespace", "sign"],
-                "Sandboxes found wedged, by the sign that told; reaped is an operator's doing, silent_reported ended none.",
+                "Sandboxes found wedged, by cause; reaped: ended by an operator; silent_reported: reported, not ended.",
             ),
             Self::Rungs => (
                 "runsc_guard_rungs",
@@ -136,7 +136,7 @@ impl Metric {
                 "runsc_guard_time_to_gone_seconds",
                 Histogram,
                 &["namespace"],
-                "Time from the first rung to the end of a wedged sandbox.",
+                "Time from the first step of the escalation to the end of a wedged sandbox.",
             ),
             Self::Leftover => {
                 ("runsc_guard_residue", Counter, &["namespace"], "Sandboxes whose end left something behind.")

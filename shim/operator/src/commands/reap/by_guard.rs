@@ -31,13 +31,13 @@ pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result
     let begun: Result<Empty, AskError> =
         client::ask(&place.socket, "Reap", &ReapRequest::default(), Instant::now() + BEGINS);
     match begun {
-        Ok(_) => progress.line("the guard has begun", ""),
+        Ok(_) => progress.line("the guard has started the escalation", ""),
         // The kernel keeps it: the guard goes on by itself when that changes.
         Err(AskError::Status { code: FAILED_PRECONDITION, message }) => {
             return Ok(End { left: vec![message], note: String::new() });
         }
         Err(error) => {
-            progress.line("the guard does not hear", &error.to_string());
+            progress.line("the guard does not answer", &error.to_string());
             return by_hand::end(sandbox, args, progress);
         }
     }
@@ -61,9 +61,9 @@ fn dismiss(sandbox: &Sandbox) -> String {
             client::ask(&place.socket, "End", &request, Instant::now() + BEGINS);
     }
     match until(CLOSES, || !guard.identity.is_alive()) {
-        true => "containerd had forgotten it; its guard has left".to_owned(),
+        true => "containerd had forgotten it; its guard has exited".to_owned(),
         false => {
-            "containerd has forgotten it; its guard leaves when it has found that out, in a minute".to_owned()
+            "containerd has forgotten it; its guard exits when it finds that out, within a minute".to_owned()
         }
     }
 }
@@ -100,8 +100,8 @@ fn watch(sandbox: &Sandbox, progress: &Progress) -> Result<End> {
         left.push(format!("process: sentry {}", sentry.pid));
     }
     let note = match last.progress {
-        Stands::PROGRESS_UNKILLABLE => "its guard goes on as soon as they die",
-        _ => "its guard keeps the exits for containerd to collect",
+        Stands::PROGRESS_UNKILLABLE => "its guard continues as soon as these processes exit",
+        _ => "its guard keeps the exit statuses until containerd collects them",
     };
     Ok(End { left, note: note.to_owned() })
 }

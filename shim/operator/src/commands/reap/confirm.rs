@@ -66,11 +66,7 @@ fn is_silent(one: &Sandbox) -> bool {
     // Nobody will ever ask for the end of what containerd has forgotten, however well it is.
     if found.forgotten || one.state == State::Orphaned {
         if asked().is_ok() {
-            anstream::println!(
-                "{}: {}",
-                found.id,
-                paint::caution("it answers, but nobody keeps it any more")
-            );
+            anstream::println!("{}: {}", found.id, paint::caution("it answers, but it has no shim any more"));
         }
         return true;
     }

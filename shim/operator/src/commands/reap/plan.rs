@@ -93,9 +93,9 @@ fn how(sandbox: &Sandbox, processes: &[Process]) -> How {
         ));
     }
     match &found.guard {
-        Guard::Says(..) if sandbox.state == State::Ended => {
-            How::Nothing("ended already; its guard keeps the exits for containerd to collect".to_owned())
-        }
+        Guard::Says(..) if sandbox.state == State::Ended => How::Nothing(
+            "ended already; its guard keeps the exit statuses until containerd collects them".to_owned(),
+        ),
         Guard::Says(..) => How::Guard,
         // One that is only slow may still hear.
         Guard::Silent(task, _) if !task.is_held() => How::Guard,

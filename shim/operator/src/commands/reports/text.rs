@@ -128,7 +128,7 @@ fn rungs(text: &mut String, report: &Report) {
         let left = if left.is_empty() { String::new() } else { format!("; left: {}", left.join("; ")) };
         format!("{rung:<12}  {:>9}  {took:>8} of {budget_ms} ms{times}{left}", apart(*began_ms, began))
     };
-    section(text, "Rungs", &report.rungs.iter().map(row).collect::<Vec<_>>());
+    section(text, "Steps", &report.rungs.iter().map(row).collect::<Vec<_>>());
 }
 
 fn released(one: &runsc_guard_sandbox::resources::inventory::Released) -> String {

@@ -40,7 +40,7 @@ fn reach(containerd: &Containerd) -> Finding {
         ),
         (Greeting::Absent, _) => Finding::fail(ABOUT, format!("no socket at {at}: it does not run"), START),
         (Greeting::Refused, _) => {
-            Finding::fail(ABOUT, format!("nobody listens at {at}: it has ended"), START)
+            Finding::fail(ABOUT, format!("no process listens at {at}: it has ended"), START)
         }
         (Greeting::Broken(why), _) => {
             Finding::fail(ABOUT, format!("{at}: {why}"), "name containerd's socket with --address, as root")

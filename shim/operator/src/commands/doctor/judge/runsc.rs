@@ -51,7 +51,7 @@ fn judge(parts: &Parts) -> Vec<Finding> {
         None => vec![Finding::warn(
             ABOUT,
             format!("{path} does not tell its release ({version:?}): which hangs it has is not known"),
-            "a release of gVisor's tells: https://gvisor.dev/docs/user_guide/install",
+            "install a release of gVisor: https://gvisor.dev/docs/user_guide/install",
         )],
     }
 }

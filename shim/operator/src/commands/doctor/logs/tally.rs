@@ -126,7 +126,11 @@ impl Tally {
             None => {
                 let what =
                     format!("signs in {lines} lines, none of a pod that failed to end twice in the same way");
-                Finding::warn(ABOUT, what, "a log of some hours tells more; runsc-guard ls tells of now")
+                Finding::warn(
+                    ABOUT,
+                    what,
+                    "read a log of several hours; runsc-guard ls shows the present state",
+                )
             }
         };
         Finding { hangs: self.hangs.clone(), ..finding }
