@@ -3,6 +3,7 @@
 pub(crate) mod hooks;
 pub mod kill;
 pub mod leftover;
+mod observer;
 pub mod release;
 pub mod sequence;
 pub mod stuck;

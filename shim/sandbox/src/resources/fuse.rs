@@ -11,13 +11,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
 use runsc_guard_core::hung::{LOOK_AGAIN_AFTER, Server, Verdict};
 
 use crate::Scope;
@@ -26,9 +24,13 @@ use crate::processes::process::{Process, Role};
 use crate::resources::mounts::{self, Mount};
 use crate::resources::spec::pod_uid;
 use crate::sys::identity::{self, Identity};
-use crate::sys::kernel::{self, wait_all};
+use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
 use crate::teardown::stuck::{StuckProcess, await_death};
+
+mod fusectl;
+
+use fusectl::Fusectl;
 
 /// What is known of the connections that a sandbox uses, from before anything was killed (the mount namespace of a
 /// gofer goes with it, and the sentry that waits is in another one), and what has been seen of them since.
@@ -282,37 +284,6 @@ fn is_denied(error: &io::Error) -> bool {
 fn namespace(dir: &Path) -> io::Result<(u64, u64)> {
     let meta = fs::metadata(dir.join("ns/mnt"))?;
     Ok((meta.dev(), meta.ino()))
-}
-
-/// The kernel's list of FUSE connections, mounted nowhere.
-struct Fusectl(std::os::fd::OwnedFd);
-
-impl Fusectl {
-    fn open() -> io::Result<Self> {
-        kernel::mount_detached(c"fusectl").map(Self)
-    }
-
-    fn file(&self, connection: u32, name: &str, how: OFlag) -> io::Result<fs::File> {
-        let path = format!("{connection}/{name}");
-        Ok(openat(&self.0, path.as_str(), how | OFlag::O_CLOEXEC, Mode::empty())?.into())
-    }
-
-    /// How many requests are waiting; none of a connection that is gone.
-    fn waiting(&self, connection: u32) -> u64 {
-        let mut text = String::new();
-        let read = self
-            .file(connection, "waiting", OFlag::O_RDONLY)
-            .and_then(|mut file| file.read_to_string(&mut text));
-        read.ok().and_then(|_| text.trim().parse().ok()).unwrap_or(0)
-    }
-
-    fn is_waiting(&self, connection: u32) -> bool {
-        self.waiting(connection) > 0
-    }
-
-    fn abort(&self, connection: u32) -> io::Result<()> {
-        self.file(connection, "abort", OFlag::O_WRONLY)?.write_all(b"1")
-    }
 }
 
 #[cfg(test)]

@@ -19,12 +19,14 @@ use crate::diagnostics::bounded_command::{end, identity_of};
 use crate::processes::exempt::Exempt;
 use crate::processes::trusted::Ground;
 use crate::resources::hooks::{Hook, Hooks, State};
+use crate::teardown::leftover::Leftover;
+use crate::teardown::observer::Observer;
 
 /// What one hook may take unless it sets a shorter time itself.
 const HOOK: Duration = Duration::from_secs(5);
 
 /// How one hook ended.
-pub(crate) enum Ran {
+enum Ran {
     /// With success, or its end is nobody's to know any more: the guard's server reaps every child.
     Well,
     /// With an error of its own, after which the others are run all the same.
@@ -33,8 +35,29 @@ pub(crate) enum Ran {
     Not(String),
 }
 
+/// Runs what the engine wants run for one container; gives what did not run to its end.
+pub(crate) fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Leftover> {
+    let mut left = Vec::new();
+    for (path, ran) in run(hooks) {
+        let container = hooks.state.id.clone();
+        let line = format!("poststop hook {} of {container}", path.display());
+        match ran {
+            Ran::Well => observer.happened(&format!("{line} has run")),
+            Ran::Badly(how) => {
+                log::warn!("{line}: {how}");
+                observer.happened(&format!("{line}: {how}"));
+            }
+            Ran::Not(why) => {
+                log::warn!("{line} did not run: {why}");
+                left.push(Leftover::Hook { path, container, why });
+            }
+        }
+    }
+    left
+}
+
 /// Runs them in their order; tells how each has ended.
-pub(crate) fn run(hooks: &Hooks) -> impl Iterator<Item = (PathBuf, Ran)> {
+fn run(hooks: &Hooks) -> impl Iterator<Item = (PathBuf, Ran)> {
     hooks.hooks.iter().map(|hook| {
         let ran = run_one(hook, &hooks.state).unwrap_or_else(|error| Ran::Not(error.to_string()));
         (hook.path.clone(), ran)

@@ -16,11 +16,11 @@ use crate::Scope;
 use crate::processes::find;
 use crate::resources::fuse::Connections;
 use crate::resources::held::Resources;
-use crate::resources::hooks::{self, Hooks};
+use crate::resources::hooks;
 use crate::resources::inventory::Inventory;
 use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
-use crate::teardown::hooks::{Ran, run};
+use crate::teardown::hooks::run_hooks;
 use crate::teardown::kill::{Hunted, kill_all, kill_sandbox};
 use crate::teardown::leftover::Leftover;
 use crate::teardown::release::release;
@@ -28,9 +28,7 @@ use crate::teardown::stuck::{StuckProcess, await_death};
 use crate::teardown::unblock::{UnblockPolicy, take_from_the_living};
 use crate::teardown::verify::verify;
 
-mod observer;
-
-pub use observer::{Nobody, Observer, Patience};
+pub use crate::teardown::observer::{Nobody, Observer, Patience};
 
 /// How long is killed before it is looked what holds up those that live on.
 const PLAINLY: Duration = Duration::from_millis(200);
@@ -265,27 +263,6 @@ pub fn release_and_verify(
     left.retain(|leftover| matches!(leftover, Leftover::File(_)));
     add_new(&mut left, verify(scope, resources));
     left.extend(hooks.iter().flat_map(|hooks| run_hooks(hooks, observer)));
-    left
-}
-
-/// Runs what the engine wants run for one container; gives what did not run to its end.
-fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Leftover> {
-    let mut left = Vec::new();
-    for (path, ran) in run(hooks) {
-        let container = hooks.state.id.clone();
-        let line = format!("poststop hook {} of {container}", path.display());
-        match ran {
-            Ran::Well => observer.happened(&format!("{line} has run")),
-            Ran::Badly(how) => {
-                log::warn!("{line}: {how}");
-                observer.happened(&format!("{line}: {how}"));
-            }
-            Ran::Not(why) => {
-                log::warn!("{line} did not run: {why}");
-                left.push(Leftover::Hook { path, container, why });
-            }
-        }
-    }
     left
 }
 

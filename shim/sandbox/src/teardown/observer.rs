@@ -11,7 +11,7 @@ pub trait Observer {
         true
     }
 
-    /// [`Sequence::run`] begins a step, which ought to be over by then.
+    /// [`Sequence::run`](crate::teardown::sequence::Sequence::run) begins a step, which ought to be over by then.
     fn begins(&self, _step: &str, _until: Instant) {}
 
     /// It is over, with this left.
