@@ -1,6 +1,6 @@
 //! What the figures are held against.
 
-use crate::{life::Subject, stats::Interval};
+use crate::{stats::Interval, subject::Subject};
 
 /// The guarded steps of a life over the unguarded ones. An alarm is for a guard that is slower than none.
 pub(crate) fn of_life(subject: Subject, judge: Judge) -> &'static [(&'static str, f64)] {

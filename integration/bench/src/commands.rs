@@ -5,9 +5,10 @@
 
 use crate::{
     budget::{self, Finding},
-    life::Subject,
     nodes::{Node, Side},
-    section::{Section, Stage, Table},
+    section::{Section, Stage},
+    subject::Subject,
+    table::Table,
 };
 use anyhow::{Context as _, Result};
 use harness::Handler;

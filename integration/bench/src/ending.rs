@@ -6,9 +6,10 @@ use crate::{
     growth::Series,
     latency::{client::Asker, cost::Cost},
     nodes::Side,
-    section::{Section, Stage, Table},
+    section::{Section, Stage},
     stats::{median, median_interval},
     svg::{Mark, Panel},
+    table::Table,
 };
 use anyhow::{Context as _, Result};
 use containerd_shim_protos::api;

@@ -1,7 +1,7 @@
 //! How cost grows: the exponent of what was measured over the number of containers, pods or requests. 0 is flat, 1 is
 //! proportional; a fixed part beside a proportional one gives something between.
 
-use crate::{nodes::Side, section::Table, stats::exponent};
+use crate::{nodes::Side, stats::exponent, table::Table};
 use serde_json::{Value, json};
 
 /// One figure at several sizes.

@@ -12,6 +12,7 @@ mod affinity;
 mod bare;
 pub(crate) mod client;
 pub(crate) mod cost;
+mod effort;
 mod exec;
 mod figure;
 mod real;
@@ -19,35 +20,14 @@ pub(crate) mod stand_in;
 
 use crate::{
     budget::{self, Finding, Judge},
-    section::{Section, Stage, Table},
+    section::{Section, Stage},
     svg::{Mark, Panel},
+    table::Table,
 };
 use anyhow::Result;
+use effort::Effort;
 use figure::Figure;
 use serde_json::json;
-
-/// So many requests wait at once, as with a busy node.
-const CROWD: usize = 50;
-
-/// How often everything is asked.
-pub(crate) struct Effort {
-    /// Medians are taken of so many blocks, whose spread is the interval.
-    blocks: usize,
-    /// Questions per block where one takes microseconds.
-    quick: usize,
-    /// And where runsc is run for it.
-    slow: usize,
-}
-
-impl Effort {
-    fn of(short: bool) -> Self {
-        if short {
-            Self { blocks: 20, quick: 200, slow: 0 }
-        } else {
-            Self { blocks: 40, quick: 500, slow: 5 }
-        }
-    }
-}
 
 pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
     let effort = Effort::of(stage.options.check);

@@ -5,20 +5,15 @@
 
 mod crowd;
 mod rounds;
-mod subject;
 
 use crate::{
     budget,
     section::{Section, Stage},
+    subject::Subject,
 };
 use anyhow::Result;
 use rounds::Rounds;
 use serde_json::{Map, Value};
-use std::time::Duration;
-pub(crate) use subject::{Subject, end, start};
-
-/// How long a step may take before the machine, not the shim, is the finding.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// A round's exec is the median of so many: it is short, and one that another process delays tells of that process.
 const EXECS: usize = 5;

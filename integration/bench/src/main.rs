@@ -16,7 +16,9 @@ mod options;
 mod section;
 mod soak;
 mod stats;
+mod subject;
 mod svg;
+mod table;
 mod trace;
 
 use anyhow::{Context as _, Result, bail};
@@ -24,9 +26,10 @@ use harness::Interrupt;
 use latency::stand_in;
 use nodes::Nodes;
 use options::{Options, Part};
-use section::{Section, Stage, Table};
+use section::{Section, Stage};
 use serde_json::{Map, Value, json};
 use std::{path::Path, process::ExitCode, time::Instant};
+use table::Table;
 use trace::record;
 
 fn main() -> ExitCode {

@@ -14,8 +14,9 @@ use crate::{
     budget,
     growth::Series,
     nodes::Side,
-    section::{Section, Stage, Table},
+    section::{Section, Stage},
     svg::{Mark, Panel},
+    table::Table,
 };
 use anyhow::{Context as _, Result};
 use serde_json::json;

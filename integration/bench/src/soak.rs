@@ -6,7 +6,8 @@ use crate::{
     budget::{self, Finding},
     growth::Series,
     nodes::{Node, Side},
-    section::{Section, Stage, Table},
+    section::{Section, Stage},
+    table::Table,
 };
 use anyhow::{Context as _, Result, anyhow};
 use containerd_shim_protos::api;

@@ -9,7 +9,7 @@ mod picture;
 pub(crate) mod record;
 mod spans;
 
-use crate::{life, nodes::Side, section::Table};
+use crate::{nodes::Side, subject, table::Table};
 use anyhow::{Context as _, Result};
 use harness::{Cri, Handler, Host, Interrupt, Parts};
 use kernel::Tracing;
@@ -67,8 +67,8 @@ fn live(host: &Host, side: Side, tracing: &Tracing) -> Result<(Vec<Span>, Vec<Sp
     let name = |number: usize| format!("trace-{number}");
     // Fills caches, as any second pod finds them.
     let node = crate::nodes::Node { side, host, cri: &cri };
-    let (warm, _) = life::start(&node, &name(0), 1)?;
-    life::end(&node, &warm)?;
+    let (warm, _) = subject::start(&node, &name(0), 1)?;
+    subject::end(&node, &warm)?;
 
     let containerd = host.containerd()?.pid;
     let roots = threads(containerd)?;

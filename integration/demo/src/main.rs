@@ -9,7 +9,9 @@
 //! What happens goes to stderr, the two lines of the verdict to stdout, after everything is cleared away.
 
 mod screen;
+mod show;
 mod side;
+mod stage;
 mod subject;
 mod verdict;
 
@@ -52,7 +54,7 @@ fn demonstrate() -> Result<ExitCode> {
     let verdicts = thread::scope(|scope| {
         let threads = sides.map(|side| {
             let (parts, screen, interrupt) = (parts.clone(), &screen, &interrupt);
-            scope.spawn(move || side::run(side, parts, screen, interrupt))
+            scope.spawn(move || show::show(side, parts, screen, interrupt))
         });
         threads.map(|thread| thread.join().unwrap_or_else(|_| bail!("it panicked")))
     });

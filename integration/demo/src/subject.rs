@@ -1,6 +1,6 @@
 //! One sandbox of the demonstration: started, wedged, and asked to end as its owner would ask.
 
-use crate::side::Stage;
+use crate::{stage::Stage, verdict::Ending};
 use anyhow::Result;
 use harness::{Cri, Ctr, Pod, PodContainer, eventually, faults::Sandbox, process::Process};
 use std::time::{Duration, Instant};
@@ -21,17 +21,6 @@ const READY: i32 = 0;
 const SHORT_ERROR: usize = 40;
 /// CRI's ids are that long.
 const ID_LENGTH: usize = 64;
-
-/// How one sandbox ended, or did not.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    /// From the first request to containerd's yes, with the sentry gone and nothing listed as alive any more.
-    pub(crate) ended: Option<Duration>,
-    /// How long it was waited for.
-    pub(crate) waited: Duration,
-    /// What then still ran of the sandbox, shims included.
-    pub(crate) processes_left: usize,
-}
 
 /// The two cases.
 #[derive(Clone, Copy)]

@@ -1,7 +1,17 @@
 //! The last two lines: the worse of the two cases of each side.
 
-use crate::subject::Ending;
 use std::{fmt, time::Duration};
+
+/// How one sandbox ended, or did not.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// From the first request to containerd's yes, with the sentry gone and nothing listed as alive any more.
+    pub(crate) ended: Option<Duration>,
+    /// How long it was waited for.
+    pub(crate) waited: Duration,
+    /// What then still ran of the sandbox, shims included.
+    pub(crate) processes_left: usize,
+}
 
 /// How one side did.
 #[derive(Debug)]

@@ -6,10 +6,10 @@
 //! alone they sometimes share one, and then a direct request takes 8 us instead of 70, and one through anything 70.)
 
 use super::{
-    CROWD, Effort,
     affinity::Pinned,
     client::Asker,
     cost::Cost,
+    effort::{CROWD, Effort},
     figure::{Figure, Way},
     stand_in::{Relay, SHIM, write_shim},
 };

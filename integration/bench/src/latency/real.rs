@@ -1,9 +1,9 @@
 //! Both sides as they are: the same question to a sandbox under gVisor's shim and to one under the guard.
 
 use super::{
-    CROWD, Effort,
     client::Asker,
     cost::Cost,
+    effort::{CROWD, Effort},
     exec,
     figure::{Figure, Way},
 };

@@ -1,13 +1,10 @@
 //! Many pods at once, as after a node's restart.
 
-use super::{
-    LIMIT,
-    rounds::{Rounds, Times},
-    subject::{end_grouped, start, timed},
-};
+use super::rounds::Rounds;
 use crate::{
     nodes::{Node, Side},
     section::Stage,
+    subject::{LIMIT, Times, end_grouped, start, timed},
 };
 use anyhow::{Result, anyhow};
 use harness::Pod;

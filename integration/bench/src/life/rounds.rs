@@ -3,16 +3,14 @@
 use crate::{
     growth::Series,
     nodes::{Node, Side},
-    section::Table,
     stats::{Interval, median, median_interval, quantile},
+    subject::Times,
     svg::{Mark, Panel},
+    table::Table,
 };
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-
-/// Seconds by step.
-pub(crate) type Times = BTreeMap<&'static str, f64>;
 
 /// The order in which steps are shown.
 const STEPS: [&str; 5] = ["start", "exec", "stop", "remove", "whole life"];

@@ -6,7 +6,8 @@ use crate::{
     budget::Finding,
     latency::{client::Asker, cost::Cost},
     nodes::{Node, Side},
-    section::{Stage, Table},
+    section::Stage,
+    table::Table,
 };
 use anyhow::Result;
 use containerd_shim_protos::api;

@@ -1,9 +1,9 @@
 //! The weight of processes, and of all shims of a node.
 
 use crate::{
-    life,
     nodes::{Node, Side},
     section::Stage,
+    subject,
 };
 use anyhow::{Context as _, Result};
 use harness::{Host, eventually, process::Process};
@@ -94,12 +94,12 @@ impl Shims {
         })?;
         let name = |number| format!("{}-weigh-{pods}-{containers}-{number}", node.side.name());
         let started = (0..pods)
-            .map(|number| Ok(life::start(node, &name(number), containers)?.0))
+            .map(|number| Ok(subject::start(node, &name(number), containers)?.0))
             .collect::<Result<Vec<_>>>()?;
         stage.interrupt.pause(SETTLE)?;
         let weight = |program| Weight::sum(&running(node.host, program));
         let (guards, real_shims) = (weight(GUARD)?, weight(REAL_SHIM)?);
-        started.iter().try_for_each(|pod| life::end(node, pod))?;
+        started.iter().try_for_each(|pod| subject::end(node, pod))?;
         Ok(Self { side: node.side, pods, containers, guards, real_shims })
     }
 

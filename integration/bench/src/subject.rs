@@ -1,6 +1,5 @@
 //! What lives and is timed.
 
-use super::{LIMIT, rounds::Times};
 use crate::{
     nodes::{Node, Side},
     stats::median,
@@ -8,7 +7,17 @@ use crate::{
 use anyhow::{Context as _, Result};
 use harness::{Pod, PodContainer, eventually, faults::Sandbox};
 use rustix::process::Signal;
-use std::{fmt, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+/// How long a step may take before the machine, not the shim, is the finding.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// Seconds by step.
+pub(crate) type Times = BTreeMap<&'static str, f64>;
 
 /// One kind of sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
