@@ -1,4 +1,5 @@
-//! Generates the Rust types of `guard.proto` and of two files in `vendor`, without a protoc.
+//! Generates the Rust types of `guard.proto` and of two files in `vendor`, and with the feature `cri` those of the CRI;
+//! without a protoc.
 
 fn main() {
     println!("cargo:rerun-if-changed=guard.proto");
@@ -10,4 +11,14 @@ fn main() {
         .customize(protobuf_codegen::Customize::default().lite_runtime(true))
         .cargo_out_dir("generated")
         .run_from_script();
+    #[cfg(feature = "cri")]
+    generate_cri().expect("the CRI's types are generated");
+}
+
+#[cfg(feature = "cri")]
+fn generate_cri() -> Result<(), Box<dyn std::error::Error>> {
+    let files = protox::compile(["cri-v1.proto"], ["vendor"])?;
+    let client = cfg!(feature = "cri-client");
+    tonic_prost_build::configure().build_server(false).build_client(client).compile_fds(files)?;
+    Ok(())
 }

@@ -1,13 +1,8 @@
-//! Generates the CRI client from `proto/vendor/cri-v1.proto`, without a protoc, and compiles the program that the containers
-//! of the scenarios run.
+//! Compiles the program that the containers of the scenarios run.
 
 use std::{env, path::Path, process::Command};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const VENDOR: &str = "../../proto/vendor";
-    println!("cargo:rerun-if-changed={VENDOR}/cri-v1.proto");
-    let files = protox::compile(["cri-v1.proto"], [VENDOR])?;
-    tonic_prost_build::configure().build_server(false).compile_fds(files)?;
     compile_guest("guest/files.rs")
 }
 

@@ -1,5 +1,5 @@
 //! Wire types, and nothing else: containerd's task API and events (from `containerd-shim-protos`), the
-//! runtime options, and the guard's private service. `PINS` says where the files in `vendor` come from.
+//! runtime options, the CRI and the guard's private service. `PINS` says where the files in `vendor` come from.
 
 /// containerd's own types.
 pub use containerd_shim_protos as containerd;
@@ -15,6 +15,13 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/generated/mod.rs"));
 }
 pub use generated::{guard, runtimeoptions, sandbox};
+
+/// The messages of Kubernetes' CRI, version 1, and its client with the feature `cri-client`.
+#[cfg(feature = "cri")]
+#[allow(missing_docs, clippy::all, clippy::unwrap_used)]
+pub mod cri {
+    include!(concat!(env!("OUT_DIR"), "/runtime.v1.rs"));
+}
 
 /// Full names of the services, as they stand in a ttrpc request.
 pub mod service {

@@ -17,11 +17,7 @@ use std::{
 };
 use tonic::{Request, Response, Status, transport::Channel};
 
-/// The CRI's messages and client, generated from the vendored `cri-v1.proto`.
-#[allow(missing_docs, clippy::all, clippy::unwrap_used)]
-pub mod runtime_v1 {
-    tonic::include_proto!("runtime.v1");
-}
+pub use runsc_guard_proto::cri as runtime_v1;
 
 /// How long a call that must work may take: what a kubelet gives it.
 const HEALTHY: Duration = Duration::from_secs(120);

@@ -1,5 +1,5 @@
 //! One question to containerd's CRI: which handlers it knows, right now, whatever its files say. This is `Status`
-//! with `verbose` (k8s.io/cri-api, runtime/v1): of its answer only the map `info` is read, where containerd tells
+//! with `verbose` (k8s.io/cri-api, runtime/v1): of its answer only the map `info` is read, where containerd gives
 //! its configuration in JSON. One call needs no gRPC library: a request is a POST whose body is one message behind
 //! five bytes, and so is the answer.
 
@@ -13,21 +13,15 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use runsc_guard_proto::protobuf::CodedInputStream;
-use runsc_guard_proto::protobuf::rt::skip_field_for_tag;
+use prost::Message;
+use runsc_guard_proto::cri::{StatusRequest, StatusResponse};
 use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 const STATUS: &str = "http://localhost/runtime.v1.RuntimeService/Status";
-/// `StatusRequest{verbose: true}` behind what gRPC puts before a message: not compressed, two bytes long.
-const REQUEST: &[u8] = &[0, 0, 0, 0, 2, 0x08, 0x01];
-/// What gRPC puts before a message.
+/// gRPC puts five bytes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
-/// containerd's tag of `StatusResponse.info`, of its key and of its value: fields 2, 1, 2, all by length.
-const INFO: u32 = 2 << 3 | 2;
-const KEY: u32 = 1 << 3 | 2;
-const VALUE: u32 = 2 << 3 | 2;
 
 /// A handler, as containerd has it in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -82,7 +76,7 @@ async fn ask(address: &Path) -> Result<BTreeMap<String, Handler>> {
     let request = Request::post(STATUS)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .body(Full::new(Bytes::from_static(REQUEST)))?;
+        .body(Full::new(Bytes::from(framed(&StatusRequest { verbose: true })?)))?;
     let answer = client.send_request(request).await?;
     let headers = answer.headers().clone();
     let body = answer.into_body().collect().await?;
@@ -97,62 +91,41 @@ async fn ask(address: &Path) -> Result<BTreeMap<String, Handler>> {
     }
 }
 
+/// A message as gRPC sends it, not compressed.
+fn framed(message: &impl Message) -> Result<Vec<u8>> {
+    let length = u32::try_from(message.encoded_len())?;
+    Ok([&[0], &length.to_be_bytes()[..], &message.encode_to_vec()].concat())
+}
+
 /// The handlers in a `StatusResponse`.
 fn read(body: &[u8]) -> Result<BTreeMap<String, Handler>> {
     ensure!(body.first() == Some(&0), "the answer is empty or compressed");
-    let mut message = CodedInputStream::from_bytes(body.get(PREFIX..).unwrap_or_default());
-    while let Some(tag) = message.read_raw_tag_or_eof()? {
-        if tag != INFO {
-            skip_field_for_tag(tag, &mut message)?;
-            continue;
-        }
-        let (key, value) = entry(&message.read_bytes()?)?;
-        if key == "config" {
-            return Ok(serde_json::from_str::<Config>(&value)?.containerd.runtimes);
-        }
-    }
-    bail!("it does not tell its configuration")
-}
-
-fn entry(bytes: &[u8]) -> Result<(String, String)> {
-    let mut message = CodedInputStream::from_bytes(bytes);
-    let mut entry = (String::new(), String::new());
-    while let Some(tag) = message.read_raw_tag_or_eof()? {
-        match tag {
-            KEY => entry.0 = message.read_string()?,
-            VALUE => entry.1 = message.read_string()?,
-            tag => skip_field_for_tag(tag, &mut message)?,
-        }
-    }
-    Ok(entry)
+    let status = StatusResponse::decode(body.get(PREFIX..).unwrap_or_default())?;
+    let config = status.info.get("config").context("the answer has no configuration")?;
+    Ok(serde_json::from_str::<Config>(config)?.containerd.runtimes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runsc_guard_proto::cri::RuntimeStatus;
 
-    /// A field by length.
-    fn field(tag: u32, content: &[u8]) -> Vec<u8> {
-        let length = u8::try_from(content.len()).unwrap();
-        assert!(length < 128, "needs a longer varint");
-        [&[u8::try_from(tag).unwrap(), length], content].concat()
+    fn answer(info: &[(&str, &str)]) -> Vec<u8> {
+        let info = info.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        framed(&StatusResponse { status: Some(RuntimeStatus::default()), info, ..StatusResponse::default() })
+            .unwrap()
     }
 
-    fn answer(message: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(message.len()).unwrap();
-        [&[0], &length.to_be_bytes()[..], message].concat()
-    }
-
-    fn info(key: &str, value: &str) -> Vec<u8> {
-        field(INFO, &[field(KEY, key.as_bytes()), field(VALUE, value.as_bytes())].concat())
+    #[test]
+    fn the_request_is_what_containerd_expects() {
+        assert_eq!(framed(&StatusRequest { verbose: true }).unwrap(), [0, 0, 0, 0, 2, 0x08, 0x01]);
     }
 
     #[test]
     fn handlers_are_read_from_the_configuration_that_it_tells() {
         let runtimes = r#"{"h":{"runtimeType":"t","options":{"ConfigPath":"/c"}},"runc":{}}"#;
         let config = format!(r#"{{"containerd":{{"runtimes":{runtimes}}}}}"#);
-        let status = field(1 << 3 | 2, b"\x0a\x00");
-        let read = read(&answer(&[status, info("other", "{"), info("config", &config)].concat())).unwrap();
+        let read = read(&answer(&[("other", "{"), ("config", &config)])).unwrap();
         assert!(read["h"].is("t", Path::new("/c")) && !read["h"].is("t", Path::new("/d")));
         assert!(!read["runc"].is("", Path::new("")), "no options are no empty path");
     }
@@ -160,7 +133,7 @@ mod tests {
     #[test]
     fn what_is_no_such_answer_is_an_error() {
         for wrong in
-            [&b""[..], &[1, 0, 0, 0, 0], &answer(b""), &answer(&info("config", "{")), &answer(b"\x12\xff")]
+            [&b""[..], &[1, 0, 0, 0, 0], &answer(&[]), &answer(&[("config", "{")]), b"\0\0\0\0\x02\x12\xff"]
         {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }
