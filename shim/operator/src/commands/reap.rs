@@ -11,13 +11,13 @@ use crate::survey::survey;
 use crate::threads::each;
 
 mod account;
-mod by_guard;
-mod by_hand;
 mod choose;
 mod confirm;
+mod direct;
 mod keepers;
 mod plan;
 mod progress;
+mod via_guard;
 
 use choose::Chosen;
 use plan::{How, Plan};
@@ -91,8 +91,8 @@ fn end_all(plans: &[Plan], args: &Reap) -> usize {
 fn end(plan: &Plan, args: &Reap) -> bool {
     let progress = Progress::new(&plan.sandbox);
     let done = match &plan.how {
-        How::Guard => by_guard::end(&plan.sandbox, args, &progress),
-        _ => by_hand::end(&plan.sandbox, args, &progress),
+        How::Guard => via_guard::end(&plan.sandbox, args, &progress),
+        _ => direct::end(&plan.sandbox, args, &progress),
     };
     match done {
         Ok(End { left, note }) if left.is_empty() => {

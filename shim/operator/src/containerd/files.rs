@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// No real one comes near.
 const MAX_FILE: u64 = 4 << 20;
+/// Where containerd's configuration is unless somebody says otherwise.
+pub(crate) const USUAL: &str = "/etc/containerd/config.toml";
 /// The guard's program.
 pub(crate) const GUARD: &str = "containerd-shim-runsc-guard-v2";
 /// The guard's runtime type.

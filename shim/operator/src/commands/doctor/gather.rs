@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_millis(1600);
 /// What a program may take to print its version.
 const VERSION: Duration = Duration::from_millis(900);
 /// Where containerd's configuration is. On Talos the first is that of CRI's containerd.
-const SETTINGS: [&str; 2] = ["/etc/cri/containerd.toml", "/etc/containerd/config.toml"];
+const SETTINGS: [&str; 2] = ["/etc/cri/containerd.toml", files::USUAL];
 /// What is said of what did not come in time.
 const LATE: &str = "looking took too long and was given up; a file system may hang";
 

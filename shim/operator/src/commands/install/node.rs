@@ -17,11 +17,10 @@ use runsc_guard_sandbox::processes::proof::Vantage;
 use crate::args;
 use crate::bounded;
 use crate::containerd::dump::Dump;
+use crate::containerd::files::USUAL;
 use crate::containerd::live::{self, Handler};
 use crate::containerd::process::{Greeting, Process, meet, number, settings_of, state_of};
 
-/// Where its configuration is if it was not told.
-const CONFIG: &str = "/etc/containerd/config.toml";
 /// Where a service is looked for that has no PATH of its own: what systemd gives to one.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Printing a version or a dump takes a twentieth of a second.
@@ -70,7 +69,7 @@ impl Containerd {
         let given = process.and_then(|process| settings_of(process.pid));
         let mut found = Self {
             name: process.and_then(name).unwrap_or_else(|| program.clone().into_os_string()),
-            config: args.config.clone().or(given).unwrap_or_else(|| CONFIG.into()),
+            config: args.config.clone().or(given).unwrap_or_else(|| USUAL.into()),
             state: process.and_then(state),
             major: 0,
             address: args.address.clone(),

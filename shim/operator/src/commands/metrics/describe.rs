@@ -22,7 +22,7 @@ pub(super) enum Metric {
     Wedges,
     /// Rungs taken.
     Rungs,
-    /// How long ladders took.
+    /// How long escalations took.
     Gone,
     /// Ends that left something.
     Leftover,

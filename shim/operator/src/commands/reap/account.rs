@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use runsc_guard_core::io::Step;
 use runsc_guard_node::report::{Folder, Moment, Report, What};
 use runsc_guard_sandbox::diagnostics::evidence::evidence;
 use runsc_guard_sandbox::diagnostics::stacks;
@@ -13,7 +14,7 @@ use runsc_guard_sandbox::resources::inventory::Released;
 use crate::survey::model::{Found, Sandbox, Sign};
 use crate::survey::scope::scopes;
 
-/// Rung 1.
+/// Looks, and touches nothing.
 const EVIDENCE: Duration = Duration::from_millis(500);
 
 /// The report, which is written anew whenever there is more to tell. What cannot be written is said once.
@@ -33,9 +34,9 @@ impl Account {
         let signs = if signs.is_empty() { String::new() } else { format!(" ({})", signs.join("; ")) };
         (report.sign, report.since_ms) = (format!("an operator asked for its end{signs}"), now_ms());
         let mut account = Self { folder: Folder::new(folder), report, written: Ok(()) };
-        account.rung_begins("evidence", Instant::now() + EVIDENCE);
+        account.step_begins(Step::Evidence.as_str(), Instant::now() + EVIDENCE);
         look(found, &mut account.report);
-        account.rung_ends("evidence", &[]);
+        account.step_ends(Step::Evidence.as_str(), &[]);
         account
     }
 
@@ -49,14 +50,14 @@ impl Account {
         self.folder.file(&self.report).display().to_string()
     }
 
-    /// A rung begins, which ought to be over by `until`.
-    pub(super) fn rung_begins(&mut self, name: &str, until: Instant) {
+    /// A step begins, which ought to be over by `until`.
+    pub(super) fn step_begins(&mut self, name: &str, until: Instant) {
         let budget = until.saturating_duration_since(Instant::now()).as_millis();
         self.report.rung_begins(name, now_ms(), u64::try_from(budget).unwrap_or(u64::MAX));
     }
 
     /// It is over, with this left.
-    pub(super) fn rung_ends(&mut self, name: &str, left: &[String]) {
+    pub(super) fn step_ends(&mut self, name: &str, left: &[String]) {
         self.report.rung_ends(name, now_ms(), left);
         self.write();
     }

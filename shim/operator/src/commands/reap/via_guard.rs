@@ -8,7 +8,7 @@ use runsc_guard_node::client::{self, AskError};
 use runsc_guard_proto::guard::{Empty, EndRequest, EndResponse, Progress as Stands, ReapRequest};
 use std::time::Instant;
 
-use super::by_hand;
+use super::direct;
 use super::progress::{End, Progress, until};
 use crate::args::Reap;
 use crate::survey::guards;
@@ -38,7 +38,7 @@ pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result
         }
         Err(error) => {
             progress.line("the guard does not answer", &error.to_string());
-            return by_hand::end(sandbox, args, progress);
+            return direct::end(sandbox, args, progress);
         }
     }
     let mut end = watch(sandbox, progress)?;

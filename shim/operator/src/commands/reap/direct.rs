@@ -1,4 +1,4 @@
-//! The end of a sandbox without a guard that could do it: the library's own ladder, under a lock, so that neither
+//! The end of a sandbox without a guard that could do it: the library's own escalation, under a lock, so that neither
 //! a `delete` nor another `reap` works on the same one.
 
 use std::fs;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use runsc_guard_core::io::Step;
 use runsc_guard_core::policy::budgets;
 use runsc_guard_node::config::Config;
 use runsc_guard_node::lock::Lock;
@@ -29,11 +30,11 @@ use crate::args::Reap;
 use crate::survey::model::{Found, Guard, Sandbox};
 use crate::survey::scope::{namespace_of, scopes};
 
-/// How long another one may hold the lock: a whole ladder.
+/// How long another one may hold the lock: a whole escalation.
 const LOCKED: Duration = Duration::from_secs(5);
-/// Rungs 2 and 3 each, on a node that may be very busy.
+/// Each of the two steps that kill, on a node that may be very busy.
 const KILL: Duration = Duration::from_secs(3);
-/// Rungs 4 and 5.
+/// Releasing what the sandbox held.
 const RELEASE: Duration = Duration::from_secs(2);
 /// What a killed shim may take to die.
 const SHIM_DIES: Duration = Duration::from_secs(1);
@@ -119,9 +120,9 @@ impl Said {
     /// To whoever looks at the terminal, and to the report.
     fn tell(self, account: &mut Account, progress: &Progress) {
         match self {
-            Self::Begins(step, until) => account.rung_begins(&step, until),
+            Self::Begins(step, until) => account.step_begins(&step, until),
             Self::Ends(step, left) => {
-                account.rung_ends(&step, &left);
+                account.step_ends(&step, &left);
                 progress.line(&step, &left.join("; "));
             }
             Self::Happened(line) => {
@@ -168,7 +169,7 @@ fn lock(found: &Found) -> Result<Lock> {
     Lock::take(&path, Instant::now() + LOCKED).context("somebody else is ending it")
 }
 
-/// Rung 1.
+/// Looks, and touches nothing.
 fn observe(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Account {
     let account = Account::begin(sandbox, &args.report_dir);
     let (count, file) = (account.seen(), account.file());
@@ -176,7 +177,7 @@ fn observe(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Account {
         Ok(()) => format!("{count} processes, {file}"),
         Err(error) => format!("{count} processes, no report in {}: {error}", args.report_dir.display()),
     };
-    progress.line("evidence", &what);
+    progress.line(Step::Evidence.as_str(), &what);
     account
 }
 
@@ -230,14 +231,14 @@ fn by_real_shims(keepers: &Keepers, sequence: &Sequence, scopes: &[Scope], witne
         // Without a state file there is nothing to refuse: then the real shim deletes what it has, and that is all.
         witness.happened(&format!("runsc delete would refuse {}: it is released here", refused.join(", ")));
         let until = Instant::now() + RELEASE;
-        witness.begins("release", until);
+        witness.begins(Step::Release.as_str(), until);
         left = sequence.release(scopes, until, witness).iter().map(ToString::to_string).collect();
-        witness.ends("release", &left);
+        witness.ends(Step::Release.as_str(), &left);
     }
     End { left, note: keepers.who_collects() }
 }
 
-/// Rung 3 for those above the sandbox: each is the process that the survey has proved, or none.
+/// Kills those above the sandbox: each is the process that the survey has proved, or none.
 fn end_shims(found: &Found) {
     let sent = found.real_shims.iter().filter_map(|shim| {
         let process = shim.identity.open().ok()?;
