@@ -31,7 +31,6 @@ mod decode;
 mod driver;
 mod effects;
 mod encode;
-mod fleet;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 mod inbound;
@@ -41,6 +40,7 @@ mod publish;
 mod real_shim;
 mod recall;
 mod record;
+mod shim_pool;
 mod socket;
 mod telemetry;
 mod upstream;
@@ -120,7 +120,7 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
     let address = params.ttrpc_address.clone();
     let report = ReportWriter::new(&params.config, &params.namespace, &params.sandbox);
     let served = runtime.block_on(serve(params, listener, real_shim, fifo, report.clone()));
-    // Ends every connection. A step of the ladder that was abandoned must not keep the process.
+    // Ends every connection. A step of the escalation that was abandoned must not keep the process.
     runtime.shutdown_background();
     // By what lies there `start` and `delete` find this guard, and what is left of its sandbox. One of them that holds
     // the lock waits for this guard's end, and then does it.

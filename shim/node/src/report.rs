@@ -1,7 +1,7 @@
 //! The report of one escalation: why a sandbox was ended, what was seen of it, what was done, and what is left.
 //!
 //! Guards and the operator's `reap` write it, `runsc-guard reports` reads it. It is a picture of a moment: written
-//! as soon as there is evidence, and again as the ladder goes on, so that what was known last stays when whoever
+//! as soon as there is evidence, and again as the escalation goes on, so that what was known last stays when whoever
 //! writes it dies. Everything in it is bounded when it is put in. Version 1 had the evidence alone; what a version
 //! does not have is empty.
 
@@ -50,7 +50,7 @@ pub struct Report {
     /// Moments that found no place in it.
     #[serde(default)]
     pub moments_omitted: usize,
-    /// The rungs of the ladder.
+    /// The rungs of the escalation.
     #[serde(default)]
     pub rungs: Vec<Step>,
     /// What was released.
@@ -62,7 +62,7 @@ pub struct Report {
     /// Nothing was done to it: the watchdog has looked at a sandbox that is silent, and that is all.
     #[serde(default)]
     pub only_looked: bool,
-    /// When all of it was gone, or as much as could be: then the ladder was over. (After a look only: when that was.)
+    /// When all of it was gone, or as much as could be: then the escalation was over. (After a look only: when that was.)
     #[serde(default)]
     pub ended_ms: Option<u64>,
     /// What /proc told before anything was touched.

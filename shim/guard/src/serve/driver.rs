@@ -22,10 +22,10 @@ use tokio::time::sleep_until;
 use ttrpc::{Request, Response};
 
 use super::arrivals::Callers;
-use super::fleet::Loss;
 use super::publish::Publisher;
 use super::recall::{self, Question};
 use super::record::Keeper;
+use super::shim_pool::Loss;
 use super::telemetry::report_writer::ReportWriter;
 use super::telemetry::{Fact, Outcome as Ending, Telemetry};
 use super::upstream::{Answered, Upstream};
@@ -79,7 +79,7 @@ pub(super) struct Driver {
     pending: BTreeMap<RequestId, PendingRequest>,
     upstream: Upstream,
     publisher: Publisher,
-    ladder: effects::Ladder,
+    escalation: effects::Escalation,
     telemetry: Telemetry,
     keeper: Keeper,
     /// The sandbox's sentry, from the first Create that told a pid.
@@ -115,7 +115,7 @@ impl Driver {
             start: Instant::now(),
             pending: BTreeMap::new(),
             upstream: Upstream::new(params.clone(), real_shim, reports.clone()),
-            ladder: effects::Ladder::new(&params.config, report.clone(), reports.clone()),
+            escalation: effects::Escalation::new(&params.config, report.clone(), reports.clone()),
             telemetry: Telemetry::new(report, publisher.clone(), &params),
             publisher,
             keeper: Keeper::new(record),
@@ -345,7 +345,7 @@ impl Driver {
             Output::Step(step, budget) => {
                 self.tell(&Fact::StepBegins(&step, budget));
                 self.strike(&step);
-                self.ladder.step(step, budget, self.keeper.scope());
+                self.escalation.step(step, budget, self.keeper.scope());
             }
             Output::Recall => self.recall(),
             Output::StopListening => self.stop_listening(),

@@ -1,4 +1,4 @@
-//! The ladder's steps and the probes, each in a thread of its own that may be abandoned when it takes too
+//! The escalation's steps and the probes, each in a thread of its own that may be abandoned when it takes too
 //! long; the result comes back as an input.
 
 use std::path::PathBuf;
@@ -29,21 +29,21 @@ use runsc_guard_sandbox::teardown::kill::{kill_commands, kill_create};
 use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence, release_and_verify};
 use runsc_guard_sandbox::teardown::stuck::StuckProcess;
 
-/// What of rung 1 is left for putting away what was seen.
+/// What of step 1 is left for putting away what was seen.
 const PUT_AWAY: Duration = Duration::from_millis(20);
 /// How long what a Create began is looked at before it is killed.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The steps of [`Sequence`], as the core decides; the report is told.
 #[derive(Clone)]
-pub(crate) struct Ladder {
+pub(crate) struct Escalation {
     sequence: Sequence,
     runsc: PathBuf,
     report: ReportWriter,
     reports: UnboundedSender<Message>,
 }
 
-impl Ladder {
+impl Escalation {
     pub(crate) fn new(config: &Config, report: ReportWriter, reports: UnboundedSender<Message>) -> Self {
         let runsc = config.runsc_binary.clone().into();
         Self { sequence: Sequence::new(config.into()), runsc, report, reports }
@@ -51,20 +51,20 @@ impl Ladder {
 
     fn perform(
         &self,
-        rung: Step,
+        step: Step,
         scope: &Scope,
         deadline: Instant,
         unkillable: &mut Vec<StuckProcess>,
     ) -> StepResult {
         let scopes = std::slice::from_ref(scope);
-        match rung {
+        match step {
             Step::Evidence => {
                 self.sequence.learn(scopes);
                 self.look(scope, &find::find(scope), deadline);
                 StepResult::Evidence
             }
             Step::Watch => {
-                // Nothing is learned for a ladder that may never begin, or begin with other containers.
+                // Nothing is learned for an escalation that may never begin, or begin with other containers.
                 self.look(scope, &find::find(scope), deadline);
                 StepResult::Watched
             }
@@ -97,7 +97,7 @@ impl Ladder {
         }
     }
 
-    /// Step 1. The sentry is asked while the host's side is looked at, and given up with this rung: what is killed
+    /// Step 1. The sentry is asked while the host's side is looked at, and given up with this step: what is killed
     /// next answers nobody.
     fn look(&self, scope: &Scope, found: &[Process], deadline: Instant) {
         let deadline = deadline.checked_sub(PUT_AWAY).unwrap_or(deadline);

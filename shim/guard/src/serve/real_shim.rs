@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::fleet::ShimId;
+use super::shim_pool::ShimId;
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel;

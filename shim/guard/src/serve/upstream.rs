@@ -6,7 +6,7 @@
 //! Go mutex has not, and asking again would pile up goroutines). And a deadline must never close a
 //! connection that other requests share.
 //!
-//! Which real shim a request goes to is `fleet`'s to say.
+//! Which real shim a request goes to is `pool`'s to say.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use ttrpc::proto::{MESSAGE_HEADER_LENGTH, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_RESPONSE, MessageHeader};
 use ttrpc::{Code, Request, Response};
 
-use super::fleet::{self, Fleet, Loss, Next, Route, ShimId};
+use super::shim_pool::{self, Loss, Next, Route, ShimId, ShimPool};
 use super::socket::Socket;
 use super::{Message, decode, encode, real_shim};
 use runsc_guard_node::params::ServeParams;
@@ -50,7 +50,7 @@ struct Connection {
 struct Sent {
     why: Why,
     method: Method,
-    /// What was sent, where `fleet` minds the answer.
+    /// What was sent, where `pool` minds the answer.
     payload: Option<Vec<u8>>,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Answered {
 pub(crate) struct Upstream {
     params: Arc<ServeParams>,
     reports: UnboundedSender<Message>,
-    fleet: Fleet,
+    pool: ShimPool,
     shims: BTreeMap<ShimId, Identity>,
     parked: Vec<Parked>,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -97,7 +97,7 @@ impl Upstream {
         Self {
             params,
             reports,
-            fleet: Fleet::new(),
+            pool: ShimPool::new(),
             shims: BTreeMap::from([(ShimId::FIRST, first)]),
             parked: Vec::new(),
             connections: BTreeMap::new(),
@@ -113,7 +113,7 @@ impl Upstream {
     /// Sends a request; its answer comes back as [`Message::Received`], [`Message::Answered`] or
     /// [`Message::Disconnected`].
     pub(crate) fn send(&mut self, call: CallId, method: Method, request: Request, lane: ConnectionKind) {
-        match self.fleet.route(method, &request.payload) {
+        match self.pool.route(method, &request.payload) {
             Route::To(shim) => self.transmit(shim, Why::Call(call), method, request, lane),
             Route::New(shim) => match real_shim::spawn(&self.params, shim) {
                 Ok(identity) => {
@@ -121,7 +121,7 @@ impl Upstream {
                     self.transmit(shim, Why::Call(call), method, request, lane);
                 }
                 Err(error) => {
-                    self.fleet.lost(shim);
+                    self.pool.lost(shim);
                     self.refuse(call, method, Code::UNKNOWN, format!("guard: {error:#}"));
                 }
             },
@@ -160,7 +160,7 @@ impl Upstream {
         let stream = connection.next_stream;
         connection.next_stream = stream.wrapping_add(2);
         let frame = frame(stream, &request);
-        let payload = self.fleet.minds(method).then_some(request.payload);
+        let payload = self.pool.minds(method).then_some(request.payload);
         connection.calls.insert(stream, Sent { why, method, payload });
         // A closed channel means a lost connection, whose report is on its way.
         let _ = connection.frames.send(frame);
@@ -188,14 +188,14 @@ impl Upstream {
         match sent.why {
             Why::Dismissal => None,
             Why::Question => {
-                self.fleet.told(&response);
+                self.pool.told(&response);
                 self.unpark();
                 None
             }
             Why::Call(call) => {
                 if let Some(payload) = sent.payload {
                     let done = decode::is_success(&response);
-                    let next = self.fleet.answered(shim, sent.method, &payload, done);
+                    let next = self.pool.answered(shim, sent.method, &payload, done);
                     self.follow(next);
                 }
                 Some(Answered { call, method: sent.method, response })
@@ -206,7 +206,7 @@ impl Upstream {
     fn follow(&mut self, next: Next) {
         let (shim, why, (method, mut request)) = match next {
             Next::Nothing => return,
-            Next::Ask(shim) => (shim, Why::Question, (Method::State, fleet::question())),
+            Next::Ask(shim) => (shim, Why::Question, (Method::State, shim_pool::question())),
             Next::Dismiss(shim) => {
                 (shim, Why::Dismissal, encode::own_request(&OwnCall::Shutdown, &self.params.sandbox))
             }
@@ -231,7 +231,7 @@ impl Upstream {
     pub(crate) fn disconnected(&mut self, id: ConnectionId) -> Vec<CallId> {
         let Some(lost) = self.connections.remove(&id) else { return Vec::new() };
         if lost.calls.values().any(|sent| sent.why == Why::Question) {
-            self.fleet.unanswered();
+            self.pool.unanswered();
             self.unpark();
         }
         let call = |sent: Sent| match sent.why {
@@ -245,7 +245,7 @@ impl Upstream {
     pub(crate) fn child_ended(&mut self, pid: i32) -> Option<Loss> {
         let shim = *self.shims.iter().find(|(_, identity)| identity.pid == pid)?.0;
         self.shims.remove(&shim);
-        Some(self.fleet.lost(shim))
+        Some(self.pool.lost(shim))
     }
 
     /// Gives a call up. Where it has a connection of its own, closing that ends the real shim's work on it.

@@ -115,7 +115,7 @@ impl Sequence {
         self.take_from(scopes, kill_each(scopes, Instant::now()), deadline, observer)
     }
 
-    /// Nothing is locked while mounts are taken away and servers watched, which may take its time: the ladder may go on.
+    /// Nothing is locked while mounts are taken away and servers watched, which may take its time: the escalation may go on.
     fn take_from(
         &self,
         scopes: &[Scope],

@@ -1,5 +1,5 @@
 //! Each step in a thread of its own, and what is done where none can be made (a node out of pids, a full pids cgroup):
-//! the blows of rungs 2 and 3 fall all the same, again and again, and the thread is asked for again meanwhile.
+//! the blows of steps 2 and 3 fall all the same, again and again, and the thread is asked for again meanwhile.
 
 use std::io;
 use std::thread;
@@ -9,7 +9,7 @@ use runsc_guard_core::io::{Input, Step, StepResult};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::sleep;
 
-use super::{Ladder, words};
+use super::{Escalation, words};
 use crate::fd_limit;
 use crate::serve::watch::watch_death;
 use crate::serve::{Message, encode};
@@ -25,33 +25,33 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// The same when the step's own time is over; and how often one is looked at that the runtime cannot watch.
 const SELDOM: Duration = Duration::from_secs(1);
 
-impl Ladder {
+impl Escalation {
     /// Takes one step within `budget`.
-    pub(crate) fn step(&self, rung: Step, budget: Duration, scope: Scope) {
+    pub(crate) fn step(&self, step: Step, budget: Duration, scope: Scope) {
         let deadline = Instant::now() + budget;
-        if let Err(error) = self.begin(&rung, deadline, &scope) {
+        if let Err(error) = self.begin(&step, deadline, &scope) {
             log::warn!("no thread can be made ({error}): the sandbox is ended without, as far as that goes");
-            tokio::spawn(self.clone().without_thread(rung, deadline, scope));
+            tokio::spawn(self.clone().without_thread(step, deadline, scope));
         }
     }
 
-    fn begin(&self, rung: &Step, deadline: Instant, scope: &Scope) -> io::Result<()> {
-        let (ladder, rung, scope) = (self.clone(), rung.clone(), scope.clone());
+    fn begin(&self, step: &Step, deadline: Instant, scope: &Scope) -> io::Result<()> {
+        let (escalation, step, scope) = (self.clone(), step.clone(), scope.clone());
         let work = move || {
             fd_limit::wait_for_some();
             let mut unkillable = Vec::new();
-            let done = ladder.perform(rung, &scope, deadline, &mut unkillable);
-            ladder.tell(done, &unkillable);
+            let done = escalation.perform(step, &scope, deadline, &mut unkillable);
+            escalation.tell(done, &unkillable);
         };
         thread::Builder::new().name("step".into()).spawn(work).map(drop)
     }
 
-    /// Strikes, where this rung does, and asks again for a thread, for as long as there is none: how long it is waited
+    /// Strikes, where this step does, and asks again for a thread, for as long as there is none: how long it is waited
     /// for is the state machine's to say. Only that all are dead can be told without one.
-    async fn without_thread(self, rung: Step, deadline: Instant, scope: Scope) {
+    async fn without_thread(self, step: Step, deadline: Instant, scope: Scope) {
         let mut pause = AGAIN;
         loop {
-            let blow = match rung {
+            let blow = match step {
                 Step::KillSandbox => Some(Blow::at_sandbox(&scope)),
                 Step::KillAll => Some(Blow::at_all(&scope)),
                 // Whom one Create began only command lines tell, and those may hang. Its limit is the state machine's:
@@ -59,13 +59,13 @@ impl Ladder {
                 _ => None,
             };
             sleep(pause).await;
-            if self.begin(&rung, deadline, &scope).is_ok() {
+            if self.begin(&step, deadline, &scope).is_ok() {
                 return;
             }
             if Instant::now() < deadline {
                 continue;
             }
-            if let (Step::KillAll, Some(blow)) = (&rung, blow) {
+            if let (Step::KillAll, Some(blow)) = (&step, blow) {
                 return self.all_killed(&blow.left());
             }
             pause = SELDOM;

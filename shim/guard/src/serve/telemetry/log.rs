@@ -19,13 +19,13 @@ use super::report_writer::ReportWriter;
 /// The most of the real shim's log that is held at a time.
 const CHUNK: usize = 4096;
 
-struct Journal {
+struct ShimLog {
     fifo: File,
     sandbox: String,
     namespace: String,
 }
 
-impl Log for Journal {
+impl Log for ShimLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Other crates' chatter would cost more than it tells.
         metadata.level() <= Level::Warn || OURS.iter().any(|name| metadata.target().starts_with(name))
@@ -89,9 +89,9 @@ fn open(fifo: &Path) -> std::io::Result<File> {
 /// Logs into the bundle's FIFO from now on. Without one (nobody listens) nothing is logged.
 pub(crate) fn start(fifo: &Path, sandbox: &str, namespace: &str, debug: bool) {
     let Ok(fifo) = open(fifo) else { return };
-    let journal = Journal { fifo, sandbox: sandbox.to_owned(), namespace: namespace.to_owned() };
+    let shim_log = ShimLog { fifo, sandbox: sandbox.to_owned(), namespace: namespace.to_owned() };
     let level = if debug { LevelFilter::Debug } else { LevelFilter::Info };
-    if log::set_boxed_logger(Box::new(journal)).is_ok() {
+    if log::set_boxed_logger(Box::new(shim_log)).is_ok() {
         log::set_max_level(level);
     }
 }
@@ -130,9 +130,9 @@ mod tests {
     fn chatter_of_other_crates_is_left_out_and_ours_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = File::create(dir.path().join("log")).unwrap();
-        let journal = Journal { fifo, sandbox: String::new(), namespace: String::new() };
+        let shim_log = ShimLog { fifo, sandbox: String::new(), namespace: String::new() };
         let told =
-            |target: &str, level| journal.enabled(&Metadata::builder().target(target).level(level).build());
+            |target: &str, level| shim_log.enabled(&Metadata::builder().target(target).level(level).build());
         let sandbox = std::any::type_name::<runsc_guard_sandbox::sys::identity::Identity>();
         let node = std::any::type_name::<runsc_guard_node::params::ServeParams>();
         for target in [module_path!(), sandbox, node] {

@@ -147,12 +147,12 @@ impl ReportWriter {
         self.learn(|open| open.report.is_left(left));
     }
 
-    /// The ladder has ended with this left.
+    /// The escalation has ended with this left.
     pub(crate) fn ends(&self, left: &[String]) {
         self.learn(|open| open.ends(left));
     }
 
-    /// A release has come home with this left: if the ladder did not wait for it, only now is it known.
+    /// A release has come home with this left: if the escalation did not wait for it, only now is it known.
     pub(crate) fn comes_home(&self, left: &[String]) {
         self.learn(|open| {
             if open.rest {
@@ -161,7 +161,7 @@ impl ReportWriter {
         });
     }
 
-    /// What one container's Create began is torn down, or a container is released by itself; a ladder that was begun meanwhile goes on.
+    /// What one container's Create began is torn down, or a container is released by itself; an escalation that was begun meanwhile goes on.
     pub(crate) fn one_ends(&self) {
         self.learn(|open| {
             if !open.whole {

@@ -19,7 +19,7 @@ pub(super) struct Open {
     pub(super) asked: BTreeMap<RequestId, String>,
     /// It is the whole sandbox's, not that of one container's Create.
     pub(super) whole: bool,
-    /// The ladder has ended and something was left, which may go yet.
+    /// The escalation has ended and something was left, which may go yet.
     pub(super) rest: bool,
     /// What was learned since the file was written last.
     pub(super) unsaved: bool,
@@ -74,7 +74,7 @@ impl Open {
         open
     }
 
-    /// The ladder has ended with this left. What is left may go yet, so only an end without is the last word.
+    /// The escalation has ended with this left. What is left may go yet, so only an end without is the last word.
     pub(super) fn ends(&mut self, left: &[String]) {
         self.report.is_left(left);
         self.report.ended_ms = left.is_empty().then(now_ms);

@@ -50,7 +50,7 @@ fn before_an_escalation_nothing_is_kept_or_written() {
 }
 
 #[test]
-fn a_whole_ladder_is_one_report_and_is_forgotten_after() {
+fn a_whole_escalation_is_one_report_and_is_forgotten_after() {
     let folder = tempfile::tempdir().unwrap();
     let writer = writer(folder.path());
     begun(&writer, true);
@@ -107,7 +107,7 @@ fn a_version_that_the_sentry_has_not_told_is_learned_last() {
 }
 
 #[test]
-fn what_is_known_is_on_disk_while_the_ladder_goes_on_and_what_is_left_keeps_it_open() {
+fn what_is_known_is_on_disk_while_the_escalation_goes_on_and_what_is_left_keeps_it_open() {
     let folder = tempfile::tempdir().unwrap();
     let writer = writer(folder.path());
     begun(&writer, true);
@@ -128,7 +128,7 @@ fn what_is_known_is_on_disk_while_the_ladder_goes_on_and_what_is_left_keeps_it_o
 }
 
 #[test]
-fn the_end_of_a_one_ends_its_report_unless_a_ladder_has_begun() {
+fn the_end_of_a_one_ends_its_report_unless_an_escalation_has_begun() {
     let folder = tempfile::tempdir().unwrap();
     let writer = writer(folder.path());
     begun(&writer, false);

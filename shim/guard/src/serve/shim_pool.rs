@@ -95,20 +95,20 @@ pub(crate) enum Loss {
 
 /// All real shims of the pod.
 #[derive(Debug)]
-pub(crate) struct Fleet {
+pub(crate) struct ShimPool {
     holds: Holds,
     shims: Vec<Shim>,
     next: u32,
 }
 
-impl Fleet {
+impl ShimPool {
     /// With the first real shim.
     pub(crate) fn new() -> Self {
         let first = Shim { id: ShimId::FIRST, container: None, dismissed: false };
         Self { holds: Holds::Unknown, shims: vec![first], next: 1 }
     }
 
-    /// Where a request goes. A new real shim counts from here on; if it cannot be started it is [`Fleet::lost`].
+    /// Where a request goes. A new real shim counts from here on; if it cannot be started it is [`ShimPool::lost`].
     pub(crate) fn route(&mut self, method: Method, payload: &[u8]) -> Route {
         match (self.holds, method) {
             (Holds::One, Method::Shutdown) => {
