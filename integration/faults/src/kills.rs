@@ -7,6 +7,7 @@
 mod heard;
 mod life;
 mod random;
+mod script;
 mod tally;
 
 pub use tally::{Tally, assert_clean};
@@ -18,8 +19,8 @@ use harness::{
     leaks::{Holdings, assert_nothing_left},
     process::Process,
 };
-use life::Kind;
 use random::Random;
+use script::Kind;
 use std::{
     sync::{
         Mutex, PoisonError,

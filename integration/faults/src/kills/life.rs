@@ -1,6 +1,9 @@
 //! One life, from start to end, and the death of its guard somewhere in it.
 
-use super::random::Random;
+use super::{
+    random::Random,
+    script::{Kind, Moment, Stage},
+};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
     Cri, Ctr, Host, Pod, SOON, eventually, faults, faults::Sandbox, leaks::Holdings, process::Process,
@@ -8,10 +11,7 @@ use harness::{
 use rustix::process::Signal;
 use std::{
     path::PathBuf,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::Ordering,
     thread,
     time::{Duration, Instant},
 };
@@ -22,52 +22,6 @@ const CRI: &str = "k8s.io";
 /// What CRI writes into the config.json of a pod's first container.
 const SANDBOX: &str = "\"io.kubernetes.cri.container-type\":\"sandbox\"";
 
-/// A kind of life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kind {
-    /// A pod of two containers by CRI, or a container by ctr.
-    pod: bool,
-    /// Its sentry is stopped before the end.
-    wedged: bool,
-}
-
-impl Kind {
-    pub(super) fn any(random: &mut Random) -> Self {
-        Self { pod: random.fraction() < 0.3, wedged: random.fraction() < 0.3 }
-    }
-
-    pub(super) fn name(self) -> String {
-        let what = if self.pod { "pod" } else { "container" };
-        format!("{what}, {}", if self.wedged { "wedged" } else { "healthy" })
-    }
-
-    /// What a script of this kind goes through.
-    fn steps(self) -> &'static [&'static str] {
-        if self.pod {
-            &["start", "create", "start", "exec", "stop", "stop", "remove"]
-        } else {
-            &["start", "exec", "kill", "delete", "delete"]
-        }
-    }
-}
-
-/// When the guard is to die: some time into a step.
-struct Moment {
-    step: &'static str,
-    after: Duration,
-}
-
-impl Moment {
-    fn any(kind: Kind, random: &mut Random) -> Self {
-        let steps = kind.steps();
-        let step = steps[(random.fraction() * steps.len() as f64) as usize];
-        // How long a step takes, or an escalation.
-        let ends = matches!(step, "kill" | "delete" | "stop");
-        let span = Duration::from_millis(if kind.wedged && ends { 3000 } else { 250 });
-        Self { step, after: span.mul_f64(random.fraction()) }
-    }
-}
-
 /// What became of it.
 pub(super) struct Lived {
     /// The ids of its containers.
@@ -77,28 +31,10 @@ pub(super) struct Lived {
     pub(super) killed: Option<(&'static str, Duration)>,
 }
 
-/// What the script does now, for the killer to tell, and whether it may fail by now.
-struct Stage {
-    step: Mutex<&'static str>,
-    over: AtomicBool,
-    killed: AtomicBool,
-}
-
-impl Stage {
-    fn enter(&self, step: &'static str) {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
-    }
-
-    fn step(&self) -> &'static str {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Lives one life. An error is something that should not be.
 pub(super) fn live(host: &Host, kind: Kind, number: usize, random: &mut Random) -> Result<Lived> {
     let moment = Moment::any(kind, random);
-    let stage =
-        Stage { step: Mutex::new("start"), over: AtomicBool::new(false), killed: AtomicBool::new(false) };
+    let stage = Stage::new("start");
     let name = format!("life{number:05}");
     let (lived, death) = thread::scope(|scope| {
         let killer = scope.spawn(|| kill(host, kind, &name, &stage, &moment));
