@@ -53,7 +53,13 @@ pub fn version(args: &[OsString], asker: Asker, path: Option<&OsStr>) -> Result<
         Asker::Person => writeln!(stdout, "{}The real shim is {}:", about::version(), shim.display())?,
     }
     stdout.flush()?;
-    Err(InfoError::Exec(Command::new(shim).args(args).stdin(Stdio::null()).exec()))
+    let mut command = Command::new(shim);
+    match asker {
+        Asker::Program => command.args(args),
+        // The one form that gVisor's shim knows.
+        Asker::Either | Asker::Person => command.arg("-v"),
+    };
+    Err(InfoError::Exec(command.stdin(Stdio::null()).exec()))
 }
 
 /// Where the real shim is. A bad configuration is not these flags' business: then it is looked for under its usual

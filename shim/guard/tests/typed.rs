@@ -75,7 +75,7 @@ fn version_is_the_real_shims_byte_for_byte() {
     let with = with_real_shim();
     for flag in ["-v", "-version"] {
         let alone = typed(&[flag], with.path());
-        assert_eq!(text(&alone.stdout), format!("{VERSION}{flag}"));
+        assert_eq!(text(&alone.stdout), format!("{VERSION}-v"), "gVisor's shim knows no other form");
         tells(&text(&alone.stderr));
         let among = typed(&["-namespace", "n", flag], with.path());
         assert_eq!(text(&among.stdout), format!("{VERSION}-namespacen{flag}"));
@@ -83,7 +83,7 @@ fn version_is_the_real_shims_byte_for_byte() {
     }
     let person = text(&typed(&["--version"], with.path()).stdout);
     tells(&person);
-    assert!(person.ends_with(&format!("containerd-shim-runsc-v1:\n{VERSION}--version")), "{person}");
+    assert!(person.ends_with(&format!("containerd-shim-runsc-v1:\n{VERSION}-v")), "{person}");
 }
 
 #[test]
