@@ -12,19 +12,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use runsc_guard_core::io::{Input, Request as TaskRequest, RequestId};
 use runsc_guard_proto::Envelope;
 use tokio::net::UnixListener;
-use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::sync::oneshot;
-use ttrpc::{Request, Response};
 
 use runsc_guard_node::gc;
 use runsc_guard_node::lock::Lock;
 use runsc_guard_node::params::ServeParams;
-use runsc_guard_sandbox::sys::identity::Identity;
-use runsc_guard_sandbox::sys::kernel::PidFd;
 
 mod arrivals;
 mod decode;
@@ -34,6 +28,7 @@ mod encode;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 mod inbound;
+mod message;
 mod node;
 mod probe;
 mod publish;
@@ -47,11 +42,10 @@ mod upstream;
 mod watch;
 
 use arrivals::Callers;
-use driver::Driver;
+use driver::{Driver, End};
 use publish::Publisher;
 use real_shim::RealShim;
 use telemetry::report_writer::ReportWriter;
-use upstream::{Answered, ConnectionId};
 
 /// More steps than an answer takes from the driver to the socket.
 const LAST_STEPS: usize = 64;
@@ -63,40 +57,6 @@ const LAST_REPORT: Duration = Duration::from_millis(200);
 const FAREWELL: Duration = Duration::from_secs(60);
 /// How long the guard waits for the pod's lock at its end.
 const LEAVING: Duration = Duration::from_millis(20);
-
-/// What the driver is told.
-pub(crate) enum Message {
-    /// A request came in.
-    Request { id: RequestId, op: TaskRequest, request: Request, answer: oneshot::Sender<Response> },
-    /// Its caller is gone.
-    Abandoned(RequestId),
-    /// A real shim sent an answer.
-    Received { connection: ConnectionId, stream: u32, response: Response },
-    /// A call is answered in the real shim's place.
-    Answered(Answered),
-    /// A connection to the real shim ended.
-    Disconnected(ConnectionId),
-    /// The real shim published.
-    Event(Envelope),
-    /// Something for the state machine as it is.
-    Input(Input),
-    /// An operator looks.
-    Status(oneshot::Sender<Response>),
-    /// Somebody counts.
-    Metrics(oneshot::Sender<Response>),
-    /// A signal that came to the guard itself.
-    Signal(SignalKind),
-    /// These were killed and live on.
-    AwaitDeath(Vec<(Identity, PidFd)>),
-}
-
-/// How the guard's work ended.
-pub(crate) enum End {
-    /// Its last container is deleted; events that containerd has not taken.
-    Served(Vec<Envelope>),
-    /// With its node; whether all of the sandbox was released.
-    NodeGoesDown { released: bool },
-}
 
 /// Serves the sandbox until its last container is deleted, and its last event delivered.
 pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {

@@ -24,7 +24,7 @@ use ttrpc::proto::{
     MESSAGE_TYPE_RESPONSE, MessageHeader,
 };
 
-use super::Message;
+use super::message::Message;
 use super::socket::Socket;
 use crate::fd_limit;
 

@@ -22,14 +22,16 @@ use tokio::time::sleep_until;
 use ttrpc::{Request, Response};
 
 use super::arrivals::Callers;
+use super::message::{Answered, Message};
 use super::publish::Publisher;
 use super::recall::{self, Question};
 use super::record::Keeper;
 use super::shim_pool::Loss;
+use super::telemetry::Telemetry;
+use super::telemetry::fact::{Fact, Outcome as Ending};
 use super::telemetry::report_writer::ReportWriter;
-use super::telemetry::{Fact, Outcome as Ending, Telemetry};
-use super::upstream::{Answered, Upstream};
-use super::{End, Message, decode, effects, encode, node};
+use super::upstream::Upstream;
+use super::{decode, effects, encode, node};
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_sandbox::diagnostics::control::Control;
 use runsc_guard_sandbox::processes::find;
@@ -71,6 +73,14 @@ impl Incoming {
             Self::Nothing | Self::Event(_) => None,
         }
     }
+}
+
+/// How the guard's work ended.
+pub(crate) enum End {
+    /// Its last container is deleted; events that containerd has not taken.
+    Served(Vec<Envelope>),
+    /// With its node; whether all of the sandbox was released.
+    NodeGoesDown { released: bool },
 }
 
 pub(super) struct Driver {

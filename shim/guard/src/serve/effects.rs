@@ -13,8 +13,9 @@ mod apart;
 
 pub(crate) use apart::await_remnants;
 
+use super::message::Message;
 use super::telemetry::report_writer::ReportWriter;
-use super::{Message, encode, probe};
+use super::{encode, probe};
 use runsc_guard_node::config::Config;
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::diagnostics::control::Control;

@@ -10,8 +10,10 @@ use tokio::sync::mpsc::unbounded_channel;
 use ttrpc::proto::{GenMessage, GenMessageError};
 use ttrpc::{Code, Request, Response};
 
-use super::upstream::{self, ConnectionId};
-use super::{Message, decode, encode};
+use super::message::ConnectionId;
+use super::message::Message;
+use super::upstream;
+use super::{decode, encode};
 use crate::fuzzing::with_unknown_field;
 
 /// Every topic that the guard looks into, and one that it does not.

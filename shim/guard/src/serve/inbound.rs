@@ -16,7 +16,8 @@ use ttrpc::asynchronous::{MethodHandler, Server, Service, TtrpcContext};
 use ttrpc::{Code, Request, Response};
 
 use super::arrivals::{Arrivals, Callers};
-use super::{Message, decode, encode};
+use super::message::Message;
+use super::{decode, encode};
 
 /// The private service by its names on the wire.
 const PRIVATE: [(&str, Asks); 5] = [

@@ -19,7 +19,8 @@ use ttrpc::asynchronous::transport::{Listener, Socket};
 use ttrpc::asynchronous::{Client, MethodHandler, Server, Service, TtrpcContext};
 use ttrpc::{Request, Response};
 
-use super::{Message, encode};
+use super::encode;
+use super::message::Message;
 
 /// Events kept while containerd is away; the oldest go first.
 const QUEUE: usize = 1024;

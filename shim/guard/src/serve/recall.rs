@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use runsc_guard_core::io::{Input, Recalled};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Message;
+use super::message::Message;
 use crate::containerd;
 use runsc_guard_node::bundle;
 use runsc_guard_sandbox::Member;

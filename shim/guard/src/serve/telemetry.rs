@@ -1,11 +1,6 @@
-//! What the guard tells. Whatever happens is one [`Fact`], told by the driver in one place, and each [`Observer`] makes
+//! What the guard tells. Whatever happens is one [`Fact`](fact::Fact), told by the driver in one place, and each [`Observer`](observer::Observer) makes
 //! of it what is its own: a line of containerd's log, a count, a line of the report, an event of containerd's.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-use nix::sys::wait::WaitStatus;
-use runsc_guard_core::io::{Answer, Event, Method, Note, Request, RequestId, Step, StepResult};
 use runsc_guard_core::view::View;
 use ttrpc::Response;
 
@@ -15,8 +10,10 @@ use runsc_guard_node::params::ServeParams;
 
 mod containerd_event;
 mod dump;
+pub(crate) mod fact;
 pub(crate) mod log;
 mod metrics;
+mod observer;
 mod rate_limit;
 mod recent;
 mod report;
@@ -25,52 +22,13 @@ mod step_log;
 mod words;
 
 use containerd_event::ContainerdEvent;
+use fact::Fact;
 use metrics::Metrics;
-pub(crate) use metrics::Outcome;
+use observer::{Observer as _, Scene};
 use recent::Recent;
 use report::Report;
 use report_writer::ReportWriter;
 use step_log::StepLog;
-
-/// Something that has happened.
-pub(crate) enum Fact<'a> {
-    /// A request has come in.
-    Asked { id: RequestId, op: &'a Request },
-    /// A request is answered: its method and when it came, and how it ended.
-    Answered { id: RequestId, answer: &'a Answer, of: (Method, Instant), outcome: Outcome },
-    /// Nobody waits for the answer to this request any more.
-    Abandoned { id: RequestId, of: Option<(Method, Instant)> },
-    /// The real shim has done what a call asked for.
-    Done,
-    /// The real shim has published an event.
-    Published { topic: &'a str, event: &'a Event },
-    /// The real shim's process has ended.
-    RealShimEnded(WaitStatus),
-    /// A step of the escalation is about to be taken, within this time.
-    StepBegins(&'a Step, Duration),
-    /// A step has come back.
-    StepEnds(&'a StepResult),
-    /// The state machine has something to tell.
-    Noted(&'a Note),
-}
-
-/// What an observer may look at beside the fact itself.
-pub(crate) struct Scene<'a> {
-    /// What the state machine knows now; asked for only where it is needed.
-    view: &'a dyn Fn() -> View,
-    /// What has happened lately.
-    recent: &'a Recent,
-    /// The report of the escalation that this belongs to, whether or not it is written.
-    report: Option<&'a PathBuf>,
-    /// That escalation is under way.
-    escalates: bool,
-}
-
-/// Who makes something of what happens.
-trait Observer {
-    /// Something has happened.
-    fn observe(&mut self, fact: &Fact<'_>, scene: &Scene<'_>);
-}
 
 /// All observers.
 pub(crate) struct Telemetry {

@@ -6,7 +6,7 @@
 //! Go mutex has not, and asking again would pile up goroutines). And a deadline must never close a
 //! connection that other requests share.
 //!
-//! Which real shim a request goes to is `pool`'s to say.
+//! Which real shim a request goes to is `shim_pool`'s to say.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,18 +23,15 @@ use tokio::task::JoinHandle;
 use ttrpc::proto::{MESSAGE_HEADER_LENGTH, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_RESPONSE, MessageHeader};
 use ttrpc::{Code, Request, Response};
 
+use super::message::{Answered, ConnectionId, Message};
 use super::shim_pool::{self, Loss, Next, Route, ShimId, ShimPool};
 use super::socket::Socket;
-use super::{Message, decode, encode, real_shim};
+use super::{decode, encode, real_shim};
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_sandbox::sys::identity::Identity;
 
 /// How long a real shim may take to say what it holds: for that it need not run anything.
 const TELLS: Duration = Duration::from_secs(1);
-
-/// Number of a connection, never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ConnectionId(pub(super) u64);
 
 /// One connection with the calls that wait on it.
 struct Connection {
@@ -72,13 +69,6 @@ struct Parked {
     request: Request,
     lane: ConnectionKind,
     until: Instant,
-}
-
-/// An answer to a call.
-pub(crate) struct Answered {
-    pub(crate) call: CallId,
-    pub(crate) method: Method,
-    pub(crate) response: Response,
 }
 
 /// The real shims, and all connections to them, which are opened when first used.

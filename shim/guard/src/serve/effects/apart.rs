@@ -11,8 +11,9 @@ use tokio::time::sleep;
 
 use super::{Escalation, words};
 use crate::fd_limit;
+use crate::serve::encode;
+use crate::serve::message::Message;
 use crate::serve::watch::watch_death;
-use crate::serve::{Message, encode};
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel::PidFd;

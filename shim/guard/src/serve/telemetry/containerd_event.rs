@@ -16,7 +16,9 @@ use runsc_guard_proto::protobuf::well_known_types::any::Any;
 use runsc_guard_proto::protobuf::{Message as _, MessageField};
 use runsc_guard_proto::{Envelope, sandbox::Sandbox};
 
-use super::{Fact, Observer, Scene, encode};
+use super::fact::Fact;
+use super::observer::{Observer, Scene};
+use crate::serve::encode;
 use crate::serve::publish::Publisher;
 
 const TOPIC: &str = "/runsc-guard/escalation";

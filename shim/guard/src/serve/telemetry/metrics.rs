@@ -11,12 +11,12 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Answer, Cause, Method, Note, Step};
+use runsc_guard_core::io::{Cause, Method, Note, Step};
 use runsc_guard_proto::guard::{Count, MethodTally, MetricsResponse};
 use runsc_guard_proto::protobuf::Message as _;
-use ttrpc::{Code, Response};
 
-use super::{Fact, Observer, Scene};
+use super::fact::{Fact, Outcome};
+use super::observer::{Observer, Scene};
 use crate::serve::publish::Backlog;
 use runsc_guard_sandbox::sys::identity::Identity;
 
@@ -47,40 +47,6 @@ const REPORTED: usize = 7;
 /// The names of steps.
 const RUNGS: [&str; 7] =
     ["evidence", "kill_sandbox", "kill_all", "kill_create", "release", "free", "release_one"];
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// With the real shim's answer.
-    Ok,
-    /// With an error of the real shim's own.
-    Error,
-    /// With an answer of the guard's, from what it knows.
-    Guard,
-    /// With an error of the guard's.
-    Refused,
-    /// Its caller went away first.
-    Abandoned,
-}
-
-impl Outcome {
-    /// Of an answer; `relayed` is what the real shim said, where that is passed on.
-    pub(crate) fn of(answer: &Answer, relayed: Option<&Response>) -> Self {
-        // By number: `code()` takes one that it does not know for OK.
-        let failed = |response: &Response| response.status().code.value() != Code::OK as i32;
-        match answer {
-            Answer::Relay if relayed.is_some_and(failed) => Self::Error,
-            Answer::Relay => Self::Ok,
-            Answer::Error(_) => Self::Refused,
-            Answer::Done
-            | Answer::State { .. }
-            | Answer::Pids(_)
-            | Answer::Connect(_)
-            | Answer::Waited(_)
-            | Answer::Deleted(_) => Self::Guard,
-        }
-    }
-}
 
 /// How long something took, by buckets.
 #[derive(Debug, Default)]

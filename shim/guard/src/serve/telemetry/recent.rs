@@ -12,7 +12,9 @@ use runsc_guard_proto::guard::{
 use runsc_guard_proto::protobuf::{EnumOrUnknown, MessageField};
 use ttrpc::Response;
 
-use super::{Fact, encode, words};
+use super::fact::Fact;
+use super::words;
+use crate::serve::encode;
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_node::view;
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 use runsc_guard_core::io::{Cause, Note, ProcessId, Step, StepResult};
 use runsc_guard_core::view::{Awaited, DeadlineView, View};
 
+use super::fact::Fact;
+use super::observer::{Observer, Scene};
 use super::report_writer::ReportWriter;
-use super::{Fact, Observer, Scene, words};
+use super::words;
 
 /// Puts it in.
 pub(super) struct Report {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
+use super::fact::Fact;
+use super::observer::{Observer, Scene};
 use super::rate_limit::RateLimit;
-use super::{Fact, Observer, Scene};
 
 /// Writes them.
 #[derive(Default)]

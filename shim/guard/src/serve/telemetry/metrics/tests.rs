@@ -2,7 +2,8 @@ use super::*;
 use crate::serve::encode;
 use runsc_guard_core::error::GuardError;
 use runsc_guard_core::exit::Exit;
-use runsc_guard_core::io::ProcessId;
+use runsc_guard_core::io::{Answer, ProcessId};
+use ttrpc::{Code, Response};
 
 fn read(metrics: &Metrics) -> MetricsResponse {
     let events = Backlog { queued: 3, dropped: 1 };

@@ -7,7 +7,7 @@ use runsc_guard_core::policy::Policy;
 use runsc_guard_core::time::Time;
 
 use super::*;
-use crate::serve::telemetry::Fact;
+use crate::serve::telemetry::fact::Fact;
 use runsc_guard_sandbox::diagnostics::stacks::Dump;
 use runsc_guard_sandbox::testing::stand_in;
 
