@@ -9,9 +9,10 @@
 use std::path::PathBuf;
 
 use runsc_guard_core::io::Method;
-use runsc_guard_proto::protobuf::Message as _;
+use runsc_guard_proto::protobuf::rt::skip_field_for_tag;
+use runsc_guard_proto::protobuf::{self, CodedInputStream, Message as _};
 use runsc_guard_proto::service;
-use runsc_guard_proto::task::{DeleteRequest, PidsRequest, StateRequest};
+use runsc_guard_proto::task::{DeleteRequest, StateRequest};
 use ttrpc::{Code, Request, Response};
 
 use super::decode;
@@ -216,9 +217,21 @@ pub(crate) fn question() -> Request {
     request
 }
 
-/// The container of a request: the first field of each of the Task API's messages.
+/// The container of a request: the first field of each of the Task API's messages. It is read by itself: a message that
+/// has no other field would keep those of each request as unknown ones, in a table that is allocated for it.
 fn container(payload: &[u8]) -> String {
-    PidsRequest::parse_from_bytes(payload).unwrap_or_default().id
+    const ID: u32 = (1 << 3) | 2;
+    let read = || -> protobuf::Result<String> {
+        let (mut input, mut id) = (CodedInputStream::from_bytes(payload), String::new());
+        while let Some(tag) = input.read_raw_tag_or_eof()? {
+            match tag {
+                ID => id = input.read_string()?,
+                other => skip_field_for_tag(other, &mut input)?,
+            }
+        }
+        Ok(id)
+    };
+    read().unwrap_or_default()
 }
 
 /// Whether this is the Delete of a container, not of an exec.

@@ -1,4 +1,4 @@
-use runsc_guard_proto::task::{CreateTaskRequest, UpdateTaskRequest};
+use runsc_guard_proto::task::{CloseIORequest, CreateTaskRequest, PidsRequest, UpdateTaskRequest};
 
 use super::*;
 use crate::serve::encode;
@@ -132,4 +132,15 @@ fn sockets_differ_and_none_is_longer_than_the_first() {
     let length = |shim: ShimId| shim.socket(&place).as_os_str().len();
     assert_ne!(ShimId(1).socket(&place), FIRST.socket(&place));
     assert!(length(ShimId(99_999_999)) <= length(FIRST));
+}
+
+#[test]
+fn the_container_is_read_as_the_whole_message_would_be() {
+    let close = CloseIORequest { id: "a".into(), exec_id: "e".into(), stdin: true, ..Default::default() };
+    let close = close.write_to_bytes().unwrap();
+    let twice = [close.clone(), create("b")].concat();
+    for payload in [close, twice, create("c"), Vec::new(), b"\xff\xff".to_vec()] {
+        let whole = PidsRequest::parse_from_bytes(&payload).unwrap_or_default();
+        assert_eq!(container(&payload), whole.id, "{payload:?}");
+    }
 }
