@@ -55,15 +55,19 @@ impl Telemetry {
 
     /// Something has happened: all observers are told, those last who name the report.
     pub(crate) fn tell(&mut self, fact: &Fact<'_>, view: &dyn Fn() -> View) {
-        let before = self.writer.file();
+        // What every request passes belongs to no escalation, and nobody need look for one.
+        let may_name_report = matches!(fact, Fact::StepBegins(..) | Fact::StepEnds(_) | Fact::Noted(_));
+        let before = if may_name_report { self.writer.file() } else { None };
         self.recent.take(fact);
         let scene = Scene { view, recent: &self.recent, report: before.as_ref(), escalates: false };
         self.metrics.observe(fact, &scene);
         self.report.observe(fact, &scene);
-        let report = self.writer.file().or(before.clone());
-        let scene = Scene { report: report.as_ref(), escalates: self.writer.is_open(), ..scene };
-        self.steps.observe(fact, &scene);
-        self.event.observe(fact, &scene);
+        if may_name_report {
+            let report = self.writer.file().or(before.clone());
+            let scene = Scene { report: report.as_ref(), escalates: self.writer.is_open(), ..scene };
+            self.steps.observe(fact, &scene);
+            self.event.observe(fact, &scene);
+        }
     }
 
     /// The answer to Status.
