@@ -46,6 +46,15 @@ fn count(topics: &[String], topic: &str) -> usize {
     topics.iter().filter(|one| *one == topic).count()
 }
 
+/// How many exits containerd has taken in each of these namespaces.
+fn assert_exits(host: &Host, expected: [(&str, usize); 2]) -> Result<()> {
+    for (namespace, exits) in expected {
+        let topics = taken(host, namespace);
+        ensure!(count(&topics, "/tasks/exit") == exits, "{namespace}: {topics:?}");
+    }
+    Ok(())
+}
+
 fn ask<A: protobuf::Message>(
     host: &Host,
     ns: &str,
@@ -172,11 +181,7 @@ fn healthy(signal: Signal) -> Result<()> {
     ensure!(host.ctr().exec("subject", "e", &["echo", "well"], b"", SOON)?.ok()? == "well\n", "exec by ctr");
     both.end(&host)?;
     assert_nothing_left(&host, &before, SOON)?;
-    for (namespace, exits) in [(host.tag(), 2), ("k8s.io", 3)] {
-        let topics = taken(&host, namespace);
-        ensure!(count(&topics, "/tasks/exit") == exits, "{namespace}: {topics:?}");
-    }
-    Ok(())
+    assert_exits(&host, [(host.tag(), 2), ("k8s.io", 3)])
 }
 
 #[test]
@@ -275,11 +280,7 @@ fn wedged(signal: Signal) -> Result<()> {
     ensure!(tasks.iter().any(|task| task.id == "subject" && task.status == "RUNNING"), "{tasks:?}");
     both.end(&host)?;
     assert_nothing_left(&host, &before, SOON)?;
-    for (namespace, exits) in [(host.tag(), 1), ("k8s.io", 2)] {
-        let topics = taken(&host, namespace);
-        ensure!(count(&topics, "/tasks/exit") == exits, "{namespace}: {topics:?}");
-    }
-    Ok(())
+    assert_exits(&host, [(host.tag(), 1), ("k8s.io", 2)])
 }
 
 #[test]
@@ -322,11 +323,7 @@ fn escalating(signal: Signal) -> Result<()> {
     let _ = host.ctr().force_delete_task("subject", SOON)?;
     host.ctr().delete_container("subject")?;
     assert_nothing_left(&host, &before, SOON)?;
-    for (namespace, exits) in [(host.tag(), 1), ("k8s.io", 2)] {
-        let topics = taken(&host, namespace);
-        ensure!(count(&topics, "/tasks/exit") == exits, "{namespace}: {topics:?}");
-    }
-    Ok(())
+    assert_exits(&host, [(host.tag(), 1), ("k8s.io", 2)])
 }
 
 #[test]
