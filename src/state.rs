@@ -105,7 +105,7 @@ impl State {
     /// Moves the sandbox on. It never comes back to normal service, so that the timers of that are over.
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        for timer in Timer::OF_SERVICE {
+        for timer in Timer::of_service() {
             self.timers.clear(timer);
         }
         if matches!(self.phase, Phase::Closed) {

@@ -69,17 +69,9 @@ impl Timer {
     ];
 
     /// Those that run in normal service only: once the sandbox is being ended they are moot.
-    pub(crate) const OF_SERVICE: [Self; 9] = [
-        Self::RealShimLeft,
-        Self::ProbeLost,
-        Self::Resend,
-        Self::ReleaseLost,
-        Self::Probe,
-        Self::Effect,
-        Self::SentryLingers,
-        Self::Create,
-        Self::Watchdog,
-    ];
+    pub(crate) fn of_service() -> impl Iterator<Item = Self> {
+        [Self::RealShimLeft, Self::ProbeLost].into_iter().chain(Self::ARMED_IN_ONE_PASS)
+    }
 }
 
 /// When each timer expires.
