@@ -22,6 +22,7 @@ mod args;
 mod bounded;
 mod commands;
 mod containerd;
+mod gvisor;
 mod host;
 mod known;
 mod paint;

@@ -6,6 +6,7 @@ use runsc_guard_node::config::Config;
 
 use crate::containerd::files::{self, Settings};
 use crate::containerd::process::Containerd;
+use crate::gvisor::Built;
 use crate::survey::Unseen;
 use crate::survey::model::Sandbox;
 
@@ -82,6 +83,12 @@ pub(crate) struct Parts {
     pub(crate) shim: Result<PathBuf, String>,
     /// runsc.
     pub(crate) runsc: Result<PathBuf, String>,
+    /// Whether runsc is root's alone: nothing else is run.
+    pub(crate) trusted: bool,
     /// What `runsc --version` prints.
     pub(crate) version: Result<String, String>,
+    /// The release of one that does not tell it.
+    pub(crate) built: Option<Built>,
+    /// What is not beside runsc and should be.
+    pub(crate) missing: Option<PathBuf>,
 }

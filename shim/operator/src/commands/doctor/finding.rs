@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::known::Hang;
+use crate::known::containerd::Bug;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,12 +31,22 @@ pub(crate) struct Finding {
     /// Known hangs that it is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) hangs: Vec<&'static Hang>,
+    /// Known bugs of containerd that it is about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) bugs: Vec<&'static Bug>,
 }
 
 impl Finding {
     /// As it should be.
     pub(crate) fn ok(about: &str, what: impl Into<String>) -> Self {
-        Self { level: Level::Ok, about: about.to_owned(), what: what.into(), remedy: None, hangs: Vec::new() }
+        Self {
+            level: Level::Ok,
+            about: about.to_owned(),
+            what: what.into(),
+            remedy: None,
+            hangs: Vec::new(),
+            bugs: Vec::new(),
+        }
     }
 
     /// It works, but.

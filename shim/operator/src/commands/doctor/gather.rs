@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::{AccessFlags, access, geteuid};
 use runsc_guard_node::config::{self, Config};
 use runsc_guard_node::program::{self, ProgramError};
+use runsc_guard_sandbox::processes::trusted::Ground;
 use runsc_guard_sandbox::sys::file;
 use runsc_guard_sandbox::sys::kernel;
 use serde::Deserialize;
@@ -19,12 +20,15 @@ use crate::args::{Doctor, Scope};
 use crate::bounded::{Later, output};
 use crate::containerd::files::{self, GUARD, Settings};
 use crate::containerd::process::{self, Containerd};
+use crate::gvisor::{self, Built, packaged};
 use crate::survey::{Seen, survey};
 
 /// The whole look.
 const LIMIT: Duration = Duration::from_millis(1600);
 /// What a program may take to print its version.
 const VERSION: Duration = Duration::from_millis(900);
+/// Asked where nothing else tells gVisor's version.
+const RPM: &str = "/usr/bin/rpm";
 /// Where containerd's configuration is. On Talos the first is that of CRI's containerd.
 const SETTINGS: [&str; 2] = ["/etc/cri/containerd.toml", files::USUAL];
 /// What is said of what did not come in time.
@@ -134,10 +138,34 @@ pub(crate) fn look_at_handler(defined: files::Handler, path: &OsStr, deadline: I
 }
 
 fn look_for_parts(config: &Config, path: &OsStr, deadline: Instant) -> Parts {
-    let runsc = find(&config.runsc_binary, path);
+    let (shim, runsc) = (find(&config.shim, path), find(&config.runsc_binary, path));
     let deadline = deadline.min(Instant::now() + VERSION);
-    let version = runsc.clone().and_then(|runsc| output(Command::new(runsc).arg("--version"), deadline));
-    Parts { shim: find(&config.shim, path), version, runsc }
+    let ground = Ground::look();
+    let file = match &runsc {
+        Ok(file) => file,
+        Err(why) => return Parts { shim, runsc: Err(why.clone()), ..late_parts() },
+    };
+    let own = ground.resolve(file);
+    let version = match &own {
+        Some(own) => output(Command::new(&own.path).arg("--version"), deadline),
+        None => Err("not run: it is not root's alone".to_owned()),
+    };
+    let told = version.as_deref().ok().and_then(packaged::by_itself);
+    let built = if told.is_none() {
+        gvisor::built(Path::new("/"), file).or_else(|| by_rpm(file, &ground, deadline))
+    } else {
+        None
+    };
+    let release = told.or_else(|| built.as_ref().map(|built| built.release));
+    let missing = release.and_then(|release| gvisor::missing_beside(file, release));
+    Parts { shim, trusted: own.is_some(), version, built, missing, runsc }
+}
+
+/// Where rpm is, and knows whose file this is.
+fn by_rpm(runsc: &Path, ground: &Ground, deadline: Instant) -> Option<Built> {
+    let rpm = ground.resolve(Path::new(RPM))?;
+    let said = output(Command::new(rpm.path).args(["-qf", "--qf", "%{VERSION}"]).arg(runsc), deadline);
+    packaged::by_rpm(&said.ok()?)
 }
 
 /// As the guard finds the real shim, and containerd the guard.
@@ -150,7 +178,14 @@ fn find(program: &str, path: &OsStr) -> Result<PathBuf, String> {
 
 fn late_parts() -> Parts {
     let late = || Err(LATE.to_owned());
-    Parts { shim: late(), runsc: late(), version: Err(LATE.to_owned()) }
+    Parts {
+        shim: late(),
+        runsc: late(),
+        trusted: true,
+        version: Err(LATE.to_owned()),
+        built: None,
+        missing: None,
+    }
 }
 
 fn late_handler(defined: files::Handler) -> Handler {

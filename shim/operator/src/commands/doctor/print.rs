@@ -23,8 +23,10 @@ fn finding(one: &Finding) -> String {
     if let Some(remedy) = &one.remedy {
         text += &format!("{INDENT}-> {}\n", paint::plain(remedy));
     }
-    for hang in &one.hangs {
-        let line = format!("{} ({}): {}", hang.cure(), hang.upstream.join(", "), hang.symptom);
+    let hangs = one.hangs.iter().map(|hang| (hang.cure(), &hang.upstream, &hang.symptom));
+    let bugs = one.bugs.iter().map(|bug| (bug.cure(), &bug.upstream, &bug.symptom));
+    for (cure, upstream, symptom) in hangs.chain(bugs) {
+        let line = format!("{cure} ({}): {symptom}", upstream.join(", "));
         text += &format!("{INDENT}   {}\n", paint::faint(&line));
     }
     text
@@ -66,7 +68,7 @@ mod tests {
     #[test]
     fn each_finding_has_its_level_and_its_remedy() {
         let mut old = Finding::warn("runsc", "old", "a newer one");
-        old.hangs = known::all().iter().take(1).collect();
+        old.hangs = known::all().iter().filter(|hang| hang.id == "stuck-stub").collect();
         let all =
             [Finding::ok("kernel", "has pidfds"), old, Finding::fail("shim", "a\x1b[2Jb", "install it")];
         let plain = anstream::adapter::strip_str(&text(&all)).to_string();

@@ -6,6 +6,8 @@ use crate::commands::doctor::facts::Facts;
 use crate::commands::doctor::finding::Finding;
 use crate::containerd::files::{GUARDS_TYPE, Handler, Settings, Table};
 use crate::containerd::process::{Containerd, Greeting, Process, number, version_word};
+use crate::known;
+use crate::known::containerd::{Version, bugs_of};
 
 const ABOUT: &str = "containerd";
 /// The oldest that the guard was tried with.
@@ -62,12 +64,34 @@ fn version(process: &Process) -> Finding {
             format!("version {}.{}: older than all that the guard was tried with", version.0, version.1),
             "containerd 1.6 or later",
         ),
-        Some(_) => Finding::ok(ABOUT, format!("version {}", version_word(told))),
+        Some(_) => known_bugs(version_word(told)),
         None => Finding::warn(
             ABOUT,
             format!("its version cannot be told from {told:?}"),
             "containerd 1.6 or later is needed",
         ),
+    }
+}
+
+/// What is known of this version, and who has mended it. What is open in all is named, and is no reason to change.
+fn known_bugs(word: &str) -> Finding {
+    let Some(version) = Version::parse(word) else { return Finding::ok(ABOUT, format!("version {word}")) };
+    let (open, mended): (Vec<_>, Vec<_>) = bugs_of(version).partition(|bug| bug.worth().is_none());
+    let names = open.iter().map(|bug| bug.id.as_str()).collect::<Vec<_>>().join(", ");
+    let age = if version.is_unknown() {
+        format!("; the table was read {}, yours is newer", known::read())
+    } else {
+        String::new()
+    };
+    let Some(fixed) = mended.iter().filter_map(|bug| bug.worth()).max() else {
+        return Finding::ok(ABOUT, format!("version {word} (known: {names}{age})"));
+    };
+    let names = mended.iter().map(|bug| bug.id.as_str()).collect::<Vec<_>>().join(", ");
+    let what =
+        format!("version {word} has bugs that leave shims behind and are mended upstream: {names}{age}");
+    Finding {
+        bugs: mended,
+        ..Finding::warn(ABOUT, what, format!("containerd {fixed} or later has none of those below"))
     }
 }
 

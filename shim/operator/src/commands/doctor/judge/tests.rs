@@ -11,6 +11,7 @@ use crate::commands::doctor::finding::Level;
 use crate::commands::doctor::fragment::fragment;
 use crate::containerd::files::{self, Settings, Table};
 use crate::containerd::process::{Containerd, Greeting, Process};
+use crate::known;
 use crate::survey::Unseen;
 use crate::survey::model::tests::sandbox;
 use crate::survey::model::{Sign, State};
@@ -34,7 +35,10 @@ fn parts() -> Parts {
     Parts {
         shim: Ok("/usr/bin/containerd-shim-runsc-v1".into()),
         runsc: Ok("/usr/bin/runsc".into()),
+        trusted: true,
         version: Ok("runsc version release-20260817.0\nspec: 1.2.1\n".into()),
+        built: None,
+        missing: None,
     }
 }
 
@@ -176,7 +180,19 @@ fn containerds_version_and_capabilities_count() {
     warns(|facts| process(facts).version = told("unknown"), "cannot be told from", "1.6");
     warns(|facts| process(facts).version = Ok("k3s version v1.30.1 x".into()), "cannot be told", "1.6");
     warns(|facts| process(facts).version = Err("killed".into()), "killed", "/usr/bin/containerd --version");
-    for version in ["1.6.20~ds1", "v2.0.0-rc.1"] {
+    warns(
+        |facts| process(facts).version = told("v2.0.5"),
+        "version v2.0.5 has bugs that leave shims behind and are mended upstream: no-shutdown, churn-leak",
+        "containerd 2.2.0 or later",
+    );
+    warns(
+        |facts| process(facts).version = told("2.1.6"),
+        "version 2.1.6 has bugs",
+        "containerd 2.2.0 or later",
+    );
+    let newer = findings(Level::Ok, |facts| process(facts).version = told("v2.9.1"));
+    assert!(newer.iter().any(|one| one.what.contains("read 2026-09, yours is newer")), "{newer:#?}");
+    for version in ["1.6.20~ds1", "1.7.35", "v2.3.7"] {
         assert_eq!(
             findings(Level::Warn, |facts| process(facts).version = told(version)).len(),
             1,
@@ -319,11 +335,35 @@ fn runsc_must_be_there_and_its_hangs_are_named() {
     let old = |facts: &mut Facts| {
         parts(facts, |parts| parts.version = Ok("runsc version release-20260629.0\n".into()));
     };
-    warns(old, "release-20260629.0, is known to hang", "install release-20260706.0 or later");
+    warns(old, "release-20260629.0, is known to hang", "install release-20260706.0 or, better, the newest");
+    let built =
+        |day: &str| crate::gvisor::Built { release: known::Release::of_day(day).unwrap(), by: "rpm".into() };
+    let missing = |facts: &mut Facts, day: &str| {
+        let parts = &mut facts.handlers[0].parts;
+        (parts.version, parts.built) = (Ok("runsc version VERSION_MISSING\n".into()), Some(built(day)));
+    };
+    warns(|facts| missing(facts, "20250707"), "release-20250707.0 by rpm, is known to hang", "the newest");
+    let newest = |facts: &mut Facts| missing(facts, "20261001");
+    assert!(findings(Level::Warn, newest).is_empty());
+    let told = findings(Level::Ok, newest).into_iter().find(|one| one.about == "runsc").unwrap().what;
+    assert!(
+        told.contains("the table was read 2026-09, yours is newer") && told.contains("tcp-connect"),
+        "{told}"
+    );
+    warns(
+        |facts| parts(facts, |parts| (parts.trusted, parts.version) = (false, Err("not run".into()))),
+        "can be replaced by others than root",
+        "chmod go-w /usr/bin/runsc",
+    );
+    warns(
+        |facts| parts(facts, |parts| parts.missing = Some("/usr/bin/gvisor-bin".into())),
+        "/usr/bin/gvisor-bin is missing",
+        "gvisor-bin/ included",
+    );
     let hangs = |change: fn(&mut Facts)| findings(Level::Warn, change).remove(0).hangs;
-    assert_eq!(hangs(|_| {}).first().map(|hang| hang.id.as_str()), Some("stuck-stub"));
+    assert_eq!(hangs(|_| {}).first().map(|hang| hang.id.as_str()), Some("cgroup2fs-cycle"));
     let newest = findings(Level::Warn, |_| {}).remove(0);
-    assert!(newest.remedy.unwrap().contains("nothing is released yet"));
+    assert!(newest.remedy.unwrap().contains("none was released yet in 2026-09"));
 }
 
 #[test]
