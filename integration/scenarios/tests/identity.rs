@@ -218,18 +218,27 @@ fn files_forged_before_an_escalation_end_nobody_else() -> Result<()> {
 
 /// In a pid namespace of its own, a test can choose which pid comes next. The rest of such a test runs there, as a
 /// program of its own; the shell reaps what the sandboxes leave to the first process.
-fn in_a_pid_namespace(test: &str) -> Result<bool> {
+fn in_a_pid_namespace() -> Result<bool> {
     if std::env::var_os("RUNSC_GUARD_IN_PIDNS").is_some() {
         return Ok(true);
     }
-    let status = Command::new("unshare")
+    // A test runs in a thread of its name.
+    let test = std::thread::current().name().context("no test")?.to_owned();
+    let run = Command::new("unshare")
         .args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", "\"$@\" & wait $!", "sh"])
         .arg(std::env::current_exe()?)
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", &test, "--nocapture"])
         .env("RUNSC_GUARD_IN_PIDNS", "1")
-        .status()
+        .output()
         .context("unshare (util-linux)")?;
-    ensure!(status.success(), "in a pid namespace: {status}");
+    let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    // Shown as what it is: the words of another run.
+    said.lines().for_each(|line| println!("  | {line}"));
+    ensure!(
+        run.status.success() && said.contains("1 passed; 0 failed"),
+        "in a pid namespace: {}",
+        run.status
+    );
     Ok(false)
 }
 
@@ -293,7 +302,7 @@ fn pids_reused(host: &Host, sentry_lives: bool) -> Result<()> {
 
 #[test]
 fn stored_pids_that_belong_to_strangers_by_now() -> Result<()> {
-    if !in_a_pid_namespace("stored_pids_that_belong_to_strangers_by_now")? {
+    if !in_a_pid_namespace()? {
         return Ok(());
     }
     // Where the kernel has a limit per namespace (6.14), everything else is reused soon, too.
