@@ -1,12 +1,19 @@
-//! `doctor --logs`: whether kubelet's or containerd's log tells of pods that do not end. A line at a time, in memory
-//! that does not grow with the log.
+//! `doctor --logs`: whether kubelet's, an engine's or the kernel's log tells of pods that do not end.
+//!
+//! ```text
+//! input (files, folders, compressed or not) --> reader (lines) --> decode (envelopes off) --> record
+//! record --> signs (what it tells) and names (of whom) --> tally --> subjects (one pod's names joined)
+//! subject --> judge (tries counted, causes weighed) --> verdict (findings) --> print
+//! ```
+//!
+//! Only `input` and this file touch the world. Memory does not grow with a log: see the limits in `reader`, `tally`
+//! and `subjects`.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tabled::builder::Builder;
 use tabled::settings::{Padding, Style};
 
@@ -14,111 +21,107 @@ use super::print::{self, exit_code, write};
 use crate::args::{Doctor, Form};
 use crate::paint;
 
-mod classify;
-mod line;
+mod cause;
+mod decode;
+mod fact;
+mod input;
+mod judge;
+mod names;
+mod reader;
+mod record;
+mod signs;
+mod subjects;
 mod tally;
+mod time;
+mod verdict;
 
-use tally::{Report, Tally};
+use reader::Reader;
+use tally::Tally;
+use verdict::{Pod, Report, Unread};
 
-/// More of a line is not looked at.
-const LONGEST_LINE: u64 = 64 << 10;
+/// Letters of a name in the table: its findings have it whole.
+const NAME: usize = 24;
+/// Letters of a time in the table.
+const TIME: usize = 19;
 
 /// Reads all of them, then prints.
 pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
-    let mut tally = Tally::default();
-    for file in &args.logs {
-        let failed = || format!("cannot read {}", file.display());
-        if file == Path::new("-") {
-            read(&mut io::stdin().lock(), &mut tally).context("cannot read standard input")?;
-        } else {
-            read(&mut BufReader::new(File::open(file).with_context(failed)?), &mut tally)
-                .with_context(failed)?;
-        }
-    }
-    let report = tally.report();
+    let report = read(&args.logs);
     write(&match args.output {
         Form::Text => text(&report),
         Form::Json => serde_json::to_string_pretty(&report)? + "\n",
     })?;
-    Ok(exit_code([report.verdict.level]))
+    Ok(exit_code(report.levels()))
 }
 
-fn read(log: &mut impl BufRead, tally: &mut Tally) -> io::Result<()> {
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if log.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
+fn read(paths: &[impl AsRef<Path>]) -> Report {
+    let mut tally = Tally::default();
+    let mut unread = Vec::new();
+    for path in paths.iter().map(AsRef::as_ref) {
+        if path == Path::new("-") {
+            read_one("standard input", input::text(io::stdin()), &mut tally, &mut unread);
+            continue;
         }
-        if line.last() != Some(&b'\n') {
-            skip_line(log)?;
+        let (files, errors) = input::files(path);
+        for (folder, error) in errors {
+            unread.push(Unread { name: folder.display().to_string(), error: error.to_string(), lines: 0 });
         }
-        tally.take(&String::from_utf8_lossy(&line));
+        for file in files {
+            read_one(&file.display().to_string(), input::open(&file), &mut tally, &mut unread);
+        }
     }
+    verdict::report(&tally, &unread)
 }
 
-/// What is left of a line that is too long.
-fn skip_line(log: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        let buffer = log.fill_buf()?;
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let (length, is_over) = end.map_or((buffer.len(), buffer.is_empty()), |at| (at + 1, true));
-        log.consume(length);
-        if is_over {
-            return Ok(());
-        }
+fn read_one(name: &str, log: io::Result<Box<dyn io::BufRead>>, tally: &mut Tally, unread: &mut Vec<Unread>) {
+    tally.begin();
+    let (lines, result) = match log {
+        Ok(mut log) => Reader::read(&mut log, |record| tally.take(&record)),
+        Err(error) => (0, Err(error)),
+    };
+    if let Err(error) = result {
+        unread.push(Unread { name: name.to_owned(), error: error.to_string(), lines });
     }
 }
 
 fn text(report: &Report) -> String {
-    let verdict = print::text(std::slice::from_ref(&report.verdict));
+    let findings = print::text(&report.findings);
     if report.subjects.is_empty() {
-        return verdict;
+        return findings;
     }
     let mut builder = Builder::default();
-    builder.push_record(["POD OR SANDBOX", "TIMES", "FIRST", "LAST", "WHAT"].map(paint::heading));
+    builder.push_record(["POD OR SANDBOX", "TRIES", "FIRST", "LAST", "STATE", "CAUSE"].map(paint::heading));
     for one in &report.subjects {
-        let what: Vec<String> =
-            one.kinds.iter().map(|(kind, times)| format!("{} ({times})", kind.words())).collect();
-        let time = |time: &Option<String>| paint::plain(time.as_deref().unwrap_or("-"));
-        let name = paint::plain(&one.name);
-        builder.push_record([
-            name,
-            one.times.to_string(),
-            time(&one.first),
-            time(&one.last),
-            what.join("; "),
-        ]);
+        builder.push_record(row(one));
     }
     let mut table = builder.build();
     table.with(Style::empty()).with(Padding::new(0, 2, 0, 0));
     let table: String = table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect();
     let untold = match report.untold {
         0 => String::new(),
-        more => format!("and {more} lines about others, which are too many to tell apart\n"),
+        more => format!("and {more} lines more, which are too many to look at\n"),
     };
-    format!("{table}{untold}\n{verdict}")
+    format!("{table}{untold}\n{findings}")
+}
+
+fn row(one: &Pod) -> [String; 6] {
+    let short = |text: &str, most: usize| match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}..", paint::plain(&text[..at])),
+        None => paint::plain(text),
+    };
+    let time = |time: &Option<String>| match time {
+        Some(time) => paint::plain(&time.chars().take(TIME).collect::<String>()),
+        None => "-".to_owned(),
+    };
+    [
+        short(&one.name, NAME),
+        one.tries.to_string(),
+        time(&one.first),
+        time(&one.last),
+        one.state.to_owned(),
+        one.cause.words().to_owned(),
+    ]
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_does_not_end_is_cut_and_the_next_is_read() {
-        let stop = |id: char| {
-            let id = id.to_string().repeat(64);
-            format!(
-                "time=\"t\" level=error msg=\"StopPodSandbox for \\\"{id}\\\" failed\" error=\"rpc error: code = DeadlineExceeded\"\n"
-            )
-        };
-        let long = "x".repeat(3 * LONGEST_LINE as usize);
-        let log = format!("{}{long}\n{}{}", stop('a'), stop('b'), stop('c').trim_end());
-        let mut tally = Tally::default();
-        read(&mut BufReader::with_capacity(1000, log.as_bytes()), &mut tally).unwrap();
-        let report = tally.report();
-        assert_eq!((report.lines, report.subjects.len()), (4, 3));
-        let plain = anstream::adapter::strip_str(&text(&report)).to_string();
-        assert!(plain.starts_with("POD OR SANDBOX") && plain.contains(&"b".repeat(64)), "{plain}");
-    }
-}
+mod tests;

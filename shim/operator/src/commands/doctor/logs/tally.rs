@@ -1,216 +1,175 @@
-//! What all lines together tell: counts for each pod, and a verdict. Pure, and no larger for a larger log.
+//! All lines of all texts to what is known of each pod. Pure, and no larger for a larger log.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash as _, Hasher as _};
 
-use serde::Serialize;
+use super::cause::Cause;
+use super::fact::Fact;
+use super::names::{Name, names};
+use super::record::{Form, Record, Speaker};
+use super::signs::{Sign, sign};
+use super::subjects::{Place, Subjects};
+use super::time::Stamp;
 
-use super::classify::{Kind, classify};
-use super::line::Line;
-use crate::commands::doctor::finding::Finding;
-use crate::known::Hang;
+/// More lines that tell something are counted and not looked at.
+const MOST_FACTS: usize = 100_000;
 
-/// More pods than this are counted and not told apart.
-const MOST_SUBJECTS: usize = 1000;
-/// The name of those that say no name.
-const NAMELESS: &str = "(no id in the line)";
-/// The same failure so many times is no slow stop any more: it was tried again, and failed again.
-const AGAIN: u64 = 2;
-
-/// The counts so far.
+/// What was read so far.
 #[derive(Default)]
 pub(super) struct Tally {
-    lines: u64,
-    subjects: BTreeMap<String, Subject>,
-    untold: u64,
-    hangs: Vec<&'static Hang>,
-    names_gvisor: bool,
+    pub(super) lines: u64,
+    /// How many of whom.
+    pub(super) speakers: BTreeMap<Speaker, u64>,
+    pub(super) names_gvisor: bool,
+    /// Lines that tell something, and were too many.
+    pub(super) untold: u64,
+    facts: Vec<Fact>,
+    seen: HashSet<u64>,
+    subjects: Subjects,
+    /// Which names the runtime runc or runsc was told of.
+    runtimes: HashMap<Place, Runtimes>,
+    sources: Vec<Source>,
 }
 
-/// One pod or sandbox.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Subject {
-    /// `namespace/name`, or its id.
-    pub(crate) name: String,
-    /// Lines about it.
-    pub(crate) times: u64,
-    /// When the first was written, in the log's own words.
-    pub(crate) first: Option<String>,
-    /// And the last.
-    pub(crate) last: Option<String>,
-    /// How many of which kind.
-    pub(crate) kinds: BTreeMap<Kind, u64>,
+#[derive(Clone, Copy, Debug, Default)]
+struct Runtimes {
+    runc: bool,
+    runsc: bool,
 }
 
-impl Subject {
-    /// It was to end, more than once, and no guard has ended it.
-    fn is_stuck(&self) -> bool {
-        let again = |(kind, times): (&Kind, &u64)| kind.is_strong() && *times >= AGAIN;
-        self.kinds.iter().any(again) && !self.kinds.contains_key(&Kind::Guarded)
-    }
+/// One text, and whether its newest line comes first.
+#[derive(Default)]
+struct Source {
+    last: Option<Stamp>,
+    ups: u64,
+    downs: u64,
 }
 
-/// What is printed.
-#[derive(Debug, Serialize)]
-pub(crate) struct Report {
-    /// In one line.
-    pub(crate) verdict: Finding,
-    /// Lines read.
-    pub(crate) lines: u64,
-    /// The pods, the worst first.
-    pub(crate) subjects: Vec<Subject>,
-    /// Lines about pods that are too many to tell apart.
-    pub(crate) untold: u64,
+/// What all lines tell of one pod.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    /// None of a line that names nobody.
+    pub(super) names: Vec<&'a Name>,
+    pub(super) facts: Vec<&'a Fact>,
+    /// Its runtime is runc, as far as is told.
+    pub(super) is_runcs: bool,
+    /// Where the text's newest line comes first.
+    pub(super) descending: Vec<bool>,
 }
 
 impl Tally {
-    /// One more line.
-    pub(super) fn take(&mut self, line: &str) {
+    /// A new text begins.
+    pub(super) fn begin(&mut self) {
+        self.sources.push(Source::default());
+    }
+
+    /// One more message.
+    pub(super) fn take(&mut self, record: &Record) {
         self.lines += 1;
-        self.names_gvisor |= line.contains("runsc") || line.contains("gvisor");
-        let line = Line::parse(line);
-        let Some((kind, hang)) = classify(&line.text) else { return };
-        if let Some(hang) = hang.filter(|hang| self.hangs.iter().all(|one| one.id != hang.id)) {
-            self.hangs.push(hang);
+        let text = record.text.as_str();
+        let sign = if record.speaker == Some(Speaker::Other) { None } else { sign(text) };
+        let is_known = record.form != Form::Plain || record.speaker.is_some() || sign.is_some();
+        if is_known {
+            let by_sign = if text.contains("FailedKillPod") { Speaker::Events } else { Speaker::Kubelet };
+            *self.speakers.entry(record.speaker.unwrap_or(by_sign)).or_default() += 1;
         }
-        let name = line.subject.unwrap_or_else(|| NAMELESS.to_owned());
-        if self.subjects.len() >= MOST_SUBJECTS && !self.subjects.contains_key(&name) {
+        self.names_gvisor |= text.contains("runsc") || text.contains("gvisor");
+        self.order(record);
+        // A line of nobody's business is not worth looking for names, and most have none.
+        if !is_known || record.speaker == Some(Speaker::Other) {
+            return;
+        }
+        let place = self.subjects.join(names(text));
+        self.runtime(text, place);
+        if let Some(sign) = sign {
+            self.keep(record, sign, place);
+        }
+    }
+
+    fn runtime(&mut self, text: &str, place: Option<Place>) {
+        let Some(place) = place.filter(|_| text.contains("io.containerd.run")) else { return };
+        let told = self.runtimes.entry(place).or_default();
+        told.runc |= text.contains("io.containerd.runc.v");
+        told.runsc |= text.contains("io.containerd.runsc");
+    }
+
+    fn order(&mut self, record: &Record) {
+        let (Some(source), Some(now)) = (self.sources.last_mut(), record.when()) else { return };
+        if let Some(last) = source.last.replace(now.clone()).filter(|last| last.clock == now.clock) {
+            source.ups += u64::from(last.millis < now.millis);
+            source.downs += u64::from(last.millis > now.millis);
+        }
+    }
+
+    fn keep(&mut self, record: &Record, sign: Sign, place: Option<Place>) {
+        let mut hasher = DefaultHasher::new();
+        record.text.hash(&mut hasher);
+        let hash = hasher.finish();
+        // Two collectors may tell of the same line: a message with a time of its own is written once.
+        if let Some(time) = &record.time {
+            (time.clock, time.millis).hash(&mut hasher);
+            if self.seen.len() < MOST_FACTS && !self.seen.insert(hasher.finish()) {
+                return;
+            }
+        }
+        if self.facts.len() >= MOST_FACTS {
             self.untold += 1;
             return;
         }
-        let subject = self.subjects.entry(name).or_default();
-        subject.times += 1;
-        *subject.kinds.entry(kind).or_default() += 1;
-        subject.first = subject.first.take().or_else(|| line.time.clone());
-        subject.last = line.time.or(subject.last.take());
+        let weight = weight(&sign, &record.text);
+        self.facts.push(Fact {
+            place,
+            speaker: record.speaker,
+            times: [Fact::time(record.time.as_ref()), Fact::time(record.sent.as_ref())],
+            words: record.when().map(|stamp| stamp.words.chars().take(40).collect::<String>().into()),
+            weight,
+            source: u32::try_from(self.sources.len()).unwrap_or(u32::MAX),
+            line: self.lines,
+            hash,
+            sign,
+        });
     }
 
-    /// What it comes to.
-    pub(super) fn report(self) -> Report {
-        let verdict = self.verdict();
-        let mut subjects: Vec<Subject> =
-            self.subjects.into_iter().map(|(name, subject)| Subject { name, ..subject }).collect();
-        subjects.sort_by_key(|one| std::cmp::Reverse((one.is_stuck(), one.times)));
-        Report { verdict, lines: self.lines, subjects, untold: self.untold }
-    }
-
-    fn verdict(&self) -> Finding {
-        const ABOUT: &str = "logs";
-        let lines = self.lines;
-        let stuck: Vec<(&String, &Subject)> =
-            self.subjects.iter().filter(|(_, one)| one.is_stuck()).collect();
-        let ended = self.subjects.values().filter(|one| one.kinds.contains_key(&Kind::Guarded)).count();
-        let worst = stuck.iter().max_by_key(|(_, one)| one.times);
-        let finding = match worst {
-            Some((name, one)) => {
-                let what = format!(
-                    "this node has the problem: {} of its pods or containers did not end when told to, again and \
-                     again; most often {name}, {} lines",
-                    stuck.len(),
-                    one.times
-                );
-                let where_now =
-                    "runsc-guard ls shows whether they are stuck now, runsc-guard reap --wedged ends them";
-                let gvisor = if self.names_gvisor {
-                    ""
-                } else {
-                    "; no line names runsc, so see that they are gVisor's"
-                };
-                Finding::fail(ABOUT, what, format!("{where_now}{gvisor}"))
-            }
-            None if ended > 0 => {
-                Finding::ok(ABOUT, format!("the guard has ended {ended}; none is stuck ({lines} lines)"))
-            }
-            None if self.subjects.is_empty() => {
-                Finding::ok(ABOUT, format!("nothing of this problem in {lines} lines"))
-            }
-            None => {
-                let what =
-                    format!("signs in {lines} lines, none of a pod that failed to end twice in the same way");
-                Finding::warn(
-                    ABOUT,
-                    what,
-                    "read a log of several hours; runsc-guard ls shows the present state",
-                )
-            }
-        };
-        Finding { hangs: self.hangs.clone(), ..finding }
+    /// What is known of each pod; lines that name nobody are told apart by their cause alone.
+    pub(super) fn subjects(&self) -> Vec<Subject<'_>> {
+        let mut members = self.subjects.members();
+        let descending: Vec<bool> = self.sources.iter().map(|source| source.downs > source.ups).collect();
+        let mut runtimes: HashMap<Place, Runtimes> = HashMap::new();
+        for (place, told) in &self.runtimes {
+            let all = runtimes.entry(self.subjects.root(*place)).or_default();
+            (all.runc, all.runsc) = (all.runc | told.runc, all.runsc | told.runsc);
+        }
+        let mut by_place: BTreeMap<(Option<Place>, Option<Cause>), Vec<&Fact>> = BTreeMap::new();
+        for fact in &self.facts {
+            // What is the node's is nobody's, whichever pod the line names.
+            let is_nobodys = fact.cause().is_some_and(Cause::is_of_the_node);
+            let place = fact.place.filter(|_| !is_nobodys).map(|place| self.subjects.root(place));
+            let cause = if place.is_none() { fact.cause() } else { None };
+            by_place.entry((place, cause)).or_default().push(fact);
+        }
+        let mut all = Vec::new();
+        for ((place, _), facts) in by_place {
+            let told = place.and_then(|place| runtimes.get(&place)).copied().unwrap_or_default();
+            let names = place.and_then(|place| members.remove(&place)).unwrap_or_default();
+            let is_runcs = told.runc && !told.runsc;
+            all.push(Subject { names, facts, is_runcs, descending: descending.clone() });
+        }
+        all
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::commands::doctor::finding::Level;
-
-    fn id(number: usize) -> String {
-        format!("{number:064x}")
-    }
-
-    fn stop(number: usize, second: usize) -> String {
-        let id = id(number);
-        format!(
-            r#"time="2026-11-25T22:39:{second:02}Z" level=error msg="StopPodSandbox for \"{id}\" failed" error="rpc error: code = DeadlineExceeded desc = x" runtime=io.containerd.runsc.v1"#
-        )
-    }
-
-    fn report(lines: &[String]) -> Report {
-        let mut tally = Tally::default();
-        lines.iter().for_each(|line| tally.take(line));
-        tally.report()
-    }
-
-    #[test]
-    fn the_same_failure_twice_is_the_problem() {
-        let once = report(&[stop(1, 1), stop(2, 2), "nothing".into()]);
-        assert_eq!((once.verdict.level, once.lines, once.subjects.len()), (Level::Warn, 3, 2));
-        let twice = report(&[stop(1, 1), stop(2, 2), stop(2, 7)]);
-        assert_eq!(twice.verdict.level, Level::Fail);
-        assert!(twice.verdict.what.contains(&format!("{}, 2 lines", id(2))), "{}", twice.verdict.what);
-        let worst = &twice.subjects[0];
-        assert_eq!((worst.name.clone(), worst.times), (id(2), 2));
-        assert_eq!(worst.first.as_deref(), Some("2026-11-25T22:39:02Z"));
-        assert_eq!(worst.last.as_deref(), Some("2026-11-25T22:39:07Z"));
-        assert!(!twice.verdict.remedy.unwrap().contains("no line names runsc"));
-    }
-
-    #[test]
-    fn a_quiet_log_is_fine() {
-        assert_eq!(report(&["I0610 all is well".to_owned()]).verdict.level, Level::Ok);
-        assert_eq!(report(&[]).verdict.level, Level::Ok);
-    }
-
-    #[test]
-    fn weak_signs_alone_are_no_verdict() {
-        let closed = format!(r#"msg="collecting metrics for {}" error="ttrpc: closed""#, id(1));
-        assert_eq!(report(&[closed.clone(), closed.clone(), closed]).verdict.level, Level::Warn);
-    }
-
-    #[test]
-    fn what_the_guard_has_ended_is_not_stuck() {
-        let ended = format!(r#"msg="wedged: x; the guard ends the sandbox now" sandbox={}"#, id(1));
-        let report = report(&[stop(1, 1), stop(1, 3), ended]);
-        assert_eq!(report.verdict.level, Level::Ok);
-        assert!(report.verdict.what.contains("the guard has ended 1"), "{}", report.verdict.what);
-    }
-
-    #[test]
-    fn a_hang_that_gvisor_tells_of_is_named() {
-        let line = "Systrap task goroutine has been waiting on ThreadContext.State futex too long".to_owned();
-        let report = report(&[line.clone(), line]);
-        assert_eq!(report.verdict.level, Level::Fail);
-        assert_eq!(
-            report.verdict.hangs.iter().map(|hang| hang.id.as_str()).collect::<Vec<_>>(),
-            ["stuck-stub"]
-        );
-        assert!(report.verdict.remedy.unwrap().contains("no line names runsc"));
-    }
-
-    #[test]
-    fn pods_beyond_a_thousand_are_counted_together() {
-        let mut lines: Vec<String> = (0..MOST_SUBJECTS + 5).map(|number| stop(number, 1)).collect();
-        lines.push(stop(3, 2));
-        let report = report(&lines);
-        assert_eq!((report.subjects.len(), report.untold), (MOST_SUBJECTS, 5));
-        assert_eq!(report.subjects[0].name, id(3));
+/// For how many tries a line stands: an event says how often it was seen; some failures need no second one.
+fn weight(sign: &Sign, text: &str) -> u64 {
+    let seen = text
+        .split("(x")
+        .nth(1)
+        .and_then(|rest| rest.split_once(" over"))
+        .and_then(|(count, _)| count.parse().ok());
+    match sign {
+        Sign::Failed(Cause::Unkillable) => 2,
+        Sign::Failed(Cause::LoadShim) if text.contains("deadline exceeded") => 2,
+        Sign::Failed(Cause::Shutdown) if text.contains("runsc") || text.contains("gvisor") => 2,
+        _ => seen.unwrap_or(1),
     }
 }

@@ -1,0 +1,219 @@
+//! A line, in whichever envelopes it comes, to its message: envelope after envelope is taken away until klog's or
+//! logrus' own text or JSON is found, wherever in the line that begins. What stands before it is only searched for a
+//! time and for the name of a program, so that a collector which nobody has thought of does no harm. Pure.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::record::{Envelope, Form, Record, Speaker};
+use super::time::Stamp;
+
+mod fields;
+mod json;
+
+/// Envelopes in envelopes.
+const DEEPEST: usize = 8;
+/// As far as an envelope's time and program are looked for.
+const LONGEST_PREFIX: usize = 400;
+
+/// All messages of a line. One that is no JSON has one.
+pub(super) fn decode(line: &str) -> Vec<Record> {
+    let mut found = Vec::new();
+    peel(line, Envelope::default(), 0, &mut found);
+    found
+}
+
+/// Takes the next envelope away.
+fn peel(text: &str, envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
+    let text = without_colours(text.trim_matches(['\u{feff}', '\0', '\r', '\n']));
+    let payload = if depth < DEEPEST { payload(&text) } else { None };
+    let Some((at, payload)) = payload else {
+        found.push(plain(&text, envelope));
+        return;
+    };
+    let mut envelope = envelope;
+    learn(&text[..at], &mut envelope);
+    match payload {
+        Payload::Klog(time, start) => {
+            let text = unquoted(&text[at + start..], text[..at].ends_with('"'));
+            found.push(message(text, Form::Klog, Some(time), Speaker::Kubelet, envelope));
+        }
+        Payload::Logrus => logrus(&text[at..], envelope, depth, found),
+        Payload::Json(value) => json::walk(&value, envelope, depth + 1, found),
+    }
+}
+
+/// A message and the text that it begins with.
+enum Payload {
+    Klog(Stamp, usize),
+    Logrus,
+    Json(Value),
+}
+
+/// Where the first of them begins: klog's values may be JSON, and so may logrus' ones.
+fn payload(text: &str) -> Option<(usize, Payload)> {
+    let text_payload = match (klog(text), logrus_start(text)) {
+        (Some((at, time, start)), logrus) if logrus.is_none_or(|logrus| at <= logrus) => {
+            Some((at, Payload::Klog(time, start)))
+        }
+        (_, logrus) => logrus.map(|at| (at, Payload::Logrus)),
+    };
+    let before = text_payload.as_ref().map_or(text.len(), |(at, _)| *at);
+    json::find(&text[..before], text).map(|(at, value)| (at, Payload::Json(value))).or(text_payload)
+}
+
+/// klog's header: where it begins, its time, and how long it is.
+fn klog(text: &str) -> Option<(usize, Stamp, usize)> {
+    let bytes = text.as_bytes();
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    for at in 0..bytes.len().saturating_sub(22) {
+        let is_header = matches!(bytes[at], b'I' | b'W' | b'E' | b'F')
+            && is_digit(at + 1)
+            && is_digit(at + 4)
+            && bytes[at + 5] == b' '
+            && bytes[at + 8] == b':'
+            && (at == 0 || !bytes[at - 1].is_ascii_alphanumeric());
+        if !is_header {
+            continue;
+        }
+        let Some(time) = text.get(at + 1..).and_then(Stamp::klog) else { continue };
+        // `04:05:06.111222     812 file.go:1] `
+        let header = text.get(at..at + 160).or_else(|| text.get(at..))?;
+        if let Some(end) = header.find("] ").or_else(|| header.ends_with(']').then(|| header.len() - 1)) {
+            return Some((at, time, (end + 2).min(text.len() - at)));
+        }
+    }
+    None
+}
+
+/// Where logrus' text begins.
+fn logrus_start(text: &str) -> Option<usize> {
+    let is_start = |at: usize| at == 0 || !text.as_bytes()[at - 1].is_ascii_alphanumeric();
+    let first = ["time=\"", "time=\\\"", "time=2", "level=", "ts=2"]
+        .iter()
+        .filter_map(|word| text.match_indices(word).map(|(at, _)| at).find(|at| is_start(*at)))
+        .min()?;
+    // The guard's lines have no time, and `level=` alone is anybody's.
+    text[first..].contains("msg=").then_some(first)
+}
+
+fn logrus(text: &str, mut envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
+    let line = unquoted(text, false);
+    let time = fields::value(&line, "time")
+        .or_else(|| fields::value(&line, "ts"))
+        .and_then(|time| Stamp::parse(time).map(|(stamp, _)| Stamp { words: time.to_owned(), ..stamp }));
+    // k3s has kubelet's own lines in msg.
+    if depth < DEEPEST
+        && let Some((_, stamp, start)) = klog(&line)
+    {
+        let at = line.find("msg=").unwrap_or(0);
+        if klog(&line[at..]).is_some_and(|(inner, ..)| inner <= "msg=\"".len()) {
+            envelope.time = time.or(envelope.time);
+            let text = line[at..].trim_start_matches("msg=").trim_matches('"');
+            let text = text.get(start..).unwrap_or(text).to_owned();
+            found.push(message(text, Form::Klog, Some(stamp), Speaker::Kubelet, envelope));
+            return;
+        }
+    }
+    found.push(message(line.into_owned(), Form::Fields, time, Speaker::Containerd, envelope));
+}
+
+fn message(
+    text: impl Into<String>,
+    form: Form,
+    time: Option<Stamp>,
+    by_form: Speaker,
+    envelope: Envelope,
+) -> Record {
+    // Who speaks klog is kubelet, even where its envelope is that of k3s or of a collector.
+    let speaker = match (form, envelope.speaker) {
+        (Form::Klog, Some(Speaker::Containerd | Speaker::Other)) => by_form,
+        (_, Some(Speaker::Kubelet)) if form == Form::Fields => by_form,
+        (_, Some(Speaker::Other)) | (_, None) => by_form,
+        (_, Some(speaker)) => speaker,
+    };
+    Record { text: text.into(), form, speaker: Some(speaker), time, sent: envelope.time }
+}
+
+/// A line of neither: the kernel's, systemd's, somebody else's.
+fn plain(text: &str, mut envelope: Envelope) -> Record {
+    let prefix = prefix(text);
+    learn(prefix, &mut envelope);
+    if envelope.speaker.is_none() && (text.starts_with('[') && envelope.time.is_some()) {
+        envelope.speaker = Some(Speaker::Kernel);
+    }
+    let rest = unquoted(&text[prefix.len()..], false).into_owned();
+    Record { text: rest, form: Form::Plain, speaker: envelope.speaker, time: None, sent: envelope.time }
+}
+
+/// What syslog, journald, CRI or `talosctl` have put before a line of text.
+fn prefix(text: &str) -> &str {
+    let head = &text[..text.floor_char_boundary(LONGEST_PREFIX)];
+    for flag in [" stdout F ", " stderr F ", " stdout P ", " stderr P "] {
+        if let Some(at) = head.find(flag) {
+            return &text[..at + flag.len()];
+        }
+    }
+    // `kubelet[812]: `, and the kernel's name or time.
+    let ends = ["]: ", " kernel: ", ": kern: "];
+    let end = ends.iter().filter_map(|end| head.find(end).map(|at| at + end.len())).min();
+    match end {
+        Some(end) => &text[..end],
+        None => match Stamp::parse(head) {
+            Some((_, end)) => &text[..end],
+            None => "",
+        },
+    }
+}
+
+/// Its time, and who wrote it, as far as the envelope tells.
+fn learn(prefix: &str, envelope: &mut Envelope) {
+    let head = &prefix[..prefix.floor_char_boundary(LONGEST_PREFIX)];
+    if let Some(time) = Stamp::find(head) {
+        envelope.time = Some(time);
+    }
+    let words = || head.split(|one: char| one.is_whitespace() || "[]\":|,=(){}'".contains(one));
+    if let Some(speaker) = words().find_map(Speaker::of) {
+        envelope.speaker = Some(speaker);
+    } else if envelope.speaker.is_none() && is_of_another(head) {
+        envelope.speaker = Some(Speaker::Other);
+    }
+}
+
+/// `sshd[99]: `, of a program that none of them is.
+fn is_of_another(prefix: &str) -> bool {
+    let Some(end) = prefix.find("]:") else { return false };
+    let Some(start) = prefix[..end].rfind('[') else { return false };
+    let pid = &prefix[start + 1..end];
+    !pid.is_empty()
+        && pid.bytes().all(|byte| byte.is_ascii_digit())
+        && prefix[..start].ends_with(|one: char| one.is_ascii_alphanumeric() || one == ')')
+}
+
+/// Quoted once or several times, or as CSV does it: what is searched for holds no backslash.
+fn unquoted(text: &str, is_csv: bool) -> Cow<'_, str> {
+    let is_doubled = is_csv && text.contains("\"\"");
+    match (text.contains('\\'), is_doubled) {
+        (false, false) => Cow::Borrowed(text),
+        (_, true) => Cow::Owned(text.replace('\\', "").replace("\"\"", "\"")),
+        // In a value, a tab or a new line is quoted as well.
+        (true, false) => Cow::Owned(text.replace("\\n", " ").replace("\\t", " ").replace('\\', "")),
+    }
+}
+
+/// Without what colours a terminal.
+fn without_colours(text: &str) -> Cow<'_, str> {
+    if text.contains("\u{1b}[") {
+        Cow::Owned(anstream::adapter::strip_str(text).to_string())
+    } else {
+        // journald and systemd-cat may have quoted the escape itself.
+        match text.contains("#033[") {
+            true => Cow::Owned(text.replace("#033[0m", "").replace("#033[31m", "")),
+            false => Cow::Borrowed(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

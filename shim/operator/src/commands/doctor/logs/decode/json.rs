@@ -1,0 +1,240 @@
+//! JSON: an envelope of any collector, or the message itself.
+
+use serde_json::{Map, Value};
+
+use super::{DEEPEST, peel, unquoted};
+use crate::commands::doctor::logs::record::{Envelope, Form, Record, Speaker};
+use crate::commands::doctor::logs::time::Stamp;
+
+/// Under which names envelopes hold the line.
+const LINE: [&str; 22] = [
+    "MESSAGE",
+    "message",
+    "log",
+    "textPayload",
+    "Message",
+    "msg",
+    "@message",
+    "line",
+    "LogEntry",
+    "LogMessage",
+    "_raw",
+    "short_message",
+    "full_message",
+    "stringValue",
+    "text",
+    "Log",
+    "LogLine",
+    "Body",
+    "body",
+    "event",
+    "content",
+    "note",
+];
+/// And when it was written.
+const TIME: [&str; 14] = [
+    "__REALTIME_TIMESTAMP",
+    "_SOURCE_REALTIME_TIMESTAMP",
+    "time",
+    "ts",
+    "timestamp",
+    "@timestamp",
+    "Timestamp",
+    "date",
+    "timeUnixNano",
+    "TimeGenerated",
+    "TimeStamp",
+    "lastTimestamp",
+    "_time",
+    "eventTime",
+];
+/// And which program wrote it.
+const PROGRAM: [&str; 18] = [
+    "SYSLOG_IDENTIFIER",
+    "_SYSTEMD_UNIT",
+    "_COMM",
+    "UNIT",
+    "unit",
+    "ident",
+    "appname",
+    "app_name",
+    "program",
+    "talos-service",
+    "logName",
+    "service",
+    "tag",
+    "job",
+    "container_name",
+    "ContainerName",
+    "LogName",
+    "source",
+];
+/// What a message of its own has beside it.
+const BESIDE: [&str; 12] = [
+    "level",
+    "severity",
+    "lvl",
+    "caller",
+    "v",
+    "err",
+    "error",
+    "pod",
+    "podUID",
+    "podSandboxID",
+    "sandboxID",
+    "containerID",
+];
+
+/// The first object or array in `before` that `whole` ends with.
+pub(super) fn find(before: &str, whole: &str) -> Option<(usize, Value)> {
+    let whole = whole.trim_end().trim_end_matches(',');
+    for (tries, (at, _)) in before.match_indices(['{', '[']).enumerate() {
+        if tries > 16 {
+            return None;
+        }
+        let inner = whole.get(at + 1..)?.trim_start();
+        if !inner.starts_with(['"', '{', '[']) {
+            continue;
+        }
+        if let Some(value) = parse(&whole[at..]) {
+            return Some((at, value));
+        }
+    }
+    None
+}
+
+/// As it is, as CSV doubles its quotes, as Ruby and Fluent Bit print a map.
+fn parse(text: &str) -> Option<Value> {
+    let is_whole = |value: &Value| value.is_object() || value.is_array();
+    let read = |text: &str| {
+        // What follows is a bracket of the envelope's, if anything.
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        let value = values.next()?.ok().filter(is_whole)?;
+        let rest = &text[values.byte_offset()..];
+        rest.trim_end_matches(['"', ']', '\'', ' ', ',', ')']).is_empty().then_some(value)
+    };
+    read(text)
+        .or_else(|| text.starts_with("{\"\"").then(|| read(&text.replace("\"\"", "\"")))?)
+        .or_else(|| {
+            text.starts_with("{\\\"").then(|| read(&text.replace("\\\"", "\"").replace("\\\\", "\\")))?
+        })
+        .or_else(|| text.contains("\"=>").then(|| read(&text.replace("\"=>", "\":")))?)
+}
+
+/// Every message in `value`.
+pub(super) fn walk(value: &Value, envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
+    if depth > DEEPEST {
+        return;
+    }
+    match value {
+        Value::Object(fields) => object(fields, envelope, depth, found),
+        Value::Array(all) => array(all, &envelope, depth, found),
+        Value::String(text) => peel(text, envelope, depth, found),
+        _ => {}
+    }
+}
+
+fn object(fields: &Map<String, Value>, mut envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
+    if let Some(record) = event(fields) {
+        found.push(record);
+        return;
+    }
+    if let Some(time) = TIME.iter().find_map(|key| time(fields.get(*key)?)) {
+        envelope.time = Some(time);
+    }
+    let program = PROGRAM.iter().filter_map(|key| fields.get(*key)?.as_str());
+    let mut words = program.flat_map(|text| text.split(['.', ' ', '%', ':']).chain([text]));
+    if let Some(speaker) = words.find_map(Speaker::of) {
+        envelope.speaker = Some(speaker);
+    }
+    let line = LINE.iter().find_map(|key| fields.get(*key).filter(|value| is_line(value)));
+    match line {
+        Some(Value::Array(bytes)) => {
+            let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
+            peel(&String::from_utf8_lossy(&bytes), envelope, depth, found);
+        }
+        Some(Value::String(text)) => {
+            let is_message = BESIDE.iter().any(|key| fields.contains_key(*key));
+            if is_message && super::payload(text).is_none() {
+                found.push(message(text, fields, envelope));
+            } else {
+                peel(text, envelope, depth, found);
+            }
+        }
+        Some(other) => walk(other, envelope, depth + 1, found),
+        None => {
+            let inner = fields.values().filter(|value| value.is_object() || value.is_array());
+            inner.for_each(|value| walk(value, envelope.clone(), depth + 1, found));
+        }
+    }
+}
+
+/// A text, an object that holds one, or bytes, as journald gives what is not UTF-8.
+fn is_line(value: &Value) -> bool {
+    match value {
+        Value::String(_) | Value::Object(_) => true,
+        Value::Array(all) => all.first().is_some_and(Value::is_u64),
+        _ => false,
+    }
+}
+
+/// A row of a table, a time and its line, or a list of any.
+fn array(all: &[Value], envelope: &Envelope, depth: usize, found: &mut Vec<Record>) {
+    let longest = all.iter().filter_map(Value::as_str).max_by_key(|text| text.len());
+    let Some(line) = longest.filter(|line| all.len() > 1 || line.len() > 20) else {
+        all.iter().for_each(|value| walk(value, envelope.clone(), depth + 1, found));
+        return;
+    };
+    let mut envelope = envelope.clone();
+    if let Some(time) = all.iter().filter(|value| value.as_str() != Some(line)).find_map(time) {
+        envelope.time = Some(time);
+    }
+    if all.iter().filter(|value| value.is_object()).count() == 0 {
+        peel(line, envelope, depth, found);
+        return;
+    }
+    all.iter().for_each(|value| walk(value, envelope.clone(), depth + 1, found));
+}
+
+/// logrus', klog's or zap's own JSON, as the text that it stands for.
+fn message(text: &str, fields: &Map<String, Value>, envelope: Envelope) -> Record {
+    let mut line = unquoted(text, false).into_owned();
+    for (key, value) in fields.iter().filter(|(key, _)| !LINE.contains(&key.as_str())) {
+        match value {
+            Value::String(text) => line += &format!(" {key}=\"{}\"", unquoted(text, false)),
+            other => line += &format!(" {key}={other}"),
+        }
+    }
+    let is_klog = fields.contains_key("caller") || fields.contains_key("v");
+    let by_form = if is_klog { Speaker::Kubelet } else { Speaker::Containerd };
+    let time = TIME.iter().find_map(|key| time(fields.get(*key)?));
+    super::message(line, Form::Fields, time, by_form, envelope)
+}
+
+/// A Kubernetes event, with how often it was seen.
+fn event(fields: &Map<String, Value>) -> Option<Record> {
+    let object = fields.get("involvedObject").or_else(|| fields.get("regarding"))?.as_object()?;
+    let word = |fields: &Map<String, Value>, key: &str| fields.get(key)?.as_str().map(str::to_owned);
+    let text = word(fields, "message").or_else(|| word(fields, "note"))?;
+    let series = fields.get("series").and_then(Value::as_object).and_then(|series| series.get("count"));
+    let count =
+        fields.get("count").or(series).or_else(|| fields.get("deprecatedCount")).and_then(Value::as_u64);
+    let pod = format!("{}/{}", word(object, "namespace").unwrap_or_default(), word(object, "name")?);
+    let uid = word(object, "uid").unwrap_or_default();
+    let reason = word(fields, "reason").unwrap_or_default();
+    let count = count.map(|count| format!(" (x{count} over it)")).unwrap_or_default();
+    let text = format!("{reason}{count} {} pod=\"{pod}\" podUID=\"{uid}\"", unquoted(&text, false));
+    let when = ["lastTimestamp", "deprecatedLastTimestamp", "eventTime", "firstTimestamp"];
+    let time = when.iter().find_map(|key| time(fields.get(*key)?));
+    Some(Record { text, form: Form::Fields, speaker: Some(Speaker::Events), time, sent: None })
+}
+
+fn time(value: &Value) -> Option<Stamp> {
+    match value {
+        Value::Number(number) => Stamp::since_1970(number.as_f64()?),
+        Value::String(text) => Stamp::parse(text).map(|(stamp, _)| Stamp { words: text.clone(), ..stamp }),
+        // `{"seconds": 1, "nanos": 2}`
+        Value::Object(fields) => Stamp::since_1970(fields.get("seconds")?.as_f64()?),
+        _ => None,
+    }
+}

@@ -1,0 +1,59 @@
+use super::*;
+
+fn told(text: &str) -> String {
+    sign(text).map(|sign| format!("{sign:?}")).unwrap_or_default()
+}
+
+#[test]
+fn lines_of_all_programs_are_known() {
+    for (text, expected) in [
+        (r#""Failed to kill pod sandbox" err="rpc error" pod="a/b""#, "Failed(Unsaid)"),
+        (r#""killContainer for pod failed" err="x" containerName="app""#, "Failed(Unsaid)"),
+        (r#""Kill container failed" err="rpc error: code = NotFound desc = not found""#, ""),
+        (
+            r#"StopContainer for "f2" failed error="an error occurs during waiting for container "f2" to be killed: wait"#,
+            "Failed(NotKilled)",
+        ),
+        (r#"get state for 0c error="context deadline exceeded""#, "Failed(State)"),
+        (r#"failed to load shim /run/x error="context deadline exceeded""#, "Failed(LoadShim)"),
+        ("cleaning leaked shim process", "Failed(Leaked)"),
+        (
+            r#"failed to reserve sandbox name "a_b_c_0": name "a_b_c_0" is reserved for "1""#,
+            "Failed(Reserved)",
+        ),
+        (
+            r#"Skipping the sending of signal terminated to container "1" because a prior stop with timeout>0 request already sent the signal"#,
+            "Tried(Unsaid)",
+        ),
+        (r#"StopPodSandbox for "1" returns successfully"#, "Ended(Pod)"),
+        (r#"collecting metrics for 3d error="context deadline exceeded""#, "Note(Stats)"),
+        (r#"collecting metrics for 3d error="ttrpc: closed""#, "Note(ShimGone)"),
+        ("INFO: task runsc-sandbox:4711 blocked for more than 120 seconds.", "Failed(Unkillable)"),
+        ("INFO: task jbd2/sda1-8:311 blocked for more than 120 seconds.", ""),
+        ("systemd-shutdown[1]: Waiting for process: 4711 (runsc-sandbox)", "Failed(Shutdown)"),
+        ("systemd-shutdown[1]: Waiting for process: 99 (postgres)", ""),
+        (
+            r#""Skipping pod synchronization" err="PLEG is not healthy: pleg was last seen active 3m1s ago; threshold is 3m0s""#,
+            "Failed(Pleg)",
+        ),
+        (r#""Skipping pod synchronization" err="PLEG is not healthy: pleg has yet to be successful""#, ""),
+        (
+            r#"level=error msg="wedged: SIGKILL to 3d was not even acknowledged and did not end it, waited 2s; the guard ends the sandbox now""#,
+            "GuardEnds",
+        ),
+        ("guard: Kill of 3d has had no effect for 9s; the guard ends the sandbox in 3s", "GuardWaits"),
+        (
+            "guard: Kill of 3d impossible for now: SIGKILL was sent but the kernel keeps pid 4 (exe, state D in x)",
+            "Failed(Unkillable)",
+        ),
+        ("Container failed to exit within 10s of signal 15 - using the force", ""),
+        (r#"failed to destroy network for sandbox "1": x"#, "Note(Cni)"),
+        ("all is well", ""),
+    ] {
+        assert_eq!(told(text), expected, "{text}");
+    }
+    let known = told(
+        "Systrap task goroutine has been waiting on ThreadContext.State futex too long. ThreadContext: 3",
+    );
+    assert!(known.starts_with("Hang"), "{known}");
+}
