@@ -136,15 +136,33 @@ fn check(
     test: impl Fn(bool, Vec<Happens>),
 ) {
     let cases = std::env::var("PROPTEST_CASES").map_or(cases, |cases| cases.parse().expect("a number"));
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[9; 32]);
-    let outcome = TestRunner::new_with_rng(config, rng).run(&strategy, |(pod, sequence)| {
-        test(pod, sequence);
-        Ok(())
-    });
-    if let Err(error) = outcome {
-        panic!("{error}");
+    // The same ones each time, and some that nobody has seen yet.
+    for (seed, cases) in [(FIXED, cases), (seed(), cases / 4)] {
+        let config =
+            Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
+        let mut bytes = [9; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let outcome = TestRunner::new_with_rng(config, rng).run(&strategy, |(pod, sequence)| {
+            test(pod, sequence);
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            panic!("{error}\nto repeat this: {SEED}={seed}");
+        }
     }
+}
+
+/// What repeats a run.
+const SEED: &str = "RUNSC_GUARD_SEED";
+/// The seed of the sequences that every run has.
+const FIXED: u64 = 0x0909_0909_0909_0909;
+
+/// The seed of the others: of this moment, or the one that is named.
+fn seed() -> u64 {
+    let named = std::env::var(SEED).ok().map(|text| text.parse().expect("a number"));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    named.unwrap_or(now.as_secs())
 }
 
 #[test]

@@ -6,7 +6,6 @@
 
 mod heard;
 mod life;
-mod random;
 mod script;
 mod tally;
 
@@ -14,12 +13,11 @@ pub use tally::{Tally, assert_clean};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    EventLog, Handler, Host, SOON,
+    EventLog, Handler, Host, Random, SOON,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     process::Process,
 };
-use random::Random;
 use script::Kind;
 use std::{
     sync::{

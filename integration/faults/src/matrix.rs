@@ -9,6 +9,7 @@
 //! same for every cell: [`promise`], [`checks`].
 
 mod bench;
+mod bite;
 mod cell;
 mod checks;
 mod fault;

@@ -1,9 +1,9 @@
 //! Nothing left behind: what of a host still is, found by everything that carries its tag, and what names one container of it.
 
 use crate::{
-    Host, eventually,
+    Host, eventually, patience,
     process::Process,
-    sockets,
+    promised, sockets,
     traces::{entries, file_contains, files_below},
 };
 use anyhow::{Result, bail};
@@ -130,8 +130,13 @@ impl fmt::Display for Holdings {
 
 /// Fails unless, within `limit`, the host holds nothing that it did not hold `before`.
 pub fn assert_nothing_left(host: &Host, before: &Holdings, limit: Duration) -> Result<()> {
+    assert_nothing_left_within(host, before, patience(limit))
+}
+
+/// The same where that is promised: nothing stretches the limit.
+pub fn assert_nothing_left_within(host: &Host, before: &Holdings, limit: Duration) -> Result<()> {
     let mut last = Holdings::default();
-    let gone = eventually(limit, "nothing is left", || {
+    let gone = promised(limit, "nothing is left", || {
         last = Holdings::of(host).since(before);
         last.is_empty().then_some(())
     });

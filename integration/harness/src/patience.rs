@@ -1,7 +1,10 @@
 //! Waiting for facts.
 
-use anyhow::{Result, bail};
-use std::time::{Duration, Instant};
+use anyhow::Result;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// How often [`eventually`] looks: short against everything that is measured here, long enough to cost nothing.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -24,16 +27,37 @@ pub fn patience(limit: Duration) -> Duration {
     limit.mul_f64(factor)
 }
 
+/// What was waited for has not come: the one error that only says that time has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// How long it was waited for.
+    pub limit: Duration,
+    /// For what.
+    pub what: String,
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not within {:?}: {}", self.limit, self.what)
+    }
+}
+
+impl std::error::Error for Late {}
+
 /// Looks until `probe` gives a value, or fails after `limit` (scaled by [`patience`]) saying `what` did not come.
-pub fn eventually<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
-    let limit = patience(limit);
+pub fn eventually<T>(limit: Duration, what: &str, probe: impl FnMut() -> Option<T>) -> Result<T> {
+    promised(patience(limit), what, probe)
+}
+
+/// The same of what is promised: nothing stretches its limit.
+pub fn promised<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
     let began = Instant::now();
     loop {
         if let Some(value) = probe() {
             return Ok(value);
         }
         if began.elapsed() >= limit {
-            bail!("not within {limit:?}: {what}");
+            return Err(Late { limit, what: what.to_owned() }.into());
         }
         std::thread::sleep(INTERVAL);
     }

@@ -2,6 +2,7 @@
 
 mod memory;
 
+use crate::Late;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -142,16 +143,21 @@ impl Process {
 
     /// Waits until it has exited.
     pub fn wait_gone(&self, limit: Duration) -> Result<()> {
+        self.gone_within(crate::patience(limit))
+    }
+
+    /// The same where that is promised: nothing stretches the limit.
+    pub fn gone_within(&self, limit: Duration) -> Result<()> {
         let Ok(fd) = self.pidfd() else {
             return Ok(());
         };
-        let deadline = Instant::now() + crate::patience(limit);
+        let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = left.try_into().ok();
             let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], timeout.as_ref());
             match ready {
-                Ok(0) => bail!("still there after {limit:?}: {self}"),
+                Ok(0) => return Err(Late { limit, what: format!("the end of {self}") }.into()),
                 Err(rustix::io::Errno::INTR) => {}
                 other => return other.map(drop).context("poll on a pidfd"),
             }

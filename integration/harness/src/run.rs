@@ -1,5 +1,6 @@
 //! Running a program for a bounded time.
 
+use crate::Late;
 use anyhow::{Context as _, Result, bail};
 use std::{
     io::Write as _,
@@ -40,20 +41,16 @@ impl Outcome {
 
     /// Standard output of a program that succeeded, an error that tells everything otherwise.
     pub fn ok(self) -> Result<String> {
-        if !self.success() {
-            let ending = match self.status {
-                Some(status) => status.to_string(),
-                None => "did not end".to_owned(),
-            };
-            bail!(
-                "`{}`: {ending} after {:?}: {} {}",
-                self.command,
-                self.took,
-                self.stdout.trim(),
-                self.stderr.trim()
-            );
+        if self.success() {
+            return Ok(self.stdout);
         }
-        Ok(self.stdout)
+        let said = format!("{} {}", self.stdout.trim(), self.stderr.trim());
+        match self.status {
+            Some(status) => bail!("`{}`: {status} after {:?}: {said}", self.command, self.took),
+            None => {
+                Err(Late { limit: self.took, what: format!("the end of `{}`", self.command) }).context(said)
+            }
+        }
     }
 }
 

@@ -159,7 +159,7 @@ fn member(node: &Node, moment: Moment) -> Result<()> {
             assert_gone(host, &second.id, SOON)?;
         }
     }
-    ensure!(sandbox.sentry.is_alive(), "the pod was ended");
+    sandbox.sentry.assert_spared().context("the pod was ended")?;
     ensure!(cri.exec(&first, &["echo", "well"], SOON)?.stdout == b"well\n", "exec in the first");
     cri.end_pod(&pod)?;
     assert_nothing_left(host, &before, node.limit())
@@ -293,7 +293,8 @@ fn an_operator_ends_what_is_forgotten_and_nothing_else() -> Result<()> {
     // At once, and not when it finds out by itself.
     sandbox.guard.as_ref().context("no guard")?.wait_gone(SOON)?;
     let answer = ctr.exec("neighbour", "look", &["echo", "well"], b"", SOON)?.ok()?;
-    ensure!(answer == "well\n" && neighbour.sentry.is_alive(), "the neighbour answers {answer:?}");
+    neighbour.sentry.assert_spared()?;
+    ensure!(answer == "well\n", "the neighbour answers {answer:?}");
     ctr.remove("neighbour")?;
     ctr.delete_container("subject")?;
     assert_nothing_left(&host, &before, SOON)

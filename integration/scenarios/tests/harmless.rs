@@ -6,12 +6,17 @@ use harness::{
     Handler, Host, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_gone, assert_nothing_left},
+    promise::LADDER,
+    traces::entries,
 };
 use rustix::process::Signal;
 use std::{
     thread,
     time::{Duration, Instant},
 };
+
+/// How long the guard is stopped: longer than any deadline that is open meanwhile.
+const STOPPED: Duration = Duration::from_secs(30);
 
 /// A slow rootfs mount holds the real shim's one lock, and so its siblings' requests wait. The siblings ask for
 /// an exec, a kill and see an exit meanwhile; none of that is a wedge.
@@ -55,8 +60,8 @@ fn a_slow_create_beside_its_siblings_costs_nobody_the_sandbox() -> Result<()> {
     .context("the slow container")?;
     ensure!(began.elapsed() >= Duration::from_secs(SLOW.into()), "it was not slow");
 
-    ensure!(sandbox.sentry.is_alive(), "the sandbox was ended");
-    ensure!(sandbox.real_shim.is_alive(), "the real shim was ended");
+    sandbox.sentry.assert_spared()?;
+    sandbox.real_shim.assert_spared()?;
     for container in [&stays, &slow] {
         let answer = cri.exec(container, &["echo", "well"], SOON)?;
         ensure!(answer.stdout == b"well\n", "{answer:?}");
@@ -70,7 +75,54 @@ fn a_slow_create_beside_its_siblings_costs_nobody_the_sandbox() -> Result<()> {
     assert_nothing_left(&host, &before, SOON)
 }
 
-/// A timer that fires late because the guard was stopped says nothing about the sandbox.
+/// A timer that fires late because the guard was stopped says nothing about the sandbox. One is open: a container of a pod
+/// was killed, and the real shim does not say that it has ended before the guard runs again.
+#[test]
+fn a_deadline_that_passes_while_the_guard_is_stopped_costs_nobody_the_sandbox() -> Result<()> {
+    const LIMIT: Duration = Duration::from_secs(8);
+    let limit = format!("\"{}s\"", LIMIT.as_secs());
+    let host = Host::with([Handler::quick("late", "2s").guard("hard_limit", &limit)])?;
+    let trigger = host.path().join("untold");
+    let runsc = faults::late_wait(&host, "runsc-late", &trigger)?;
+    host.add_handler(&host.handler("late")?.runsc(runsc))?;
+    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let pod = cri.run_pod("late", "subject")?;
+    let stays = cri.run_container(&pod, "stays", &["sleep", "1000"])?;
+    let killed = cri.run_container(&pod, "killed", &["sleep", "1000"])?;
+    let sandbox = Sandbox::of(&host, &pod.id)?;
+    let guard = sandbox.guard.clone().context("no guard")?;
+    std::fs::write(&trigger, "")?;
+    let stopped = thread::scope(|scope| {
+        let began = Instant::now();
+        let kill =
+            scope.spawn(|| host.cri()?.stop_container(&killed, 0, 6 * SOON).map_err(anyhow::Error::from));
+        eventually(SOON, "it has ended, and nobody is told", || {
+            trigger.with_extension("reached").exists().then_some(())
+        })?;
+        faults::stop(&guard)?;
+        ensure!(began.elapsed() < LIMIT / 2, "too slow: {:?} of {LIMIT:?} have passed", began.elapsed());
+        // The scenario itself, not a wait for a fact.
+        thread::sleep(STOPPED);
+        guard.signal(Signal::CONT)?;
+        // Nor is this: who blames somebody does so now, and the half of its time is left.
+        let blamed = sandbox.sentry.gone_within(Duration::from_secs(2));
+        std::fs::remove_file(&trigger)?;
+        ensure!(blamed.is_err(), "the sandbox was ended");
+        kill.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
+    });
+    // Whatever came of it, nobody is to wait for the end of a test.
+    let _ = std::fs::remove_file(&trigger);
+    stopped?;
+    sandbox.sentry.assert_spared()?;
+    let answer = cri.exec(&stays, &["echo", "well"], SOON)?;
+    ensure!(answer.stdout == b"well\n", "{answer:?}");
+    let reports = entries(&host.path().join("reports"));
+    ensure!(reports.is_empty(), "nothing hung, and there are reports: {reports:?}");
+    cri.end_pod(&pod)?;
+    assert_nothing_left(&host, &before, SOON)
+}
+
+/// What was asked for before the guard was stopped still comes true afterwards.
 #[test]
 fn a_guard_stopped_for_thirty_seconds_leaves_the_sandbox_alone() -> Result<()> {
     let host = Host::guarded("2s")?;
@@ -89,14 +141,14 @@ fn a_guard_stopped_for_thirty_seconds_leaves_the_sandbox_alone() -> Result<()> {
         })?;
         faults::stop(&guard)?;
         // The scenario itself, not a wait for a fact.
-        thread::sleep(Duration::from_secs(30));
+        thread::sleep(STOPPED);
         guard.signal(Signal::CONT)?;
         ensure!(ctr.exec("subject", "go", &["touch", "/go"], b"", SOON)?.success(), "exec afterwards");
         let exec = exec.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
         ensure!(exec.stdout == "well\n", "{exec:?}");
         anyhow::Ok(())
     })?;
-    ensure!(sandbox.sentry.is_alive(), "the sandbox was ended");
+    sandbox.sentry.assert_spared()?;
     ctr.remove("subject")?;
     assert_nothing_left(&host, &before, SOON)
 }
@@ -115,9 +167,9 @@ fn a_caller_with_two_seconds_does_not_advance_the_end() -> Result<()> {
     let began = Instant::now();
     let answer = client.call::<_, api::Empty>("Kill", &kill, Duration::from_secs(2));
     println!("Kill with a timeout of 2 s: {answer:?} after {:?}", began.elapsed());
-    let gone = sandbox.sentry.wait_gone(DEADLINE - began.elapsed() - Duration::from_millis(500));
+    let gone = sandbox.sentry.gone_within(DEADLINE - began.elapsed() - Duration::from_millis(500));
     ensure!(gone.is_err(), "ended before its deadline, after {:?}", began.elapsed());
-    sandbox.sentry.wait_gone(Duration::from_millis(2500))?;
+    sandbox.sentry.gone_within((DEADLINE + LADDER).saturating_sub(began.elapsed()))?;
     println!("the sandbox ended after {:?} (deadline {DEADLINE:?})", began.elapsed());
     ctr.delete_task("subject", SOON)?.ok()?;
     ctr.delete_container("subject")?;

@@ -3,164 +3,34 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bystanders::{Bystanders, Stranger};
+use forgeries::{Forger, Forgery, Pool, forgeries};
 use harness::{
-    Handler, Host, SOON, eventually,
+    Handler, Host, Random, SOON, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     process::Process,
+    seed,
 };
 use operator::operator;
 use rustix::process::Signal;
-use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command, thread};
 
 mod bystanders;
+mod forgeries;
 mod impostors;
 mod operator;
 
-/// A forger's tools.
-struct Forger<'a> {
-    host: &'a Host,
-    bystanders: &'a Bystanders,
-}
-
-impl Forger<'_> {
-    fn bundle(&self, id: &str) -> PathBuf {
-        self.host.bundle(self.host.ctr().namespace(), id)
-    }
-
-    fn state(&self, container: &str, sandbox: &str) -> PathBuf {
-        self.host.runsc_root(self.host.ctr().namespace()).join(format!("{container}_sandbox:{sandbox}.state"))
-    }
-
-    fn edit(&self, file: &Path, change: impl FnOnce(&mut Value)) -> Result<()> {
-        let mut value = serde_json::from_slice(&std::fs::read(file)?).context("no JSON")?;
-        change(&mut value);
-        Ok(std::fs::write(file, serde_json::to_vec(&value)?)?)
-    }
-
-    fn edit_record(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
-        self.edit(&self.bundle("subject").join("runsc-guard.json"), change)
-    }
-
-    fn edit_state(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
-        self.edit(&self.state("subject", "subject"), change)
-    }
-
-    /// Everybody whom a pid can be made to name: the first process of the machine, this one, and the bystanders.
-    fn victims(&self) -> Vec<Process> {
-        let special = [1, std::process::id().cast_signed()].into_iter().filter_map(Process::read);
-        special.chain(self.bystanders.processes().into_iter().cloned()).collect()
-    }
-}
-
-fn identity(process: &Process) -> Value {
-    json!({"pid": process.pid, "start_time": process.started})
-}
-
-/// One way to forge, by its name.
-type Forgery<'a> = (String, Box<dyn Fn(&Forger) -> Result<()> + 'a>);
-
-fn forgeries<'a>(victims: &'a [Process], neighbours_record: &'a Value) -> Vec<Forgery<'a>> {
-    let mut all: Vec<Forgery> = Vec::new();
-    for victim in victims {
-        let name = format!("pid {} ({})", victim.pid, victim.comm);
-        all.push((
-            format!("{name} as guard, real shim and sentry"),
-            Box::new(move |forger| {
-                forger.edit_record(|record| {
-                    record["guard"] = identity(victim);
-                    record["real_shim"] = identity(victim);
-                    record["members"][0]["pid"] = victim.pid.into();
-                })?;
-                forger.edit_state(|state| {
-                    state["sandbox"]["pid"] = victim.pid.into();
-                    state["goferPid"] = victim.pid.into();
-                })
-            }),
-        ));
-    }
-    all.push((
-        "another's container and bundle as members".into(),
-        Box::new(|forger| {
-            let member =
-                |id: &str, bundle: PathBuf| json!({"id": id, "bundle": bundle, "pid": 0, "released": false});
-            forger.edit_record(|record| {
-                record["members"] = json!([
-                    member("subject", forger.bundle("neighbour")),
-                    member("neighbour", forger.bundle("neighbour")),
-                    member("bare", forger.bundle("bare")),
-                    member("../neighbour", forger.bundle("neighbour")),
-                    member("x", "/".into()),
-                ]);
-            })
-        }),
-    ));
-    all.push((
-        "another's record, whole".into(),
-        Box::new(|forger| forger.edit_record(|record| record.clone_from(neighbours_record))),
-    ));
-    all.push((
-        "another's folder, socket and runsc root".into(),
-        Box::new(|forger| {
-            forger.edit_record(|record| {
-                for field in ["folder", "socket"] {
-                    record[field] = neighbours_record[field].clone();
-                }
-                record["runsc_root"] = json!(forger.host.runsc_root("k8s.io"));
-            })
-        }),
-    ));
-    all.push((
-        "another's cgroup and bundle in runsc's state".into(),
-        Box::new(|forger| {
-            let others: Value =
-                serde_json::from_slice(&std::fs::read(forger.state("neighbour", "neighbour"))?)?;
-            forger.edit_state(|state| {
-                state["bundleDir"] = others["bundleDir"].clone();
-                state["spec"] = others["spec"].clone();
-                state["sandbox"]["cgroup"] = others["sandbox"]["cgroup"].clone();
-                state["compatCgroup"] = others["sandbox"]["cgroup"].clone();
-                state["sandbox"]["controlSocketPath"] = others["sandbox"]["controlSocketPath"].clone();
-            })
-        }),
-    ));
-    all.push((
-        "the root cgroup in runsc's state".into(),
-        Box::new(|forger| {
-            forger.edit_state(|state| {
-                for name in ["/", "", "..", "/.."] {
-                    let cgroup = &mut state["sandbox"]["cgroup"]["cgroupv1"];
-                    cgroup["name"] = name.into();
-                    cgroup["own"] = json!({"memory": true, "freezer": true, "cpu": true, "pids": true});
-                }
-            })
-        }),
-    ));
-    all.push((
-        "another's containers as members in runsc's state".into(),
-        Box::new(|forger| {
-            for id in ["neighbour", "bare"] {
-                let state = std::fs::read(forger.state(id, id))?;
-                let mut state: Value = serde_json::from_slice(&state)?;
-                state["sandbox"]["id"] = "subject".into();
-                std::fs::write(forger.state(id, "subject"), serde_json::to_vec(&state)?)?;
-            }
-            Ok(())
-        }),
-    ));
-    all
-}
+/// So many containers are forged at a time.
+const AT_ONCE: usize = 6;
+/// So many forgeries that every run draws anew, beside those that every run has.
+const RANDOM: usize = 12;
 
 /// containerd has run `delete` and given up the task.
-fn forgotten(host: &Host) -> Result<()> {
+fn forgotten(host: &Host, id: &str) -> Result<()> {
     let ctr = host.ctr();
-    let bundle = host.bundle(ctr.namespace(), "subject");
+    let bundle = host.bundle(ctr.namespace(), id);
     eventually(SOON, "the bundle is gone", || (!bundle.exists()).then_some(()))?;
-    eventually(SOON, "the container can be deleted", || ctr.delete_container("subject").ok())
+    eventually(SOON, "the container can be deleted", || ctr.delete_container(id).ok())
 }
 
 /// How the container of the forged files ends.
@@ -172,36 +42,58 @@ enum End {
     Escalation,
 }
 
+/// One container whose files are forged, from its start to its end.
+fn forged_one(forger: &Forger<'_>, forgery: &Forgery<'_>, end: End) -> Result<()> {
+    let (host, ctr) = (forger.host, forger.host.ctr());
+    ctr.start(&host.handler("guarded")?, &forger.id, &["sleep", "1000"])?;
+    let sandbox = Sandbox::of(host, &forger.id)?;
+    if matches!(end, End::Escalation) {
+        sandbox.stop_sentry()?;
+    }
+    (forgery.how)(forger)?;
+    match end {
+        End::GuardKilled => sandbox.guard.as_ref().context("no guard")?.signal(Signal::KILL)?,
+        // As a kubelet does: until it works.
+        End::Escalation => eventually(2 * SOON, "its task is deleted", || {
+            let answer = ctr.force_delete_task(&forger.id, SOON).ok()?;
+            (answer.success() || answer.stderr.contains("not found")).then_some(())
+        })?,
+    }
+    eventually(SOON, "the sandbox has ended", || (!sandbox.sentry.is_alive()).then_some(()))?;
+    forgotten(host, &forger.id)
+}
+
 fn forged(end: End) -> Result<()> {
     let host = Host::pair(Handler::quick("guarded", "1s"))?;
-    let ctr = host.ctr();
     let bystanders = Bystanders::start(&host)?;
-    let forger = Forger { host: &host, bystanders: &bystanders };
-    let victims = forger.victims();
-    let record =
-        serde_json::from_slice(&std::fs::read(forger.bundle("neighbour").join("runsc-guard.json"))?)?;
-    for (name, forge) in forgeries(&victims, &record) {
+    let forger = |id: String| Forger { host: &host, bystanders: &bystanders, id };
+    let victims = forger(String::new()).victims();
+    let mut random = Random::new(seed());
+    let pool = Pool::of(&forger("neighbour".to_owned()), &victims)?;
+    let mut all = forgeries(&victims, &pool);
+    all.extend(pool.random(&mut random, RANDOM));
+    for (round, several) in all.chunks(AT_ONCE).enumerate() {
         let before = Holdings::of(&host);
-        ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
-        let sandbox = Sandbox::of(&host, "subject")?;
-        if matches!(end, End::Escalation) {
-            sandbox.stop_sentry()?;
+        thread::scope(|scope| {
+            let one = |(at, forgery)| {
+                let forger = forger(format!("subject-{round}-{at}"));
+                scope.spawn(move || {
+                    forged_one(&forger, forgery, end).with_context(|| forgery.name.clone())?;
+                    // What the forger made is the forger's to remove.
+                    forger.clear_up();
+                    println!("{end:?}: {}", forgery.name);
+                    anyhow::Ok(())
+                })
+            };
+            let threads: Vec<_> = several.iter().enumerate().map(one).collect();
+            threads.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("panicked"))?)
+        })?;
+        let names = || several.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join("; ");
+        bystanders.assert_alive(&host).with_context(names)?;
+        pool.assert_untouched().with_context(names)?;
+        if several.iter().all(|one| one.leaves_nothing) {
+            assert_nothing_left(&host, &before, SOON).with_context(names)?;
         }
-        forge(&forger).with_context(|| name.clone())?;
-        match end {
-            End::GuardKilled => sandbox.guard.as_ref().context("no guard")?.signal(Signal::KILL)?,
-            End::Escalation => drop(ctr.force_delete_task("subject", SOON)?),
-        }
-        eventually(SOON, "the sandbox has ended", || (!sandbox.sentry.is_alive()).then_some(()))
-            .with_context(|| name.clone())?;
-        forgotten(&host).with_context(|| name.clone())?;
-        bystanders.assert_alive(&host).with_context(|| name.clone())?;
-        // What the forger made is the forger's to remove.
-        for id in ["neighbour", "bare"] {
-            let _ = std::fs::remove_file(forger.state(id, "subject"));
-        }
-        assert_nothing_left(&host, &before, SOON).with_context(|| name.clone())?;
-        println!("{end:?}: {name}: everybody lives");
     }
     bystanders.assert_well(&host)
 }
@@ -288,7 +180,7 @@ fn pids_reused(host: &Host, sentry_lives: bool) -> Result<()> {
         }
     }
     containerd.signal(Signal::CONT)?;
-    forgotten(host)?;
+    forgotten(host, "subject")?;
     for stranger in &strangers {
         stranger.process.assert_spared()?;
     }

@@ -130,7 +130,9 @@ fn the_wedged_end_and_the_healthy_stay(guarded: bool) -> Result<()> {
     ensure!(dry.success() && dry.stdout.contains(&format!("sentry {pid}")), "{dry:?}");
     let unasked = operator(&host, &["reap", "--wedged"])?;
     ensure!(unasked.code() == Some(2), "on no terminal nobody can be asked: {unasked:?}");
-    ensure!(stopped.sentry.is_alive() && frozen.sentry.is_alive(), "a dry run has touched something");
+    for left in [&stopped, &frozen] {
+        left.sentry.assert_spared().context("a dry run")?;
+    }
 
     let reaped = operator(&host, &["reap", "--wedged", "--yes"])?;
     ensure!(reaped.success(), "{reaped:?}");
@@ -188,15 +190,14 @@ fn with_containerd_stopped(guarded: bool) -> Result<()> {
 
     let reaped = operator(&host, &["reap", "--orphaned", "--yes"])?;
     ensure!(reaped.success() && !orphan.sentry.is_alive(), "{reaped:?}");
-    ensure!(wedged.sentry.is_alive(), "a wedged one is no orphan");
+    wedged.sentry.assert_spared().context("a wedged one is no orphan")?;
     let reaped = operator(&host, &["reap", "wedged", "--yes"])?;
     ensure!(reaped.success() && !wedged.sentry.is_alive(), "{reaped:?}");
     let states = states(&host)?;
     ensure!(!states.contains_key("orphan"), "the orphan has left something: {states:?}");
-    ensure!(
-        healthy.iter().all(|one| one.sentry.is_alive() && one.real_shim.is_alive()),
-        "a healthy one was touched"
-    );
+    for process in healthy.iter().flat_map(|one| [&one.sentry, &one.real_shim]) {
+        process.assert_spared().context("a healthy one")?;
+    }
 
     containerd.signal(Signal::CONT)?;
     assert_untouched(&host, &healthy)?;

@@ -172,10 +172,9 @@ fn healthy(signal: Signal) -> Result<()> {
     both.all_lead_to_the_guard(&host)?;
     let again = state(&host, &both)?;
     ensure!(seen == again, "before: {seen}\nafter: {again}");
-    ensure!(
-        both.sandboxes.iter().all(|one| one.sentry.is_alive() && one.real_shim.is_alive()),
-        "a sandbox was ended"
-    );
+    for process in both.sandboxes.iter().flat_map(|one| [&one.sentry, &one.real_shim]) {
+        process.assert_spared()?;
+    }
     let answer = host.cri()?.exec(&both.container, &["echo", "well"], SOON)?;
     ensure!(answer.stdout == b"well\n", "{answer:?}");
     ensure!(host.ctr().exec("subject", "e", &["echo", "well"], b"", SOON)?.ok()? == "well\n", "exec by ctr");
@@ -312,7 +311,7 @@ fn escalating(signal: Signal) -> Result<()> {
         host.end_containerd(signal)
     })?;
     for sandbox in &both.sandboxes {
-        sandbox.sentry.wait_gone(2 * DEADLINE)?;
+        sandbox.sentry.gone_within(2 * DEADLINE)?;
     }
     println!("both sandboxes ended after {:?}, without containerd", began.elapsed());
     host.start_containerd()?;

@@ -5,10 +5,20 @@ use harness::{
     EventLog, Host, SHORTLY, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
+    promise::LADDER,
+    promised,
 };
 use rustix::process::Signal;
+use std::time::{Duration, Instant};
 
-fn the_real_shim_dies(signal: Signal) -> Result<()> {
+/// Within which the end of a real shim is known, whoever asks: the steps of an escalation.
+const KNOWN: Duration = LADDER;
+/// One that ends by SIGTERM may have been told so by a node that goes down: so long a sign of that is awaited.
+const SIGN: Duration = Duration::from_secs(2);
+/// containerd's CRI handles exits one after the other, in its own time.
+const LOOKS: Duration = Duration::from_secs(1);
+
+fn the_real_shim_dies(signal: Signal, within: Duration) -> Result<()> {
     let host = Host::guarded("2s")?;
     let ctr = host.ctr();
     let before = Holdings::of(&host);
@@ -18,13 +28,15 @@ fn the_real_shim_dies(signal: Signal) -> Result<()> {
     let real_shim = Sandbox::of(&host, "subject")?.real_shim;
     real_shim.signal(signal)?;
     real_shim.wait_gone(SHORTLY)?;
-    eventually(SHORTLY, "containerd sees the task stopped", || {
+    let known = Instant::now();
+    promised(within, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
+    promised(within.saturating_sub(known.elapsed()), "containerd sees the task stopped", || {
         let tasks = ctr.tasks(SHORTLY).ok()?;
         ensure_socket(&socket).ok()?;
         (tasks.first()?.status == "STOPPED").then_some(())
     })?;
+    println!("{signal:?}: known after {:?}", known.elapsed());
     ensure_socket(&socket)?;
-    eventually(SHORTLY, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;
     ctr.delete_task("subject", SHORTLY)?.ok()?;
     ctr.delete_container("subject")?;
     assert_nothing_left(&host, &before, SHORTLY)?;
@@ -41,12 +53,12 @@ fn ensure_socket(socket: &std::path::Path) -> Result<()> {
 
 #[test]
 fn a_real_shim_ended_by_sigkill_is_reported_once() -> Result<()> {
-    the_real_shim_dies(Signal::KILL)
+    the_real_shim_dies(Signal::KILL, KNOWN)
 }
 
 #[test]
 fn a_real_shim_ended_by_sigterm_is_reported_once() -> Result<()> {
-    the_real_shim_dies(Signal::TERM)
+    the_real_shim_dies(Signal::TERM, SIGN + KNOWN)
 }
 
 #[test]
@@ -59,7 +71,7 @@ fn a_pod_whose_real_shim_is_killed_ends_for_the_kubelet() -> Result<()> {
         cri.run_container(&pod, name, &["sleep", "1000"])?;
     }
     Sandbox::of(&host, &pod.id)?.real_shim.signal(Signal::KILL)?;
-    eventually(SHORTLY, "pod not ready, both containers exited", || {
+    promised(KNOWN + LOOKS, "pod not ready, both containers exited", || {
         let exited = cri.containers(SHORTLY).ok()?.iter().all(|(_, state)| *state == 2);
         let not_ready = cri.pods(SHORTLY).ok()?.iter().all(|(_, state)| *state == 1);
         (exited && not_ready).then_some(())

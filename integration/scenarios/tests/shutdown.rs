@@ -29,7 +29,7 @@ fn all(host: &Host) -> Vec<Process> {
 /// All of these are gone in time.
 fn gone_at_once(processes: &[Process], since: Instant) -> Result<()> {
     for process in processes {
-        process.wait_gone(AT_ONCE.saturating_sub(since.elapsed()))?;
+        process.gone_within(AT_ONCE.saturating_sub(since.elapsed()))?;
     }
     println!("{} processes were gone after {:?}", processes.len(), since.elapsed());
     Ok(())
@@ -144,7 +144,7 @@ fn a_containerd_that_hangs_is_not_gone() -> Result<()> {
     let containerd = host.containerd()?;
     faults::stop(&containerd)?;
     guard.signal(Signal::TERM)?;
-    ensure!(guard.wait_gone(AT_ONCE).is_err(), "SIGTERM alone has ended the guard");
+    ensure!(guard.gone_within(AT_ONCE).is_err(), "SIGTERM alone has ended the guard");
     containerd.signal(Signal::CONT)?;
     ensure!(guard.is_alive() && reports(&host).is_empty(), "{:?}", reports(&host));
     host.cri()?.end_pod(&pods[0])?;

@@ -57,8 +57,8 @@ impl Scene {
 
     /// Nobody who was not asked to end has ended: the sentry is the same, and an exec in the sibling works.
     fn assert_sibling_lives(&self) -> Result<()> {
-        ensure!(self.sandbox.sentry.is_alive(), "the sandbox was ended");
-        ensure!(self.sandbox.real_shim.is_alive(), "the real shim was ended");
+        self.sandbox.sentry.assert_spared()?;
+        self.sandbox.real_shim.assert_spared()?;
         let answer = self.cri.exec(&self.stays, &["echo", "well"], LATER).context("exec in the sibling")?;
         ensure!(answer.stdout == b"well\n", "{answer:?}");
         let all = self.cri.containers(LATER)?;
@@ -68,7 +68,7 @@ impl Scene {
 
     /// What a sibling must not be: gone within this time.
     fn assert_sibling_outlives(&self, time: Duration) -> Result<()> {
-        let gone = self.sandbox.sentry.wait_gone(time);
+        let gone = self.sandbox.sentry.gone_within(time);
         ensure!(gone.is_err(), "the sandbox was ended");
         Ok(())
     }

@@ -148,7 +148,7 @@ fn a_stopped_and_a_paused_sandbox_hold_their_members_up() -> Result<()> {
             }
             let began = Instant::now();
             subject.kill_member();
-            subject.sandbox.sentry.wait_gone(DEADLINE + LADDER + LATE)?;
+            subject.sandbox.sentry.gone_within(DEADLINE + LADDER + LATE)?;
             let took = began.elapsed();
             println!("{gvisor}, paused {pauses}: ended after {took:?}");
             ensure!(took >= DEADLINE, "{gvisor}, paused {pauses}: ended before its time, after {took:?}");

@@ -101,7 +101,7 @@ fn a_held_mmap_lock_holds_up_neither_a_neighbours_delete_nor_the_operator() -> R
     // The neighbour's guard dies: its `delete` ends what is the neighbour's, and that alone.
     neighbour.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
     let begun = Instant::now();
-    neighbour.sentry.wait_gone(DELETE)?;
+    neighbour.sentry.gone_within(DELETE)?;
     println!("the neighbour's sentry is gone after {:?}", begun.elapsed());
     assert_gone(&host, "neighbour", LATER)?;
     ensure!(!is_struck(&held.sentry), "another pod's delete has killed the sentry");

@@ -382,7 +382,8 @@ fn shared_mount(
         })?;
     }
     ensure!(fuse.is_connected(), "the neighbour's mount was aborted");
-    ensure!(spared.sentry.is_alive() && spared.real_shim.is_alive(), "the neighbour was touched");
+    spared.sentry.assert_spared()?;
+    spared.real_shim.assert_spared()?;
     fuse.answer();
     let ended = stop_pod_within(&host, &pod, LATER)?.context("it does not end although it can die")?;
     println!("shared: ended {ended:?} after the server answered");

@@ -91,7 +91,9 @@ fn neither_a_paused_sandbox_nor_one_behind_a_stopped_shim_is_silent() -> Result<
     let spared = |what: &str| -> Result<()> {
         let began = Instant::now();
         poll_until(&client, SOON, "time for the watchdog", || began.elapsed() > AFTER + 2 * LATE)?;
-        ensure!(sandbox.sentry.is_alive() && sandbox.real_shim.is_alive(), "{what} was ended");
+        for process in [&sandbox.sentry, &sandbox.real_shim] {
+            process.assert_spared()?;
+        }
         ensure!(reports(&host) == 0, "{what} was reported");
         Ok(())
     };

@@ -1,12 +1,9 @@
 //! One life, from start to end, and the death of its guard somewhere in it.
 
-use super::{
-    random::Random,
-    script::{Kind, Moment, Stage},
-};
+use super::script::{Kind, Moment, Stage};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Cri, Ctr, Host, Pod, SOON, eventually, faults, faults::Sandbox, leaks::Holdings, process::Process,
+    Cri, Ctr, Host, Pod, Random, SOON, eventually, faults, faults::Sandbox, leaks::Holdings, process::Process,
 };
 use rustix::process::Signal;
 use std::{

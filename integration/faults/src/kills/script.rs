@@ -1,6 +1,6 @@
 //! What a life goes through, and when its guard is to die.
 
-use super::random::Random;
+use harness::Random;
 use std::{
     sync::{Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,

@@ -1,13 +1,15 @@
 //! One cell, from the start of its subject to the proof that nothing is left of it.
 
 use super::{
-    Bench, Cell, Exits, Fault, checks,
+    Bench, Cell, Exits, Fault,
+    bite::Sign,
+    checks,
     gate::Shut,
     inject::{self, Held},
     victim::Victim,
 };
-use anyhow::{Context as _, Result, ensure};
-use harness::{EventLog, faults::Sandbox, process::Process};
+use anyhow::Result;
+use harness::{EventLog, Late, faults::Sandbox, process::Process};
 use std::{
     collections::BTreeSet,
     fmt,
@@ -17,11 +19,13 @@ use std::{
 };
 
 /// How long a request may take to come to the gate on a busy machine.
-const TO_THE_GATE: Duration = Duration::from_secs(30);
+pub(super) const TO_THE_GATE: Duration = Duration::from_secs(30);
 /// Between two tries of who asks for the end.
 const RETRY: Duration = Duration::from_millis(100);
 /// So much of what is left is named.
 const SHOWN: usize = 4;
+/// How often it is looked whether the fault is felt.
+const FEEL: Duration = Duration::from_millis(50);
 /// How often memory is looked at.
 const WEIGH: Duration = Duration::from_millis(200);
 
@@ -51,10 +55,12 @@ pub struct Report {
     pub exits: Exits,
     /// What guard and real shim weighed.
     pub weight: Weight,
+    /// The fault was felt by somebody. One that was not proves nothing.
+    pub bit: bool,
     /// What is not as it must be, and nothing excuses.
     pub wrong: Vec<String>,
-    /// What a machine that is too busy would explain: what is healthy has deadlines of two seconds, too, and so
-    /// what is to be hurt may be gone before it could be.
+    /// What took too long, and may have for want of a processor. (What is healthy has deadlines of two seconds, too,
+    /// and so what is to be hurt may be gone before it could be.) What failed sooner is wrong.
     pub slow: Vec<String>,
     /// It ran again alone, because it had been too slow beside others; this is what was slow.
     pub beside_others: Vec<String>,
@@ -69,6 +75,19 @@ impl Report {
     /// Nothing is wrong that a busy machine would not explain.
     pub fn is_only_slow(&self) -> bool {
         self.wrong.is_empty() && !self.slow.is_empty()
+    }
+
+    /// What a step answers, if it works. If not, it was slow where nothing but time has passed, or as much of it as a
+    /// deadline takes; and else it is wrong.
+    fn step<T>(&mut self, what: &str, began: Instant, answer: Result<T>) -> Option<T> {
+        let error = match answer {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let is_late = began.elapsed() >= self.cell.deadlines.shortest();
+        let is_time = is_late || error.chain().any(|cause| cause.is::<Late>());
+        (if is_time { &mut self.slow } else { &mut self.wrong }).push(format!("{what}: {error:#}"));
+        None
     }
 }
 
@@ -93,23 +112,31 @@ pub fn run(bench: &Bench, cell: Cell, name: &str) -> Report {
         residue: Vec::new(),
         exits: Exits::default(),
         weight: Weight::default(),
+        bit: false,
         wrong: Vec::new(),
         slow: Vec::new(),
         beside_others: Vec::new(),
     };
-    if let Err(error) = attempt(bench, cell, name, &mut report) {
-        report.slow.push(format!("{error:#}"));
-    }
+    attempt(bench, cell, name, &mut report);
     if let Err(error) = bench.neighbour().assert_alive() {
         report.wrong.push(format!("{error:#}"));
     }
     report
 }
 
-fn attempt(bench: &Bench, cell: Cell, name: &str, report: &mut Report) -> Result<()> {
-    let mut events = vec![EventLog::start(&bench.host().ctr())?];
-    let victim = Victim::bring_up(bench, cell, name).context("bringing it up")?;
-    let hashes = hurt_and_end(&victim, cell, &mut events, report)?;
+/// As far as it comes: `None` where it comes no further.
+fn attempt(bench: &Bench, cell: Cell, name: &str, report: &mut Report) -> Option<()> {
+    let began = Instant::now();
+    let events = report.step("listening", began, EventLog::start(&bench.host().ctr()))?;
+    let mut events = vec![events];
+    let began = Instant::now();
+    let victim = report.step("bringing it up", began, Victim::bring_up(bench, cell, name))?;
+    let began = Instant::now();
+    let hurt = hurt_and_end(&victim, cell, &mut events, report);
+    let hashes = report.step("hurting it", began, hurt)?;
+    if bench.is_guarded() && report.ended.is_some() {
+        report.wrong.extend(victim.unanswered());
+    }
     if let Some(ended) = report.ended {
         if ended > report.promised {
             report.slow.push(format!("late: {ended:.1?} instead of {:.1?}", report.promised));
@@ -139,13 +166,16 @@ fn attempt(bench: &Bench, cell: Cell, name: &str, report: &mut Report) -> Result
     report.wrong.extend(wrong);
     drop(events);
     if !report.is_green() {
-        return Ok(());
+        return None;
     }
-    bench.gate().clear()?;
-    victim.again().context("its id is not usable again")?;
+    let began = Instant::now();
+    let again = bench.gate().clear().and_then(|()| victim.again());
+    report.step("its id is not usable again", began, again)?;
     let left = checks::residue(bench, &hashes);
-    ensure!(left.is_empty(), "left of the second one: {left}");
-    Ok(())
+    if !left.is_empty() {
+        report.wrong.push(format!("left of the second one: {left}"));
+    }
+    Some(())
 }
 
 /// The request, the fault, the end.
@@ -160,12 +190,13 @@ fn hurt_and_end(
         // Dropped on every way out: the scope waits for who weighs.
         let weighed = Raise(&over);
         let shut = cell.gate().map(|(place, command)| bench.gate().shut(place, command)).transpose()?;
-        let mut held: Held = Vec::new();
+        let mut injected: Option<(Held, Sign)> = None;
         if cell.is_injected_first() {
-            held = inject::inject(&cell, victim, scope)?;
+            injected = Some(inject::inject(&cell, victim, scope)?);
         }
         let limit = TO_THE_GATE + cell.limit();
-        let request = scope.spawn(move || victim.ask(limit));
+        // What it answers is not promised; that it is answered is.
+        scope.spawn(move || victim.asked("the request in flight", limit, || victim.ask(limit)));
         match &shut {
             Some(shut) => shut.await_reached(TO_THE_GATE)?,
             // Where the sandbox is still being made, it is there before anything else happens.
@@ -177,23 +208,27 @@ fn hurt_and_end(
             let over = &over;
             move || weigh(guard, real_shim, over)
         });
-        if !cell.is_injected_first() {
-            held = inject::inject(&cell, victim, scope)?;
-        }
+        let (held, sign) = match injected {
+            Some(injected) => injected,
+            None => inject::inject(&cell, victim, scope)?,
+        };
         if cell.fault.takes_containerd() {
             events.push(EventLog::start(&bench.host().ctr())?);
         }
         let opened = shut.filter(|_| !cell.is_itself_stuck()).map(Shut::open).transpose()?;
+        let feeling = scope.spawn({
+            let over = &over;
+            move || feel(&sign, bench, over)
+        });
         let (ended, waited, last) = end(victim, cell.limit());
         drop(weighed);
+        report.bit = feeling.join().unwrap_or_default();
         (report.ended, report.waited) = (ended, waited);
         report.weight = weighing.join().unwrap_or_default();
         if ended.is_none() {
             report.wrong.push(last);
         }
         drop((held, opened));
-        // What it answers is not promised; that it is answered is: the scope waits for it.
-        drop(request);
         Ok(hashes)
     })
 }
@@ -219,6 +254,20 @@ fn end(victim: &Victim<'_>, limit: Duration) -> (Option<Duration>, Duration, Str
         thread::sleep(RETRY);
     }
     (None, began.elapsed(), last)
+}
+
+/// Whether the fault is felt at any moment until it is over.
+fn feel(sign: &Sign, bench: &Bench, over: &AtomicBool) -> bool {
+    loop {
+        let last = over.load(Ordering::Acquire);
+        if sign.is_there(bench.host(), bench.gate()) {
+            return true;
+        }
+        if last {
+            return false;
+        }
+        thread::sleep(FEEL);
+    }
 }
 
 /// The highest resident size of guard and real shim until it is over.

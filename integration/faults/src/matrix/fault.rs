@@ -153,6 +153,15 @@ impl Fault {
     /// How long [`Fault::NoThread`] lasts.
     pub const NO_THREAD: Duration = Duration::from_secs(10);
 
+    /// The subcommands of runsc that it makes hang or fail.
+    pub(super) fn commands(self) -> Vec<&'static str> {
+        match self {
+            Self::Hangs(command) | Self::Fails(_, command) => vec![command],
+            Self::DeleteHung => vec!["kill", "delete"],
+            _ => Vec::new(),
+        }
+    }
+
     /// Only a guarded sandbox has it.
     pub fn needs_guard(self) -> bool {
         matches!(

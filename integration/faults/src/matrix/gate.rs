@@ -58,16 +58,20 @@ if [ -p "{at}/before.$command" ]; then
     true >"{at}/before.$command.reached"
     true <"{at}/before.$command"
 fi
+# What is done to a command is left in writing: a fault that nobody has met proves nothing.
+met() {{ : >"{at}/met.$command"; }}
 if [ -e "{at}/turns.$command" ]; then
+    met
     if [ -e "{at}/turn.$command" ]; then rm -f "{at}/turn.$command"; exec sleep 1000000; fi
     : >"{at}/turn.$command"; echo "runsc $command was told to fail" >&2; exit 1
 fi
 if [ -e "{at}/fail.$command" ]; then
+    met
     # Nothing of the real shim's, which waits for whoever has its pipe.
     sleep "$(cat "{at}/fail.$command")" </dev/null >/dev/null 2>&1
     echo "runsc $command was told to fail" >&2; exit 1
 fi
-if [ -e "{at}/hang.$command" ]; then exec sleep 1000000; fi
+if [ -e "{at}/hang.$command" ]; then met; exec sleep 1000000; fi
 exec "{runsc}" "$@"
 "#
         );
@@ -108,6 +112,11 @@ exec "{runsc}" "$@"
         };
         std::fs::write(self.folder.join(format!("{file}.{command}")), text)?;
         Ok(())
+    }
+
+    /// Whether one of these subcommands has failed or hung since.
+    pub(crate) fn has_met(&self, commands: &[&str]) -> bool {
+        commands.iter().any(|command| self.folder.join(format!("met.{command}")).exists())
     }
 
     /// Nothing is held and nothing hangs any more: for what comes anew.

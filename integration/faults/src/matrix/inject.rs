@@ -2,6 +2,8 @@
 
 use super::{
     Cell, Fault, Part, Request,
+    bite::Sign,
+    cell::TO_THE_GATE,
     gate::{Place, Shut},
     subject::Subject,
     victim::Victim,
@@ -15,7 +17,7 @@ use harness::{
     process::Process,
 };
 use rustix::{
-    fs::{Mode, OFlags, open},
+    fs::{Mode, OFlags, fstat, open},
     io::{Errno, write},
     process::Signal,
 };
@@ -29,24 +31,25 @@ use std::{
 /// What keeps a fault in force until it is dropped.
 pub(super) type Held = Vec<Box<dyn Send>>;
 
-/// Injects the fault of `cell`. What takes its time (a guard that is continued after a while) does so in `scope`.
+/// Injects the fault of `cell`; by what one sees that it is felt. What takes its time (a guard that is continued after a while) does so in `scope`.
 pub(super) fn inject<'scope, 'a: 'scope>(
     cell: &Cell,
     victim: &'scope Victim<'a>,
     scope: &'scope Scope<'scope, '_>,
-) -> Result<Held> {
+) -> Result<(Held, Sign)> {
     let host = victim.bench().host();
     let gate = victim.bench().gate();
+    let mut sign = Sign::Done;
     let sandbox = || Sandbox::of(host, victim.sandbox());
     let mut held: Held = Vec::new();
     match cell.fault {
         Fault::None => victim.assert_works()?,
         Fault::Stopped(part) => {
-            for process in processes(part, victim)? {
-                if process.is_alive() {
-                    faults::stop(&process)?;
-                }
+            let stopped = processes(part, victim)?;
+            for process in stopped.iter().filter(|process| process.is_alive()) {
+                faults::stop(process)?;
             }
+            sign = Sign::Stopped(stopped);
         }
         Fault::Killed(part) => {
             for process in processes(part, victim)? {
@@ -56,15 +59,23 @@ pub(super) fn inject<'scope, 'a: 'scope>(
         Fault::Frozen => sandbox()?.freeze()?,
         Fault::FuseHung | Fault::MmapLockHeld | Fault::FuseUnwritten => {
             held.push(Box::new(hang_volume(cell, victim, scope)?));
+            sign = Sign::Waited(victim.fuse().context("no FUSE volume")?);
         }
-        Fault::Hangs(command) => gate.hang(command)?,
-        Fault::Fails(when, command) => gate.fail(when, command)?,
-        Fault::DeleteHung => {
-            for command in ["kill", "delete"] {
-                gate.hang(command)?;
+        Fault::Hangs(_) | Fault::Fails(..) | Fault::DeleteHung => {
+            let commands = cell.fault.commands();
+            for command in &commands {
+                match cell.fault {
+                    Fault::Fails(when, _) => gate.fail(when, command)?,
+                    _ => gate.hang(command)?,
+                }
             }
+            sign = Sign::Met(commands);
         }
-        Fault::LockHeld => held.push(Box::new(faults::hold_lock(host, victim.ctr(), victim.target())?)),
+        Fault::LockHeld => {
+            let lock = faults::hold_lock(host, victim.ctr(), victim.target())?;
+            sign = Sign::Locked(fstat(&lock)?.st_ino);
+            held.push(Box::new(lock));
+        }
         Fault::CreateStuck => held.extend(stick_create(cell, victim, scope)?),
         Fault::StdoutFull => fill_fifo(&victim.stdout()?)?,
         Fault::ContainerdRestarted => {
@@ -84,6 +95,7 @@ pub(super) fn inject<'scope, 'a: 'scope>(
         Fault::GuardStopped => {
             let guard = guard(victim).context("no guard")?;
             faults::stop(&guard)?;
+            sign = Sign::Stopped(vec![guard.clone()]);
             scope.spawn(move || {
                 // The fault itself, not a wait for a fact.
                 thread::sleep(Fault::GUARD_STOPPED);
@@ -102,12 +114,13 @@ pub(super) fn inject<'scope, 'a: 'scope>(
         }
         Fault::NodeShutdown => shut_down(victim)?,
         Fault::DiskFull => {
+            sign = Sign::Full(host.log().len());
             for disk in victim.bench().disks() {
                 held.push(Box::new(Filled::new(&disk)?));
             }
         }
     }
-    Ok(held)
+    Ok((held, sign))
 }
 
 /// The node goes down and comes up again. What lives on meanwhile is an error of the guard's; gVisor's own shim has
@@ -122,7 +135,7 @@ fn shut_down(victim: &Victim<'_>) -> Result<()> {
     faults::terminate(&shims);
     let gone = all
         .iter()
-        .try_for_each(|process| process.wait_gone(Fault::GONE_WITHIN.saturating_sub(told.elapsed())));
+        .try_for_each(|process| process.gone_within(Fault::GONE_WITHIN.saturating_sub(told.elapsed())));
     host.start_containerd()?;
     if victim.bench().is_guarded() { gone.context("lives on while the node goes down") } else { Ok(()) }
 }
@@ -245,13 +258,13 @@ fn stick_create<'scope, 'a: 'scope>(
     if cell.is_itself_stuck() {
         return Ok(None);
     }
-    let limit = cell.limit();
+    let limit = TO_THE_GATE + cell.limit();
     if cell.is_injected_first() {
-        scope.spawn(move || victim.bare_run(limit));
+        scope.spawn(move || victim.asked("the Create that is stuck", limit, || victim.bare_run(limit)));
         return Ok(None);
     }
     let shut: Shut = victim.bench().gate().shut(Place::After, "create")?;
-    scope.spawn(move || victim.start_another(limit));
+    scope.spawn(move || victim.asked("the Create that is stuck", limit, || victim.start_another(limit)));
     shut.await_reached(SOON)?;
     Ok(Some(Box::new(shut)))
 }

@@ -44,6 +44,11 @@ impl Deadlines {
         Duration::from_secs(if self == Self::Short { 4 } else { 300 })
     }
 
+    /// The shortest of those that a healthy request can miss on a busy machine.
+    pub(super) fn shortest(self) -> Duration {
+        self.kill().min(self.create()).min(self.delete())
+    }
+
     /// The `[guard]` table.
     pub(super) fn configure(self, handler: Handler) -> Handler {
         if self == Self::Defaults {

@@ -8,7 +8,7 @@ use harness::{Access, Ctr, Fuse, Handler, Pod, PodContainer, ctr, eventually, fa
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Victim<'a> {
     pod: Option<(Pod, Vec<PodContainer>)>,
     /// Under the volume of the container, where the fault is there.
     fuse: Option<Arc<Fuse>>,
+    /// Requests that nobody has ever answered.
+    unanswered: Mutex<Vec<String>>,
 }
 
 impl<'a> Victim<'a> {
@@ -54,7 +56,16 @@ impl<'a> Victim<'a> {
             _ => faults::fuse_volume(bench.host(), &point),
         };
         let fuse = fuse.map(serve).transpose()?;
-        let mut victim = Self { bench, cell, handler, name: name.to_owned(), ctr, pod: None, fuse };
+        let mut victim = Self {
+            bench,
+            cell,
+            handler,
+            name: name.to_owned(),
+            ctr,
+            pod: None,
+            fuse,
+            unanswered: Mutex::default(),
+        };
         match cell.subject {
             Subject::StandAlone => victim.bring_up_container()?,
             Subject::Pod => victim.bring_up_pod()?,

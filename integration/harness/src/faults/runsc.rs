@@ -37,6 +37,17 @@ pub fn slow_create(host: &Host, name: &str, trigger: &Path, seconds: u32) -> Res
     wrapper(host, name, &format!("*\" create \"*) if rm {trigger} 2>/dev/null; then sleep {seconds}; fi;;"))
 }
 
+/// A runsc whose `wait` tells nobody of an exit for as long as the file `trigger` exists; the file beside it that ends in
+/// `.reached` says that there is one to be told.
+pub fn late_wait(host: &Host, name: &str, trigger: &Path) -> Result<PathBuf> {
+    let (trigger, runsc) = (trigger.display(), host.parts().runsc.display());
+    let case = format!(
+        "*\" wait \"*) {runsc} \"$@\"; code=$?; if [ -e {trigger} ]; then : >{trigger}.reached; fi; \
+         while [ -e {trigger} ]; do sleep 0.05; done; exit $code;;"
+    );
+    wrapper(host, name, &case)
+}
+
 fn wrapper(host: &Host, name: &str, case: &str) -> Result<PathBuf> {
     let path = host.path().join(name);
     let runsc = host.parts().runsc.display();

@@ -57,8 +57,9 @@ fn row(text: &mut String, report: &Report, beside: &str) {
 pub(crate) fn ending(report: &Report) -> String {
     let red = if report.is_green() { "" } else { " **RED**" };
     let beside = if report.beside_others.is_empty() { "" } else { " (alone)" };
+    let felt = if report.bit { "" } else { " (not felt)" };
     match report.ended {
-        Some(ended) => format!("{:.1} s{beside}{red}", ended.as_secs_f64()),
+        Some(ended) => format!("{:.1} s{beside}{felt}{red}", ended.as_secs_f64()),
         None => format!("not after {:.0} s{red}", report.waited.as_secs_f64()),
     }
 }
@@ -109,10 +110,14 @@ fn summary(reports: &[Report], guarded: bool) -> String {
         );
         return text;
     }
+    let bit = reports.iter().filter(|report| report.bit).count();
+    let counted = reports.iter().filter(|report| report.bit && report.is_green()).count();
     let _ = writeln!(
         text,
-        "{green} of {} cells are green; at most {:.1} MiB resident in a guard, {:.1} MiB in a real shim.",
-        reports.len(),
+        "{counted} of {bit} cells are green whose fault was felt by somebody. The other {} prove nothing, and {} of them are \
+         green, too. At most {:.1} MiB resident in a guard, {:.1} MiB in a real shim.",
+        reports.len() - bit,
+        green - counted,
         most(|report| report.weight.guard),
         most(|report| report.weight.real_shim)
     );
@@ -160,7 +165,8 @@ pub(crate) fn record(reports: &[Report], versions: &Versions) -> Result<String> 
         let left = residue(report);
         let _ = match report.ended {
             Some(ended) => {
-                writeln!(text, "{}\tended in {:.1} s, residue {left}", report.cell, ended.as_secs_f64())
+                let felt = if report.bit { "" } else { ", fault not felt" };
+                writeln!(text, "{}\tended in {:.1} s, residue {left}{felt}", report.cell, ended.as_secs_f64())
             }
             None if report.waited.is_zero() => {
                 let why = report.wrong.first().map_or("", String::as_str);

@@ -5,12 +5,33 @@ use crate::matrix::{Request, bench::HANDLER};
 use anyhow::{Context as _, Result, bail, ensure};
 use containerd_shim_protos::api;
 use harness::{Outcome, PodContainer, TaskClient, eventually, patience};
-use std::time::Duration;
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
 /// One try of a client that asks for the end; it asks again. (A kubelet has two minutes, `crictl` two seconds.)
 const TRY: Duration = Duration::from_secs(30);
+/// By so much less than its limit a client may have given up by itself.
+const MOMENT: Duration = Duration::from_millis(300);
 
 impl Victim<'_> {
+    /// Asks, by a client that waits for at most `limit`; it is noted if that is how long it waited.
+    pub(in crate::matrix) fn asked(&self, what: &str, limit: Duration, ask: impl FnOnce() -> Result<()>) {
+        let began = Instant::now();
+        let answer = ask();
+        if began.elapsed() + MOMENT >= limit {
+            let said = answer.map_or_else(|error| format!("{error:#}"), |()| "success".to_owned());
+            let unanswered = format!("{what} was not answered within {limit:.1?}: {said}");
+            self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).push(unanswered);
+        }
+    }
+
+    /// The requests that nobody has answered, once all have come back.
+    pub(in crate::matrix) fn unanswered(&self) -> Vec<String> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The request, by a client that waits for at most `limit`.
     pub(in crate::matrix) fn ask(&self, limit: Duration) -> Result<()> {
         match (self.cell.request, &self.pod) {

@@ -8,11 +8,12 @@ use super::*;
 pub(crate) struct Tmpfs(pub(crate) PathBuf);
 
 impl Tmpfs {
-    pub(crate) fn new(point: &Path) -> Option<Self> {
+    pub(crate) fn new(point: &Path) -> Self {
         fs::create_dir_all(point).unwrap();
         let none: Option<&str> = None;
-        mount(Some("guard-test"), point, Some("tmpfs"), MsFlags::empty(), none).ok()?;
-        Some(Self(point.to_owned()))
+        mount(Some("guard-test"), point, Some("tmpfs"), MsFlags::empty(), none)
+            .expect("needs root, to mount");
+        Self(point.to_owned())
     }
 }
 
@@ -42,7 +43,7 @@ fn mountinfo_lines_are_understood() {
 fn stacked_and_nested_mounts_go_and_neighbours_stay() {
     let folder = tempfile::tempdir().unwrap();
     let (root, neighbour) = (folder.path().join("rootfs"), folder.path().join("rootfs2"));
-    let Some(first) = Tmpfs::new(&root) else { return };
+    let first = Tmpfs::new(&root);
     let others = [Tmpfs::new(&root), Tmpfs::new(&root.join("a b/c")), Tmpfs::new(&neighbour)];
     assert_eq!(below(&root).len(), 3);
     assert!(unmount_below(&root, soon()).is_empty());
@@ -56,7 +57,7 @@ fn stacked_and_nested_mounts_go_and_neighbours_stay() {
 fn a_busy_mount_is_detached_and_its_holder_known_until_it_lets_go() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("rootfs");
-    let Some(tmpfs) = Tmpfs::new(&root) else { return };
+    let tmpfs = Tmpfs::new(&root);
     let file = fs::File::create(root.join("held")).unwrap();
     let mut child = std::process::Command::new("sleep").arg("60").current_dir(&root).spawn().unwrap();
     let detached = unmount_below(&root, soon());

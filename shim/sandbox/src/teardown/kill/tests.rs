@@ -159,10 +159,10 @@ fn what_descends_from_the_guard_dies_and_the_guard_does_not() {
 struct Freezer(std::path::PathBuf);
 
 impl Freezer {
-    fn holding(name: &str, pids: &[i32]) -> Option<Self> {
+    fn holding(name: &str, pids: &[i32]) -> Self {
         let folder =
             Path::new("/sys/fs/cgroup/freezer").join(format!("guard-test-{name}-{}", std::process::id()));
-        std::fs::create_dir(&folder).ok()?;
+        std::fs::create_dir(&folder).expect("needs root, and the hierarchy freezer of cgroup v1");
         for pid in pids {
             std::fs::write(folder.join("cgroup.procs"), pid.to_string()).unwrap();
         }
@@ -170,7 +170,7 @@ impl Freezer {
         while std::fs::read_to_string(folder.join("freezer.state")).unwrap().trim() != "FROZEN" {
             std::thread::yield_now();
         }
-        Some(Self(folder))
+        Self(folder)
     }
 }
 
@@ -192,7 +192,7 @@ impl Drop for Freezer {
 fn a_frozen_sandbox_is_thawed_and_dies() {
     let cast = sandbox("frozen");
     let pids = [cast.0[2].1.pid, cast.0[3].1.pid];
-    let Some(freezer) = Freezer::holding("frozen", &pids) else { return };
+    let freezer = Freezer::holding("frozen", &pids);
     let start = Instant::now();
     assert_eq!(kill_sandbox(&scope("frozen"), soon()).left, []);
     assert!(start.elapsed() < Duration::from_secs(1));
@@ -204,7 +204,7 @@ fn a_frozen_sandbox_is_thawed_and_dies() {
 fn what_cannot_die_is_named_and_can_be_waited_for() {
     let (cast, stranger) = (sandbox("stuck"), Cast::new(&private_folder("stranger1"), &["stranger"]));
     // A stranger in the same frozen cgroup forbids to thaw it: the stand-in here for state D.
-    let Some(freezer) = Freezer::holding("stuck", &[cast.0[2].1.pid, stranger.0[0].1.pid]) else { return };
+    let freezer = Freezer::holding("stuck", &[cast.0[2].1.pid, stranger.0[0].1.pid]);
     let start = Instant::now();
     let stuck = kill_sandbox(&scope("stuck"), start + Duration::from_millis(250)).left;
     assert!(start.elapsed() >= Duration::from_millis(250) && start.elapsed() < Duration::from_secs(1));

@@ -65,6 +65,9 @@ impl Left {
     }
 }
 
+/// What a test of cgroups cannot do without.
+const NEEDS: &str = "needs root, and the hierarchies cpu and pids of cgroup v1";
+
 const NEIGHBOURS: [&str; 4] =
     ["null-netns", "runsc-s12.sock", "s12_sandbox:s12.lock", "s12_sandbox:s12.state"];
 
@@ -147,9 +150,7 @@ fn a_folder_that_is_not_certainly_ours_stays() {
 fn cgroups_that_runsc_made_are_removed_and_a_strangers_left() {
     let name = format!("guard-test-release-{}", std::process::id());
     let (own, shared) = (format!("/sys/fs/cgroup/cpu/{name}"), format!("/sys/fs/cgroup/pids/{name}"));
-    if fs::create_dir(&own).and_then(|()| fs::create_dir(&shared)).is_err() {
-        return;
-    }
+    fs::create_dir(&own).and_then(|()| fs::create_dir(&shared)).expect(NEEDS);
     let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
     fs::write(format!("{shared}/cgroup.procs"), stranger.id().to_string()).unwrap();
     let left = Left::new();
@@ -175,9 +176,7 @@ fn a_killed_create_leaves_a_cgroup_that_only_its_configuration_knows() {
     for (id, removed) in [("s1", true), ("other", false)] {
         let group = format!("guard-test-config-{}-{id}", std::process::id());
         let leaf = Path::new("/sys/fs/cgroup/cpu").join(&group).join(id);
-        if fs::create_dir_all(&leaf).is_err() {
-            return;
-        }
+        fs::create_dir_all(&leaf).expect(NEEDS);
         let config = format!(r#"{{"linux":{{"cgroupsPath":"/{group}/{id}"}}}}"#);
         fs::write(left.at("s1/config.json"), config).unwrap();
         let mut resources = Resources::of(&left.scope, &left.scope.members);
@@ -196,9 +195,7 @@ fn a_deleted_container_leaves_no_empty_cgroup_of_its_name() {
     for (id, removed) in [("c2", true), ("other", false)] {
         let group = format!("guard-test-swept-{}-{id}", std::process::id());
         let leaf = Path::new("/sys/fs/cgroup/cpu").join(&group).join(id);
-        if fs::create_dir_all(&leaf).is_err() {
-            return;
-        }
+        fs::create_dir_all(&leaf).expect(NEEDS);
         let config = format!(r#"{{"linux":{{"cgroupsPath":"/{group}/{id}"}}}}"#);
         fs::write(left.at("c2/config.json"), config).unwrap();
         crate::resources::held::sweep_cgroups(&member);
@@ -211,7 +208,7 @@ fn a_deleted_container_leaves_no_empty_cgroup_of_its_name() {
 #[test]
 fn a_mount_that_somebody_holds_is_residue_until_it_is_let_go() {
     let left = Left::new();
-    let Some(tmpfs) = mounts::tests::Tmpfs::new(&left.at("c2/rootfs")) else { return };
+    let tmpfs = mounts::tests::Tmpfs::new(&left.at("c2/rootfs"));
     let file = fs::File::create(left.at("c2/rootfs/held")).unwrap();
     let mut resources = Resources::of(&left.scope, &left.scope.members);
     let leftover = release(&left.scope, &mut resources, soon());
