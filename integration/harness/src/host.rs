@@ -25,9 +25,11 @@ use std::{
 use tempfile::TempDir;
 
 mod builder;
+mod layout;
 mod node;
 
 pub use builder::HostBuilder;
+pub use layout::Layout;
 
 /// A private containerd; dropping it ends everything that it started.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub struct Host {
     folder: TempDir,
     root: Option<Root>,
     state_by_flag: bool,
+    layout: Option<Layout>,
     handlers: Mutex<BTreeMap<String, Handler>>,
     containerd: Mutex<Option<Child>>,
     fuses: Mutex<Vec<Arc<Fuse>>>,
@@ -180,6 +183,7 @@ impl Host {
 
     /// Starts containerd and waits until it answers.
     pub fn start_containerd(&self) -> Result<()> {
+        self.render()?;
         let log = File::options().create(true).append(true).open(self.path().join("containerd.log"))?;
         let child = self
             .containerd_command()?

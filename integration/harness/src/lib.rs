@@ -59,7 +59,7 @@ pub use events::{Event, EventLog};
 pub use figures::Figures;
 pub use fuse::{Access, Asked, Fuse};
 pub use handler::Handler;
-pub use host::{Host, HostBuilder};
+pub use host::{Host, HostBuilder, Layout};
 pub use image::NAME as IMAGE;
 pub use impostor::{Guise, Troupe};
 pub use interrupt::Interrupt;

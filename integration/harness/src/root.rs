@@ -17,18 +17,22 @@ use tempfile::TempDir;
 /// For what unpacks, on a machine that has other things to do.
 const LONG: Duration = Duration::from_secs(300);
 
-/// What a node has of its own, in `$0` (Debian's rpm has its database below /root); `$1` is its /run/containerd. Sockets
-/// of shims stay where those of all hosts are.
+/// What a node has of its own, in `$0` (Debian's rpm has its database below /root); `$1` is its /run/containerd, and `$3` its
+/// `$2`, where that names one. Sockets of shims stay where those of all hosts are.
 const NODE: &str = r#"
 set -eu
-root=$0 run=$1
-shift
+root=$0 run=$1 more=$2 own=$3
+shift 3
 for folder in etc root usr var; do
     mount --bind "$root/$folder" "/$folder"
 done
 mkdir -p /run/containerd/s "$run/s"
 mount --bind /run/containerd/s "$run/s"
 mount --rbind "$run" /run/containerd
+if [ -n "$more" ]; then
+    mkdir -p "$more" "$own"
+    mount --bind "$own" "$more"
+fi
 exec "$@"
 "#;
 
@@ -65,8 +69,14 @@ impl Root {
     /// `program` on a node whose programs, configuration and logs are this root's, and whose /run/containerd is `run`.
     /// It keeps the pid of what is spawned.
     pub fn node(&self, run: &Path, program: &Path) -> Command {
+        self.node_with(run, None, program)
+    }
+
+    /// The same, with one more folder below /run that is the node's own, and where that is on the machine.
+    pub fn node_with(&self, run: &Path, more: Option<(&str, &Path)>, program: &Path) -> Command {
+        let (more, own) = more.unwrap_or(("", Path::new("")));
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", NODE]).arg(self.path()).arg(run).arg(program);
+        command.args(["--mount", "sh", "-c", NODE]).arg(self.path()).arg(run).arg(more).arg(own).arg(program);
         command
     }
 

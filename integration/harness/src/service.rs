@@ -13,6 +13,7 @@ use std::{
 #[derive(Debug)]
 pub struct Service {
     command: PathBuf,
+    unit: &'static str,
     asked: PathBuf,
     answered: PathBuf,
     restarts: AtomicU32,
@@ -23,7 +24,8 @@ impl Service {
     pub fn of<T>(host: &Host, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         let at = |name: &str| host.path().join(name);
         let service = Self {
-            command: at("systemctl"),
+            command: at(if host.unit().starts_with("microk8s.") { "snap" } else { "systemctl" }),
+            unit: host.unit(),
             asked: at("restart.asked"),
             answered: at("restart.answered"),
             restarts: AtomicU32::new(0),
@@ -32,8 +34,9 @@ impl Service {
             mknodat(CWD, fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0)?;
         }
         // Another shell would do; this one is there for the image.
-        let script = "#!/bin/busybox sh\n[ \"$1 $2\" = 'restart containerd' ] || exit 64\n\
+        let script = "#!/bin/busybox sh\n[ \"$1 $2\" = 'restart UNIT' ] || exit 64\n\
                       echo restart >ASKED && read -r answer <ANSWERED && [ \"$answer\" = up ]\n";
+        let script = script.replace("UNIT", service.unit);
         let script = script.replace("ASKED", &service.asked.to_string_lossy());
         let script = script.replace("ANSWERED", &service.answered.to_string_lossy());
         crate::write_script(&service.command, &script)?;
@@ -48,7 +51,7 @@ impl Service {
 
     /// The command that restarts containerd.
     pub fn restart(&self) -> String {
-        format!("{} restart containerd", self.command.display())
+        format!("{} restart {}", self.command.display(), self.unit)
     }
 
     /// How often it has been run.

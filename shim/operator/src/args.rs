@@ -19,6 +19,8 @@ use install::{INSTALL_EXAMPLES, UNINSTALL_EXAMPLES};
 pub(crate) use install::{Install, Node, Uninstall};
 use value::{seconds, socket};
 
+use crate::containerd::distribution::Distribution;
+
 /// Lists the gVisor sandboxes of this node, guarded or not, explains their state, and ends those that are stuck.
 #[derive(Debug, Parser)]
 #[command(name = "runsc-guard", version, after_help = EXAMPLES, max_term_width = 110)]
@@ -166,9 +168,13 @@ pub(crate) struct Reports {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Doctor {
-    /// containerd's socket
-    #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock", value_parser = socket)]
-    pub(crate) address: PathBuf,
+    /// containerd's socket; by default the one at which a known distribution's containerd listens, else
+    /// /run/containerd/containerd.sock
+    #[arg(long, value_name = "SOCKET", value_parser = socket)]
+    pub(crate) address: Option<PathBuf>,
+    /// Whose containerd it is, where that is not to be recognised by what runs
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) distribution: Option<Distribution>,
     /// containerd's configuration file; by default the one that the running containerd was started with, else
     /// /etc/containerd/config.toml (on Talos /etc/cri/containerd.toml)
     #[arg(long, value_name = "FILE")]

@@ -1,6 +1,6 @@
 //! How a host comes to be.
 
-use super::Host;
+use super::{Host, Layout, node::BASE};
 use crate::{Handler, Parts, Root, disk, image, network, patience, version::Configuration};
 use anyhow::{Context as _, Result, bail};
 use std::{os::unix::fs::symlink, sync::Mutex, time::Duration};
@@ -15,6 +15,7 @@ pub struct HostBuilder {
     etc: Vec<(String, String)>,
     root: Option<Root>,
     state_by_flag: bool,
+    layout: Option<Layout>,
 }
 
 impl HostBuilder {
@@ -61,6 +62,12 @@ impl HostBuilder {
         self
     }
 
+    /// Makes the node one of this distribution's; it needs a root.
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = Some(layout);
+        self
+    }
+
     /// Starts containerd and imports the image.
     pub fn start(self) -> Result<Host> {
         let parts = match self.parts {
@@ -82,6 +89,7 @@ impl HostBuilder {
             folder,
             root: self.root,
             state_by_flag: self.state_by_flag,
+            layout: self.layout,
             handlers: Mutex::default(),
             containerd: Mutex::new(None),
             fuses: Mutex::default(),
@@ -112,6 +120,7 @@ impl Host {
             etc: Vec::new(),
             root: None,
             state_by_flag: false,
+            layout: None,
         }
     }
 
@@ -164,6 +173,8 @@ impl Host {
             Some(state) => config.replace(&format!("state = {state:?}"), "state = \"/run/containerd\""),
             None => config,
         };
+        // Where a distribution makes the configuration, this is what it has in mind.
+        let file = if self.layout.is_some() { self.path().join(BASE) } else { file };
         std::fs::write(file, config + extra)?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A host as a node of its own: with a [`Root`], its programs, configuration and socket are where every node has them.
 
-use super::Host;
+use super::{Host, Layout, layout};
 use crate::{Root, private_etc, traces::MARK};
 use anyhow::{Context as _, Result};
 use std::{
@@ -11,6 +11,8 @@ use std::{
 
 /// Where a node looks for programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What a distribution makes containerd's configuration of.
+pub(super) const BASE: &str = "base.toml";
 /// containerd's socket on a node.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -22,6 +24,11 @@ impl Host {
 
     /// containerd's socket.
     pub fn socket(&self) -> PathBuf {
+        if let (Some(layout), Some(root)) = (&self.layout, &self.root)
+            && layout.socket != SOCKET
+        {
+            return layout.socket_of(&layout::Node { root: &root.path(), run: &self.own_run_folder() });
+        }
         match &self.root {
             Some(_) => self.run_folder().join("containerd.sock"),
             None => self.path().join("c.sock"),
@@ -30,13 +37,17 @@ impl Host {
 
     /// The same by the name that containerd itself has for it.
     pub(super) fn address(&self) -> PathBuf {
-        if self.root.is_some() { SOCKET.into() } else { self.socket() }
+        let own = self.layout.map_or(SOCKET, |layout| layout.socket);
+        if self.root.is_some() { own.into() } else { self.socket() }
     }
 
     /// containerd's configuration.
     pub fn config_file(&self) -> PathBuf {
         match &self.root {
-            Some(root) => root.path().join("etc/containerd/config.toml"),
+            Some(root) => {
+                let own = self.layout.map_or("/etc/containerd/config.toml", |layout| layout.config);
+                root.path().join(own.trim_start_matches('/'))
+            }
             None => self.path().join("containerd.toml"),
         }
     }
@@ -56,8 +67,21 @@ impl Host {
     pub(super) fn containerd_command(&self) -> Result<Command> {
         let program = &self.parts.containerd;
         if let Some(root) = &self.root {
-            let mut command = root.node(&self.run_folder(), program);
-            command.env("PATH", PATH);
+            let Some(layout) = &self.layout else {
+                let mut command = root.node(&self.run_folder(), program);
+                command.env("PATH", PATH);
+                return Ok(command);
+            };
+            let own = self.own_run_folder();
+            let own = layout.run.map(|run| (run, own.as_path()));
+            let mut command = root.node_with(&self.run_folder(), own, program);
+            let state = self.path().join("s");
+            let flag = |flag: &&str| {
+                if *flag == layout::STATE { state.as_os_str() } else { OsStr::new(*flag) }.to_owned()
+            };
+            command.arg("-c").arg(layout.config).args(layout.flags.iter().map(flag));
+            let path = layout.path.map_or(String::new(), |path| format!("{path}:"));
+            command.env("PATH", path + PATH);
             return Ok(command);
         }
         let mut command = match self.etc() {
@@ -79,11 +103,29 @@ impl Host {
     /// gVisor's programs and containerd's client for the root of a node, and its service manager, which is there while
     /// there is a [`crate::Service`].
     pub(super) fn equip(&self, root: &Root) -> Result<()> {
-        let systemctl = self.path().join("systemctl");
-        for program in [&self.parts.runsc, &self.parts.real_shim, &self.parts.ctr, &systemctl] {
+        let managers = ["systemctl", "snap"].map(|name| self.path().join(name));
+        let programs = [&self.parts.runsc, &self.parts.real_shim, &self.parts.ctr];
+        for program in programs.into_iter().chain(&managers) {
             root.link(program, Path::new("usr/local/bin"))?;
         }
         Ok(())
+    }
+
+    /// What a distribution writes before each start of containerd.
+    pub(super) fn render(&self) -> Result<()> {
+        let (Some(layout), Some(root)) = (&self.layout, &self.root) else { return Ok(()) };
+        let base = std::fs::read_to_string(self.path().join(BASE))?;
+        layout.prepare(&layout::Node { root: &root.path(), run: &self.own_run_folder() }, &base)
+    }
+
+    /// The service that its containerd is, for [`crate::Service`].
+    pub(crate) fn unit(&self) -> &'static str {
+        self.layout.map_or("containerd", |layout: Layout| layout.unit)
+    }
+
+    /// What a node has at [`Layout::run`].
+    fn own_run_folder(&self) -> PathBuf {
+        self.path().join("own-run")
     }
 
     /// What a node has at /run/containerd.

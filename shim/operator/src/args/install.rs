@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 
 use super::value::socket;
+use crate::containerd::distribution::Distribution;
 
 pub(super) const INSTALL_EXAMPLES: &str = "\
 Copies this program and the guard beside it to the node and adds a runtime handler to containerd's
@@ -33,20 +34,25 @@ Examples:
 /// The node.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Node {
-    /// Folder for the programs; must be on containerd's PATH
-    #[arg(long, value_name = "FOLDER", default_value = "/usr/local/bin")]
-    pub(crate) bin_dir: PathBuf,
+    /// Folder for the programs; must be on containerd's PATH; by default /usr/local/bin (Gardener:
+    /// /var/bin/containerruntimes)
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) bin_dir: Option<PathBuf>,
     /// containerd's configuration; by default what the running one was started with, else
     /// /etc/containerd/config.toml
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// containerd's socket
-    #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock", value_parser = socket)]
-    pub(crate) address: PathBuf,
-    /// Restart containerd with this command if a restart is needed; without this option only say that it is needed
-    #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true,
-          default_missing_value = "systemctl restart containerd")]
-    pub(crate) restart: Option<String>,
+    /// containerd's socket; by default the one at which a known distribution's containerd listens, else
+    /// /run/containerd/containerd.sock
+    #[arg(long, value_name = "SOCKET", value_parser = socket)]
+    pub(crate) address: Option<PathBuf>,
+    /// Whose containerd it is, where that is not to be recognised by what runs
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) distribution: Option<Distribution>,
+    /// Restart containerd if a restart is needed, with this command or with that of the distribution
+    /// (`systemctl restart containerd`, `systemctl restart k3s`, ...); without this option only say that it is needed
+    #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true)]
+    pub(crate) restart: Option<Option<String>>,
     /// Print what would be done, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -60,7 +66,7 @@ pub(crate) struct Install {
     #[arg(long, value_name = "NAME", default_value = "runsc-guard", value_parser = handler)]
     pub(crate) handler: String,
     /// The handler's ConfigPath, with gVisor's flags and the table [guard]; by default that of gVisor's own
-    /// handler, else /etc/containerd/runsc.toml. It is written only if there is none
+    /// handler, else runsc.toml beside containerd's configuration. It is written only if there is none
     #[arg(long, value_name = "FILE")]
     pub(crate) runsc_config: Option<PathBuf>,
 }
@@ -105,8 +111,17 @@ mod tests {
     fn restarting_is_asked_for_and_has_a_usual_command() {
         let restart = |line: &str| parse(line).unwrap().node.restart;
         assert_eq!(restart("runsc-guard install"), None);
-        assert_eq!(restart("runsc-guard install --restart").as_deref(), Some("systemctl restart containerd"));
-        assert_eq!(restart("runsc-guard install --restart=x").as_deref(), Some("x"));
+        assert_eq!(restart("runsc-guard install --restart"), Some(None), "the distribution's");
+        assert_eq!(restart("runsc-guard install --restart=x"), Some(Some("x".to_owned())));
+    }
+
+    #[test]
+    fn a_distribution_can_be_named() {
+        let named =
+            |name: &str| parse(&format!("runsc-guard install --distribution {name}"))?.node.distribution;
+        assert_eq!(named("k3s"), Some(Distribution::K3s));
+        assert_eq!(named("microk8s"), Some(Distribution::Microk8s));
+        assert_eq!(named("nobodys"), None);
     }
 
     #[test]

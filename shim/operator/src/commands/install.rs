@@ -37,12 +37,15 @@ mod living;
 mod node;
 mod plan;
 mod running;
+mod site;
 mod text;
+mod trial;
 
 use hand::{Hand, Kind};
 use living::needed;
 use node::Containerd;
 use plan::{Change, Plan, Settings};
+use site::Site;
 
 /// This program's name on a node.
 const COMMAND: &str = "runsc-guard";
@@ -58,14 +61,15 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
     let programs = Programs::beside_this_one()?;
     host::enter_root(root)?;
     let (hand, _lock) = begin(&args.node)?;
-    let containerd = Containerd::find(&args.node)?;
+    let site = Site::of(&args.node);
+    let containerd = Containerd::find(&site)?;
     let settings = Settings::read(&containerd)?;
-    let config_path = settings.config_path(&args.handler, args.runsc_config.clone());
+    let config_path = settings.config_path(&containerd, &args.handler, args.runsc_config.clone());
     let plan = settings.with(&containerd, &args.handler, &config_path)?;
-    check(&containerd, args, &config_path)?;
+    check(&containerd, &site, &args.handler, &config_path)?;
     let before = containerd.handlers()?;
 
-    programs.place(hand, &args.node.bin_dir, &containerd)?;
+    programs.place(hand, &site.bin_dir, &containerd)?;
     if fs::read_to_string(&config_path).is_ok_and(|there| there != text::RUNSC_CONFIG) {
         hand.say("gVisor", &format!("{} is its owner's: left as it is", config_path.display()));
     } else {
@@ -86,7 +90,7 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
         hand.say("containerd", &format!("knows {}", args.handler));
         return Ok(ExitCode::SUCCESS);
     }
-    let Some(restart) = restart(hand, &args.node) else { return Ok(ExitCode::SUCCESS) };
+    let Some(restart) = restart(hand, &site) else { return Ok(ExitCode::SUCCESS) };
     let Err(error) = containerd.restart(restart, knows) else {
         hand.say("containerd", &format!("restarted, knows {}", args.handler));
         return Ok(ExitCode::SUCCESS);
@@ -106,14 +110,17 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
 
 /// Takes it away.
 pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
-    let guard = args.node.bin_dir.join(GUARD);
     if args.check {
         ensure!(geteuid().is_root(), "must be run as root");
-        let state = node::state_at(&args.node.address).unwrap_or_else(|| dump::STATE.into());
-        return ensure_unneeded(&state, &guard).map(|()| ExitCode::SUCCESS);
+        let site = Site::of(&args.node);
+        let state = site.found.containerd.process.as_ref().and_then(node::state);
+        let state = state.unwrap_or_else(|| dump::STATE.into());
+        return ensure_unneeded(&state, &site.bin_dir.join(GUARD)).map(|()| ExitCode::SUCCESS);
     }
     let (hand, _lock) = begin(&args.node)?;
-    let containerd = Containerd::find(&args.node)?;
+    let site = Site::of(&args.node);
+    let guard = site.bin_dir.join(GUARD);
+    let containerd = Containerd::find(&site)?;
     let settings = Settings::read(&containerd)?;
     let state = containerd.state.clone().unwrap_or_else(|| settings.dump.state().into());
     let unneeded = || if args.force { Ok(()) } else { ensure_unneeded(&state, &guard) };
@@ -130,7 +137,7 @@ pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
         .filter_map(|(_, one)| one.options.as_ref())
         .map(|options| PathBuf::from(&options.config_path));
     let mut config_paths: BTreeSet<PathBuf> = settings.dump.guarded().into_values().chain(of_stale).collect();
-    config_paths.insert(plan::RUNSC_CONFIG.into());
+    config_paths.insert(containerd.distribution.runsc_config().into());
     if let Some((change, _)) = &change {
         apply(hand, "handler", change)?;
     }
@@ -142,7 +149,7 @@ pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
         }
     }
     if !stale.is_empty() {
-        match restart(hand, &args.node) {
+        match restart(hand, &site) {
             Some(command) => {
                 containerd.restart(command, |now| !now.iter().any(|(name, one)| is_stale(name, one)))?;
                 hand.say("containerd", "restarted, does not know the handler any more");
@@ -158,7 +165,7 @@ pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
     );
     unneeded().context("the programs stay")?;
     hand.remove("guard", &guard)?;
-    hand.remove("command", &args.node.bin_dir.join(COMMAND))?;
+    hand.remove("command", &site.bin_dir.join(COMMAND))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -211,8 +218,8 @@ impl Programs {
 }
 
 /// Whether sandboxes would work here with this handler, as `doctor` judges it, and containerd would find the guard.
-fn check(containerd: &Containerd, args: &Install, config_path: &Path) -> Result<()> {
-    let folder = &args.node.bin_dir;
+fn check(containerd: &Containerd, site: &Site, handler: &str, config_path: &Path) -> Result<()> {
+    let folder = &site.bin_dir;
     let real = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
     let is_it = |one: &PathBuf| fs::canonicalize(one).is_ok_and(|one| one == real);
     match split_paths(&containerd.path).find(|one| is_it(one) || one.join(GUARD).is_file()) {
@@ -229,7 +236,7 @@ fn check(containerd: &Containerd, args: &Install, config_path: &Path) -> Result<
     let into = config_path.parent().unwrap_or(config_path);
     ensure!(into.is_dir(), "there is no folder {}", into.display());
     let defined = files::Handler {
-        name: args.handler.clone(),
+        name: handler.to_owned(),
         file: containerd.config.clone(),
         version: 2,
         table: Table::of_version(2),
@@ -251,18 +258,28 @@ fn check(containerd: &Containerd, args: &Install, config_path: &Path) -> Result<
 
 fn apply(hand: Hand, about: &str, change: &Change) -> Result<()> {
     match &change.content {
-        Some(content) => hand.place(about, &change.path, content.as_bytes(), Kind::Text, |_| Ok(())),
-        None => hand.remove(about, &change.path),
+        Some(content) => {
+            if let Some(folder) = change.path.parent().filter(|folder| !hand.dry_run && !folder.is_dir()) {
+                fs::create_dir(folder).with_context(|| folder.display().to_string())?;
+            }
+            hand.place(about, &change.path, content.as_bytes(), Kind::Text, |_| Ok(()))
+        }
+        None => {
+            hand.remove(about, &change.path)?;
+            // k3s' folder, which `install` has made; one that holds anything else stays.
+            let made = change.path.parent().filter(|folder| folder.extension() == Some("d".as_ref()));
+            drop(made.filter(|_| !hand.dry_run).map(fs::remove_dir));
+            Ok(())
+        }
     }
 }
 
 /// The command that restarts containerd, if it is to be run.
-fn restart(hand: Hand, node: &Node) -> Option<&str> {
-    let (command, to_do) = match &node.restart {
-        Some(command) if !hand.dry_run => return Some(command),
-        Some(command) => (command.as_str(), "would be restarted"),
-        None => ("systemctl restart containerd", "must be restarted"),
-    };
-    hand.say("containerd", &format!("{to_do}, pods live on: {command}"));
+fn restart(hand: Hand, site: &Site) -> Option<&str> {
+    if site.restarts && !hand.dry_run {
+        return Some(&site.restart);
+    }
+    let to_do = if site.restarts { "would be restarted" } else { "must be restarted" };
+    hand.say("containerd", &format!("{to_do}, pods live on: {}", site.restart));
     None
 }

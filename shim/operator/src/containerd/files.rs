@@ -60,6 +60,8 @@ impl Table {
 pub(crate) struct Settings {
     /// The version of the first file.
     pub(crate) version: u32,
+    /// Its first line.
+    pub(crate) head: String,
     /// Every file that was read.
     pub(crate) files: Vec<PathBuf>,
     /// `[timeouts]`.
@@ -126,6 +128,7 @@ impl Settings {
             settings.timeouts.extend(one.timeouts);
             if settings.files.is_empty() {
                 settings.version = one.version;
+                settings.head = one.head;
             }
             for (table, cri) in one.plugins.tables() {
                 for (name, runtime) in cri.containerd.runtimes {
@@ -208,6 +211,8 @@ fn clean(path: &Path) -> PathBuf {
 #[serde(default)]
 struct File {
     version: u32,
+    #[serde(skip)]
+    head: String,
     imports: Vec<String>,
     timeouts: BTreeMap<String, String>,
     plugins: Plugins,
@@ -218,7 +223,8 @@ impl File {
         let unreadable = |why: String| SettingsError::Unreadable { file: path.to_owned(), why };
         let bytes = file::read(path, MAX_FILE).map_err(|error| unreadable(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| unreadable("not UTF-8".to_owned()))?;
-        toml::from_str(&text).map_err(|error| {
+        let head = text.lines().next().unwrap_or_default().to_owned();
+        toml::from_str(&text).map(|file| Self { head, ..file }).map_err(|error| {
             let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count());
             let why = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
             SettingsError::Syntax { file: path.to_owned(), why: format!("line {}: {why}", line.max(1)) }

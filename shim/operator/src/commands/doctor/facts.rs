@@ -1,9 +1,10 @@
 //! What is known of a node after one look: everything that `judge` decides on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use runsc_guard_node::config::Config;
 
+use crate::containerd::distribution::{Distribution, Place};
 use crate::containerd::files::{self, Settings};
 use crate::containerd::process::Containerd;
 use crate::gvisor::Built;
@@ -19,6 +20,10 @@ pub(crate) struct Facts {
     pub(crate) kernel: Kernel,
     /// containerd.
     pub(crate) containerd: Containerd,
+    /// Whose it is.
+    pub(crate) distribution: Distribution,
+    /// What restarts it.
+    pub(crate) restart: String,
     /// containerd's first configuration file.
     pub(crate) settings_file: PathBuf,
     /// What stands in it and what it imports; none where there is no such file (containerd then has its defaults).
@@ -31,6 +36,28 @@ pub(crate) struct Facts {
     pub(crate) sandboxes: Result<Vec<Sandbox>, String>,
     /// What of them cannot be seen from here.
     pub(crate) unseen: Option<Unseen>,
+}
+
+impl Facts {
+    /// Where a change belongs that this file of containerd's would need: not into what is written anew at each start.
+    pub(crate) fn place(&self, file: &Path, version: u32) -> String {
+        if *file != self.settings_file {
+            return file.display().to_string();
+        }
+        let settings = self.settings.as_ref().ok().and_then(Option::as_ref);
+        let head = settings.map(|settings| settings.head.as_str()).unwrap_or_default();
+        let rendered = file.display();
+        match self.distribution.place(file, head, version) {
+            Place::Itself => rendered.to_string(),
+            Place::Template { file, .. } => {
+                format!("{}, of which {rendered} is made anew at each start", file.display())
+            }
+            Place::Folder(folder) => {
+                format!("a file in {}, of which {rendered} is made anew at each start", folder.display())
+            }
+            Place::Elsewhere(why) => format!("what {rendered} is made of ({why})"),
+        }
+    }
 }
 
 /// What the kernel has.

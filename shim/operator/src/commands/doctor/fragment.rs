@@ -1,9 +1,10 @@
 //! `--fix`: what containerd's configuration and the file that ConfigPath names need, to be put there by a person.
 //! Pure; nothing is written.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::facts::Facts;
+use crate::containerd::distribution::Distribution;
 use crate::containerd::files::{GUARDS_TYPE, TYPE_URL, Table};
 
 /// The handler's name where there is none yet.
@@ -13,11 +14,14 @@ const TALOS: &str = "/etc/cri/conf.d";
 
 /// Both files.
 pub(crate) fn fragment(facts: &Facts) -> String {
-    let is_talos = facts.settings_file.starts_with("/etc/cri");
+    let is_talos = facts.distribution == Distribution::Talos || facts.settings_file.starts_with("/etc/cri");
     let (settings_file, usual) = if is_talos {
-        (Path::new(TALOS).join("20-customization.part"), Path::new(TALOS).join("runsc-guard.toml"))
+        (
+            Path::new(TALOS).join("20-customization.part").display().to_string(),
+            Path::new(TALOS).join("runsc-guard.toml"),
+        )
     } else {
-        (facts.settings_file.clone(), PathBuf::from("/etc/containerd/runsc.toml"))
+        (facts.place(&facts.settings_file, version(facts)), facts.distribution.runsc_config().to_owned())
     };
     let present = facts.handlers.iter().map(|one| &one.defined);
     // The file that gVisor's handler has already holds its flags, too.
@@ -27,7 +31,7 @@ pub(crate) fn fragment(facts: &Facts) -> String {
     containerds(facts, &settings_file, name, &config_file) + "\n" + &guards(facts, &config_file)
 }
 
-fn containerds(facts: &Facts, file: &Path, name: &str, config_file: &Path) -> String {
+fn containerds(facts: &Facts, file: &str, name: &str, config_file: &Path) -> String {
     let version = version(facts);
     let is_new = !matches!(&facts.settings, Ok(Some(_)));
     let mut head = if is_new { format!("version = {version}\n") } else { String::new() };
@@ -37,7 +41,7 @@ fn containerds(facts: &Facts, file: &Path, name: &str, config_file: &Path) -> St
                  \"io.containerd.runc.v2\"\n";
     }
     let tables = handler_tables(version, name, config_file);
-    format!("# {}: add this, then restart containerd (pods live on).\n{head}{tables}", file.display())
+    format!("# {file}: add this, then restart containerd (pods live on): {}\n{head}{tables}", facts.restart)
 }
 
 /// The tables that make the handler known to containerd, in a file of this version.

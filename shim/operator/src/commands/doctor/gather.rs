@@ -18,8 +18,10 @@ use serde::Deserialize;
 use super::facts::{Cgroups, Facts, Handler, Kernel, Parts};
 use crate::args::{Doctor, Scope};
 use crate::bounded::{Later, output};
+use crate::containerd::distribution::Distribution;
 use crate::containerd::files::{self, GUARD, Settings};
 use crate::containerd::process::{self, Containerd};
+use crate::containerd::search::{self, Found, Said};
 use crate::gvisor::{self, Built, packaged};
 use crate::survey::{Seen, survey};
 
@@ -29,8 +31,6 @@ const LIMIT: Duration = Duration::from_millis(1600);
 const VERSION: Duration = Duration::from_millis(900);
 /// Asked where nothing else tells gVisor's version.
 const RPM: &str = "/usr/bin/rpm";
-/// Where containerd's configuration is. On Talos the first is that of CRI's containerd.
-const SETTINGS: [&str; 2] = ["/etc/cri/containerd.toml", files::USUAL];
 /// What is said of what did not come in time.
 const LATE: &str = "looking took too long and was given up; a file system may hang";
 
@@ -42,8 +42,10 @@ pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
         Later::begin(move || survey(&scope).map_err(|error| format!("{error:#}")))
     };
     let kernel = Later::begin(look_at_kernel);
-    let containerd = process::meet(&args.address, deadline);
-    let (settings_file, settings) = read_settings(args.containerd_config.clone(), &containerd, deadline);
+    let said = Said { address: args.address.clone(), distribution: args.distribution };
+    let Found { containerd, distribution, restart } = search::find(&said, deadline);
+    let named = args.containerd_config.clone();
+    let (settings_file, settings) = read_settings(named, &containerd, distribution, deadline);
     let path = containerd.process.as_ref().map(|process| process.path.clone());
     let path = path.or_else(program::path).unwrap_or_default();
     let defined = settings.iter().flatten().flat_map(|settings| settings.handlers.clone());
@@ -62,6 +64,8 @@ pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
         root: geteuid().is_root(),
         kernel: kernel.by(deadline).unwrap_or(NOTHING_KNOWN),
         containerd,
+        distribution,
+        restart,
         settings_file,
         settings,
         unconfigured: unconfigured.map(|parts| parts.by(deadline).unwrap_or_else(late_parts)),
@@ -100,15 +104,18 @@ pub(crate) fn look_at_kernel() -> Kernel {
 fn read_settings(
     named: Option<PathBuf>,
     containerd: &Containerd,
+    distribution: Distribution,
     deadline: Instant,
 ) -> (PathBuf, Result<Option<Settings>, String>) {
     let pid = containerd.process.as_ref().map(|process| process.pid);
     let is_named = named.is_some();
-    let fallback = named.clone().unwrap_or_else(|| SETTINGS[1].into());
+    let fallback = named.clone().unwrap_or_else(|| distribution.config().into());
     let read = Later::begin(move || {
         let given = || pid.and_then(process::settings_of);
-        let usual = || SETTINGS.iter().map(PathBuf::from).find(|file| file.exists());
-        let file = named.or_else(given).or_else(usual).unwrap_or_else(|| SETTINGS[1].into());
+        // Talos' is known by this file, whatever containerd says.
+        let talos = || Some(Distribution::Talos.config().to_owned()).filter(|file| file.exists());
+        let usual = || talos().unwrap_or_else(|| distribution.config().into());
+        let file = named.or_else(given).unwrap_or_else(usual);
         // A file that nobody has named may be absent, for containerd as for us.
         let is_absent = !is_named && !file.exists();
         let settings = (!is_absent).then(|| Settings::load(&file).map_err(|error| error.to_string()));

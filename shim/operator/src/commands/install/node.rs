@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use runsc_guard_node::program;
 use runsc_guard_sandbox::processes::proof::Vantage;
+use runsc_guard_sandbox::processes::trusted::Ground;
 
-use crate::args;
+use super::site::Site;
 use crate::bounded;
+use crate::containerd::distribution::Distribution;
 use crate::containerd::dump::Dump;
-use crate::containerd::files::USUAL;
 use crate::containerd::live::{self, Handler};
-use crate::containerd::process::{Greeting, Process, meet, number, settings_of, state_of};
+use crate::containerd::process::{Greeting, Process, number, settings_of, state_of};
 
 /// Where a service is looked for that has no PATH of its own: what systemd gives to one.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -47,32 +48,35 @@ pub(super) struct Containerd {
     pub(super) state: Option<PathBuf>,
     /// The major version of the program.
     pub(super) major: u32,
+    /// Whose it is.
+    pub(super) distribution: Distribution,
     address: PathBuf,
     is_running: bool,
 }
 
 impl Containerd {
     /// Looks for it. One that is there and does not answer is nothing to build on.
-    pub(super) fn find(args: &args::Node) -> Result<Self> {
-        let met = meet(&args.address, Instant::now() + PRINTS);
+    pub(super) fn find(site: &Site) -> Result<Self> {
+        let met = &site.found.containerd;
         let is_running = match met.greeting {
             Greeting::Answered => true,
             Greeting::Absent | Greeting::Refused => false,
             Greeting::Silent(_) | Greeting::Broken(_) => {
-                bail!("containerd does not answer at {}; see `runsc-guard doctor`", args.address.display())
+                bail!("containerd does not answer at {}; see `runsc-guard doctor`", met.address.display())
             }
         };
         let process = met.process.as_ref();
         let path = process.map(|process| process.path.clone()).filter(|path| !path.is_empty());
         let path = path.unwrap_or_else(|| PATH.into());
-        let program = program(process, &path)?;
+        let program = program(process, &path, site.found.distribution)?;
         let given = process.and_then(|process| settings_of(process.pid));
         let mut found = Self {
             name: process.and_then(name).unwrap_or_else(|| program.clone().into_os_string()),
-            config: args.config.clone().or(given).unwrap_or_else(|| USUAL.into()),
+            config: site.config.clone().or(given).unwrap_or_else(|| site.found.distribution.config().into()),
             state: process.and_then(state),
             major: 0,
-            address: args.address.clone(),
+            distribution: site.found.distribution,
+            address: met.address.clone(),
             is_running,
             program,
             path,
@@ -140,24 +144,28 @@ impl Containerd {
     }
 }
 
-/// The file that would be run at the next start: the running one's may have been replaced since.
-fn program(process: Option<&Process>, path: &OsString) -> Result<PathBuf> {
+/// The file that would be run at the next start: the running one's may have been replaced since. It is run as root, so
+/// that nobody else may have put it there.
+fn program(process: Option<&Process>, path: &OsString, distribution: Distribution) -> Result<PathBuf> {
     let running = process.map(|process| process.exe.to_string_lossy().into_owned());
     let running = running.map(|exe| PathBuf::from(exe.trim_end_matches(" (deleted)")));
-    match running.filter(|exe| exe.is_file()) {
-        Some(exe) => Ok(exe),
-        None => program::find_shim("containerd", Some(path))
-            .map_err(|_| anyhow!("there is no containerd on {}", path.display())),
-    }
+    let found = match running.filter(|exe| exe.is_file()) {
+        Some(exe) => exe,
+        None => program::find_shim("containerd", Some(path)).map_err(|_| {
+            let (whose, path) = (distribution.name(), path.display());
+            anyhow!("{whose} does not run here, and there is no containerd on {path}; start it, or --address, --distribution")
+        })?,
+    };
+    let trusted = Ground::look().resolve(&found);
+    trusted.map(|trusted| trusted.path).with_context(|| {
+        let program = found.display();
+        format!("{program} or a folder above it can be replaced by others than root: it is not run; chown root, chmod go-w")
+    })
 }
 
-/// The folder that the containerd at `address` was told by a flag, if one of root's runs there.
-pub(super) fn state_at(address: &Path) -> Option<PathBuf> {
-    meet(address, Instant::now() + PRINTS).process.as_ref().and_then(state)
-}
-
-/// What root says is so; what anybody else says of himself proves nothing.
-fn state(process: &Process) -> Option<PathBuf> {
+/// The folder that this containerd was told by a flag: what root says is so; what anybody else says of himself proves
+/// nothing.
+pub(super) fn state(process: &Process) -> Option<PathBuf> {
     Some(process.pid).filter(|pid| Vantage::new().is_root(*pid)).and_then(state_of)
 }
 

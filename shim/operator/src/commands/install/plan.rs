@@ -6,6 +6,9 @@
 //! owner's handlers and settings are gone), so that even one which changes nothing today would swallow what the
 //! owner writes tomorrow. And there the first handler in a configuration replaces the default `runc`, which is
 //! therefore written down beside it.
+//!
+//! Where a distribution makes the configuration anew at each start, what it makes it from is changed, and containerd is
+//! asked about what the next start will make of that.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,14 +23,12 @@ use super::hand::show;
 use super::node::{Containerd, resolved};
 use super::text as written;
 use crate::commands::doctor::handler_tables;
+use crate::containerd::distribution::Place;
 use crate::containerd::dump::{Dump, config_path, text};
 use crate::containerd::files::{GUARDS_TYPE, GVISORS_TYPE, Table};
 
 /// Its name in a folder that is imported.
-const DROP_IN: &str = "runsc-guard.toml";
-/// Where ConfigPath points if nobody says otherwise.
-pub(super) const RUNSC_CONFIG: &str = "/etc/containerd/runsc.toml";
-
+pub(super) const DROP_IN: &str = "runsc-guard.toml";
 /// containerd's configuration as it is.
 pub(super) struct Settings {
     /// The first file.
@@ -36,7 +37,11 @@ pub(super) struct Settings {
     pub(super) text: Option<String>,
     /// All of it, as containerd reads it.
     pub(super) dump: Dump,
-    version: u32,
+    pub(super) version: u32,
+    pub(super) place: Place,
+    /// Where a block is or would be, and what is there now: the configuration itself, or its template.
+    pub(super) source: PathBuf,
+    pub(super) written: Option<String>,
     /// Files of the handler's own that could be, or are there.
     drop_ins: Vec<PathBuf>,
 }
@@ -61,9 +66,9 @@ pub(super) enum Plan {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Head {
+pub(super) struct Head {
     version: u32,
-    imports: Vec<String>,
+    pub(super) imports: Vec<String>,
 }
 
 impl Settings {
@@ -83,10 +88,23 @@ impl Settings {
         }?;
         ensure!(!dump.has_no_cri(), "{}: disabled_plugins has CRI: there can be no pod here", file.display());
         let head: Head = text.as_deref().map(toml::from_str).transpose()?.unwrap_or_default();
-        let drop_ins = head.imports.iter().filter_map(|import| folder(&containerd.config, import));
-        let drop_ins = drop_ins.map(|folder| folder.join(DROP_IN)).collect();
         let version = if text.is_some() { head.version } else { newest };
-        Ok(Self { file, text, dump, version, drop_ins })
+        let place = containerd.distribution.place(&file, text.as_deref().unwrap_or_default(), version);
+        let (source, written) = match &place {
+            Place::Template { file: template, base } => (template.clone(), templated(template, *base)?),
+            _ => (file.clone(), text.clone()),
+        };
+        ensure!(
+            text.is_some() || place == Place::Itself,
+            "{} is not there yet: {} writes it when it starts; start that once",
+            file.display(),
+            containerd.distribution.name()
+        );
+        let makes = matches!(place, Place::Template { .. });
+        let imported = head.imports.iter().filter_map(|import| folder(&containerd.config, import, makes));
+        let merged = if let Place::Folder(folder) = &place { Some(folder.clone()) } else { None };
+        let drop_ins = merged.into_iter().chain(imported).map(|folder| folder.join(DROP_IN)).collect();
+        Ok(Self { file, text, dump, version, place, source, written, drop_ins })
     }
 
     /// The file of the handler's own that is there.
@@ -98,20 +116,26 @@ impl Settings {
 
     /// A place for one.
     fn place_for_drop_in(&self, containerd: &Containerd) -> Option<&PathBuf> {
-        self.drop_ins.iter().find(|file| containerd.major >= 2 && !file.exists())
+        let merges = containerd.major >= 2 || matches!(self.place, Place::Folder(_));
+        self.drop_ins.iter().find(|file| merges && !file.exists())
     }
 
     fn has_block(&self) -> bool {
-        self.text.as_deref().is_some_and(written::has_block)
+        self.written.as_deref().is_some_and(written::has_block)
     }
 
     /// ConfigPath: what was said, else what the handler has already, else gVisor's own handler's.
-    pub(super) fn config_path(&self, handler: &str, said: Option<PathBuf>) -> PathBuf {
+    pub(super) fn config_path(
+        &self,
+        containerd: &Containerd,
+        handler: &str,
+        said: Option<PathBuf>,
+    ) -> PathBuf {
         let handlers = self.dump.handlers();
         let gvisors = handlers.values().find(|one| text(one, "runtime_type") == GVISORS_TYPE);
         let present = handlers.get(handler).into_iter().chain(gvisors).map(config_path);
         said.or_else(|| present.into_iter().find(|path| path.is_absolute()))
-            .unwrap_or_else(|| RUNSC_CONFIG.into())
+            .unwrap_or_else(|| containerd.distribution.runsc_config().into())
     }
 
     /// What makes containerd know `handler`.
@@ -133,8 +157,11 @@ impl Settings {
             "{file} is of version 1 (so is one without `version`), which containerd 2 does not read and containerd 1 \
              only for old names' sake: bring it to version 2 or 3 first, `containerd config migrate` prints it"
         );
-        let drop_in = own.or_else(|| self.place_for_drop_in(containerd)).filter(|_| !self.has_block());
         let tables = handler_tables(self.version, handler, config_path);
+        if let Place::Elsewhere(why) = self.place {
+            bail!("{file} is not to be changed, {why}. What containerd needs:\n{tables}");
+        }
+        let drop_in = own.or_else(|| self.place_for_drop_in(containerd)).filter(|_| !self.has_block());
         if let Some(path) = drop_in {
             let change =
                 Change { path: path.clone(), content: Some(written::drop_in(self.version, &tables)) };
@@ -144,11 +171,16 @@ impl Settings {
             }
         }
         let block = |tables: &str| -> Result<Change> {
-            let before = self.text.clone().unwrap_or_else(|| written::new_file(self.version));
+            let before = self.written.clone().unwrap_or_else(|| self.made());
             let content =
-                written::with_block(&before, tables).with_context(|| self.file.display().to_string())?;
-            Ok(Change { path: self.file.clone(), content: Some(content) })
+                written::with_block(&before, tables).with_context(|| self.source.display().to_string())?;
+            Ok(Change { path: self.source.clone(), content: Some(content) })
         };
+        ensure!(
+            !matches!(self.place, Place::Folder(_)),
+            "{} would not become what the handler needs by a file beside those in it",
+            self.drop_ins.first().unwrap_or(&self.file).display()
+        );
         let change = block(&tables)?;
         let seen = self.try_out(containerd, &change)?;
         let (before, after) = (self.dump.handlers(), seen.handlers());
@@ -163,12 +195,12 @@ impl Settings {
 
     /// What takes the handler away again, and what containerd reads then.
     pub(super) fn without(&self, containerd: &Containerd) -> Result<Option<(Change, Dump)>> {
-        let block = self.text.as_deref().map(written::without_block).transpose();
-        let block = block.with_context(|| self.file.display().to_string())?.flatten();
+        let block = self.written.as_deref().map(written::without_block).transpose();
+        let block = block.with_context(|| self.source.display().to_string())?.flatten();
         let change = match (block, self.drop_in()) {
             (Some(rest), _) => {
-                let content = Some(rest).filter(|rest| !written::is_new_file(rest));
-                Change { path: self.file.clone(), content }
+                let content = Some(rest).filter(|rest| !written::is_new_file(rest) && *rest != self.made());
+                Change { path: self.source.clone(), content }
             }
             (None, Some(path)) => Change { path: path.clone(), content: None },
             (None, None) => return Ok(None),
@@ -184,33 +216,6 @@ impl Settings {
             bail!("taking the handler away would change {what}, too: something else relies on what is there");
         }
         Ok(Some((change, seen)))
-    }
-
-    /// What containerd would read after the change.
-    fn try_out(&self, containerd: &Containerd, change: &Change) -> Result<Dump> {
-        match &change.content {
-            Some(content) if change.path == self.file => {
-                show(&self.file, content, |file| containerd.dump(file))
-            }
-            // A first file that imports the real one, and the new one beside it.
-            Some(content) => show(&change.path, content, |new| {
-                let both = format!("version = {}\nimports = [{:?}, {new:?}]\n", self.version, self.file);
-                show(&self.file, &both, |file| containerd.dump(file))
-            }),
-            None if change.path == self.file => {
-                show(&self.file, &written::new_file(self.version), |file| containerd.dump(file))
-            }
-            // Nobody but the handler stands in it.
-            None => {
-                let gone = fs::read_to_string(&change.path)?;
-                let gone: Value = toml::from_str(&gone)?;
-                let path = ["plugins", Table::of_version(self.version).plugin(), "containerd", "runtimes"];
-                let names =
-                    path.into_iter().try_fold(&gone, |table, key| table.get(key)).and_then(Value::as_table);
-                let names = names.into_iter().flat_map(|names| names.keys());
-                Ok(names.fold(self.dump.clone(), |dump, name| dump.without(name)))
-            }
-        }
     }
 
     fn checked(&self, seen: &Dump, change: Change, handler: &str, config_path: &Path) -> Result<Plan> {
@@ -252,10 +257,20 @@ fn written_down(version: u32, handlers: BTreeMap<String, Value>) -> Result<Strin
     ))
 }
 
-/// The folder of which containerd imports all files, if that is what `import` says and it is there.
-fn folder(config: &Path, import: &str) -> Option<PathBuf> {
+/// The folder of which containerd imports all files, if that is what `import` says and it is there or, where this says so,
+/// can be made.
+fn folder(config: &Path, import: &str, makes: bool) -> Option<PathBuf> {
     let path = config.parent()?.join(import);
     let folder = path.parent()?;
     let takes_all = path.file_name()? == "*.toml";
-    (takes_all && !folder.to_str()?.contains('*') && folder.is_dir()).then(|| folder.to_owned())
+    let is_there = folder.is_dir() || makes && folder.parent()?.is_dir();
+    (takes_all && !folder.to_str()?.contains('*') && is_there).then(|| folder.to_owned())
+}
+
+/// A template, if it is there; it must be where nothing stands for it.
+fn templated(template: &Path, base: Option<&str>) -> Result<Option<String>> {
+    match fs::read_to_string(template) {
+        Err(error) if error.kind() == ErrorKind::NotFound && base.is_some() => Ok(None),
+        read => read.map(Some).with_context(|| template.display().to_string()),
+    }
 }

@@ -50,6 +50,19 @@ pub(super) fn without_block(text: &str) -> Result<Option<String>, Unended> {
     Ok(find(text)?.map(|at| format!("{}{}", &text[..at.start], &text[at.end..])))
 }
 
+/// The tables in the block, if there is one.
+pub(super) fn tables(text: &str) -> Option<&str> {
+    let block = &text[find(text).ok()??];
+    let (_, from_begin) = block.split_once(BEGINS)?;
+    let (_, tables) = from_begin.split_once('\n')?;
+    tables.split_once(END.trim_end()).map(|(tables, _)| tables)
+}
+
+/// What a template begins with that had to be made; `base` stands for all that the distribution puts there itself.
+pub(super) fn new_template(base: &str) -> String {
+    format!("{MADE}, since there was none.\n{base}")
+}
+
 /// What a configuration begins with that had to be made.
 pub(super) fn new_file(version: u32) -> String {
     format!("{MADE}, since there was none.\nversion = {version}\n")
@@ -89,6 +102,7 @@ mod tests {
             let with = with_block(text, TABLES).unwrap();
             assert!(with.starts_with(text) && with.contains(TABLES) && has_block(&with), "{with:?}");
             assert_eq!(without_block(&with).unwrap().as_deref(), Some(text));
+            assert_eq!(tables(&with), Some(TABLES));
             assert_eq!(with_block(&with, TABLES).unwrap(), with, "again is the same");
         }
         assert_eq!(without_block("a = 1\n").unwrap(), None);

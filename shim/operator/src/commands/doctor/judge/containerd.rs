@@ -4,8 +4,9 @@ use runsc_guard_sandbox::sys::procfs;
 
 use crate::commands::doctor::facts::Facts;
 use crate::commands::doctor::finding::Finding;
+use crate::containerd::distribution::Distribution;
 use crate::containerd::files::{GUARDS_TYPE, Handler, Settings, Table};
-use crate::containerd::process::{Containerd, Greeting, Process, number, version_word};
+use crate::containerd::process::{Greeting, Process, number, version_word};
 use crate::known;
 use crate::known::containerd::{Version, bugs_of};
 
@@ -15,7 +16,7 @@ const OLDEST: (u32, u32) = (1, 6);
 
 pub(super) fn containerd(facts: &Facts) -> Vec<Finding> {
     let containerd = &facts.containerd;
-    let mut findings = vec![reach(containerd)];
+    let mut findings = vec![reach(facts)];
     if let Some(process) = &containerd.process {
         findings.push(version(process));
         findings.extend(capabilities(process));
@@ -23,30 +24,42 @@ pub(super) fn containerd(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn reach(containerd: &Containerd) -> Finding {
-    const START: &str = "systemctl start containerd, or name its socket with --address";
+fn reach(facts: &Facts) -> Finding {
+    let (containerd, whose) = (&facts.containerd, whose(facts));
+    let start = facts.restart.replacen(" restart ", " start ", 1);
+    let start = format!("{start}, or name its socket with --address");
     let at = containerd.address.display();
     let pid = containerd.process.as_ref().map_or(String::new(), |process| format!(" {}", process.pid));
     let state = containerd.process.as_ref().map(|process| process.state);
     match (&containerd.greeting, state) {
-        (Greeting::Answered, _) => Finding::ok(ABOUT, format!("{ABOUT}{pid} answers at {at}")),
+        (Greeting::Answered, _) => Finding::ok(ABOUT, format!("{ABOUT}{pid}{whose} answers at {at}")),
         (Greeting::Silent(_), Some(state)) if procfs::is_stopped(state) => Finding::fail(
             ABOUT,
-            format!("{ABOUT}{pid} is stopped (state T): no pod starts or ends"),
+            format!("{ABOUT}{pid}{whose} is stopped (state T): no pod starts or ends"),
             format!("kill -CONT{pid}"),
         ),
         (Greeting::Silent(waited), _) => Finding::fail(
             ABOUT,
-            format!("{ABOUT}{pid} takes connections at {at} and has not answered within {waited:?}"),
-            "systemctl restart containerd; sandboxes live on meanwhile",
+            format!("{ABOUT}{pid}{whose} takes connections at {at} and has not answered within {waited:?}"),
+            format!("{}; sandboxes live on meanwhile", facts.restart),
         ),
-        (Greeting::Absent, _) => Finding::fail(ABOUT, format!("no socket at {at}: it does not run"), START),
+        (Greeting::Absent, _) => Finding::fail(ABOUT, format!("no socket at {at}: it does not run"), start),
         (Greeting::Refused, _) => {
-            Finding::fail(ABOUT, format!("no process listens at {at}: it has ended"), START)
+            Finding::fail(ABOUT, format!("no process listens at {at}: it has ended"), start)
         }
         (Greeting::Broken(why), _) => {
             Finding::fail(ABOUT, format!("{at}: {why}"), "name containerd's socket with --address, as root")
         }
+    }
+}
+
+/// Whose it is, where that is not what it is mostly.
+fn whose(facts: &Facts) -> String {
+    let distribution = facts.distribution;
+    if distribution == Distribution::Containerd {
+        String::new()
+    } else {
+        format!(" of {}", distribution.name())
     }
 }
 
@@ -167,9 +180,9 @@ pub(super) fn settings(facts: &Facts) -> Vec<Finding> {
         let what =
             format!("{} is gVisor's shim without the guard: its pods can hang in Terminating", one.name);
         let remedy = format!(
-            "runtime_type = \"{}\" in {}, then restart containerd; pods that run keep what they have",
-            GUARDS_TYPE,
-            one.file.display()
+            "runtime_type = \"{GUARDS_TYPE}\" in {}, then {}; pods that run keep what they have",
+            facts.place(&one.file, one.version),
+            facts.restart
         );
         findings.push(Finding::warn(ABOUT, what, remedy));
     }

@@ -9,6 +9,7 @@ use super::*;
 use crate::commands::doctor::facts::{Cgroups, Handler, Kernel, Parts};
 use crate::commands::doctor::finding::Level;
 use crate::commands::doctor::fragment::fragment;
+use crate::containerd::distribution::Distribution;
 use crate::containerd::files::{self, Settings, Table};
 use crate::containerd::process::{Containerd, Greeting, Process};
 use crate::known;
@@ -66,6 +67,8 @@ fn healthy() -> Facts {
                 version: Ok("containerd github.com/containerd/containerd/v2 2.4.2 abc\n".into()),
             }),
         },
+        distribution: Distribution::Containerd,
+        restart: "systemctl restart containerd".into(),
         settings_file: "/etc/containerd/config.toml".into(),
         settings: Ok(Some(Settings {
             version: 3,

@@ -1,0 +1,215 @@
+//! How distributions lay out their containerd and start it: where its configuration and socket are, what is on its command
+//! line, and what is written anew at each start. As their own sources have it (k3s and RKE2 `pkg/agent/templates`, k0s
+//! `pkg/component/worker/containerd`, MicroK8s `run-containerd-with-args`, kOps `nodeup/pkg/model/containerd.go`, Gardener
+//! `pkg/component/extensions/operatingsystemconfig`).
+
+use anyhow::{Context as _, Result};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A distribution's containerd, for [`super::HostBuilder::layout`].
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Its name.
+    pub name: &'static str,
+    /// What its service manager is asked to restart.
+    pub unit: &'static str,
+    /// What containerd reads, on the node.
+    pub config: &'static str,
+    /// containerd's socket, on the node.
+    pub socket: &'static str,
+    /// A folder of /run that the node has to itself.
+    pub run: Option<&'static str>,
+    /// Words of containerd's command line besides its configuration.
+    pub flags: &'static [&'static str],
+    /// Put before containerd's PATH.
+    pub path: Option<&'static str>,
+    render: fn(&Self, &Node<'_>, &str) -> Result<()>,
+}
+
+/// Where a node's files are on the machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node<'a> {
+    /// Its root.
+    pub(super) root: &'a Path,
+    /// What it has at [`Layout::run`].
+    pub(super) run: &'a Path,
+}
+
+impl Node<'_> {
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+}
+
+/// In [`Layout::flags`], for the host's own folder of bundles.
+pub(super) const STATE: &str = "STATE";
+
+const RANCHER: Layout = Layout {
+    name: "k3s",
+    unit: "k3s",
+    config: "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+    socket: "/run/k3s/containerd/containerd.sock",
+    run: Some("/run/k3s"),
+    flags: &[],
+    path: None,
+    render: Layout::from_template_or_base,
+};
+
+impl Layout {
+    /// k3s since containerd 2.
+    pub const K3S: Self = RANCHER;
+    /// RKE2 while it had containerd 1: flags instead of keys, no folder of drop-ins.
+    pub const RKE2: Self = Self {
+        name: "rke2",
+        unit: "rke2-agent",
+        config: "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+        flags: &["-a", "/run/k3s/containerd/containerd.sock", "--state", STATE],
+        ..RANCHER
+    };
+    /// k0s, which merges the CRI's tables itself.
+    pub const K0S: Self = Self {
+        name: "k0s",
+        unit: "k0sworker",
+        config: "/etc/k0s/containerd.toml",
+        socket: "/run/k0s/containerd.sock",
+        run: Some("/run/k0s"),
+        flags: &["--state", STATE, "--address=/run/k0s/containerd.sock", "--log-level=info"],
+        path: None,
+        render: Self::k0s,
+    };
+    /// MicroK8s.
+    pub const MICROK8S: Self = Self {
+        name: "microk8s",
+        unit: "microk8s.daemon-containerd",
+        config: "/var/snap/microk8s/6641/args/containerd.toml",
+        socket: "/var/snap/microk8s/common/run/containerd.sock",
+        run: None,
+        flags: &["--state", STATE, "--address", "/var/snap/microk8s/common/run/containerd.sock"],
+        path: None,
+        render: Self::microk8s,
+    };
+    /// Gardener.
+    pub const GARDENER: Self = Self {
+        name: "gardener",
+        unit: "containerd",
+        config: "/etc/containerd/config.toml",
+        socket: "/run/containerd/containerd.sock",
+        run: None,
+        flags: &[],
+        path: Some("/var/bin/containerruntimes"),
+        render: Self::gardener,
+    };
+    /// kOps.
+    pub const KOPS: Self = Self { name: "kops", path: None, render: Self::kops, ..Self::GARDENER };
+
+    /// What is done before each start: `base` is what the distribution itself has in mind.
+    pub(super) fn prepare(&self, node: &Node<'_>, base: &str) -> Result<()> {
+        for file in [node.at(self.config), self.socket_of(node)] {
+            fs::create_dir_all(file.with_file_name(""))?;
+        }
+        if !self.unit.contains('.') {
+            let service = node.at(&format!("/etc/systemd/system/{}.service", self.unit));
+            fs::create_dir_all(service.with_file_name(""))?;
+            fs::write(service, format!("[Unit]\nDescription={}\n", self.name))?;
+        }
+        (self.render)(self, node, base).with_context(|| format!("rendering {}", self.config))
+    }
+
+    /// containerd's socket as the machine sees it.
+    pub(super) fn socket_of(&self, node: &Node<'_>) -> PathBuf {
+        match self.run.and_then(|run| Path::new(self.socket).strip_prefix(run).ok()) {
+            Some(below) => node.run.join(below),
+            None => node.at(self.socket),
+        }
+    }
+
+    fn beside(&self, node: &Node<'_>, name: &str) -> PathBuf {
+        node.at(self.config).with_file_name(name)
+    }
+
+    fn write(&self, node: &Node<'_>, text: &str) -> Result<()> {
+        Ok(fs::write(
+            node.at(self.config),
+            format!("# File generated by {}. DO NOT EDIT.\n{text}", self.name),
+        )?)
+    }
+
+    /// The template is the configuration, with the distribution's own where it says so.
+    fn from_template_or_base(&self, node: &Node<'_>, base: &str) -> Result<()> {
+        let is_3 = base.contains("version = 3");
+        let folder = Path::new(self.config).with_file_name("config-v3.toml.d");
+        let imports = format!("version = 3\nimports = [\"{}/*.toml\"]", folder.display());
+        let base = base.replacen("version = 3", &imports, 1);
+        let template = self.beside(node, if is_3 { "config-v3.toml.tmpl" } else { "config.toml.tmpl" });
+        let text = fs::read_to_string(template).unwrap_or_else(|_| "{{ template \"base\" . }}".to_owned());
+        self.write(node, &text.replace("{{ template \"base\" . }}", &base))
+    }
+
+    fn k0s(&self, node: &Node<'_>, base: &str) -> Result<()> {
+        const CRI: &str = "/run/k0s/containerd-cri.toml";
+        let drop_ins = self.beside(node, "containerd.d");
+        fs::create_dir_all(&drop_ins)?;
+        let mut merged: toml::Table = toml::from_str(base)?;
+        for entry in fs::read_dir(drop_ins)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "toml") {
+                merge(&mut merged, toml::from_str(&fs::read_to_string(path)?)?);
+            }
+        }
+        fs::write(node.run.join("containerd-cri.toml"), toml::to_string(&merged)?)?;
+        let header =
+            "# k0s_managed=true\n# This is a placeholder configuration for k0s managed containerd.\n";
+        let text = format!("{header}version = 2\nimports = [\n\t{CRI:?},\n]\n");
+        Ok(fs::write(node.at(self.config), text)?)
+    }
+
+    fn microk8s(&self, node: &Node<'_>, base: &str) -> Result<()> {
+        let template = self.beside(node, "containerd-template.toml");
+        if !template.exists() {
+            fs::write(&template, base.replace("\n  conf_dir", "\n  # ${SNAP_DATA} ${RUNTIME}\n  conf_dir"))?;
+        }
+        let text = fs::read_to_string(template)?;
+        let text = text.replace("${SNAP_DATA}", "/var/snap/microk8s/6641").replace("${RUNTIME}", "runc");
+        Ok(fs::write(node.at(self.config), text)?)
+    }
+
+    /// Patched in place: what others have added stays.
+    fn gardener(&self, node: &Node<'_>, base: &str) -> Result<()> {
+        let config = node.at(self.config);
+        fs::create_dir_all(config.with_file_name("conf.d"))?;
+        fs::create_dir_all(node.at("/var/bin/containerruntimes"))?;
+        let imports = "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]";
+        if config.exists() {
+            Ok(())
+        } else {
+            Ok(fs::write(config, base.replacen("version = 3", imports, 1))?)
+        }
+    }
+
+    /// From the cluster's specification alone, which is a file here; of version 4 since containerd 2.3.
+    fn kops(&self, node: &Node<'_>, base: &str) -> Result<()> {
+        let service = node.at("/usr/lib/systemd/system/kops-configuration.service");
+        fs::create_dir_all(service.with_file_name(""))?;
+        fs::write(service, "[Unit]\nDescription=Run kOps bootstrap (nodeup)\n")?;
+        let base = base.replacen("version = 3", "version = 4", 1);
+        let base = base.replacen("[grpc]", "[plugins.\"io.containerd.server.v1.grpc\"]", 1);
+        let additions = fs::read_to_string(node.at(Self::ADDITIONS)).unwrap_or_default();
+        Ok(fs::write(node.at(self.config), base + &additions)?)
+    }
+
+    /// kOps' `containerd.configAdditions`, on the node.
+    pub const ADDITIONS: &'static str = "/etc/kops-additions.toml";
+}
+
+/// Tables into tables; all else is replaced.
+fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(into)), toml::Value::Table(from)) => merge(into, from),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
+}
