@@ -267,7 +267,7 @@ fn apply(hand: Hand, about: &str, change: &Change) -> Result<()> {
         None => {
             hand.remove(about, &change.path)?;
             // k3s' folder, which `install` has made; one that holds anything else stays.
-            let made = change.path.parent().filter(|folder| folder.extension() == Some("d".as_ref()));
+            let made = change.path.parent().filter(|folder| folder.to_string_lossy().ends_with(".toml.d"));
             drop(made.filter(|_| !hand.dry_run).map(fs::remove_dir));
             Ok(())
         }
