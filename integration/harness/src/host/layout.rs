@@ -55,7 +55,7 @@ const RANCHER: Layout = Layout {
     run: Some("/run/k3s"),
     flags: &[],
     path: None,
-    render: Layout::from_template_or_base,
+    render: Layout::rancher,
 };
 
 impl Layout {
@@ -138,7 +138,7 @@ impl Layout {
     }
 
     /// The template is the configuration, with the distribution's own where it says so.
-    fn from_template_or_base(&self, node: &Node<'_>, base: &str) -> Result<()> {
+    fn rancher(&self, node: &Node<'_>, base: &str) -> Result<()> {
         let is_3 = base.contains("version = 3");
         let folder = Path::new(self.config).with_file_name("config-v3.toml.d");
         let imports = format!("version = 3\nimports = [\"{}/*.toml\"]", folder.display());
