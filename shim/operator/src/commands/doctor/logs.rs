@@ -76,7 +76,7 @@ fn read(paths: &[impl AsRef<Path>]) -> Report {
 fn read_one(name: &str, log: io::Result<Box<dyn io::BufRead>>, tally: &mut Tally, unread: &mut Vec<Unread>) {
     tally.begin();
     let (lines, result) = match log {
-        Ok(mut log) => Reader::read(&mut log, |record| tally.take(&record)),
+        Ok(mut log) => Reader::read(&mut log, |record| tally.take(record)),
         Err(error) => (0, Err(error)),
     };
     if let Err(error) = result {

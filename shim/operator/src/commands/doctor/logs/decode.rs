@@ -16,6 +16,10 @@ mod json;
 const DEEPEST: usize = 8;
 /// As far as an envelope's time and program are looked for.
 const LONGEST_PREFIX: usize = 400;
+/// Without an envelope, a time stands at the beginning if anywhere.
+const NEAR: usize = 64;
+/// How logrus begins a line on a terminal.
+const LEVELS: [&str; 5] = ["INFO[", "WARN[", "ERRO[", "DEBU[", "FATA["];
 
 /// All messages of a line. One that is no JSON has one.
 pub(super) fn decode(line: &str) -> Vec<Record> {
@@ -136,14 +140,22 @@ fn message(
     Record { text: text.into(), form, speaker: Some(speaker), time, sent: envelope.time }
 }
 
-/// A line of neither: the kernel's, systemd's, somebody else's.
+/// A line of neither: the kernel's, systemd's, logrus' own on a terminal, somebody else's.
 fn plain(text: &str, mut envelope: Envelope) -> Record {
     let prefix = prefix(text);
     learn(prefix, &mut envelope);
-    if envelope.speaker.is_none() && (text.starts_with('[') && envelope.time.is_some()) {
+    let rest = unquoted(&text[prefix.len()..], false).into_owned();
+    let is_terminals = LEVELS.iter().any(|level| rest.starts_with(level));
+    if envelope.time.is_none() {
+        envelope.time = Stamp::find(&rest[..rest.floor_char_boundary(NEAR)]);
+    }
+    if is_terminals {
+        let time = envelope.time.take();
+        return message(rest, Form::Fields, time, Speaker::Containerd, envelope);
+    }
+    if envelope.speaker.is_none() && text.starts_with('[') && envelope.time.is_some() {
         envelope.speaker = Some(Speaker::Kernel);
     }
-    let rest = unquoted(&text[prefix.len()..], false).into_owned();
     Record { text: rest, form: Form::Plain, speaker: envelope.speaker, time: None, sent: envelope.time }
 }
 

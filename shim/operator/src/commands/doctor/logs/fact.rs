@@ -17,6 +17,8 @@ const ONE_TRY: i64 = 30_000;
 pub(super) struct Fact {
     pub(super) sign: Sign,
     pub(super) place: Option<Place>,
+    /// The first id of a sandbox or container in it.
+    pub(super) id: Option<Place>,
     pub(super) speaker: Option<Speaker>,
     /// As the message says, and as its envelope does.
     pub(super) times: [Option<(Clock, i64)>; 2],
@@ -75,19 +77,21 @@ impl Fact {
     }
 }
 
-/// How often it was tried: of the lines of one program, on one clock, those that are far enough apart.
+/// How often it was tried: of the lines of one program, on one clock, those that are far enough apart. What a healthy
+/// pod has once, it has once for each of its containers.
 pub(super) fn tries<'a>(facts: impl Iterator<Item = &'a Fact>) -> u64 {
-    let mut clocks: BTreeMap<(Option<Speaker>, Clock), Vec<i64>> = BTreeMap::new();
+    let mut clocks: BTreeMap<(Option<Speaker>, Clock, Option<Place>), Vec<i64>> = BTreeMap::new();
     let mut timeless: HashMap<(u32, u64), u64> = HashMap::new();
     let mut most = 0;
     for fact in facts {
         most = most.max(fact.weight);
+        let of_one = fact.id.filter(|_| matches!(fact.sign, Sign::Tried(_)));
         match fact.when() {
-            Some((clock, millis)) => clocks.entry((fact.speaker, clock)).or_default().push(millis),
+            Some((clock, millis)) => clocks.entry((fact.speaker, clock, of_one)).or_default().push(millis),
             None => *timeless.entry((fact.source, fact.hash)).or_default() += 1,
         }
     }
-    for ((_, clock), mut times) in clocks {
+    for ((_, clock, _), mut times) in clocks {
         times.sort_unstable();
         let mut last = None;
         let apart = times.into_iter().filter(|time| {
@@ -110,6 +114,7 @@ mod tests {
         Fact {
             sign: Sign::Failed(Cause::Unsaid),
             place: None,
+            id: None,
             speaker: Some(speaker),
             times: [Some((clock, second * 1000)), None],
             words: None,

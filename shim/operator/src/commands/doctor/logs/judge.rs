@@ -77,7 +77,7 @@ fn is_over(failure: &Fact, subject: &Subject<'_>) -> bool {
     subject.facts.iter().any(|end| {
         let ends = match end.sign {
             Sign::Ended(Whole::Pod) | Sign::GuardEnds => true,
-            Sign::Ended(Whole::Container) => end.place == failure.place,
+            Sign::Ended(Whole::Container) => end.id.is_some() && end.id == failure.id,
             _ => false,
         };
         let is_descending = subject.descending.get(failure.source.saturating_sub(1) as usize).copied();

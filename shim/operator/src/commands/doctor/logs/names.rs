@@ -44,7 +44,7 @@ static ID: LazyLock<Regex> = LazyLock::new(|| regex("[0-9a-f]{64,}"));
 /// The words before a uid that say that it is a pod's: volumes and requests have uids as well.
 static UID: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
-        r#"(?i)(?:pod_?uid"?[=:] *"?|\buid"?[=:] *"?| for "|/pods/|[-/]pod|\(|pod "|"ID":"|_)"#,
+        r#"(?i)(?:pod_?uid"?[=:] *"?|\buid"?[=:] *"?| for "|/pods/|[-/" ]pod|\(|pod "|"ID":"|_)"#,
         "([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})"
     ))
 });

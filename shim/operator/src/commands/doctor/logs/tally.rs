@@ -15,6 +15,9 @@ use super::time::Stamp;
 /// More lines that tell something are counted and not looked at.
 const MOST_FACTS: usize = 100_000;
 
+/// dockerd's words, by which it is known where no envelope names it: its text is logrus' as well.
+const DOCKERS: [&str; 3] = ["failed to exit within", "did not receive an exit event", "Handler for "];
+
 /// What was read so far.
 #[derive(Default)]
 pub(super) struct Tally {
@@ -47,7 +50,7 @@ struct Source {
 }
 
 /// What all lines tell of one pod.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Subject<'a> {
     /// None of a line that names nobody.
     pub(super) names: Vec<&'a Name>,
@@ -65,8 +68,11 @@ impl Tally {
     }
 
     /// One more message.
-    pub(super) fn take(&mut self, record: &Record) {
+    pub(super) fn take(&mut self, record: Record) {
         self.lines += 1;
+        let is_dockers = DOCKERS.iter().any(|words| record.text.contains(words));
+        let speaker = if is_dockers { Some(Speaker::Docker) } else { record.speaker };
+        let record = &Record { speaker, ..record };
         let text = record.text.as_str();
         let sign = if record.speaker == Some(Speaker::Other) { None } else { sign(text) };
         let is_known = record.form != Form::Plain || record.speaker.is_some() || sign.is_some();
@@ -80,10 +86,13 @@ impl Tally {
         if !is_known || record.speaker == Some(Speaker::Other) {
             return;
         }
-        let place = self.subjects.join(names(text));
+        let names = names(text);
+        let id = names.iter().find(|name| matches!(name, Name::Id(_))).cloned();
+        let place = self.subjects.join(names);
         self.runtime(text, place);
         if let Some(sign) = sign {
-            self.keep(record, sign, place);
+            let id = id.and_then(|id| self.subjects.join(vec![id]));
+            self.keep(record, sign, place, id);
         }
     }
 
@@ -102,7 +111,7 @@ impl Tally {
         }
     }
 
-    fn keep(&mut self, record: &Record, sign: Sign, place: Option<Place>) {
+    fn keep(&mut self, record: &Record, sign: Sign, place: Option<Place>, id: Option<Place>) {
         let mut hasher = DefaultHasher::new();
         record.text.hash(&mut hasher);
         let hash = hasher.finish();
@@ -120,6 +129,7 @@ impl Tally {
         let weight = weight(&sign, &record.text);
         self.facts.push(Fact {
             place,
+            id,
             speaker: record.speaker,
             times: [Fact::time(record.time.as_ref()), Fact::time(record.sent.as_ref())],
             words: record.when().map(|stamp| stamp.words.chars().take(40).collect::<String>().into()),
@@ -155,7 +165,42 @@ impl Tally {
             let is_runcs = told.runc && !told.runsc;
             all.push(Subject { names, facts, is_runcs, descending: descending.clone() });
         }
+        of_one_pod(&mut all);
         all
+    }
+}
+
+/// kubelet often names a pod, and an engine its sandbox, and no line has both: where each tells of one alone, it is
+/// the same.
+fn of_one_pod(all: &mut Vec<Subject<'_>>) {
+    let by_kubelet = |fact: &&Fact| fact.speaker == Some(Speaker::Kubelet);
+    let is_pods = |one: &Subject<'_>| {
+        one.facts.iter().all(by_kubelet)
+            && one.names.iter().all(|name| matches!(name, Name::Uid(_) | Name::Pod(_)))
+    };
+    let is_engines = |one: &Subject<'_>| {
+        !one.facts.iter().all(by_kubelet) && one.names.iter().all(|name| matches!(name, Name::Id(_)))
+    };
+    let only = |all: &[Subject<'_>], fits: &dyn Fn(&Subject<'_>) -> bool| {
+        let is_one = |one: &Subject<'_>| !one.names.is_empty() && one.tells_of_an_end() && fits(one);
+        let mut found = all.iter().enumerate().filter(|(_, one)| is_one(one)).map(|(at, _)| at);
+        found.next().filter(|_| found.next().is_none())
+    };
+    if let (Some(pods), Some(engines)) = (only(all, &is_pods), only(all, &is_engines)) {
+        let pod = std::mem::take(&mut all[pods]);
+        let engine = &mut all[engines];
+        engine.names.extend(pod.names);
+        engine.facts.extend(pod.facts);
+        all.remove(pods);
+    }
+}
+
+impl Subject<'_> {
+    /// A failure, or the guard at work.
+    fn tells_of_an_end(&self) -> bool {
+        self.facts
+            .iter()
+            .any(|fact| fact.failure().is_some() || matches!(fact.sign, Sign::GuardEnds | Sign::GuardWaits))
     }
 }
 

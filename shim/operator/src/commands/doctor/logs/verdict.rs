@@ -137,11 +137,15 @@ fn finding(state: State, cause: Cause, all: &[&Judged<'_>], tally: &Tally) -> Fi
             let what = format!("this node has the problem: {}: {who}", cause.what());
             Finding::fail(ABOUT, what, format!("{}{}", cause.remedy(handle), doubt(tally)))
         }
-        State::Once if cause == Cause::Unsaid => Finding::warn(
-            ABOUT,
-            format!("signs of a pod that did not end, and of none twice, at least 30s apart: {who}"),
-            "read a log of several hours; runsc-guard ls shows the present state",
-        ),
+        State::Once if cause == Cause::Unsaid => {
+            let what = match all.iter().all(|one| one.names.is_empty()) {
+                true => format!("signs of pods that did not end, in lines that name none: {who}"),
+                false => {
+                    format!("signs of a pod that did not end, and of none twice, at least 30s apart: {who}")
+                }
+            };
+            Finding::warn(ABOUT, what, "read a log of several hours; runsc-guard ls shows the present state")
+        }
         State::Once => Finding::warn(ABOUT, format!("{}: {who}", cause.what()), cause.remedy(handle)),
         State::Excused => Finding::warn(ABOUT, format!("{}: {who}", cause.what()), cause.remedy(handle)),
         State::Slow => Finding::warn(

@@ -15,7 +15,7 @@ fn stop(number: usize, minute: usize) -> String {
 fn told(lines: &[String]) -> Report {
     let mut tally = Tally::default();
     tally.begin();
-    lines.iter().flat_map(|line| decode(line)).for_each(|record| tally.take(&record));
+    lines.iter().flat_map(|line| decode(line)).for_each(|record| tally.take(record));
     report(&tally, &[])
 }
 
