@@ -28,7 +28,7 @@ pub(crate) fn request(state: &mut State, id: RequestId, request: Request, caller
         Request::Exec(process, about) => exec::request(state, id, process, about, caller),
         Request::Kill { process, signal, all } => kill::request(state, id, process, signal, all, caller),
         Request::Delete(process) => delete::request(state, id, process, caller),
-        Request::Wait(process) => wait::request(state, id, process),
+        Request::Wait(process) => wait::request(state, id, process, caller),
         Request::State(process, sentry) => query::state(state, id, process, sentry, caller),
         Request::Pids(container, sentry) => query::pids(state, id, &container, sentry, caller),
         Request::Stats(container) => query::request(state, id, Kind::Stats, init(&container), caller),

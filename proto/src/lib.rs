@@ -29,8 +29,6 @@ pub mod service {
     pub const TASK_V2: &str = "containerd.task.v2.Task";
     /// Task API, version 3: the same messages under another name (containerd 2.0 and later).
     pub const TASK_V3: &str = "containerd.task.v3.Task";
-    /// Sandbox API of shims, which neither gVisor's shim nor the guard serves.
-    pub const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
     /// Where shims publish their events.
     pub const EVENTS: &str = "containerd.services.events.ttrpc.v1.Events";
     /// The guard's private service, see `guard.proto`.

@@ -10,15 +10,17 @@ use crate::method::plain;
 use crate::state::State;
 use crate::time::Time;
 
-pub(crate) fn request(state: &mut State, id: RequestId, process: ProcessId) {
+pub(crate) fn request(state: &mut State, id: RequestId, process: ProcessId, caller: Option<Duration>) {
     let Some(known) = state.tasks.get(&process) else {
-        return plain::request(state, id, Method::Wait, process, None);
+        return plain::request(state, id, Method::Wait, process, caller);
     };
     if let Some(exit) = known.exit() {
         return state.answer_at_once(id, Answer::Waited(exit));
     }
     let unasked = known.wait_call().is_none();
-    state.wait_for_answer(id, Kind::Wait, process.clone(), None);
+    // No time but its caller's.
+    let due = caller.map(|all| state.answer_due(all, caller));
+    state.wait_for_answer(id, Kind::Wait, process.clone(), due);
     if unasked && state.is_open() {
         let call = state.forward(id, Kind::Wait, process.clone(), Duration::ZERO, ConnectionKind::Wait);
         if let Some(known) = state.tasks.get_mut(&process) {

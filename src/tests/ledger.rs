@@ -213,10 +213,10 @@ fn op_of(own: &OwnCall) -> Request {
     }
 }
 
-/// How long an answer may take; `None` for Wait, which ends with the exit.
+/// How long an answer may take; `None` for a Wait without a time of its own, which ends with the exit.
 pub(crate) fn bound(policy: &Policy, asked: &Asked) -> Option<Duration> {
     let limit = match &asked.request {
-        Request::Wait(_) => return None,
+        Request::Wait(_) => asked.caller?,
         Request::Connect(_) | Request::Join(_) => Duration::ZERO,
         Request::State(..) | Request::Pids(..) => policy.query_deadline,
         Request::Stats(_) => policy.stats_deadline,

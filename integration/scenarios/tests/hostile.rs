@@ -28,6 +28,7 @@ use std::{
 };
 
 const INVALID_ARGUMENT: i32 = 3;
+const RESOURCE_EXHAUSTED: i32 = 8;
 const UNIMPLEMENTED: i32 = 12;
 /// What containerd gives `delete` when a guard has died.
 const CLEANUP: Duration = Duration::from_secs(5);
@@ -194,12 +195,12 @@ fn broken_frames_are_answered_or_end_their_connection_and_nothing_else() -> Resu
     ensure!(
         codes
             == [
-                (1, INVALID_ARGUMENT),
+                (1, UNIMPLEMENTED),
                 (3, UNIMPLEMENTED),
                 (4, INVALID_ARGUMENT),
                 (5, INVALID_ARGUMENT),
                 (7, INVALID_ARGUMENT),
-                (9, INVALID_ARGUMENT),
+                (9, RESOURCE_EXHAUSTED),
                 (13, 0),
                 (15, UNIMPLEMENTED)
             ],

@@ -21,10 +21,12 @@ use runsc_guard_node::lock::Lock;
 use runsc_guard_node::params::ServeParams;
 
 mod arrivals;
+mod connection;
 mod decode;
 mod driver;
 mod effects;
 mod encode;
+mod frames;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 mod inbound;
@@ -125,8 +127,8 @@ async fn serve(
     listener.set_nonblocking(true)?;
     real_shim.events.set_nonblocking(true)?;
     let callers = Callers::none(reports.clone());
-    let _server = inbound::serve(UnixListener::from_std(listener)?, reports.clone(), callers.clone()).await?;
-    let _events = publish::endpoint(UnixListener::from_std(real_shim.events)?, reports.clone()).await?;
+    inbound::serve(UnixListener::from_std(listener)?, reports.clone(), callers.clone());
+    publish::endpoint(UnixListener::from_std(real_shim.events)?, reports.clone());
     telemetry::log::relay(real_shim.log, &fifo, report.clone())?;
     let publisher = Publisher::start(params.ttrpc_address.clone());
     let driver = Driver::new(params, real_shim.identity, publisher.clone(), report, reports, callers);

@@ -5,7 +5,7 @@ use crate::io::{Answer, Request, Sentry, Status};
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
 use crate::tests::times;
-use crate::tests::world::{World, create, init, pids, sigterm, state};
+use crate::tests::world::{World, create, init, pids, sigkill, sigterm, state};
 
 #[test]
 fn callers_share_one_question() {
@@ -268,4 +268,21 @@ fn an_answer_older_than_a_pause_makes_nothing_certain() {
     let before = world.ledger.calls.len();
     world.ask(state("root"));
     assert_eq!(world.ledger.calls.len(), before + 1);
+}
+
+#[test]
+fn a_wait_ends_with_the_time_of_its_caller_and_blames_nobody() {
+    let mut world = World::alone();
+    let (hurried, patient) = (
+        world.ask_within(Request::Wait(init("root")), Some(ms(20_000))),
+        world.ask(Request::Wait(init("root"))),
+    );
+    world.run(ms(30_000));
+    assert_eq!(world.code(hurried), Code::DeadlineExceeded);
+    assert!(world.took(hurried) <= ms(20_000) && world.took(hurried) >= ms(19_000));
+    assert_eq!(world.answer(patient), None);
+    world.untouched();
+    world.relayed(sigkill("root"));
+    world.run(ms(1_000));
+    assert!(world.answer(patient).is_some(), "by the real shim's answer or its event");
 }

@@ -16,12 +16,12 @@ use runsc_guard_core::view::View;
 use runsc_guard_proto::{Envelope, service};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 use ttrpc::{Request, Response};
 
 use super::arrivals::Callers;
+use super::connection::Reply;
 use super::message::{Answered, Message};
 use super::publish::Publisher;
 use super::recall::{self, Question};
@@ -53,7 +53,7 @@ const SIGNALS: [SignalKind; 5] = [
 struct PendingRequest {
     /// Its bytes, until they are sent on.
     request: Option<Request>,
-    answer: oneshot::Sender<Response>,
+    reply: Reply,
     method: Method,
     /// When it came.
     since: Instant,
@@ -196,7 +196,7 @@ impl Driver {
 
     fn message(&mut self, message: Message) -> bool {
         match message {
-            Message::Request { id, op, request, answer } => self.request(id, op, request, answer),
+            Message::Request { id, op, request, reply } => self.request(id, op, request, reply),
             Message::Abandoned(id) => {
                 let of = self.pending.remove(&id).map(|pending| (pending.method, pending.since));
                 self.tell(&Fact::Abandoned { id, of });
@@ -225,14 +225,14 @@ impl Driver {
                 }
                 self.input(input, Incoming::Nothing)
             }
-            Message::Status(answer) => {
+            Message::Status(reply) => {
                 let view = view(&self.guard, self.start);
-                let _ = answer.send(self.telemetry.status(&self.params, view));
+                reply.send(self.telemetry.status(&self.params, view));
                 true
             }
-            Message::Metrics(answer) => {
+            Message::Metrics(reply) => {
                 let backlog = self.publisher.backlog();
-                let _ = answer.send(self.telemetry.metrics(&self.params.namespace, backlog));
+                reply.send(self.telemetry.metrics(&self.params.namespace, backlog));
                 true
             }
             Message::Signal(kind) => {
@@ -255,13 +255,7 @@ impl Driver {
         self.input(Input::Returned(call, outcome), Incoming::Response(response))
     }
 
-    fn request(
-        &mut self,
-        id: RequestId,
-        op: TaskRequest,
-        request: Request,
-        answer: oneshot::Sender<Response>,
-    ) -> bool {
+    fn request(&mut self, id: RequestId, op: TaskRequest, request: Request, reply: Reply) -> bool {
         let op = match op {
             TaskRequest::State(process, _) => TaskRequest::State(process, self.look_at_sentry()),
             TaskRequest::Pids(container, _) => TaskRequest::Pids(container, self.look_at_sentry()),
@@ -270,8 +264,8 @@ impl Driver {
         let caller = decode::caller_timeout(request.timeout_nano);
         self.tell(&Fact::Asked { id, op: &op });
         let method = op.method();
-        self.pending
-            .insert(id, PendingRequest { request: Some(request), answer, method, since: Instant::now() });
+        let pending = PendingRequest { request: Some(request), reply, method, since: Instant::now() };
+        self.pending.insert(id, pending);
         self.input(Input::Request { id, request: op, caller }, Incoming::Nothing)
     }
 
@@ -387,8 +381,7 @@ impl Driver {
             (Answer::Deleted(exit), _) if pending.method == Method::End => encode::ended(exit),
             (answer, _) => encode::response(answer, std::process::id()),
         };
-        // The caller may have gone this very moment.
-        let _ = pending.answer.send(response);
+        pending.reply.send(response);
     }
 
     fn publish(&self, publication: Publication, incoming: &Incoming) {

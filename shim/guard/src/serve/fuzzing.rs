@@ -1,17 +1,15 @@
 //! The wire: what containerd, `start` and `delete` send to the guard, and what the real shim sends.
 
-use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use runsc_guard_core::io::{Answer, Event, Method, Outcome, ResponseInfo};
 use runsc_guard_proto::protobuf::{Message as _, MessageField};
 use runsc_guard_proto::{Envelope, events_service::ForwardRequest, protobuf::well_known_types::any::Any};
 use tokio::sync::mpsc::unbounded_channel;
-use ttrpc::proto::{GenMessage, GenMessageError};
 use ttrpc::{Code, Request, Response};
 
-use super::message::ConnectionId;
-use super::message::Message;
+use super::frames::{Frame, Frames};
+use super::message::{ConnectionId, Message};
 use super::upstream;
 use super::{decode, encode};
 use crate::fuzzing::with_unknown_field;
@@ -26,21 +24,15 @@ pub fn requests(data: &[u8]) {
     for method in Method::TASK_API.into_iter().chain([Method::Join, Method::End, Method::Reap]) {
         request(method, data);
     }
-    let mut connection = data;
-    loop {
-        // As ttrpc's server reads.
-        match ready(GenMessage::read_from(&mut connection)) {
-            Ok(frame) => {
-                assert_eq!(frame.payload.len(), frame.header.length as usize);
-                if let Ok(read) = Request::parse_from_bytes(&frame.payload) {
-                    assert!(decode::caller_timeout(read.timeout_nano).is_none_or(|time| !time.is_zero()));
-                    if let Some(method) = Method::of_task_api(&read.method) {
-                        request(method, &read.payload);
-                    }
-                }
+    let mut frames = Frames::new(data);
+    while let Poll::Ready(Ok(Some(Frame { header, body }))) = frames.poll_next(&mut context()) {
+        let Some(body) = body else { continue };
+        assert_eq!(body.len(), header.length as usize);
+        if let Ok(read) = Request::parse_from_bytes(body) {
+            assert!(decode::caller_timeout(read.timeout_nano).is_none_or(|time| !time.is_zero()));
+            if let Some(method) = Method::of_task_api(&read.method) {
+                request(method, &read.payload);
             }
-            Err(GenMessageError::ReturnError(..)) => {}
-            Err(GenMessageError::InternalError(_)) => return,
         }
     }
 }
@@ -66,7 +58,9 @@ pub fn replies(data: &[u8]) {
     }
     let (reports, mut read) = unbounded_channel();
     // Ends with the input, or before.
-    let _ = ready(upstream::read(ConnectionId(0), data, &reports));
+    let mut frames = Frames::new(data);
+    let ended = upstream::poll_answers(ConnectionId(0), &mut frames, &mut context(), &reports);
+    assert!(ended.is_ready(), "waits for what is all there");
     while let Ok(message) = read.try_recv() {
         if let Message::Received { response, .. } = message {
             answer(&response);
@@ -95,10 +89,7 @@ fn event(envelope: &Envelope) {
     }
 }
 
-/// What comes of reading from memory, which never has to wait.
-fn ready<T>(reading: impl Future<Output = T>) -> T {
-    match pin!(reading).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(read) => read,
-        Poll::Pending => panic!("waits for what is all there"),
-    }
+/// Reading from memory never has to wait.
+const fn context() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }

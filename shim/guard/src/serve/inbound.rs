@@ -1,21 +1,17 @@
 //! What containerd, `start`, `delete` and `runsc-guard` ask: every method of both Task services and of the private one
 //! becomes a message to the driver, and the driver's answer the response.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
 use runsc_guard_core::io::{Method as TaskMethod, RequestId};
 use runsc_guard_proto::service;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
-use ttrpc::asynchronous::transport::Listener;
-use ttrpc::asynchronous::{MethodHandler, Server, Service, TtrpcContext};
-use ttrpc::{Code, Request, Response};
+use ttrpc::{Code, Request};
 
-use super::arrivals::{Arrivals, Callers};
+use super::arrivals::{self, Callers, Present};
+use super::connection::{Asked, Reply, Service};
 use super::message::Message;
 use super::{decode, encode};
 
@@ -34,94 +30,58 @@ enum Asks {
     /// The state machine.
     Guard(TaskMethod),
     /// The driver from memory: the state machine takes no notice.
-    Memory(fn(oneshot::Sender<Response>) -> Message),
+    Memory(fn(Reply) -> Message),
 }
 
-/// One method of one service.
-struct Method {
+/// What one caller may ask.
+struct Inbound {
     reports: UnboundedSender<Message>,
+    /// The number of the next request, of whichever caller.
     next: Arc<AtomicU64>,
-    asks: Asks,
+    _present: Present,
 }
 
-#[async_trait]
-impl MethodHandler for Method {
-    async fn handler(&self, _: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
-        let (answer, answered) = oneshot::channel();
-        let method = match self.asks {
-            Asks::Guard(method) => method,
-            Asks::Memory(message) => {
-                let _ = self.reports.send(message(answer));
-                return match answered.await {
-                    Ok(response) => Ok(response),
-                    Err(_) => std::future::pending().await,
-                };
-            }
-        };
-        let op = match decode::request(method, &request.payload) {
-            Ok(op) => op,
-            Err(error) => {
-                let text = format!("guard: {} cannot be decoded: {error}", request.method);
-                return Ok(encode::failure(Code::INVALID_ARGUMENT, text));
-            }
+impl Service for Inbound {
+    fn ask(&mut self, request: Request, reply: Reply) -> Asked {
+        let asks = match route(&request.service, &request.method) {
+            Ok(asks) => asks,
+            Err(unknown) => return Asked::Now(encode::failure(Code::UNIMPLEMENTED, unknown)),
         };
         let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
-        let _ = self.reports.send(Message::Request { id, op, request, answer });
-        // When the caller's time or connection ends, ttrpc drops this future.
-        let mut caller = Caller { id, reports: Some(&self.reports) };
-        let Ok(response) = answered.await else {
-            // The guard has said its last word and is about to end. The end of the connection is the answer:
-            // containerd takes it for what it is, where an error would make it start over.
-            return std::future::pending().await;
+        let message = match asks {
+            Asks::Memory(message) => message(reply),
+            Asks::Guard(method) => match decode::request(method, &request.payload) {
+                Ok(op) => Message::Request { id, op, request, reply },
+                Err(error) => {
+                    let text = format!("guard: {} cannot be decoded: {error}", request.method);
+                    return Asked::Now(encode::failure(Code::INVALID_ARGUMENT, text));
+                }
+            },
         };
-        caller.reports = None;
-        Ok(response)
+        let _ = self.reports.send(message);
+        Asked::Later(id)
+    }
+
+    fn abandon(&mut self, request: RequestId) {
+        let _ = self.reports.send(Message::Abandoned(request));
     }
 }
 
-/// Tells the driver when a caller goes away without its answer.
-struct Caller<'a> {
-    id: RequestId,
-    reports: Option<&'a UnboundedSender<Message>>,
-}
-
-impl Drop for Caller<'_> {
-    fn drop(&mut self) {
-        if let Some(reports) = self.reports {
-            let _ = reports.send(Message::Abandoned(self.id));
-        }
-    }
-}
-
-/// Serves on `listener` until the server is dropped.
-pub(crate) async fn serve(
-    listener: UnixListener,
-    reports: UnboundedSender<Message>,
-    callers: Callers,
-) -> ttrpc::Result<Server> {
-    let next = Arc::new(AtomicU64::new(0));
-    let service = |methods: &[(&str, Asks)]| {
-        let one = |(name, asks): &(&str, Asks)| {
-            let method = Method { reports: reports.clone(), next: next.clone(), asks: *asks };
-            let method: Box<dyn MethodHandler + Send + Sync> = Box::new(method);
-            ((*name).to_owned(), method)
-        };
-        Service { methods: methods.iter().map(one).collect(), streams: HashMap::new() }
+/// Who answers, or what it is that nobody does. Both versions of the Task API are served: the messages are the same, and
+/// which one containerd speaks depends on what `start` answered and on what a restarted containerd finds in the bundle.
+fn route(service: &str, method: &str) -> Result<Asks, String> {
+    let asks = match service {
+        service::TASK_V2 | service::TASK_V3 => TaskMethod::of_task_api(method).map(Asks::Guard),
+        service::GUARD => PRIVATE.iter().find(|(name, _)| *name == method).map(|(_, asks)| *asks),
+        _ => return Err(format!("service {service}")),
     };
-    let task = TaskMethod::TASK_API.map(|method| (method.as_str(), Asks::Guard(method)));
-    // Both versions of the Task API: the messages are the same, and which one containerd speaks depends on
-    // what `start` answered and on what a restarted containerd finds in the bundle.
-    let services = HashMap::from([
-        (service::TASK_V2.to_owned(), service(&task)),
-        (service::TASK_V3.to_owned(), service(&task)),
-        (service::GUARD.to_owned(), service(&PRIVATE)),
-        // Of all services that gVisor's shim does not serve this is the one that containerd knows of a shim, and asks for
-        // what it may do. ttrpc calls a service that it does not know an invalid argument; a method, not implemented.
-        (service::SANDBOX.to_owned(), service(&[])),
-    ]);
-    let mut server = Server::new()
-        .add_listener(Listener::new(Arrivals::new(listener, callers)))
-        .register_service(services);
-    server.start().await?;
-    Ok(server)
+    asks.ok_or_else(|| format!("method {method}"))
+}
+
+/// Serves on `listener` for as long as the runtime lives.
+pub(crate) fn serve(listener: UnixListener, reports: UnboundedSender<Message>, callers: Callers) {
+    let next = Arc::new(AtomicU64::new(0));
+    let caller =
+        move || Inbound { reports: reports.clone(), next: next.clone(), _present: callers.one_more() };
+    tokio::spawn(arrivals::serve(listener, caller));
 }

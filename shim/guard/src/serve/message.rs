@@ -3,16 +3,16 @@
 use runsc_guard_core::io::{CallId, Input, Method, Request as TaskRequest, RequestId};
 use runsc_guard_proto::Envelope;
 use tokio::signal::unix::SignalKind;
-use tokio::sync::oneshot;
 use ttrpc::{Request, Response};
 
+use super::connection::Reply;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel::PidFd;
 
 /// What the driver is told.
 pub(crate) enum Message {
     /// A request came in.
-    Request { id: RequestId, op: TaskRequest, request: Request, answer: oneshot::Sender<Response> },
+    Request { id: RequestId, op: TaskRequest, request: Request, reply: Reply },
     /// Its caller is gone.
     Abandoned(RequestId),
     /// A real shim sent an answer.
@@ -26,9 +26,9 @@ pub(crate) enum Message {
     /// Something for the state machine as it is.
     Input(Input),
     /// An operator looks.
-    Status(oneshot::Sender<Response>),
+    Status(Reply),
     /// Somebody counts.
-    Metrics(oneshot::Sender<Response>),
+    Metrics(Reply),
     /// A signal that came to the guard itself.
     Signal(SignalKind),
     /// These were killed and live on.

@@ -4,21 +4,22 @@
 //! are always acknowledged. They go on in order; while containerd is away, or takes none, they wait in a bounded
 //! queue. An event is sent again only on a new connection, that is to another containerd.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use async_trait::async_trait;
+use runsc_guard_core::io::{Answer, RequestId};
 use runsc_guard_proto::protobuf::{Message as _, MessageField};
 use runsc_guard_proto::{Envelope, events_service::ForwardRequest, service};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
-use ttrpc::asynchronous::transport::{Listener, Socket};
-use ttrpc::asynchronous::{Client, MethodHandler, Server, Service, TtrpcContext};
-use ttrpc::{Request, Response};
+use ttrpc::asynchronous::Client;
+use ttrpc::asynchronous::transport::Socket;
+use ttrpc::{Code, Request};
 
+use super::arrivals;
+use super::connection::{Asked, Reply, Service};
 use super::encode;
 use super::message::Message;
 
@@ -27,13 +28,17 @@ const QUEUE: usize = 1024;
 /// The pause after a failed attempt doubles from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-struct Forward {
+/// What the real shim may ask: to publish.
+struct Endpoint {
     reports: UnboundedSender<Message>,
 }
 
-#[async_trait]
-impl MethodHandler for Forward {
-    async fn handler(&self, _: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
+impl Service for Endpoint {
+    fn ask(&mut self, request: Request, _: Reply) -> Asked {
+        if (request.service.as_str(), request.method.as_str()) != (service::EVENTS, "Forward") {
+            let text = format!("guard: no {}/{} here", request.service, request.method);
+            return Asked::Now(encode::failure(Code::UNIMPLEMENTED, text));
+        }
         match ForwardRequest::parse_from_bytes(&request.payload) {
             Ok(forward) => {
                 let envelope = forward.envelope.unwrap_or_default();
@@ -41,22 +46,15 @@ impl MethodHandler for Forward {
             }
             Err(error) => log::warn!("an event of the real shim cannot be decoded and is lost: {error}"),
         }
-        Ok(encode::response(runsc_guard_core::io::Answer::Done, 0))
+        Asked::Now(encode::response(Answer::Done, 0))
     }
+
+    fn abandon(&mut self, _: RequestId) {}
 }
 
-/// Starts the endpoint that the real shim publishes to.
-pub(crate) async fn endpoint(
-    listener: UnixListener,
-    reports: UnboundedSender<Message>,
-) -> anyhow::Result<Server> {
-    let forward: Box<dyn MethodHandler + Send + Sync> = Box::new(Forward { reports });
-    let methods = HashMap::from([("Forward".to_owned(), forward)]);
-    let events = Service { methods, streams: HashMap::new() };
-    let services = HashMap::from([(service::EVENTS.to_owned(), events)]);
-    let mut server = Server::new().add_listener(Listener::from(listener)).register_service(services);
-    server.start().await.context("cannot serve the events endpoint")?;
-    Ok(server)
+/// Serves what the real shim publishes to, for as long as the runtime lives.
+pub(crate) fn endpoint(listener: UnixListener, reports: UnboundedSender<Message>) {
+    tokio::spawn(arrivals::serve(listener, move || Endpoint { reports: reports.clone() }));
 }
 
 /// The queue to containerd.

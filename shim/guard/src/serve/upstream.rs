@@ -9,20 +9,23 @@
 //! Which real shim a request goes to is `shim_pool`'s to say.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::io::{CallId, ConnectionKind, Method, OwnCall};
 use runsc_guard_proto::protobuf::Message as _;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncRead;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
-use ttrpc::proto::{MESSAGE_HEADER_LENGTH, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_RESPONSE, MessageHeader};
+use ttrpc::proto::{MESSAGE_TYPE_REQUEST, MESSAGE_TYPE_RESPONSE};
 use ttrpc::{Code, Request, Response};
 
+use super::frames::{Frame, Frames};
 use super::message::{Answered, ConnectionId, Message};
 use super::shim_pool::{self, Loss, Next, Route, ShimId, ShimPool};
 use super::socket::Socket;
@@ -37,7 +40,7 @@ const TELLS: Duration = Duration::from_secs(1);
 struct Connection {
     shim: ShimId,
     lane: ConnectionKind,
-    frames: UnboundedSender<Vec<u8>>,
+    requests: UnboundedSender<(u32, Request)>,
     calls: BTreeMap<u32, Sent>,
     next_stream: u32,
     task: JoinHandle<()>,
@@ -149,20 +152,19 @@ impl Upstream {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let stream = connection.next_stream;
         connection.next_stream = stream.wrapping_add(2);
-        let frame = frame(stream, &request);
-        let payload = self.pool.minds(method).then_some(request.payload);
+        let payload = self.pool.minds(method).then(|| request.payload.clone());
         connection.calls.insert(stream, Sent { why, method, payload });
         // A closed channel means a lost connection, whose report is on its way.
-        let _ = connection.frames.send(frame);
+        let _ = connection.requests.send((stream, request));
     }
 
     fn open(&mut self, shim: ShimId, lane: ConnectionKind) -> ConnectionId {
         let id = ConnectionId(self.next);
         self.next += 1;
-        let (frames, outgoing) = unbounded_channel();
+        let (requests, outgoing) = unbounded_channel();
         let socket = shim.socket(&self.params.place);
         let task = tokio::spawn(run(id, socket, outgoing, self.reports.clone()));
-        let connection = Connection { shim, lane, frames, calls: BTreeMap::new(), next_stream: 1, task };
+        let connection = Connection { shim, lane, requests, calls: BTreeMap::new(), next_stream: 1, task };
         self.connections.insert(id, connection);
         id
     }
@@ -258,25 +260,13 @@ impl Upstream {
     }
 }
 
-/// A request's frame: header and message in one buffer, one write.
-fn frame(stream: u32, request: &Request) -> Vec<u8> {
-    let size = request.compute_size();
-    let length = u32::try_from(size).unwrap_or(u32::MAX);
-    let mut frame = Vec::with_capacity(MESSAGE_HEADER_LENGTH + length as usize);
-    frame.extend_from_slice(&Vec::from(MessageHeader::new_request(stream, length)));
-    // Writing to memory fails only where a required field is missing, which proto3 does not have.
-    let _ = request.write_to_vec(&mut frame);
-    frame
-}
-
 async fn run(
     id: ConnectionId,
     socket: PathBuf,
-    outgoing: UnboundedReceiver<Vec<u8>>,
+    requests: UnboundedReceiver<(u32, Request)>,
     reports: UnboundedSender<Message>,
 ) {
-    let ended = serve(id, socket, outgoing, &reports).await;
-    if let Err(error) = ended {
+    if let Err(error) = serve(id, socket, requests, &reports).await {
         log::debug!("connection to the real shim ended: {error}");
     }
     let _ = reports.send(Message::Disconnected(id));
@@ -285,49 +275,35 @@ async fn run(
 async fn serve(
     id: ConnectionId,
     socket: PathBuf,
-    outgoing: UnboundedReceiver<Vec<u8>>,
+    mut requests: UnboundedReceiver<(u32, Request)>,
     reports: &UnboundedSender<Message>,
 ) -> io::Result<()> {
-    let (reader, writer) = tokio::io::split(Socket::new(UnixStream::connect(socket).await?)?);
-    tokio::select! {
-        result = write(writer, outgoing) => result,
-        result = read(id, reader, reports) => result,
-    }
-}
-
-async fn write(
-    mut writer: impl AsyncWrite + Unpin,
-    mut outgoing: UnboundedReceiver<Vec<u8>>,
-) -> io::Result<()> {
-    while let Some(frame) = outgoing.recv().await {
-        writer.write_all(&frame).await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn read(
-    id: ConnectionId,
-    reader: impl AsyncRead + Unpin,
-    reports: &UnboundedSender<Message>,
-) -> io::Result<()> {
-    let mut reader = tokio::io::BufReader::with_capacity(1024, reader);
-    loop {
-        let mut header = [0; MESSAGE_HEADER_LENGTH];
-        reader.read_exact(&mut header).await?;
-        let header = MessageHeader::from(header);
-        let length = header.length as usize;
-        if length > MESSAGE_LENGTH_MAX {
-            return Err(io::Error::other(format!("frame of {length} bytes")));
+    let mut frames = Frames::new(Socket::new(UnixStream::connect(socket).await?)?);
+    poll_fn(|cx| {
+        while let Poll::Ready(Some((stream, request))) = requests.poll_recv(cx) {
+            frames.queue(MESSAGE_TYPE_REQUEST, stream, &request);
         }
-        let mut payload = vec![0; length];
-        reader.read_exact(&mut payload).await?;
+        // Answers are read meanwhile, too.
+        let _ = frames.poll_flush(cx)?;
+        poll_answers(id, &mut frames, cx, reports)
+    })
+    .await
+}
+
+/// Tells the answers that come, until none does any more.
+pub(super) fn poll_answers(
+    id: ConnectionId,
+    frames: &mut Frames<impl AsyncRead + Unpin>,
+    cx: &mut Context<'_>,
+    reports: &UnboundedSender<Message>,
+) -> Poll<io::Result<()>> {
+    while let Some(Frame { header, body }) = ready!(frames.poll_next(cx))? {
+        let body = body.ok_or_else(|| io::Error::other(format!("a frame of {} bytes", header.length)))?;
         if header.type_ != MESSAGE_TYPE_RESPONSE {
             continue;
         }
-        let response = Response::parse_from_bytes(&payload).map_err(io::Error::other)?;
-        let received = Message::Received { connection: id, stream: header.stream_id, response };
-        if reports.send(received).is_err() {
-            return Ok(());
-        }
+        let response = Response::parse_from_bytes(body).map_err(io::Error::other)?;
+        let _ = reports.send(Message::Received { connection: id, stream: header.stream_id, response });
     }
+    Poll::Ready(Ok(()))
 }
