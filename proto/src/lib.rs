@@ -1,5 +1,5 @@
 //! Wire types, and nothing else: containerd's task API and events (from `containerd-shim-protos`), the
-//! runtime options, the CRI and the guard's private service. `PINS` says where the files in `vendor` come from.
+//! runtime options, the CRI, containerd's API for clients and the guard's private service. `PINS` says where the files in `vendor` come from.
 
 /// containerd's own types.
 pub use containerd_shim_protos as containerd;
@@ -21,6 +21,14 @@ pub use generated::{guard, runtimeoptions, sandbox};
 #[allow(missing_docs, clippy::all, clippy::unwrap_used)]
 pub mod cri {
     include!(concat!(env!("OUT_DIR"), "/runtime.v1.rs"));
+}
+
+/// containerd's own API, for its clients: containers, tasks, namespaces.
+#[cfg(feature = "cri")]
+#[allow(missing_docs, clippy::all, clippy::unwrap_used)]
+pub mod api {
+    include!(concat!(env!("OUT_DIR"), "/containerd.rs"));
+    pub use containerd::{services, types};
 }
 
 /// Full names of the services, as they stand in a ttrpc request.

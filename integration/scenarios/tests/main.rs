@@ -7,6 +7,7 @@ mod crowd;
 mod distributions;
 mod docker;
 mod doctor;
+mod drill;
 mod elsewhere;
 mod environments;
 mod events;

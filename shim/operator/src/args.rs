@@ -13,7 +13,8 @@ mod value;
 
 pub(crate) use address::Address;
 use examples::{
-    DOCTOR_EXAMPLES, EXAMPLES, LS_EXAMPLES, METRICS_EXAMPLES, REAP_EXAMPLES, REPORTS_EXAMPLES, SHOW_EXAMPLES,
+    DOCTOR_EXAMPLES, DRILL_EXAMPLES, EXAMPLES, LS_EXAMPLES, METRICS_EXAMPLES, REAP_EXAMPLES,
+    REPORTS_EXAMPLES, SHOW_EXAMPLES,
 };
 use install::{INSTALL_EXAMPLES, UNINSTALL_EXAMPLES};
 pub(crate) use install::{Install, Node, Uninstall};
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Check this node, and say how to fix what is wrong
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Hang a throw-away sandbox, and measure how it is ended
+    #[command(after_help = DRILL_EXAMPLES)]
+    Drill(Drill),
     /// Print metrics of this node, or serve them to Prometheus
     #[command(after_help = METRICS_EXAMPLES)]
     Metrics(Metrics),
@@ -186,6 +190,40 @@ pub(crate) struct Doctor {
     /// Print what to add to containerd's configuration and to the [guard] table; writes no file
     #[arg(long)]
     pub(crate) fix: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: Form,
+}
+
+/// By what a throw-away sandbox is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// A pod where containerd has a CRI, else a task
+    Auto,
+    /// A pod, by containerd's CRI
+    Cri,
+    /// A task, by containerd's own API; needs no image
+    Task,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Drill {
+    /// Handler to try; by default the one that has the guard
+    #[arg(long, value_name = "NAME")]
+    pub(crate) handler: Option<String>,
+    /// Under gVisor's own shim, to see what happens without the guard; the sandbox is then ended as `reap` would
+    #[arg(long)]
+    pub(crate) unguarded: bool,
+    /// What to start
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) via: Via,
+    /// containerd's socket; by default the one at which a known distribution's containerd listens, else
+    /// /run/containerd/containerd.sock
+    #[arg(long, value_name = "SOCKET", value_parser = socket)]
+    pub(crate) address: Option<PathBuf>,
+    /// The shim's configuration (ConfigPath) for a task, where that is another one than a handler's
+    #[arg(long, value_name = "FILE", conflicts_with = "handler")]
+    pub(crate) config_path: Option<PathBuf>,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: Form,

@@ -30,6 +30,13 @@ pub(crate) struct Run {
 /// A result that a thread of its own works out.
 pub(crate) struct Later<T>(Receiver<T>);
 
+impl<T> Later<T> {
+    /// The result, once it is there.
+    pub(crate) fn poll(&self) -> Option<T> {
+        self.0.try_recv().ok()
+    }
+}
+
 impl<T: Send + 'static> Later<T> {
     /// Begins.
     pub(crate) fn begin(work: impl FnOnce() -> T + Send + 'static) -> Self {

@@ -1,6 +1,7 @@
 //! What each command does. They share what is beside this: the survey, containerd, arguments.
 
 pub(crate) mod doctor;
+pub(crate) mod drill;
 pub(crate) mod generate;
 pub(crate) mod install;
 pub(crate) mod list;

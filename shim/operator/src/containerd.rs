@@ -1,6 +1,7 @@
-//! The node's containerd: whose it is, its process, its configuration as it stands in files, as containerd itself prints it, and as
-//! it has it in memory.
+//! The node's containerd: whose it is, its process, its API, its configuration as it stands in files, as containerd itself
+//! prints it, and as it has it in memory.
 
+pub(crate) mod client;
 pub(crate) mod distribution;
 pub(crate) mod dump;
 pub(crate) mod files;

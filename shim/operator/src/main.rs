@@ -3,13 +3,14 @@
 //! It works on nodes with the guard and without: what it tells comes from /proc, from runsc's files and from
 //! guards' memory, never from anything that can hang with a sandbox. containerd is not asked: every answer that
 //! it could give about a sandbox stands in those places too, and it is often the one that hangs. Only `doctor`
-//! greets it, for a bounded time.
+//! greets it, for a bounded time, and `drill` has it start and end a sandbox of its own.
 //!
 //! ```text
 //! survey (/proc, files, guards) --> judge (pure) --> list | show | reap
 //! reports (files) --> verdict (pure, with known_hangs.toml) --> reports
 //! doctor: gather (bounded) --> judge (pure) --> print
 //! survey, guards, reports --> metrics
+//! drill: room (leftovers) --> containerd --> survey, reap --> outcome (pure)
 //! install: node (containerd, files) --> plan (pure; containerd's own dump judges) --> hand
 //! ```
 
@@ -30,7 +31,7 @@ mod survey;
 mod threads;
 
 use args::{Args, Command};
-use commands::{FAILED, doctor, generate, install, list, metrics, reap, reports, show};
+use commands::{FAILED, doctor, drill, generate, install, list, metrics, reap, reports, show};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -56,6 +57,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Reap(reap) => reap::run(&scope, &reap),
         Command::Reports(reports) => reports::run(&scope, &reports),
         Command::Doctor(doctor) => doctor::run(&scope, &doctor),
+        Command::Drill(drill) => drill::run(&scope, &drill),
         Command::Metrics(metrics) => metrics::run(&scope, &metrics),
         Command::Install(install) => install::install(&root, &install),
         Command::Uninstall(uninstall) => install::uninstall(&uninstall),

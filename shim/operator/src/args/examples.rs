@@ -9,6 +9,7 @@ Examples:
   runsc-guard reap --wedged --yes       end them, without asking
   runsc-guard reports                   reports of sandboxes that were ended
   runsc-guard doctor                    check this node's setup, and whether a sandbox is stuck
+  runsc-guard drill                     hang a throw-away pod, and measure how the guard ends it
   runsc-guard metrics --listen [::]:9750  metrics of this node, for Prometheus";
 
 pub(super) const LS_EXAMPLES: &str = "\
@@ -70,6 +71,27 @@ Examples:
   runsc-guard doctor --fix              print what containerd's configuration needs
   journalctl -u kubelet -u containerd | runsc-guard doctor --logs -
   talosctl -n NODE logs cri | runsc-guard doctor --logs -";
+
+pub(super) const DRILL_EXAMPLES: &str = "\
+Run it after `install`, and whenever containerd, gVisor or the guard has changed. drill starts a
+pod sandbox (or a task) of its own, stops its kernel with SIGSTOP, has containerd end it, and
+measures how long that takes: promised are query_deadline + kill_deadline + 2 s. Then it removes
+the sandbox and checks that nothing of it is left. It touches nothing else, and needs no image
+but containerd's pause image (a task none at all) and no network. What a drill that was killed
+has left is removed by the next one. The guard writes a report and counts an escalation, as for
+any other sandbox.
+
+In a container it needs the node's pids, --root, the node's /run/runsc-guard to write to, and the
+capabilities SYS_CHROOT, SYS_PTRACE and KILL.
+
+Exit status: 0 the promise was kept; 1 it was not, or the drill failed; 2 wrong usage;
+128 + N interrupted by signal N (everything is removed first).
+
+Examples:
+  runsc-guard drill                     hang a pod under the guard, and see it end
+  runsc-guard drill --unguarded         the same under gVisor's own shim, and see it hang
+  runsc-guard drill --via task          without CRI, without an image
+  runsc-guard drill -o json | jq .ended_ms";
 
 pub(super) const METRICS_EXAMPLES: &str = "\
 Without --listen, counters cover only guards that are running, each since its own start. With

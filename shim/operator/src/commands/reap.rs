@@ -1,12 +1,14 @@
 //! `reap`: choose, confirm, plan, ask, end, report.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 
 use crate::args::{Reap, Scope};
 use crate::paint;
+use crate::survey::model::Sandbox;
 use crate::survey::survey;
 use crate::threads::each;
 
@@ -21,6 +23,7 @@ mod via_guard;
 
 use choose::Chosen;
 use plan::{How, Plan};
+pub(crate) use progress::until;
 use progress::{End, Progress};
 
 /// Sandboxes that are ended at the same time.
@@ -84,15 +87,24 @@ fn agreed(count: usize) -> Result<bool> {
 
 /// Ends them, a few at a time; how many are gone.
 fn end_all(plans: &[Plan], args: &Reap) -> usize {
-    each(plans, AT_ONCE, |plan| end(plan, args)).into_iter().filter(|gone| *gone).count()
+    let end = |plan: &Plan| end(plan, &args.report_dir, &Progress::of(&plan.sandbox));
+    each(plans, AT_ONCE, end).into_iter().filter(|gone| *gone).count()
+}
+
+/// Ends one that the caller has made itself, and tells how.
+pub(crate) fn end_own(sandbox: Sandbox, report_dir: &Path, tell: &dyn Fn(&str)) {
+    let plan = Plan::of(sandbox);
+    match &plan.how {
+        How::Nothing(why) | How::Refused(why) => tell(why),
+        _ => drop(end(&plan, report_dir, &Progress::told(tell))),
+    }
 }
 
 /// Ends one; true if it is gone.
-fn end(plan: &Plan, args: &Reap) -> bool {
-    let progress = Progress::new(&plan.sandbox);
+fn end(plan: &Plan, report_dir: &Path, progress: &Progress<'_>) -> bool {
     let done = match &plan.how {
-        How::Guard => via_guard::end(&plan.sandbox, args, &progress),
-        _ => direct::end(&plan.sandbox, args, &progress),
+        How::Guard => via_guard::end(&plan.sandbox, report_dir, progress),
+        _ => direct::end(&plan.sandbox, report_dir, progress),
     };
     match done {
         Ok(End { left, note }) if left.is_empty() => {

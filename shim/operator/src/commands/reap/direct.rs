@@ -26,7 +26,6 @@ use runsc_guard_sandbox::teardown::sequence::{Observer, Patience, Sequence};
 use super::account::Account;
 use super::keepers::{Keepers, sockets, try_connect};
 use super::progress::{End, Progress};
-use crate::args::Reap;
 use crate::survey::model::{Found, Guard, Sandbox};
 use crate::survey::scope::{namespace_of, scopes};
 
@@ -45,7 +44,7 @@ const STUCK: Duration = Duration::from_secs(12);
 const STUCK_ON: &str = "SIGKILL was sent, they die as soon as the kernel lets them";
 
 /// Ends it.
-pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result<End> {
+pub(crate) fn end(sandbox: &Sandbox, report_dir: &Path, progress: &Progress<'_>) -> Result<End> {
     let found = &sandbox.found;
     let _lock = lock(found)?;
     if let Some(sentry) = &found.sentry {
@@ -56,7 +55,7 @@ pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result
         );
     }
     let home = home(found, progress);
-    let mut account = observe(sandbox, args, progress);
+    let mut account = observe(sandbox, report_dir, progress);
     let end = work_in(&home, &mut account, progress, |witness| match (&found.guard, &found.place) {
         (Guard::None, _) | (_, None) => unguarded(found, witness),
         (_, Some(place)) => in_guards_place(found, place, witness),
@@ -66,7 +65,7 @@ pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result
 }
 
 /// Where containerd and the shims see what they have mounted: what is said there is said of paths there.
-fn home(found: &Found, progress: &Progress) -> MountNamespace {
+fn home(found: &Found, progress: &Progress<'_>) -> MountNamespace {
     let home = namespace_of(found).unwrap_or_else(|error| {
         progress.line("note", &format!("mount namespaces cannot be compared: {error}"));
         MountNamespace::default()
@@ -82,7 +81,7 @@ fn home(found: &Found, progress: &Progress) -> MountNamespace {
 fn work_in(
     home: &MountNamespace,
     account: &mut Account,
-    progress: &Progress,
+    progress: &Progress<'_>,
     work: impl FnOnce(&Witness) -> End + Send,
 ) -> End {
     let (said, heard) = mpsc::channel();
@@ -118,7 +117,7 @@ enum Said {
 
 impl Said {
     /// To whoever looks at the terminal, and to the report.
-    fn tell(self, account: &mut Account, progress: &Progress) {
+    fn tell(self, account: &mut Account, progress: &Progress<'_>) {
         match self {
             Self::Begins(step, until) => account.step_begins(&step, until),
             Self::Ends(step, left) => {
@@ -170,12 +169,12 @@ fn lock(found: &Found) -> Result<Lock> {
 }
 
 /// Looks, and touches nothing.
-fn observe(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Account {
-    let account = Account::begin(sandbox, &args.report_dir);
+fn observe(sandbox: &Sandbox, report_dir: &Path, progress: &Progress<'_>) -> Account {
+    let account = Account::begin(sandbox, report_dir);
     let (count, file) = (account.seen(), account.file());
     let what = match &account.written {
         Ok(()) => format!("{count} processes, {file}"),
-        Err(error) => format!("{count} processes, no report in {}: {error}", args.report_dir.display()),
+        Err(error) => format!("{count} processes, no report in {}: {error}", report_dir.display()),
     };
     progress.line(Step::Evidence.as_str(), &what);
     account

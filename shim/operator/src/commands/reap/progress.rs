@@ -16,28 +16,39 @@ pub(super) struct End {
 }
 
 /// A line per step, with the time that it took.
-pub(super) struct Progress {
-    name: String,
-    begun: Instant,
+pub(super) enum Progress<'a> {
+    /// Printed, for this sandbox, since then.
+    Printed(String, Instant),
+    /// Told to a command that ends a sandbox of its own.
+    Told(&'a dyn Fn(&str)),
 }
 
-impl Progress {
+impl<'a> Progress<'a> {
     /// Of a sandbox, from now on.
-    pub(super) fn new(sandbox: &Sandbox) -> Self {
+    pub(super) fn of(sandbox: &Sandbox) -> Self {
         let id = &sandbox.found.id;
-        Self { name: id.get(..13).unwrap_or(id).to_owned(), begun: Instant::now() }
+        Self::Printed(id.get(..13).unwrap_or(id).to_owned(), Instant::now())
+    }
+
+    /// To whom it is told.
+    pub(super) fn told(tell: &'a dyn Fn(&str)) -> Self {
+        Self::Told(tell)
     }
 
     /// One line.
     pub(super) fn line(&self, what: &str, more: &str) {
-        let at = span(self.begun.elapsed());
         let more = if more.is_empty() { String::new() } else { format!(": {}", paint::plain(more)) };
-        anstream::println!("{}  {at:>6}  {what}{more}", self.name);
+        match self {
+            Self::Printed(name, begun) => {
+                anstream::println!("{name}  {:>6}  {what}{more}", span(begun.elapsed()));
+            }
+            Self::Told(tell) => tell(&format!("{what}{more}")),
+        }
     }
 }
 
 /// Looks until it is so, or `limit` has passed; tells which.
-pub(super) fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub(crate) fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
     /// How often is looked.
     const PAUSE: Duration = Duration::from_millis(20);
     let deadline = Instant::now() + limit;

@@ -1,6 +1,7 @@
 //! The end by the sandbox's own guard: it is asked to begin its escalation, and watched. For a sandbox that containerd has
 //! forgotten it is then told what containerd's `delete` would tell it, so that it leaves, too.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -10,7 +11,6 @@ use std::time::Instant;
 
 use super::direct;
 use super::progress::{End, Progress, until};
-use crate::args::Reap;
 use crate::survey::guards;
 use crate::survey::model::{Sandbox, Word};
 
@@ -26,7 +26,7 @@ const CLOSES: Duration = Duration::from_secs(2);
 const FAILED_PRECONDITION: i32 = 9;
 
 /// Asks and watches. A guard that does not hear is replaced.
-pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result<End> {
+pub(crate) fn end(sandbox: &Sandbox, report_dir: &Path, progress: &Progress<'_>) -> Result<End> {
     let Some(place) = &sandbox.found.place else { bail!("where its guard listens is not known") };
     let begun: Result<Empty, AskError> =
         client::ask(&place.socket, "Reap", &ReapRequest::default(), Instant::now() + BEGINS);
@@ -38,7 +38,7 @@ pub(crate) fn end(sandbox: &Sandbox, args: &Reap, progress: &Progress) -> Result
         }
         Err(error) => {
             progress.line("the guard does not answer", &error.to_string());
-            return direct::end(sandbox, args, progress);
+            return direct::end(sandbox, report_dir, progress);
         }
     }
     let mut end = watch(sandbox, progress)?;
@@ -73,7 +73,7 @@ fn is_last(progress: Stands) -> bool {
     matches!(progress, Stands::PROGRESS_ENDED | Stands::PROGRESS_UNKILLABLE | Stands::PROGRESS_CLOSING)
 }
 
-fn watch(sandbox: &Sandbox, progress: &Progress) -> Result<End> {
+fn watch(sandbox: &Sandbox, progress: &Progress<'_>) -> Result<End> {
     let Some(place) = &sandbox.found.place else { bail!("where its guard listens is not known") };
     let mut last = Word::default();
     let is_over = || match guards::ask(place) {
