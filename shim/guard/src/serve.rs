@@ -80,7 +80,7 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let address = params.ttrpc_address.clone();
-    let report = ReportWriter::new(&params.config, &params.namespace, &params.sandbox);
+    let report = ReportWriter::new(&params.config, &params.namespace, &params.sandbox, &params.bundle);
     let served = runtime.block_on(serve(params, listener, real_shim, fifo, report.clone()));
     // Ends every connection. A step of the escalation that was abandoned must not keep the process.
     runtime.shutdown_background();

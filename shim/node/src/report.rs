@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use runsc_guard_sandbox::diagnostics::evidence::Evidence;
 use runsc_guard_sandbox::diagnostics::stacks::Dump;
 use runsc_guard_sandbox::resources::inventory::Released;
+use runsc_guard_sandbox::resources::spec::Pod;
 
 mod folder;
 
@@ -33,6 +34,9 @@ pub struct Report {
     pub namespace: String,
     /// The sandbox's id.
     pub sandbox: String,
+    /// The pod, where it is one and its bundle was there to say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
     /// When the escalation began, in nanoseconds since the epoch.
     pub taken_at_ns: u64,
     /// The sign by which the sandbox was found wedged.

@@ -10,6 +10,7 @@ use runsc_guard_node::paths::Place;
 use runsc_guard_sandbox::processes::process::Role;
 use runsc_guard_sandbox::processes::proof;
 use runsc_guard_sandbox::processes::trusted::Ground;
+use runsc_guard_sandbox::resources::spec;
 use runsc_guard_sandbox::resources::state_file::RunscState;
 use runsc_guard_sandbox::sys::{bounded, procfs};
 
@@ -42,7 +43,7 @@ pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found 
     let heads: Vec<i32> = heads.map(|task| task.identity.pid).collect();
     let namespace = draft.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Found {
-        pod: labels::pod(&bundle),
+        pod: spec::pod(&bundle),
         killed: sentry.as_ref().is_some_and(is_killed),
         proved: !unproved,
         version: state.as_ref().and_then(RunscState::version),

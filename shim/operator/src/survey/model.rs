@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use runsc_guard_node::paths::Place;
 use runsc_guard_proto::guard::{Method, Progress};
 use runsc_guard_sandbox::processes::process::Role;
+pub(crate) use runsc_guard_sandbox::resources::spec::Pod;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::procfs;
 use serde::Serialize;
@@ -18,17 +19,6 @@ pub(crate) struct Sign {
     pub(crate) what: String,
     /// For how long, where that is known.
     pub(crate) for_ms: Option<u64>,
-}
-
-/// A pod, as CRI wrote it into the bundle.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Pod {
-    /// Its name.
-    pub(crate) name: String,
-    /// Its Kubernetes namespace.
-    pub(crate) namespace: String,
-    /// Its uid.
-    pub(crate) uid: String,
 }
 
 /// One container.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::sys::file;
 
@@ -56,6 +56,22 @@ pub fn pod_uid(bundle: &Path) -> Option<String> {
     annotations(bundle).ok()?.pod_uid()
 }
 
+/// A pod, as CRI calls it in the bundle of its sandbox and of its containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// The pod that the container in this bundle belongs to, if it belongs to one.
+pub fn pod(bundle: &Path) -> Option<Pod> {
+    annotations(bundle).ok()?.pod()
+}
+
 fn annotations(bundle: &Path) -> Result<Annotations, file::ReadError> {
     let content = file::read(&bundle.join("config.json"), MAX_SPEC)?;
     Ok(Annotations::in_config(&content).map_err(std::io::Error::from)?)
@@ -88,6 +104,16 @@ impl Annotations {
         }
     }
 
+    /// See [`pod`]: containerd's names, then CRI-O's.
+    fn pod(&mut self) -> Option<Pod> {
+        let mut take = |name: &str| self.0.remove(name).flatten();
+        let name = take("io.kubernetes.cri.sandbox-name").or_else(|| take("io.kubernetes.cri-o.KubeName"))?;
+        let namespace =
+            take("io.kubernetes.cri.sandbox-namespace").or_else(|| take("io.kubernetes.cri-o.Namespace"));
+        let uid = take("io.kubernetes.cri.sandbox-uid");
+        Some(Pod { name, namespace: namespace.unwrap_or_default(), uid: uid.unwrap_or_default() })
+    }
+
     /// See [`pod_uid`].
     pub fn pod_uid(&mut self) -> Option<String> {
         let uid = self.0.remove("io.kubernetes.cri.sandbox-uid")??;
@@ -100,6 +126,23 @@ impl Annotations {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_pods_name_stands_in_its_config() {
+        let bundle = tempfile::tempdir().unwrap();
+        let write = |text: &str| fs::write(bundle.path().join("config.json"), text).unwrap();
+        assert_eq!(pod(bundle.path()), None);
+        write(
+            r#"{"annotations":{"io.kubernetes.cri.sandbox-name":"web","io.kubernetes.cri.sandbox-namespace":
+            "shop","io.kubernetes.cri.sandbox-uid":"u1","x":"y"},"process":{"args":["sleep"]}}"#,
+        );
+        let expected = Pod { name: "web".into(), namespace: "shop".into(), uid: "u1".into() };
+        assert_eq!(pod(bundle.path()), Some(expected));
+        for nothing in [r#"{"annotations":{}}"#, "{}", "", "not json"] {
+            write(nothing);
+            assert_eq!(pod(bundle.path()), None, "{nothing}");
+        }
+    }
 
     fn kinship_of(config: &str) -> Result<Membership, file::ReadError> {
         let dir = tempfile::tempdir().unwrap();

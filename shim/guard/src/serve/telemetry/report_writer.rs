@@ -6,7 +6,7 @@
 //! escalation there is nothing of this but an empty place.
 
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use runsc_guard_node::report::{Folder, Report, What};
 use runsc_guard_sandbox::diagnostics::evidence::Evidence;
 use runsc_guard_sandbox::diagnostics::stacks::{self, Told};
 use runsc_guard_sandbox::resources::inventory::Released;
+use runsc_guard_sandbox::resources::spec;
 use runsc_guard_sandbox::sys::kernel::give_way;
 
 /// How long it is not written again before the end: facts come in flocks, and many guards may write at once.
@@ -40,17 +41,20 @@ struct Shared {
     runsc: PathBuf,
     namespace: String,
     sandbox: String,
+    bundle: PathBuf,
     open: Mutex<Option<Box<Open>>>,
     /// Something that is waited for has come: all is known, all is written, or the real shim's goroutines are there.
     come: Condvar,
 }
 
 impl ReportWriter {
-    pub(crate) fn new(config: &Config, namespace: &str, sandbox: &str) -> Self {
+    /// Of the sandbox with this bundle, in which its pod's name stands.
+    pub(crate) fn new(config: &Config, namespace: &str, sandbox: &str, bundle: &Path) -> Self {
         let (namespace, sandbox) = (namespace.to_owned(), sandbox.to_owned());
         let (folder, runsc) = (Folder::new(&config.report_dir), config.runsc_binary.clone().into());
         let (open, come) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { folder, runsc, namespace, sandbox, open, come }))
+        let bundle = bundle.to_owned();
+        Self(Arc::new(Shared { folder, runsc, namespace, sandbox, bundle, open, come }))
     }
 
     /// An escalation begins by this sign, or that of one container's Create becomes the `whole` sandbox's. What is
@@ -236,6 +240,11 @@ impl Shared {
     /// Writes until there is nothing new.
     fn write(&self) {
         let mut mine = None;
+        // Here and not where the escalation begins: the disk may hang.
+        let pod = spec::pod(&self.bundle);
+        if let Some(open) = self.lock().as_mut() {
+            open.report.pod = open.report.pod.take().or(pod);
+        }
         while let Some(report) = self.next(&mut mine) {
             if let Err(error) = self.folder.write(&report)
                 && self.complains(&report)

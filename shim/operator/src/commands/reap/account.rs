@@ -30,6 +30,7 @@ impl Account {
     pub(super) fn begin(sandbox: &Sandbox, folder: &Path) -> Self {
         let found = &sandbox.found;
         let mut report = Report::begin(&found.namespace, &found.id, now_ms() * 1_000_000);
+        report.pod = found.pod.clone();
         let signs: Vec<String> = sandbox.signs.iter().map(Sign::line).collect();
         let signs = if signs.is_empty() { String::new() } else { format!(" ({})", signs.join("; ")) };
         (report.sign, report.since_ms) = (format!("an operator asked for its end{signs}"), now_ms());

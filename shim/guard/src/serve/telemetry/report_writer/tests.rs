@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn writer(folder: &Path) -> ReportWriter {
     let config = Config { report_dir: folder.into(), runsc_binary: "true".into(), ..Config::default() };
-    ReportWriter::new(&config, "ns", "box")
+    ReportWriter::new(&config, "ns", "box", Path::new("/none"))
 }
 
 /// A guard whose Create has been out for a second, and what was remembered.
@@ -97,7 +97,7 @@ fn a_version_that_the_sentry_has_not_told_is_learned_last() {
     let reports = folder.path().join("reports");
     let runsc_binary = runsc.to_str().unwrap().to_owned();
     let config = Config { report_dir: reports.clone(), runsc_binary, ..Config::default() };
-    let writer = ReportWriter::new(&config, "ns", "box");
+    let writer = ReportWriter::new(&config, "ns", "box", Path::new("/none"));
     begun(&writer, true);
     writer.told(Told { stacks: Dump::none("stopped"), ..Told::default() });
     writer.ends(&[]);
