@@ -457,6 +457,47 @@ fn an_owners_own_handler_is_left_as_it_is() -> Result<()> {
     })
 }
 
+/// A containerd with a wedged sandbox that nobody guards would not end when it is told to.
+#[test]
+fn what_would_hold_up_the_restart_is_named_or_ended_first() -> Result<()> {
+    let node = Node::new()?;
+    let (program, cri) = (node.version("one")?, node.host.cri()?);
+    let pod = cri.run_pod("gvisor", "hangs")?;
+    let well = cri.run_pod("gvisor", "well")?;
+    Sandbox::of(&node.host, &pod.id)?.stop_sentry()?;
+    Service::of(&node.host, |service| {
+        let restart = format!("--restart={}", service.restart());
+        let words = ["tests/hangs", "stopped (state T)", "Nothing was changed", "--reap"];
+        node.refused(&program, &["install", &restart], &words)?;
+        let said = node.run(&program, &["install", &restart, "--reap", "--dry-run"])?.ok()?;
+        ensure!(said.contains("would be ended first") && said.contains("tests/hangs"), "{said}");
+        ensure!(service.restarts() == 0 && Sandbox::of(&node.host, &pod.id).is_ok(), "something was done");
+        node.run(&program, &["install", &restart, "--reap"])?.ok()?;
+        ensure!(service.restarts() == 1 && Sandbox::of(&node.host, &pod.id).is_err(), "it is there still");
+        Sandbox::of(&node.host, &well.id).context("a healthy one was ended")?;
+        node.run(&program, &["uninstall", &restart])?.ok().map(drop)
+    })
+}
+
+/// Where the usual folder is part of the system's image.
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_with_what_to_do() -> Result<()> {
+    let node = Node::new()?;
+    let (program, bin) = (node.version("one")?, node.host.path().join("bin"));
+    let script =
+        format!("mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec \"$@\"", bin.display());
+    let installer = node.command(&program, &["install"]);
+    let mut apart = Command::new("unshare");
+    apart.args(["--mount", "sh", "-c", &script, "sh"]).arg(&program).args(installer.get_args());
+    let before = node.files()?;
+    let outcome = run(&mut apart, b"", LATER)?;
+    ensure!(outcome.code() == Some(1) && node.files()? == before, "{outcome:?}");
+    for word in ["cannot be written", "--bin-dir", "node.binDir", "Read-only file system"] {
+        ensure!(outcome.stderr.contains(word), "does not say {word:?}: {}", outcome.stderr);
+    }
+    Ok(())
+}
+
 /// The DaemonSet's own container, with its mounts, its capabilities and its command line.
 #[test]
 fn the_daemonset_installs_and_uninstalls() -> Result<()> {

@@ -1,11 +1,13 @@
 //! What can block, for a bounded time: a thread that is left behind, a child that is killed.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Seek as _};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use runsc_guard_sandbox::sys::kernel::PidFd;
@@ -92,6 +94,37 @@ pub(crate) fn run(command: &mut Command, deadline: Instant) -> Result<Run, Strin
     Ok(Run { status, stdout: text(stdout), stderr: text(stderr) })
 }
 
+/// What became of a program that must not be broken off in the middle.
+pub(crate) enum Let {
+    /// How it ended, and its standard error.
+    Ended(ExitStatus, String),
+    /// It has not ended in its time, and goes on as this process.
+    GoesOn(u32),
+}
+
+/// Runs a program that goes on when its time is over, when this process ends, and when somebody presses Ctrl-C.
+pub(crate) fn let_run(command: &mut Command, deadline: Instant) -> Result<Let, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |error: &dyn std::fmt::Display| format!("cannot run {program}: {error}");
+    // A pipe would break with this process, and what writes to it with the pipe.
+    let mut heard =
+        memfd_create(c"stderr", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(|error| failed(&error))?;
+    let told = heard.try_clone().map_err(|error| failed(&error))?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(told).process_group(0);
+    let mut child = command.spawn().map_err(|error| failed(&error))?;
+    let pid = child.id();
+    let ended = i32::try_from(pid).map_err(|error| failed(&error))?;
+    if !PidFd::of(ended).map_err(|error| failed(&error))?.wait(deadline) {
+        apart(move || drop(child.wait()));
+        return Ok(Let::GoesOn(pid));
+    }
+    let status = child.wait().map_err(|error| failed(&error))?;
+    let mut said = Vec::new();
+    // What can be read is what there is to tell.
+    let _ = heard.rewind().and_then(|()| heard.take(MAX_OUTPUT).read_to_end(&mut said));
+    Ok(Let::Ended(status, String::from_utf8_lossy(&said).into_owned()))
+}
+
 fn reader(from: Option<impl Read + Send + 'static>) -> Later<String> {
     Later::begin(move || {
         let mut bytes = Vec::new();
@@ -131,6 +164,23 @@ mod tests {
         );
         let error = run("exec sleep 1000", Duration::from_millis(100)).err().unwrap();
         assert!(error.contains("did not return in time"), "{error}");
+    }
+
+    #[test]
+    fn what_must_not_be_broken_off_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let done = folder.path().join("done");
+        let script = format!("echo err >&2; sleep 0.3; echo >{}; exit 3", done.display());
+        let run = |limit| let_run(Command::new("sh").args(["-c", &script]), Instant::now() + limit).unwrap();
+        assert!(matches!(run(Duration::from_secs(30)), Let::Ended(status, said)
+            if status.code() == Some(3) && said == "err\n"));
+        std::fs::remove_file(&done).unwrap();
+        assert!(matches!(run(Duration::from_millis(20)), Let::GoesOn(_)));
+        let began = Instant::now();
+        while !done.exists() {
+            assert!(began.elapsed() < Duration::from_secs(30), "it was broken off");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]

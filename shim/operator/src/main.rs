@@ -60,7 +60,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Drill(drill) => drill::run(&scope, &drill),
         Command::Metrics(metrics) => metrics::run(&scope, &metrics),
         Command::Install(install) => install::install(&root, &install),
-        Command::Uninstall(uninstall) => install::uninstall(&uninstall),
+        Command::Uninstall(uninstall) => install::uninstall(&root, &uninstall),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),
         Command::Configuration { form } => generate::configuration(form),

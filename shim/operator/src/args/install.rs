@@ -18,6 +18,7 @@ moment and run again. Running pods are not touched and keep the guard that they 
 Examples:
   runsc-guard install --dry-run         what would be done
   runsc-guard install --restart         install, and restart containerd if it does not know the handler yet
+  runsc-guard install --restart --reap  the same, and end wedged sandboxes first
   runsc-guard --root /host install --restart    from a container in which the node's root is mounted at /host";
 
 pub(super) const UNINSTALL_EXAMPLES: &str = "\
@@ -53,6 +54,10 @@ pub(crate) struct Node {
     /// (`systemctl restart containerd`, `systemctl restart k3s`, ...); without this option only say that it is needed
     #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true)]
     pub(crate) restart: Option<Option<String>>,
+    /// End wedged sandboxes that have no guard before containerd is restarted, which they would hold up; without this
+    /// option they are named and nothing is done
+    #[arg(long)]
+    pub(crate) reap: bool,
     /// Print what would be done, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -79,7 +84,7 @@ pub(crate) struct Uninstall {
     #[arg(long)]
     pub(crate) force: bool,
     /// Change nothing; fail, and say why, if a guarded pod of this node still needs the program in --bin-dir
-    #[arg(long, conflicts_with_all = ["force", "restart", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["force", "restart", "reap", "dry_run"])]
     pub(crate) check: bool,
 }
 

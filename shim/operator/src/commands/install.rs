@@ -20,7 +20,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use nix::unistd::geteuid;
+use nix::unistd::{AccessFlags, access, geteuid};
 use runsc_guard_node::lock::Lock;
 use runsc_guard_node::paths::Base;
 
@@ -40,10 +40,11 @@ mod running;
 mod site;
 mod text;
 mod trial;
+mod wedged;
 
 use hand::{Hand, Kind};
 use living::needed;
-use node::Containerd;
+use node::{Containerd, Overdue};
 use plan::{Change, Plan, Settings};
 use site::Site;
 
@@ -68,6 +69,12 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
     let plan = settings.with(&containerd, &args.handler, &config_path)?;
     check(&containerd, &site, &args.handler, &config_path)?;
     let before = containerd.handlers()?;
+    let knows = |handlers: &BTreeMap<String, Handler>| {
+        handlers.get(&args.handler).is_some_and(|one| one.is(GUARDS_TYPE, &config_path))
+    };
+    if before.as_ref().is_some_and(|before| !knows(before)) {
+        wedged::clear_the_way(hand, root, &site, &containerd.state_folder(&settings), &config_path)?;
+    }
 
     programs.place(hand, &site.bin_dir, &containerd)?;
     if fs::read_to_string(&config_path).is_ok_and(|there| there != text::RUNSC_CONFIG) {
@@ -75,9 +82,6 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
     } else {
         hand.place("gVisor", &config_path, text::RUNSC_CONFIG.as_bytes(), Kind::Text, |_| Ok(()))?;
     }
-    let knows = |handlers: &BTreeMap<String, Handler>| {
-        handlers.get(&args.handler).is_some_and(|one| one.is(GUARDS_TYPE, &config_path))
-    };
     match &plan {
         Plan::Owners => hand.say("handler", &format!("{} is its owner's: left as it is", args.handler)),
         Plan::Ours(change) => apply(hand, "handler", change)?,
@@ -95,7 +99,7 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
         hand.say("containerd", &format!("restarted, knows {}", args.handler));
         return Ok(ExitCode::SUCCESS);
     };
-    if plan == Plan::Owners {
+    if plan == Plan::Owners || error.is::<Overdue>() {
         return Err(error);
     }
     // It has read what it is told now and is not well with it, however good it looked.
@@ -109,7 +113,7 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
 }
 
 /// Takes it away.
-pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
+pub(crate) fn uninstall(root: &Path, args: &Uninstall) -> Result<ExitCode> {
     if args.check {
         ensure!(geteuid().is_root(), "must be run as root");
         let site = Site::of(&args.node);
@@ -122,7 +126,7 @@ pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
     let guard = site.bin_dir.join(GUARD);
     let containerd = Containerd::find(&site)?;
     let settings = Settings::read(&containerd)?;
-    let state = containerd.state.clone().unwrap_or_else(|| settings.dump.state().into());
+    let state = containerd.state_folder(&settings);
     let unneeded = || if args.force { Ok(()) } else { ensure_unneeded(&state, &guard) };
     unneeded()?;
     let change = settings.without(&containerd)?;
@@ -131,13 +135,15 @@ pub(crate) fn uninstall(args: &Uninstall) -> Result<ExitCode> {
     let is_stale = |name: &String, one: &Handler| one.runtime_type == GUARDS_TYPE && !stay.contains(name);
     let before = containerd.handlers()?.unwrap_or_default();
     let stale: Vec<_> = before.iter().filter(|(name, one)| is_stale(name, one)).collect();
-
     let of_stale = stale
         .iter()
         .filter_map(|(_, one)| one.options.as_ref())
         .map(|options| PathBuf::from(&options.config_path));
     let mut config_paths: BTreeSet<PathBuf> = settings.dump.guarded().into_values().chain(of_stale).collect();
     config_paths.insert(containerd.distribution.runsc_config().into());
+    if let (false, Some(guards)) = (stale.is_empty(), config_paths.first()) {
+        wedged::clear_the_way(hand, root, &site, &state, guards)?;
+    }
     if let Some((change, _)) = &change {
         apply(hand, "handler", change)?;
     }
@@ -220,6 +226,7 @@ impl Programs {
 /// Whether sandboxes would work here with this handler, as `doctor` judges it, and containerd would find the guard.
 fn check(containerd: &Containerd, site: &Site, handler: &str, config_path: &Path) -> Result<()> {
     let folder = &site.bin_dir;
+    ensure_writable(folder)?;
     let real = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
     let is_it = |one: &PathBuf| fs::canonicalize(one).is_ok_and(|one| one == real);
     match split_paths(&containerd.path).find(|one| is_it(one) || one.join(GUARD).is_file()) {
@@ -272,6 +279,18 @@ fn apply(hand: Hand, about: &str, change: &Change) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Before anything is changed: on some systems the usual folder is part of the system's image.
+fn ensure_writable(folder: &Path) -> Result<()> {
+    let writable = access(folder, AccessFlags::W_OK);
+    writable.with_context(|| {
+        let there = folder.display();
+        format!(
+            "{there} cannot be written, so the guard does not go there: name another folder on containerd's PATH, such as \
+             /opt/bin, by --bin-dir (in the chart node.binDir); nothing was changed"
+        )
+    })
 }
 
 /// The command that restarts containerd, if it is to be run.

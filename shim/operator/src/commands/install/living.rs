@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::running::{Running, running};
 
 /// containerd's folder of bundles, below its `state`.
-const BUNDLES: &str = "io.containerd.runtime.v2.task";
+pub(super) const BUNDLES: &str = "io.containerd.runtime.v2.task";
 /// In a bundle: the shim's program.
 const PROGRAM: &str = "shim-binary-path";
 /// Far more than either file has.

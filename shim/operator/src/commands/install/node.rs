@@ -15,8 +15,9 @@ use runsc_guard_node::program;
 use runsc_guard_sandbox::processes::proof::Vantage;
 use runsc_guard_sandbox::processes::trusted::Ground;
 
+use super::plan::Settings;
 use super::site::Site;
-use crate::bounded;
+use crate::bounded::{self, Let};
 use crate::containerd::distribution::Distribution;
 use crate::containerd::dump::Dump;
 use crate::containerd::live::{self, Handler};
@@ -92,6 +93,11 @@ impl Containerd {
         Dump::read(&self.run(&["--config", &config.to_string_lossy(), "config", "dump"])?)
     }
 
+    /// Where its state is.
+    pub(super) fn state_folder(&self, settings: &Settings) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| settings.dump.state().into())
+    }
+
     /// The handlers that it has in memory; nothing where it does not run.
     pub(super) fn handlers(&self) -> Result<Option<BTreeMap<String, Handler>>> {
         if !self.is_running {
@@ -111,8 +117,10 @@ impl Containerd {
         // systemctl does nothing, and says that all went well, in what it takes for a chroot.
         let mut restart = Command::new(program);
         restart.args(words).env("PATH", PATH).env("SYSTEMD_IGNORE_CHROOT", "1");
-        let done = bounded::run(&mut restart, Instant::now() + RESTARTS).map_err(|why| anyhow!(why))?;
-        ensure!(done.status.success(), "`{command}`: {}: {}", done.status, done.stderr.trim());
+        match bounded::let_run(&mut restart, Instant::now() + RESTARTS).map_err(|why| anyhow!(why))? {
+            Let::GoesOn(pid) => bail!(Overdue { command: command.to_owned(), pid }),
+            Let::Ended(status, said) => ensure!(status.success(), "`{command}`: {status}: {}", said.trim()),
+        }
         self.handlers_once(wanted).with_context(|| format!("after `{command}`")).map(drop)
     }
 
@@ -142,6 +150,19 @@ impl Containerd {
     fn name(&self) -> String {
         self.program.display().to_string()
     }
+}
+
+/// A restart that takes longer than any service manager gives a service to end. It is let go on: broken off it might
+/// leave containerd stopped.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{command}` (process {pid}) has not ended within {} s and goes on: containerd does not stop, or does not come up. \
+     See `journalctl -u containerd`, and when containerd answers, run this again",
+    RESTARTS.as_secs()
+)]
+pub(super) struct Overdue {
+    command: String,
+    pid: u32,
 }
 
 /// The file that would be run at the next start: the running one's may have been replaced since. It is run as root, so

@@ -21,6 +21,8 @@ pub(super) struct Site {
     pub(super) restart: String,
     /// Whether it is to be run.
     pub(super) restarts: bool,
+    /// Whether what would hold that up is to be ended first.
+    pub(super) reap: bool,
 }
 
 impl Site {
@@ -33,6 +35,7 @@ impl Site {
             config: node.config.clone(),
             restart: node.restart.clone().flatten().unwrap_or_else(|| found.restart.clone()),
             restarts: node.restart.is_some(),
+            reap: node.reap,
             found,
         }
     }
