@@ -9,6 +9,7 @@ use clap_complete::Shell;
 mod address;
 mod examples;
 mod install;
+mod tell;
 mod value;
 
 pub(crate) use address::Address;
@@ -18,6 +19,8 @@ use examples::{
 };
 use install::{INSTALL_EXAMPLES, UNINSTALL_EXAMPLES};
 pub(crate) use install::{Install, Node, Uninstall};
+use tell::TELL_EXAMPLES;
+pub(crate) use tell::{Taint, Tell};
 use value::{seconds, socket};
 
 use crate::containerd::distribution::Distribution;
@@ -77,6 +80,9 @@ pub(crate) enum Command {
     /// Print metrics of this node, or serve them to Prometheus
     #[command(after_help = METRICS_EXAMPLES)]
     Metrics(Metrics),
+    /// Tell Kubernetes of this node's escalations, until SIGTERM: what the chart runs beside `metrics`
+    #[command(after_help = TELL_EXAMPLES)]
+    Tell(Tell),
     /// Install the guard on this node
     #[command(after_help = INSTALL_EXAMPLES)]
     Install(Install),

@@ -9,6 +9,7 @@ pub(crate) mod metrics;
 pub(crate) mod reap;
 pub(crate) mod reports;
 pub(crate) mod show;
+pub(crate) mod tell;
 
 /// The exit status when something went wrong, or not everything is gone.
 pub(crate) const FAILED: u8 = 1;

@@ -11,6 +11,7 @@
 //! doctor: gather (bounded) --> judge (pure) --> print
 //! survey, guards, reports --> metrics
 //! drill: room (leftovers) --> containerd --> survey, reap --> outcome (pure)
+//! survey, reports, containerd --> tell (pure: events, patches) --> Kubernetes
 //! install: node (containerd, files) --> plan (pure; containerd's own dump judges) --> hand
 //! ```
 
@@ -31,7 +32,7 @@ mod survey;
 mod threads;
 
 use args::{Args, Command};
-use commands::{FAILED, doctor, drill, generate, install, list, metrics, reap, reports, show};
+use commands::{FAILED, doctor, drill, generate, install, list, metrics, reap, reports, show, tell};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -47,7 +48,11 @@ fn run(args: Args) -> Result<ExitCode> {
     if let Some(pid) = host {
         host::enter(pid)?;
     }
-    // What is to be installed lies where this program does, not below the node's root.
+    // What is to be installed lies where this program does, and so does a pod's token, not below the node's root.
+    let api = match &command {
+        Command::Tell(_) => Some(tell::Api::of_pod()?),
+        _ => None,
+    };
     if !matches!(command, Command::Install(_)) {
         host::enter_root(&root)?;
     }
@@ -59,6 +64,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Doctor(doctor) => doctor::run(&scope, &doctor),
         Command::Drill(drill) => drill::run(&scope, &drill),
         Command::Metrics(metrics) => metrics::run(&scope, &metrics),
+        Command::Tell(tell) => tell::run(&scope, &tell, api),
         Command::Install(install) => install::install(&root, &install),
         Command::Uninstall(uninstall) => install::uninstall(&root, &uninstall),
         Command::Completions { shell } => generate::completions(shell),

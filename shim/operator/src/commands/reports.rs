@@ -17,7 +17,7 @@ mod stored;
 mod text;
 mod verdict;
 
-use stored::Stored;
+pub(crate) use stored::Stored;
 
 /// Where reports go unless configured otherwise.
 const DEFAULT: &str = "/var/log/runsc-guard";
@@ -99,6 +99,11 @@ pub(crate) fn new(scope: &Scope, folder: Option<&Path>, known: &mut Known) -> Ve
     let before: BTreeSet<PathBuf> = known.keys().cloned().collect();
     let news = unseen(scope, &args, known).into_iter().filter(|stored| !before.contains(&stored.file));
     news.map(|stored| stored.report.namespace).collect()
+}
+
+/// The reports that were not known, or are over only now.
+pub(crate) fn news(scope: &Scope, known: &mut Known) -> Vec<Stored> {
+    unseen(scope, &Reports { id: None, follow: false, output: Form::Text, report_dir: None }, known)
 }
 
 fn folders(args: &Reports) -> Vec<String> {

@@ -14,35 +14,35 @@ const LIMIT: u64 = 4 << 20;
 
 /// One report.
 #[derive(Debug, Serialize)]
-pub(super) struct Stored {
+pub(crate) struct Stored {
     /// What it says in one line.
-    pub(super) verdict: String,
+    pub(crate) verdict: String,
     /// Where it lies.
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// As it was written.
     #[serde(flatten)]
-    pub(super) report: Report,
+    pub(crate) report: Report,
 }
 
 impl Stored {
     /// None if it cannot be read, or is of a later format than this command knows.
-    pub(super) fn read(path: &Path) -> Option<Self> {
+    pub(crate) fn read(path: &Path) -> Option<Self> {
         let report: Report = serde_json::from_slice(&file::read(path, LIMIT).ok()?).ok()?;
         (report.version <= VERSION).then(|| Self::of(report, path))
     }
 
     /// With its verdict.
-    pub(super) fn of(report: Report, path: &Path) -> Self {
+    pub(crate) fn of(report: Report, path: &Path) -> Self {
         Self { verdict: verdict::verdict(&report), file: path.to_owned(), report }
     }
 
     /// When the escalation began.
-    pub(super) fn taken_at(&self) -> SystemTime {
+    pub(crate) fn taken_at(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.report.taken_at_ns)
     }
 
     /// Whether nothing will be added to it.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.report.version == 1 || self.report.ended_ms.is_some()
     }
 }
