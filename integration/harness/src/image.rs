@@ -19,7 +19,7 @@ const APPLETS: &[&str] = &[
 const FILES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/files"));
 
 /// Writes the archive; `ctr images import` takes it.
-pub(crate) fn write_archive(path: &Path) -> Result<()> {
+pub fn write_archive(path: &Path) -> Result<()> {
     let busybox =
         std::fs::read("/bin/busybox").context("busybox is missing: install Debian's busybox-static")?;
     let layer = layer(&busybox)?;

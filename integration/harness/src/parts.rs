@@ -75,18 +75,28 @@ pub(crate) fn docker() -> Result<PathBuf> {
     stack(&["--docker"])
 }
 
+/// The folders of all that a cluster consists of beside [`Parts`]: Kubernetes, helm and crane.
+pub fn cluster_parts() -> Result<Vec<PathBuf>> {
+    let tool = |name: &str| printed_by("hack/lib/go-tool", &[name]);
+    Ok(vec![stack(&["--cluster"])?, tool("helm")?, tool("crane")?])
+}
+
 /// What `hack/stack` prints: the folder of what it was asked for.
 fn stack(arguments: &[&str]) -> Result<PathBuf> {
-    let output = Command::new(checkout().join("hack/stack"))
+    printed_by("hack/stack", arguments)
+}
+
+fn printed_by(script: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let output = Command::new(checkout().join(script))
         .args(arguments)
         .stderr(std::process::Stdio::inherit())
         .output()
-        .context("cannot run hack/stack")?;
+        .with_context(|| format!("cannot run {script}"))?;
     if !output.status.success() {
-        bail!("hack/stack failed: {}", output.status);
+        bail!("{script} failed: {}", output.status);
     }
     let stdout = String::from_utf8(output.stdout)?;
-    Ok(PathBuf::from(stdout.lines().last().context("hack/stack printed nothing")?))
+    Ok(PathBuf::from(stdout.lines().last().with_context(|| format!("{script} printed nothing"))?))
 }
 
 /// The path of the guard's binary, which only has to exist when a guarded handler is used.
