@@ -8,3 +8,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
+
+{{- /* Whether anything of a node is told to Kubernetes. */}}
+{{- define "tells" -}}
+{{- if or .Values.events.enabled .Values.nodeCondition.enabled .Values.readiness.label .Values.readiness.startupTaint }}yes{{ end }}
+{{- end }}
+
+{{- define "image" -}}
+{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{- end }}
