@@ -85,6 +85,17 @@ fn show(host: &Host, id: &str, needles: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// What a shell is told that asks how `runsc-guard show BEGIN` may go on.
+fn completes(host: &Host, begin: &str, ids: &[&str]) -> Result<()> {
+    let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
+    command.envs([("COMPLETE", "bash"), ("_CLAP_COMPLETE_INDEX", "2"), ("_CLAP_IFS", "\n")]);
+    command.args(["--", "runsc-guard", "show", begin]);
+    let told = run(&mut command, b"", SOON)?.ok()?;
+    let all: Vec<&str> = told.lines().collect();
+    ensure!(ids.iter().all(|id| all.contains(id)), "{ids:?} are not all among {all:?}");
+    Ok(())
+}
+
 fn containerd(host: &Host) -> Result<Process> {
     let is = |process: &Process| process.args.first().is_some_and(|arg| arg.ends_with("/containerd"));
     host.processes().into_iter().find(is).context("no containerd")
@@ -125,6 +136,7 @@ fn the_wedged_end_and_the_healthy_stay(guarded: bool) -> Result<()> {
     let pid = stopped.sentry.pid.to_string();
     show(&host, "stop", &["wedged", "stopped (state T)", &pid, "Cgroups", "--platform=systrap"])?;
     show(&host, HEALTHY[0], &["running", "rootfs", "link lo"])?;
+    completes(&host, "health", &HEALTHY)?;
 
     let dry = operator(&host, &["reap", "--wedged", "--dry-run"])?;
     ensure!(dry.success() && dry.stdout.contains(&format!("sentry {pid}")), "{dry:?}");

@@ -18,7 +18,8 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::CompleteEnv;
 
 mod args;
 mod bounded;
@@ -28,6 +29,7 @@ mod gvisor;
 mod host;
 mod known;
 mod paint;
+mod screen;
 mod survey;
 mod threads;
 
@@ -35,6 +37,8 @@ use args::{Args, Command};
 use commands::{FAILED, doctor, drill, generate, install, list, metrics, reap, reports, show, tell};
 
 fn main() -> ExitCode {
+    // A shell that completes a line asks so; anything else is left to what follows.
+    CompleteEnv::with_factory(Args::command).complete();
     let args = Args::parse();
     let done = run(args);
     done.unwrap_or_else(|error| {

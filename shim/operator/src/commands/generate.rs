@@ -1,11 +1,13 @@
 //! Shell completions, manual pages and the configuration reference, each from the one definition in the code.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::CommandFactory;
 use clap_complete::Shell;
+use clap_complete::env::{self, EnvCompleter};
 
 use crate::args::{Args, Reference};
 
@@ -15,10 +17,35 @@ mod manual;
 mod markdown;
 mod words;
 
+/// The program's name, which completions run to learn what is possible: ids, too.
+const NAME: &str = "runsc-guard";
+/// zsh reads a file of its `fpath` when the first completion is due, which is then still to be made.
+const ZSH_FIRST: &str = r#"if [ "$funcstack[1]" = "_runsc-guard" ]; then
+    _clap_dynamic_completer_runsc_guard "$@"
+fi
+"#;
+
 /// Completions on standard output.
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
-    clap_complete::generate(shell, &mut Args::command(), "runsc-guard", &mut std::io::stdout());
+    std::io::stdout().write_all(&registration(shell)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn registration(shell: Shell) -> Result<Vec<u8>> {
+    let completer: &dyn EnvCompleter = match shell {
+        Shell::Bash => &env::Bash,
+        Shell::Elvish => &env::Elvish,
+        Shell::Fish => &env::Fish,
+        Shell::PowerShell => &env::Powershell,
+        Shell::Zsh => &env::Zsh,
+        other => bail!("no completions are known for {other}"),
+    };
+    let mut script = Vec::new();
+    completer.write_registration("COMPLETE", NAME, NAME, NAME, &mut script)?;
+    if shell == Shell::Zsh {
+        script.extend_from_slice(ZSH_FIRST.as_bytes());
+    }
+    Ok(script)
 }
 
 /// `runsc-guard.1`, one page for each subcommand, and `runsc-guard.toml.5`.
@@ -46,6 +73,14 @@ pub(crate) fn configuration(form: Reference) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shells_script_asks_this_program() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = String::from_utf8(registration(shell).unwrap()).unwrap();
+            assert!(script.contains("COMPLETE") && script.contains(NAME), "{shell}: {script}");
+        }
+    }
 
     #[test]
     fn there_is_a_page_for_each_command_and_for_the_configuration() {

@@ -1,9 +1,9 @@
 //! `ls`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tabled::builder::Builder;
@@ -11,61 +11,121 @@ use tabled::settings::{Padding, Style};
 
 use crate::args::{Ls, Output, Scope};
 use crate::paint::{self, size, span};
+use crate::screen::{self, Size};
 use crate::survey::model::{Guard, Sandbox, Sign};
 use crate::survey::survey;
 
 /// As many letters of an id as `crictl` shows.
 const SHORT_ID: usize = 13;
-/// Cursor home, and clear from there.
-const CLEAR: &str = "\x1b[H\x1b[2J";
+/// How often is looked whether the terminal has another size.
+const RESIZED: Duration = Duration::from_millis(100);
+/// What a narrow terminal does without, the first of them first.
+const DROPPED: [&str; 5] = ["ANSWERED", "PIDS", "CONTAINERS", "RSS", "NAMESPACE"];
+/// What is left at least of a pod's name and of a sign.
+const LEAST: usize = 16;
+/// Blanks between columns.
+const GAP: usize = 2;
 
 /// Prints the list, once or again and again.
 pub(crate) fn run(scope: &Scope, args: &Ls) -> Result<ExitCode> {
-    let clears = args.watch.is_some() && std::io::stdout().is_terminal();
+    let mut drawn = None;
     loop {
         let seen = survey(scope)?;
-        let text = render(&seen.sandboxes, args.output)?;
-        let mut out = anstream::stdout().lock();
-        let written = if clears { out.write_all(CLEAR.as_bytes()) } else { Ok(()) };
-        if let Err(error) = written.and_then(|()| out.write_all(text.as_bytes())).and_then(|()| out.flush()) {
-            // Whoever reads has seen enough.
-            let enough = error.kind() == std::io::ErrorKind::BrokenPipe;
-            return if enough { Ok(ExitCode::SUCCESS) } else { Err(error.into()) };
-        }
-        drop(out);
-        seen.unseen()
-            .iter()
-            .for_each(|unseen| anstream::eprintln!("{}", paint::caution(&unseen.to_string())));
-        match args.watch {
-            Some(pause) => sleep(pause),
-            None => return Ok(ExitCode::SUCCESS),
+        let warnings: String =
+            seen.unseen().iter().map(|unseen| paint::caution(&unseen.to_string()) + "\n").collect();
+        let render = |columns| render(&seen.sandboxes, args.output, columns);
+        match args.watch.filter(|_| screen::is_drawn_on()) {
+            Some(pause) => draw(pause, &mut drawn, |columns| Ok(render(columns)? + &warnings))?,
+            None => {
+                let mut out = anstream::stdout().lock();
+                let text = render(screen::size().map(|size| size.columns))?;
+                if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                    // Whoever reads has seen enough.
+                    let enough = error.kind() == std::io::ErrorKind::BrokenPipe;
+                    return if enough { Ok(ExitCode::SUCCESS) } else { Err(error.into()) };
+                }
+                anstream::eprint!("{warnings}");
+                match args.watch {
+                    Some(pause) => sleep(pause),
+                    None => return Ok(ExitCode::SUCCESS),
+                }
+            }
         }
     }
 }
 
+/// Draws what `render` gives until the next look is due, again when the terminal changes its size.
+fn draw(
+    pause: Duration,
+    last: &mut Option<Size>,
+    render: impl Fn(Option<usize>) -> Result<String>,
+) -> Result<()> {
+    let until = Instant::now() + pause;
+    let mut is_drawn = false;
+    loop {
+        if let Some(size) = screen::size().filter(|size| !is_drawn || *last != Some(*size)) {
+            screen::draw(&render(Some(size.columns))?, size, *last)?;
+            (*last, is_drawn) = (Some(size), true);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        sleep(left.min(RESIZED));
+    }
+}
+
 /// The list as text.
-fn render(sandboxes: &[Sandbox], output: Output) -> Result<String> {
+fn render(sandboxes: &[Sandbox], output: Output, columns: Option<usize>) -> Result<String> {
     if output == Output::Json {
         return Ok(serde_json::to_string_pretty(sandboxes)? + "\n");
     }
     if sandboxes.is_empty() {
         return Ok(format!("{}\n", paint::faint("no gVisor sandbox on this node")));
     }
-    Ok(table(sandboxes, output == Output::Wide))
+    // Who asks for everything gets it, whatever the width.
+    Ok(table(sandboxes, output == Output::Wide, columns.filter(|_| output == Output::Table)))
 }
 
-fn table(sandboxes: &[Sandbox], wide: bool) -> String {
-    let mut columns = vec!["NAMESPACE", "ID", "POD", "STATE", "AGE", "CONTAINERS", "PIDS", "RSS", "ANSWERED"];
-    columns.extend(if wide { vec!["GUARD", "SHIM", "SENTRY", "SIGN"] } else { vec!["SIGN"] });
-    let mut builder = Builder::default();
-    builder.push_record(columns.into_iter().map(paint::heading));
-    for sandbox in sandboxes {
-        builder.push_record(row(sandbox, wide));
+fn table(sandboxes: &[Sandbox], wide: bool, columns: Option<usize>) -> String {
+    let mut names = vec!["NAMESPACE", "ID", "POD", "STATE", "AGE", "CONTAINERS", "PIDS", "RSS", "ANSWERED"];
+    names.extend(if wide { vec!["GUARD", "SHIM", "SENTRY", "SIGN"] } else { vec!["SIGN"] });
+    let mut rows: Vec<Vec<String>> = sandboxes.iter().map(|sandbox| row(sandbox, wide)).collect();
+    if let Some(columns) = columns {
+        fit(&mut names, &mut rows, columns);
     }
+    let mut builder = Builder::default();
+    builder.push_record(names.into_iter().map(paint::heading));
+    rows.into_iter().for_each(|row| builder.push_record(row));
     let mut table = builder.build();
-    table.with(Style::empty()).with(Padding::new(0, 2, 0, 0));
+    table.with(Style::empty()).with(Padding::new(0, GAP, 0, 0));
     let lines = table.to_string();
     lines.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n")
+}
+
+/// Leaves columns out until the rest fits, then cuts the two that may be long: they are whole in `show`.
+fn fit(names: &mut Vec<&str>, rows: &mut [Vec<String>], columns: usize) {
+    let width = |names: &[&str], rows: &[Vec<String>], at: usize| {
+        rows.iter().map(|row| screen::width(&row[at])).max().unwrap_or(0).max(names[at].len()) + GAP
+    };
+    let over = |names: &[&str], rows: &[Vec<String>]| {
+        let all: usize = (0..names.len()).map(|at| width(names, rows, at)).sum();
+        all.saturating_sub(columns + GAP)
+    };
+    for dropped in DROPPED {
+        if over(names, rows) == 0 {
+            return;
+        }
+        if let Some(at) = names.iter().position(|name| *name == dropped) {
+            names.remove(at);
+            rows.iter_mut().for_each(|row| drop(row.remove(at)));
+        }
+    }
+    for long in ["POD", "SIGN"] {
+        let Some(at) = names.iter().position(|name| *name == long) else { continue };
+        let most = (width(names, rows, at) - GAP).saturating_sub(over(names, rows)).max(LEAST);
+        rows.iter_mut().for_each(|row| row[at] = screen::cut(&row[at], most));
+    }
 }
 
 fn row(sandbox: &Sandbox, wide: bool) -> Vec<String> {
@@ -118,7 +178,7 @@ mod tests {
     use crate::survey::model::{Pod, State, Word};
 
     fn plain(sandboxes: &[Sandbox], output: Output) -> String {
-        anstream::adapter::strip_str(&render(sandboxes, output).unwrap()).to_string()
+        anstream::adapter::strip_str(&render(sandboxes, output, None).unwrap()).to_string()
     }
 
     #[test]
@@ -141,6 +201,26 @@ mod tests {
     }
 
     #[test]
+    fn a_table_fits_a_terminal_of_80_columns() {
+        let mut wedged = sandbox(&"0123456789abcdef".repeat(4), State::Unkillable);
+        wedged.found.namespace = "k8s.io".into();
+        let sign = "SIGKILL was sent, and the kernel keeps pid 4711 (state D in request_wait_answer)";
+        wedged.signs = vec![Sign { what: sign.into(), for_ms: Some(1_000) }; 2];
+        let name = "a-deployment-with-a-long-name-7f9c5d6b8-x2x4q".to_owned();
+        wedged.found.pod = Some(Pod { name, namespace: "a-team-of-many".into(), uid: String::new() });
+        for columns in [60, 80, 100, 132, 200] {
+            let text = render(&[sandbox("b", State::Running), wedged.clone()], Output::Table, Some(columns))
+                .unwrap();
+            let plain = anstream::adapter::strip_str(&text).to_string();
+            assert!(plain.lines().all(|line| line.chars().count() <= columns.max(68)), "{columns}:\n{plain}");
+            assert!(plain.contains("0123456789abc") && plain.contains("unkillable"), "{plain}");
+            assert!(plain.contains("SIGN") && plain.contains("SIGKILL was se"), "{plain}");
+        }
+        let wide = render(&[wedged], Output::Wide, Some(80)).unwrap();
+        assert!(wide.contains(sign), "{wide}");
+    }
+
+    #[test]
     fn the_last_answer_is_the_guards_to_tell() {
         let mut one = sandbox("a", State::Running);
         assert_eq!(answered(&one.found.guard), "-");
@@ -151,10 +231,10 @@ mod tests {
 
     #[test]
     fn json_is_an_array_without_colours() {
-        let text = render(&[sandbox("a", State::Orphaned)], Output::Json).unwrap();
+        let text = render(&[sandbox("a", State::Orphaned)], Output::Json, Some(80)).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((value[0]["state"].as_str(), value[0]["id"].as_str()), (Some("orphaned"), Some("a")));
-        assert_eq!(render(&[], Output::Json).unwrap(), "[]\n");
+        assert_eq!(render(&[], Output::Json, None).unwrap(), "[]\n");
         assert!(plain(&[], Output::Table).starts_with("no gVisor sandbox"));
     }
 }

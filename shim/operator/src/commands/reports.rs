@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use runsc_guard_node::report::{Report, is_report};
 
 use crate::args::{Form, Reports, Scope};
+use crate::screen;
 use crate::survey::guards;
 
 mod goroutines;
@@ -55,8 +56,8 @@ fn tell(reports: &[Stored], args: &Reports) -> Result<bool> {
         let text = match (args.output, &args.id) {
             // A line each, for who follows.
             (Form::Json, _) => serde_json::to_string(report)? + "\n",
-            (Form::Text, Some(_)) => text::full(report),
-            (Form::Text, None) => text::line(report),
+            (Form::Text, Some(_)) => screen::fitted(&text::full(report)),
+            (Form::Text, None) => screen::fitted(&text::line(report)),
         };
         if !write(&text)? {
             return Ok(false);
@@ -104,6 +105,12 @@ pub(crate) fn new(scope: &Scope, folder: Option<&Path>, known: &mut Known) -> Ve
 /// The reports that were not known, or are over only now.
 pub(crate) fn news(scope: &Scope, known: &mut Known) -> Vec<Stored> {
     unseen(scope, &Reports { id: None, follow: false, output: Form::Text, report_dir: None }, known)
+}
+
+/// The sandboxes of all reports.
+pub(crate) fn ids() -> Vec<String> {
+    let scope = Scope { namespace: None, runsc_root: Vec::new() };
+    news(&scope, &mut Known::new()).into_iter().map(|stored| stored.report.sandbox).collect()
 }
 
 fn folders(args: &Reports) -> Vec<String> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::{Form, Scope, Show};
 use crate::paint;
+use crate::screen;
 use crate::survey::model::Sandbox;
 use crate::survey::pick::pick;
 use crate::survey::survey;
@@ -44,7 +45,7 @@ pub(crate) fn run(scope: &Scope, args: &Show) -> Result<ExitCode> {
     let details = result.recv_timeout(LIMIT).ok();
     let text = match args.output {
         Form::Json => serde_json::to_string_pretty(&Shown { sandbox, details: details.as_ref() })? + "\n",
-        Form::Text => text::render(sandbox, details.as_ref()),
+        Form::Text => screen::fitted(&text::render(sandbox, details.as_ref())),
     };
     anstream::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,7 @@ use tabled::settings::{Padding, Style};
 use super::print::{self, exit_code, write};
 use crate::args::{Doctor, Form};
 use crate::paint;
+use crate::screen;
 
 mod cause;
 mod decode;
@@ -27,6 +28,7 @@ mod fact;
 mod input;
 mod judge;
 mod names;
+mod pod;
 mod reader;
 mod record;
 mod signs;
@@ -35,12 +37,13 @@ mod tally;
 mod time;
 mod verdict;
 
+use pod::Pod;
 use reader::Reader;
 use tally::Tally;
-use verdict::{Pod, Report, Unread};
+use verdict::{Report, Unread};
 
 /// Letters of a name in the table: its findings have it whole.
-const NAME: usize = 24;
+const NAME: usize = 17;
 /// Letters of a time in the table.
 const TIME: usize = 19;
 
@@ -48,7 +51,7 @@ const TIME: usize = 19;
 pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
     let report = read(&args.logs);
     write(&match args.output {
-        Form::Text => text(&report),
+        Form::Text => screen::fitted(&text(&report)),
         Form::Json => serde_json::to_string_pretty(&report)? + "\n",
     })?;
     Ok(exit_code(report.levels()))
@@ -90,7 +93,7 @@ fn text(report: &Report) -> String {
         return findings;
     }
     let mut builder = Builder::default();
-    builder.push_record(["POD OR SANDBOX", "TRIES", "FIRST", "LAST", "STATE", "CAUSE"].map(paint::heading));
+    builder.push_record(["POD OR SANDBOX", "TRIES", "LAST", "WHAT"].map(paint::heading));
     for one in &report.subjects {
         builder.push_record(row(one));
     }
@@ -104,23 +107,14 @@ fn text(report: &Report) -> String {
     format!("{table}{untold}\n{findings}")
 }
 
-fn row(one: &Pod) -> [String; 6] {
+fn row(one: &Pod) -> [String; 4] {
     let short = |text: &str, most: usize| match text.char_indices().nth(most) {
         Some((at, _)) => format!("{}..", paint::plain(&text[..at])),
         None => paint::plain(text),
     };
-    let time = |time: &Option<String>| match time {
-        Some(time) => paint::plain(&time.chars().take(TIME).collect::<String>()),
-        None => "-".to_owned(),
-    };
-    [
-        short(&one.name, NAME),
-        one.tries.to_string(),
-        time(&one.first),
-        time(&one.last),
-        one.state.to_owned(),
-        one.cause.words().to_owned(),
-    ]
+    let last = one.last.as_deref().unwrap_or("-");
+    let last = paint::plain(&last.chars().take(TIME).collect::<String>());
+    [short(&one.name, NAME), one.tries.to_string(), last, one.what()]
 }
 
 #[cfg(test)]

@@ -28,6 +28,21 @@ pub(super) enum State {
     Well,
 }
 
+impl State {
+    /// In a word or two.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Stuck => "stuck",
+            Self::Once => "once",
+            Self::GuardWaits => "guard waits",
+            Self::Excused => "other cause",
+            Self::Slow => "slow",
+            Self::Guarded => "guarded",
+            Self::Well => "well",
+        }
+    }
+}
+
 /// One pod, judged.
 #[derive(Clone, Debug)]
 pub(super) struct Judged<'a> {

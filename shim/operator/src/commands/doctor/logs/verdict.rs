@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::cause::Cause;
 use super::judge::{Judged, State, judge};
-use super::names::Name;
+use super::pod::{Pod, display, handle};
 use super::record::Speaker;
 use super::signs::Sign;
 use super::tally::Tally;
@@ -36,27 +36,6 @@ pub(crate) struct Report {
     pub(crate) subjects: Vec<Pod>,
     /// Lines that tell of a pod and were too many.
     pub(crate) untold: u64,
-}
-
-/// One pod, sandbox or container.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Pod {
-    /// `namespace/name`, or its id.
-    pub(crate) name: String,
-    /// All ids and names that are known to be its.
-    pub(crate) ids: Vec<String>,
-    /// Whether it is stuck, and what else it may be.
-    pub(crate) state: &'static str,
-    /// Why, as far as the lines tell.
-    pub(crate) cause: Cause,
-    /// How often its end was tried in vain.
-    pub(crate) tries: u64,
-    /// Lines about it.
-    pub(crate) lines: u64,
-    /// When the first was written, in the log's own words.
-    pub(crate) first: Option<String>,
-    /// And the last.
-    pub(crate) last: Option<String>,
 }
 
 /// What could not be read, and why.
@@ -185,23 +164,6 @@ fn who(all: &[&Judged<'_>]) -> String {
     named.collect::<Vec<_>>().join("; ") + &more
 }
 
-/// What commands take.
-fn handle<'a>(one: &Judged<'a>) -> Option<&'a str> {
-    let id = one.names.iter().find(|name| matches!(name, Name::Id(_)));
-    id.or_else(|| one.names.iter().find(|name| matches!(name, Name::Docker(_)))).map(|name| name.text())
-}
-
-/// What people know it by.
-fn display(one: &Judged<'_>) -> String {
-    let is_pod = |name: &&&Name| matches!(name, Name::Pod(_));
-    let name =
-        one.names.iter().find(is_pod).or_else(|| one.names.iter().find(|name| matches!(name, Name::Id(_))));
-    let name = name.or_else(|| one.names.first()).map(|name| name.text().to_owned());
-    name.unwrap_or_else(|| {
-        if one.cause.is_of_the_node() { "the node" } else { "(no name in the line)" }.to_owned()
-    })
-}
-
 fn hangs(all: &[&Judged<'_>]) -> Vec<&'static Hang> {
     let mut hangs: Vec<&'static Hang> = Vec::new();
     for fact in all.iter().flat_map(|one| &one.facts) {
@@ -253,40 +215,6 @@ fn nothing(tally: &Tally) -> Finding {
         return Finding::warn(ABOUT, format!("{what}, and most lines were not understood"), GIVE);
     }
     Finding::ok(ABOUT, what)
-}
-
-impl Pod {
-    fn of(one: &Judged<'_>) -> Self {
-        let mut timed: Vec<_> = one.facts.iter().filter(|fact| fact.words.is_some()).collect();
-        timed.sort_by_key(|fact| fact.times[0].or(fact.times[1]));
-        let words = |fact: Option<&&&super::fact::Fact>| {
-            fact.and_then(|fact| fact.words.as_deref()).map(str::to_owned)
-        };
-        Self {
-            name: display(one),
-            ids: one.names.iter().map(|name| name.text().to_owned()).collect(),
-            state: one.state.word(),
-            cause: one.cause,
-            tries: one.tries,
-            lines: one.facts.len() as u64,
-            first: words(timed.first()),
-            last: words(timed.last()),
-        }
-    }
-}
-
-impl State {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Stuck => "stuck",
-            Self::Once => "once",
-            Self::GuardWaits => "guard waits",
-            Self::Excused => "other cause",
-            Self::Slow => "slow",
-            Self::Guarded => "guarded",
-            Self::Well => "well",
-        }
-    }
 }
 
 impl Report {
