@@ -306,3 +306,19 @@ fn an_unacknowledged_sigkill_is_not_silence() -> Result<()> {
     scene.assert_sibling_lives()?;
     scene.end()
 }
+
+/// A Create that never returns is ended, and what it began: nothing else of the pod.
+#[test]
+fn a_create_that_hangs_costs_its_siblings_nothing() -> Result<()> {
+    let scene =
+        Scene::new("create", &["sleep", "100000"], |handler| handler.guard("create_deadline", "\"2s\""))?;
+    switch(&scene.host, "create", "", "hang")?;
+    let began = Instant::now();
+    let third = scene.cri.create_container(&scene.pod, "hangs", 0, &["sleep", "100000"])?;
+    let refused = scene.cri.start_container_within(&third, LATER);
+    println!("refused after {:?}: {refused:?}", began.elapsed());
+    ensure!(refused.is_err() && began.elapsed() < LATER, "{refused:?} after {:?}", began.elapsed());
+    switch(&scene.host, "create", "", "work")?;
+    scene.assert_sibling_lives()?;
+    scene.end()
+}

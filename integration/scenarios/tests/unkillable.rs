@@ -201,6 +201,25 @@ fn a_rootfs_that_only_the_container_has_is_ended_with_it() -> Result<()> {
     exclusive_container(start_on_rootfs)
 }
 
+/// The same where the guard is dead: `delete` knows what the guard was told, and ends the wait.
+#[test]
+fn a_dead_guards_delete_ends_a_volume_that_was_its_alone() -> Result<()> {
+    let host = Host::with([subject()])?;
+    let (ctr, before) = (host.ctr(), Holdings::of(&host));
+    let fuse = start_on_volume(&host, "subject")?;
+    let sandbox = Sandbox::of(&host, "subject")?;
+    fuse.detach()?;
+    faults::hang_fuse(&fuse)?;
+    sandbox.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
+    sandbox.sentry.gone_within(QUERY + LADDER + HUNG)?;
+    await_abort(&fuse)?;
+    eventually(LATER, "containerd lets go of it", || {
+        let _ = ctr.force_delete_task("subject", LATER);
+        ctr.delete_container("subject").ok()
+    })?;
+    assert_nothing_left(&host, &before, LATER)
+}
+
 /// What the guard answers while something is unkillable; `left` are words that its refusals must hold.
 fn assert_truthful(host: &Host, namespace: &str, id: &str, left: &[&str]) -> Result<()> {
     let client = TaskClient::connect(host, namespace, id)?;

@@ -28,6 +28,8 @@ use runsc_guard_sandbox::sys::identity::Identity;
 /// What the real `start` gives to gVisor's shim (`pkg/shim/v1/manager.go`, `shimOOMScore`): the kernel takes
 /// it last.
 const OOM_SCORE: i32 = -999;
+/// Where the kernel takes it.
+const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
 
 /// Why no guard was started.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +65,7 @@ fn step(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LaunchErro
 pub fn launch(params: &mut ServeParams) -> Result<Identity, LaunchError> {
     let place = params.place.clone();
     place.create().map_err(step("create folder", &place.folder))?;
-    params.oom_score_refused = lower_oom_score().err().map(|error| error.to_string());
+    params.oom_score_refused = lower_oom_score(OOM_SCORE_FILE).err().map(|error| error.to_string());
     let told = serde_json::to_vec(params).map_err(io::Error::from);
     told.and_then(|told| file::replace(&place.params(), &told, 0o600))
         .map_err(step("write", &place.params()))?;
@@ -116,13 +118,12 @@ fn spawn(params: &ServeParams, listener: UnixListener) -> io::Result<Identity> {
 
 /// Inherited by the guard and, from it, by the real shim. Needs CAP_SYS_RESOURCE, which not every
 /// containerd has; a pod without it is better than no pod.
-fn lower_oom_score() -> io::Result<()> {
-    const FILE: &str = "/proc/self/oom_score_adj";
-    let now: Option<i32> = fs::read_to_string(FILE)?.trim().parse().ok();
+fn lower_oom_score(file: impl AsRef<Path>) -> io::Result<()> {
+    let now: Option<i32> = fs::read_to_string(&file)?.trim().parse().ok();
     if now.is_some_and(|now| now <= OOM_SCORE) {
         return Ok(());
     }
-    fs::write(FILE, OOM_SCORE.to_string())
+    fs::write(file, OOM_SCORE.to_string())
 }
 
 /// The guard's side: what it was told, and the socket that it serves. Says which process it is, for those who
@@ -163,5 +164,15 @@ mod tests {
         let mode = fs::metadata(&socket).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(listener);
+    }
+
+    #[test]
+    fn the_kernel_takes_the_guard_last_as_it_does_gvisors_shim() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (before, after) in [("0", "-999"), ("-998\n", "-999"), ("-1000\n", "-1000\n")] {
+            fs::write(&file, before).unwrap();
+            lower_oom_score(file.path()).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), after);
+        }
     }
 }

@@ -248,13 +248,27 @@ mod tests {
         let process = ProcessId { container: "c".into(), exec: "e".into() };
         let answer = Answer::State {
             process,
-            about: ProcessSpec { bundle: "/b".into(), ..ProcessSpec::default() },
+            about: ProcessSpec {
+                bundle: "/b".into(),
+                stdin: "/in".into(),
+                stdout: "/out".into(),
+                stderr: "/err".into(),
+                terminal: true,
+            },
             status: Status::Running,
             pid: 9,
             exit: None,
         };
         let sent = task::StateResponse::parse_from_bytes(&response(answer, 1).payload).unwrap();
         assert_eq!((sent.id.as_str(), sent.pid, sent.bundle.as_str()), ("e", 9, "/b"));
+        let stdio = [sent.stdin, sent.stdout, sent.stderr];
+        assert_eq!((stdio, sent.terminal), (["/in", "/out", "/err"].map(str::to_owned), true));
         assert_eq!(sent.exited_at.seconds, GO_ZERO_TIME_SECONDS);
+    }
+
+    #[test]
+    fn a_call_has_its_time_on_the_wire() {
+        assert_eq!(timeout_nano(Duration::from_millis(1500)), 1_500_000_000);
+        assert_eq!(timeout_nano(Duration::MAX), i64::MAX);
     }
 }

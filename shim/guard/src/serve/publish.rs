@@ -214,3 +214,25 @@ async fn forward(client: &Client, event: Envelope) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(topic: usize) -> Envelope {
+        Envelope { topic: topic.to_string(), ..Envelope::default() }
+    }
+
+    #[tokio::test]
+    async fn a_thousand_events_wait_for_a_containerd_that_is_away_and_then_the_oldest_go() {
+        let publisher = Publisher::start("/nowhere/containerd.sock.ttrpc".to_owned());
+        (0..1024).for_each(|number| publisher.publish(event(number)));
+        let backlog = publisher.backlog();
+        assert_eq!((backlog.queued, backlog.dropped), (1024, 0));
+        publisher.publish(event(1024));
+        let backlog = publisher.backlog();
+        assert_eq!((backlog.queued, backlog.dropped), (1024, 1));
+        let rest: Vec<String> = publisher.rest().into_iter().map(|event| event.topic).collect();
+        assert_eq!(rest, (1..=1024).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+}

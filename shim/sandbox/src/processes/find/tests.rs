@@ -169,3 +169,14 @@ fn neither_the_caller_nor_the_first_process_is_ever_found() {
     let found = find(&scope);
     assert!(!pids(&found).contains(&1) && !pids(&found).contains(&(std::process::id() as i32)));
 }
+
+#[test]
+fn whoever_has_a_dead_ones_pid_by_now_has_no_descendants_to_end() {
+    let mut child = started(Command::new("sleep").arg("60"));
+    let me = Identity::me().unwrap();
+    assert!(pids(&descendants(me)).contains(&(child.id() as i32)));
+    let dead = Identity { start_time: me.start_time - 1, ..me };
+    assert_eq!(pids(&descendants(dead)), pids(&[]));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

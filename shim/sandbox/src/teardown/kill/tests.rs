@@ -200,6 +200,33 @@ fn a_frozen_sandbox_is_thawed_and_dies() {
     drop((cast, freezer));
 }
 
+/// SIGKILL comes first: what is thawed before it runs on, and does what it was kept from.
+#[test]
+fn what_is_frozen_does_nothing_more_before_it_dies() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..10 {
+        let file = folder.path().join(round.to_string());
+        let busy = format!("while :; do echo; done >{}", file.display());
+        let mut guard = Command::new("/bin/sh");
+        guard.args(["-c", &format!("({busy}) & ({busy}) & read x")]).stdin(Stdio::piped());
+        let mut guard = guard.spawn().unwrap();
+        let identity = Identity::of(guard.id() as i32).unwrap();
+        let scope = Scope { guard: Some(identity), ..scope("busy") };
+        let written = || std::fs::metadata(&file).map_or(0, |meta| meta.len());
+        while find(&scope).len() < 2 || written() == 0 {
+            std::thread::yield_now();
+        }
+        let pids: Vec<i32> = find(&scope).iter().map(|process| process.identity.pid).collect();
+        let freezer = Freezer::holding(&format!("busy{round}"), &pids);
+        let before = written();
+        assert_eq!(kill_all(&scope, soon()), []);
+        assert_eq!(written(), before, "round {round}");
+        guard.kill().unwrap();
+        guard.wait().unwrap();
+        drop(freezer);
+    }
+}
+
 #[test]
 fn what_cannot_die_is_named_and_can_be_waited_for() {
     let (cast, stranger) = (sandbox("stuck"), Cast::new(&private_folder("stranger1"), &["stranger"]));
