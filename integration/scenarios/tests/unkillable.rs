@@ -211,7 +211,9 @@ fn a_dead_guards_delete_ends_a_volume_that_was_its_alone() -> Result<()> {
     fuse.detach()?;
     faults::hang_fuse(&fuse)?;
     sandbox.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
-    sandbox.sentry.gone_within(QUERY + LADDER + HUNG)?;
+    let killed = Instant::now();
+    sandbox.sentry.gone_within(QUERY + LADDER + HUNG + LATER)?;
+    println!("the sentry is gone after {:?}", killed.elapsed());
     await_abort(&fuse)?;
     eventually(LATER, "containerd lets go of it", || {
         let _ = ctr.force_delete_task("subject", LATER);

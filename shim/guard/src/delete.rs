@@ -33,7 +33,7 @@ use runsc_guard_node::recovery;
 use runsc_guard_sandbox::Member;
 use runsc_guard_sandbox::resources::held::{self, Resources};
 use runsc_guard_sandbox::resources::spec::{self, Membership};
-use runsc_guard_sandbox::teardown::sequence::Nobody;
+use runsc_guard_sandbox::teardown::sequence::{Nobody, Sequence};
 
 mod apart;
 #[cfg(test)]
@@ -206,6 +206,7 @@ struct Worker {
 struct Rest {
     record: Record,
     place: Place,
+    sequence: Sequence,
     resources: Resources,
 }
 
@@ -218,7 +219,8 @@ impl Rest {
             let Ok(lock) = Lock::take(&self.place.lock, Instant::now() + AGAIN) else { continue };
             let is_another = params::guard_of(&self.place, None).is_some();
             let soon = Instant::now() + AGAIN;
-            if is_another || recovery::bury_rest(&mut self.record, &self.place, &mut self.resources, soon) {
+            let (record, resources) = (&mut self.record, &mut self.resources);
+            if is_another || recovery::bury_rest(record, &self.place, &self.sequence, resources, soon) {
                 return;
             }
             drop(lock);
@@ -336,11 +338,12 @@ impl Worker {
         let mut record = self.learn(place);
         // What tells goes with the bundle, as soon as this is answered.
         let resources = recovery::resources(&record);
-        let left = recovery::cleanup(&mut record, place, recovery::patience(self.deadline - MARGIN), &Nobody);
+        let (sequence, patience) = (recovery::sequence(place), recovery::patience(self.deadline - MARGIN));
+        let left = recovery::cleanup_by(&sequence, &mut record, place, patience, &Nobody);
         let exit = record.member(&self.target.id).and_then(|member| member.exit);
         let note = (!left.is_empty())
             .then(|| format!("container {}: left behind: {}", self.target.id, left.join("; ")));
-        let rest = (!left.is_empty()).then(|| Rest { record, place: place.clone(), resources });
+        let rest = (!left.is_empty()).then(|| Rest { record, place: place.clone(), sequence, resources });
         (Answer { exit: exit.unwrap_or_else(|| Exit::killed(0)), note }, rest)
     }
 

@@ -96,10 +96,26 @@ pub fn cleanup(
     patience: Patience,
     observer: &dyn Observer,
 ) -> Vec<String> {
+    cleanup_by(&sequence(place), record, place, patience, observer)
+}
+
+/// The steps, as the guard was told to take them. What they have seen serves the next attempt: which servers there are shows
+/// before the first blow only, and that one hangs only to who looks for longer than an attempt takes.
+pub fn sequence(place: &Place) -> Sequence {
+    Sequence::new(ServeParams::of(place).map_or(UnblockPolicy::NONE, |told| (&told.config).into()))
+}
+
+/// [`cleanup`] by steps that may be taken again.
+pub fn cleanup_by(
+    sequence: &Sequence,
+    record: &mut Record,
+    place: &Place,
+    patience: Patience,
+    observer: &dyn Observer,
+) -> Vec<String> {
     let mut scope = record.scope();
     let told = ServeParams::of(place);
-    scope.runsc = told.as_ref().map(|told| told.config.runsc_binary.clone().into()).unwrap_or_default();
-    let sequence = Sequence::new(told.map_or(UnblockPolicy::NONE, |told| (&told.config).into()));
+    scope.runsc = told.map(|told| told.config.runsc_binary.into()).unwrap_or_default();
     sequence.learn(slice::from_ref(&scope));
     if let Some(guard) = scope.guard.filter(|guard| guard.is_alive()) {
         // First with its help: whatever descends from it is proved by that alone.
@@ -135,13 +151,19 @@ pub fn resources(record: &Record) -> Resources {
     Resources::of(&scope, &scope.members)
 }
 
-/// Tries again what [`cleanup`] has not ended in time, and to release these resources, which no file may name any more. True
-/// when nothing is left.
-pub fn bury_rest(record: &mut Record, place: &Place, resources: &mut Resources, deadline: Instant) -> bool {
+/// Tries again what [`cleanup`] has not ended in time, and to release these resources, which no file may name any more; by
+/// the same [`sequence`] each time. True when nothing is left.
+pub fn bury_rest(
+    record: &mut Record,
+    place: &Place,
+    sequence: &Sequence,
+    resources: &mut Resources,
+    deadline: Instant,
+) -> bool {
     let scope = Scope { guard: None, ..record.scope() };
     let dead = kill_all(&scope, deadline).is_empty();
     let released = dead && is_gone(&release_and_verify(&scope, resources, deadline, &Nobody));
-    cleanup(record, place, patience(deadline), &Nobody).is_empty() && released
+    cleanup_by(sequence, record, place, patience(deadline), &Nobody).is_empty() && released
 }
 
 /// Who waits for a burial until `deadline`: it kills for half of that, and on a busy node until there is just time to

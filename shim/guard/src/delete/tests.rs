@@ -180,3 +180,24 @@ fn a_silent_guard_goes_with_its_root_container() {
     child.wait().unwrap();
     drop(listener);
 }
+
+#[test]
+fn whatever_hangs_there_is_an_answer_in_time() {
+    fn hangs(_: &Base, _: &Target, _: Instant) -> Answer {
+        loop {
+            thread::park();
+        }
+    }
+    let node = Node::new();
+    let target = Target {
+        namespace: "tests".into(),
+        id: "delete-c1".into(),
+        address: ADDRESS.into(),
+        bundle: node.bundle("delete-c1"),
+        debug: false,
+    };
+    let begun = Instant::now() - (DELETE_BINARY - Duration::from_millis(500));
+    let answer = run(&node.base, &target, begun, hangs);
+    assert!(answer.note.is_some_and(|note| note.contains("took too long and goes on")));
+    assert!(begun.elapsed() < DELETE_BINARY + Duration::from_millis(500), "{:?}", begun.elapsed());
+}

@@ -7,8 +7,11 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::Signal;
 
 use super::*;
+use crate::resources::held::Resources;
 use crate::sys::identity::Stat;
 use crate::sys::procfs;
+use crate::teardown::leftover::Leftover;
+use crate::teardown::sequence::{Nobody, release_and_verify};
 use crate::teardown::stuck::await_death;
 use crate::testing::started;
 
@@ -278,4 +281,15 @@ fn pids_in_runscs_files_are_not_believed() {
         assert_eq!(kill_all(&scope, soon()), []);
     }
     assert!(stranger.alive()[0]);
+}
+
+/// What no release could name: who lives on.
+#[test]
+fn whoever_lives_on_is_left_over() {
+    let cast = sandbox("verified");
+    let scope = scope("verified");
+    let mut resources = Resources::of(&scope, &scope.members);
+    let left = release_and_verify(&scope, &mut resources, soon(), &Nobody);
+    let lives = |one: &Leftover| matches!(one, Leftover::Process(process) if process.identity == cast.0[2].1);
+    assert!(left.iter().any(lives), "{left:?}");
 }

@@ -4,6 +4,7 @@ use std::process::Command;
 use super::*;
 use crate::Member;
 use crate::sys::identity::Identity;
+use crate::teardown::sequence;
 use crate::teardown::verify::verify;
 
 /// A sandbox `s1` with a second container `c2`, as runsc leaves it when its sentry is killed, beside a
@@ -257,4 +258,12 @@ fn the_cgroups_of_strays_go_with_the_whole() {
     assert_eq!(whole.cgroups, [] as [PathBuf; 0]);
     whole.add_strays(&left.scope);
     assert_eq!(whole.cgroups, [PathBuf::from("/sys/fs/cgroup/cpu/none/gone")]);
+}
+
+#[test]
+fn what_a_busy_node_had_no_time_for_is_released_all_the_same() {
+    let left = Left::new();
+    let mut resources = Resources::of(&left.scope, &left.scope.members);
+    let over = Instant::now() - Duration::from_millis(1);
+    assert_eq!(sequence::release_and_verify(&left.scope, &mut resources, over, &sequence::Nobody), []);
 }
