@@ -33,6 +33,11 @@ pub(crate) fn pss(pods: usize, containers: usize) -> Option<f64> {
         _ => None,
     }
 }
+/// Processor time of an idle node whose Stats are asked once a second, and the part of shims and runsc, guarded over unguarded.
+pub(crate) const IDLE: f64 = 0.15;
+pub(crate) const IDLE_SHIMS: f64 = 0.10;
+/// Short-lived pods in a minute, guarded over unguarded.
+pub(crate) const CHURN: f64 = 1.15;
 /// States that reach the real shim over those that reach the unguarded one.
 pub(crate) const STATES: f64 = 1.0 / 3.0;
 /// Growth of guard and real shim after the first thousand requests to a stopped sandbox.

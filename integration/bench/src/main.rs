@@ -1,13 +1,15 @@
 //! What the guard costs, against the shim that it guards: both in one run, in pairs, on one containerd.
 //!
 //! `hack/bench` builds what this needs and runs it. What is measured, and what disturbs it, stands with each
-//! part: [`latency`], [`life`], [`memory`], [`commands`], [`ending`], [`soak`]; [`nodes`] says on what, [`stats`] how sure it is, [`budget`] how much is too
+//! part: [`latency`], [`life`], [`memory`], [`commands`], [`ending`], [`soak`], [`idle`], [`churn`]; [`nodes`] says on what, [`stats`] how sure it is, [`budget`] how much is too
 //! much.
 
 mod budget;
+mod churn;
 mod commands;
 mod ending;
 mod growth;
+mod idle;
 mod latency;
 mod life;
 mod memory;
@@ -92,6 +94,8 @@ fn measure(
             Part::Commands => commands::measure(&stage),
             Part::Ending => ending::measure(&stage),
             Part::Soak => soak::measure(&stage),
+            Part::Idle => idle::measure(&stage),
+            Part::Churn => churn::measure(&stage),
         };
         Ok((*part, section.with_context(|| part.name())?))
     };

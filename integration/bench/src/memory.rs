@@ -8,7 +8,7 @@
 //! asked nothing: there nobody must wake up.
 
 mod idle;
-mod weight;
+pub(crate) mod weight;
 
 use crate::{
     budget,

@@ -21,6 +21,8 @@ pub(crate) enum Part {
     Commands,
     Ending,
     Soak,
+    Idle,
+    Churn,
 }
 
 impl Part {
@@ -38,6 +40,8 @@ impl Part {
             Self::Commands => "commands",
             Self::Ending => "ending",
             Self::Soak => "soak",
+            Self::Idle => "idle",
+            Self::Churn => "churn",
         }
     }
 }
@@ -58,6 +62,10 @@ enum Wanted {
     Ending,
     /// a stopped sandbox that is asked 100,000 times, guarded and unguarded side by side
     Soak,
+    /// what a node of idle pods spends while CRI asks for their Stats
+    Idle,
+    /// pods that live for a second, as many as the processors allow
+    Churn,
     /// how all this grows with containers, pods and requests: the exponents of what the sections beside it measured, or, by
     /// itself, of memory, life, ending and soak
     Growth,
@@ -75,6 +83,8 @@ impl Wanted {
             Self::Commands => Part::Commands,
             Self::Ending => Part::Ending,
             Self::Soak => Part::Soak,
+            Self::Idle => Part::Idle,
+            Self::Churn => Part::Churn,
             Self::Growth | Self::Trace => return None,
         })
     }
