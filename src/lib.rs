@@ -72,6 +72,7 @@ pub mod policy;
 mod present;
 mod probe;
 mod recall;
+pub mod self_proof;
 mod settle;
 mod signals;
 mod state;

@@ -48,6 +48,7 @@ pub mod promise;
 mod random;
 pub mod talos;
 pub mod traces;
+pub mod usage;
 pub mod wire;
 
 pub use checkout::checkout;

@@ -19,8 +19,13 @@ impl TaskClient {
     /// Connects to the address in the bundle, as a restarted containerd would.
     pub fn connect(host: &Host, namespace: &str, id: &str) -> Result<Self> {
         let (address, version) = host.shim_address(namespace, id)?;
+        Self::at(&address, version)
+    }
+
+    /// Connects to an address, to speak this version of the task API.
+    pub fn at(address: &str, version: u64) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let client = match runtime.block_on(Client::connect(&address)) {
+        let client = match runtime.block_on(Client::connect(address)) {
             Ok(client) => client,
             Err(error) => bail!("cannot connect to {address}: {error}"),
         };

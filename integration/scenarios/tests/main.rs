@@ -33,6 +33,7 @@ mod shim_killed;
 mod shutdown;
 mod siblings;
 mod starved;
+mod stats;
 mod talos;
 mod transparent;
 mod unhindered;

@@ -39,6 +39,7 @@ mod recall;
 mod record;
 mod shim_pool;
 mod socket;
+mod stats;
 mod telemetry;
 mod upstream;
 mod watch;

@@ -5,3 +5,4 @@ pub mod control;
 pub mod evidence;
 pub mod pulse;
 pub mod stacks;
+pub mod usage;

@@ -14,9 +14,18 @@ use std::{
 
 /// `runsc pause` behind the shim's back. Kills are acknowledged and nothing exits.
 pub fn pause(host: &Host, ctr: &Ctr, id: &str) -> Result<()> {
+    runsc(host, ctr, "pause", id)
+}
+
+/// Ends that.
+pub fn resume(host: &Host, ctr: &Ctr, id: &str) -> Result<()> {
+    runsc(host, ctr, "resume", id)
+}
+
+fn runsc(host: &Host, ctr: &Ctr, command: &str, id: &str) -> Result<()> {
     let root = host.runsc_root(ctr.namespace());
     run(
-        Command::new(&host.parts().runsc).arg(format!("--root={}", root.display())).args(["pause", id]),
+        Command::new(&host.parts().runsc).arg(format!("--root={}", root.display())).args([command, id]),
         b"",
         Duration::from_secs(10),
     )?

@@ -85,6 +85,11 @@ pub(crate) fn request(method: Method, payload: &[u8]) -> protobuf::Result<Reques
     })
 }
 
+/// Whose Stats are asked for.
+pub(crate) fn stats_of(request: &ttrpc::Request) -> Option<String> {
+    task::StatsRequest::parse_from_bytes(&request.payload).ok().map(|request| request.id)
+}
+
 /// The caller's own timeout; none where it set none.
 pub(crate) fn caller_timeout(timeout_nano: i64) -> Option<Duration> {
     u64::try_from(timeout_nano).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)

@@ -27,13 +27,16 @@ use super::publish::Publisher;
 use super::recall::{self, Question};
 use super::record::Keeper;
 use super::shim_pool::Loss;
+use super::stats::{Forward, Next, Stats};
 use super::telemetry::Telemetry;
 use super::telemetry::fact::{Fact, Outcome as Ending};
 use super::telemetry::report_writer::ReportWriter;
 use super::upstream::Upstream;
 use super::{decode, effects, encode, node};
+use runsc_guard_node::config::StatsWay;
 use runsc_guard_node::params::ServeParams;
-use runsc_guard_sandbox::diagnostics::control::Control;
+use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
+use runsc_guard_sandbox::diagnostics::usage::Reading;
 use runsc_guard_sandbox::processes::find;
 use runsc_guard_sandbox::processes::process::Role;
 use runsc_guard_sandbox::sys::identity::{Identity, Stat};
@@ -88,6 +91,7 @@ pub(super) struct Driver {
     start: Instant,
     pending: BTreeMap<RequestId, PendingRequest>,
     upstream: Upstream,
+    stats: Stats,
     publisher: Publisher,
     escalation: effects::Escalation,
     telemetry: Telemetry,
@@ -125,6 +129,7 @@ impl Driver {
             start: Instant::now(),
             pending: BTreeMap::new(),
             upstream: Upstream::new(params.clone(), real_shim, reports.clone()),
+            stats: Stats::new(params.config.stats == StatsWay::Direct, reports.clone()),
             escalation: effects::Escalation::new(&params.config, report.clone(), reports.clone()),
             telemetry: Telemetry::new(report, publisher.clone(), &params),
             publisher,
@@ -207,10 +212,13 @@ impl Driver {
                 answered.is_none_or(|answered| self.answered(answered))
             }
             Message::Answered(answered) => self.answered(answered),
+            Message::Used(call, told) => self.used(call, told),
             Message::Disconnected(connection) => {
                 let lost: Vec<CallId> = self.upstream.disconnected(connection);
-                lost.into_iter()
-                    .all(|call| self.input(Input::Returned(call, Outcome::Lost), Incoming::Nothing))
+                lost.into_iter().all(|call| {
+                    self.stats.forget(call);
+                    self.input(Input::Returned(call, Outcome::Lost), Incoming::Nothing)
+                })
             }
             Message::Event(envelope) => {
                 let event: Event = decode::event(&envelope);
@@ -249,10 +257,43 @@ impl Driver {
     fn answered(&mut self, Answered { call, method, response }: Answered) -> bool {
         let outcome = decode::outcome(method, &response);
         self.learn_sentry(method, &outcome);
+        if method == Method::Stats {
+            self.stats.shim_told(call, &response);
+            self.tell_refuted();
+        }
         if matches!(outcome, Outcome::Done(_)) {
             self.tell(&Fact::Done);
         }
         self.input(Input::Returned(call, outcome), Incoming::Response(response))
+    }
+
+    fn forward(&mut self, method: Method, forward: Forward) {
+        let Forward { call, mut request, timeout, connection } = forward;
+        request.timeout_nano = encode::timeout_nano(timeout);
+        self.upstream.send(call, method, request, connection);
+    }
+
+    /// The sentry has been asked for Stats.
+    fn used(&mut self, call: CallId, told: Result<Reading, Unanswered>) -> bool {
+        let next = self.stats.sentry_told(call, told);
+        self.tell_refuted();
+        match next {
+            Next::Nothing => true,
+            Next::Forward(forward) => {
+                self.forward(Method::Stats, forward);
+                true
+            }
+            Next::Answer(response) => {
+                let outcome = decode::outcome(Method::Stats, &response);
+                self.input(Input::Returned(call, outcome), Incoming::Response(response))
+            }
+        }
+    }
+
+    fn tell_refuted(&mut self) {
+        if let Some(why) = self.stats.refuted() {
+            self.tell(&Fact::StatsRefuted(&why));
+        }
     }
 
     fn request(&mut self, id: RequestId, op: TaskRequest, request: Request, reply: Reply) -> bool {
@@ -334,8 +375,12 @@ impl Driver {
                     pending.and_then(|pending| Some((pending.method, pending.request.take()?)))
                 {
                     request.service = service::TASK_V2.to_owned();
-                    request.timeout_nano = encode::timeout_nano(timeout);
-                    self.upstream.send(call, method, request, connection);
+                    let forward = Forward { call, request, timeout, connection };
+                    let forward = match method {
+                        Method::Stats => self.stats.ask(forward, self.control()),
+                        _ => Some(forward),
+                    };
+                    forward.into_iter().for_each(|forward| self.forward(method, forward));
                 }
             }
             Output::Call { call, own, timeout } => {
@@ -343,7 +388,10 @@ impl Driver {
                 request.timeout_nano = encode::timeout_nano(timeout);
                 self.upstream.send(call, method, request, ConnectionKind::Own);
             }
-            Output::Cancel(call) => self.upstream.cancel(call),
+            Output::Cancel(call) => {
+                self.stats.forget(call);
+                self.upstream.cancel(call);
+            }
             Output::Publish(publication) => self.publish(publication, incoming),
             Output::Probe(timeout) => effects::probe_sentry(self.control(), timeout, self.reports.clone()),
             Output::Step(step, budget) => {
@@ -353,7 +401,10 @@ impl Driver {
             }
             Output::Recall => self.recall(),
             Output::StopListening => self.stop_listening(),
-            Output::Save => self.keeper.save(&self.guard),
+            Output::Save => {
+                self.keeper.save(&self.guard);
+                self.stats.retain(|container| self.keeper.is_member(container));
+            }
             Output::Note(note) => self.tell(&Fact::Noted(&note)),
             Output::Quit => return false,
         }

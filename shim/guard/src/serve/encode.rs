@@ -77,9 +77,9 @@ pub(crate) fn failure(code: ttrpc::Code, text: String) -> Response {
     response
 }
 
-/// Without a status, as Go's ttrpc has it: the real shim of 2025 cannot read one, not even OK, and panics (its
+/// A success with this payload. Without a status, as Go's ttrpc has it: the real shim of 2025 cannot read one, not even OK, and panics (its
 /// protobuf library refuses the type).
-fn ok(payload: Vec<u8>) -> Response {
+pub(crate) fn ok(payload: Vec<u8>) -> Response {
     Response { payload, ..Response::default() }
 }
 

@@ -6,6 +6,8 @@ use tokio::signal::unix::SignalKind;
 use ttrpc::{Request, Response};
 
 use super::connection::Reply;
+use runsc_guard_sandbox::diagnostics::control::Unanswered;
+use runsc_guard_sandbox::diagnostics::usage::Reading;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel::PidFd;
 
@@ -19,6 +21,8 @@ pub(crate) enum Message {
     Received { connection: ConnectionId, stream: u32, response: Response },
     /// A call is answered in the real shim's place.
     Answered(Answered),
+    /// The sentry was asked what a container uses, for a call.
+    Used(CallId, Result<Reading, Unanswered>),
     /// A connection to the real shim ended.
     Disconnected(ConnectionId),
     /// The real shim published.

@@ -26,6 +26,11 @@ impl Keeper {
         self.record.scope()
     }
 
+    /// Whether a container is in the record.
+    pub(crate) fn is_member(&self, container: &str) -> bool {
+        self.record.members.iter().any(|member| member.id == container)
+    }
+
     /// Who of the sandbox was seen below the guard. Written with the next thing that is.
     pub(crate) fn seen(&mut self, sentry: Option<Identity>, gofers: Vec<Identity>) {
         self.record.sentry = sentry;

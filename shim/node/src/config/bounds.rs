@@ -7,6 +7,8 @@ use std::time::Duration;
 use runsc_guard_core::policy::{DELETE_BINARY_CLEAN, Policy, Watchdog, budgets, limits};
 use toml::de::DeValue;
 
+use super::values::StatsWay;
+
 /// What a key takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
@@ -24,6 +26,8 @@ pub enum Accepted {
     Folder,
     /// One of three words.
     Watchdog,
+    /// One of two words.
+    Stats,
     /// At most what another key leaves.
     Beside {
         /// The most that this key may be.
@@ -54,6 +58,7 @@ impl fmt::Display for Accepted {
             }
             Accepted::Folder => f.write_str("an absolute path, as a string"),
             Accepted::Watchdog => f.write_str("\"off\", \"report\" or \"kill\""),
+            Accepted::Stats => f.write_str("\"direct\" or \"shim\""),
             Accepted::Beside { at_most, other, value } => {
                 let (at_most, value) =
                     (humantime::format_duration(*at_most), humantime::format_duration(*value));
@@ -175,6 +180,14 @@ pub(super) fn folder<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Refused> {
         .as_str()
         .filter(|path| path.starts_with('/') && !path.contains('\0'))
         .ok_or(Refused::Value(Accepted::Folder))
+}
+
+pub(super) fn stats(value: &DeValue<'_>) -> Result<StatsWay, Refused> {
+    match value.as_str() {
+        Some("direct") => Ok(StatsWay::Direct),
+        Some("shim") => Ok(StatsWay::Shim),
+        _ => Err(Refused::Value(Accepted::Stats)),
+    }
 }
 
 pub(super) fn watchdog(value: &DeValue<'_>) -> Result<Watchdog, Refused> {

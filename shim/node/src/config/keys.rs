@@ -9,7 +9,7 @@ use runsc_guard_core::policy::{ANSWER_MARGIN, Policy, Watchdog, limits};
 use toml::de::DeValue;
 
 use super::bounds::{self, Accepted, Bounds, DELETE_AND_SHUTDOWN, LEAST, Refused, up_to};
-use super::values::Config;
+use super::values::{Config, StatsWay};
 use crate::report::{KEPT, WEIGHT};
 
 /// One key.
@@ -32,6 +32,7 @@ enum Takes {
     Program(fn(&mut Config) -> &mut String),
     Folder(fn(&mut Config) -> &mut PathBuf),
     Watchdog(fn(&mut Policy) -> &mut Watchdog),
+    Stats(fn(&mut Config) -> &mut StatsWay),
 }
 
 /// A figure that another part of the program has.
@@ -54,7 +55,7 @@ const DELETE: Bounds = up_to(DELETE_AND_SHUTDOWN.saturating_sub(LEAST));
 const WATCHDOG: Bounds = Bounds { least: Duration::from_secs(1), most: Duration::from_secs(24 * 3600) };
 
 /// All keys, in the order in which an error lists them.
-pub static KEYS: [Key; 17] = [
+pub static KEYS: [Key; 18] = [
     key(
         "shim",
         Takes::Program(|config| &mut config.shim),
@@ -93,6 +94,13 @@ pub static KEYS: [Key; 17] = [
         "Stats; then an error (containerd waits {})",
     )
     .with(&[Figure::Time(limits::STATS)]),
+    key(
+        "stats",
+        Takes::Stats(|config| &mut config.stats),
+        "Who is asked for Stats: \"direct\" is the sentry itself, once it has proved for a container that it says what \
+         gVisor's shim would, and the shim wherever it does not; \"shim\" is the shim always, with a process of runsc each \
+         time",
+    ),
     key(
         "signal_deadline",
         Takes::Duration(FREE, |policy| &mut policy.signal_deadline),
@@ -175,6 +183,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: &DeValue<'_>) -> Resul
         Takes::Program(field) => *field(config) = bounds::program(value)?,
         Takes::Folder(field) => *field(config) = bounds::folder(value)?.into(),
         Takes::Watchdog(field) => *field(&mut config.policy) = bounds::watchdog(value)?,
+        Takes::Stats(field) => *field(config) = bounds::stats(value)?,
     }
     Ok(())
 }
@@ -225,6 +234,7 @@ impl Key {
             Takes::Program(_) => Accepted::Program,
             Takes::Folder(_) => Accepted::Folder,
             Takes::Watchdog(_) => Accepted::Watchdog,
+            Takes::Stats(_) => Accepted::Stats,
         }
     }
 

@@ -53,6 +53,7 @@ fn every_key() {
         report_dir = "/srv/reports"
         watchdog = "kill"
         watchdog_after = "2m"
+        stats = "shim"
         allow_annotations = true
     "#;
     let seconds = Duration::from_secs;
@@ -75,6 +76,7 @@ fn every_key() {
         report_dir: "/srv/reports".into(),
         release_network: false,
         abort_fuse: false,
+        stats: StatsWay::Shim,
         allow_annotations: true,
         runsc_root: "/var/run/runsc".into(),
         runsc_flag_root: None,
@@ -86,7 +88,7 @@ fn every_key() {
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), expected);
     // As a guard of another version may have kept it.
-    let other = json.replace("\"watchdog\"", "\"unheard_of\"").replace("\"shim\"", "\"unheard_of_too\"");
+    let other = json.replace("\"watchdog\"", "\"unheard_of\"").replace("\"shim\":", "\"unheard_of_too\":");
     let read: Config = serde_json::from_str(&other).unwrap();
     assert_eq!((read.policy.watchdog, read.shim), (Watchdog::Report, Config::default().shim));
     for key in keys::names() {
@@ -216,6 +218,7 @@ fn out_of_bounds() {
         ("report_dir", "reports", "an absolute path, as a string"),
         ("shim", "bin/shim", "the name of a program on PATH or an absolute path"),
         ("watchdog", "on", "\"off\", \"report\" or \"kill\""),
+        ("stats", "runsc", "\"direct\" or \"shim\""),
     ] {
         let error = refused(&format!("[guard]\n{key} = '{value}'"), 2);
         assert!(error.starts_with(&format!("[guard] {key} = '{value}': not accepted; ")), "{error}");

@@ -23,6 +23,8 @@ pub struct Config {
     pub release_network: bool,
     /// Rung 6: abort a hung FUSE connection that is this pod's alone.
     pub abort_fuse: bool,
+    /// Who is asked for Stats.
+    pub stats: StatsWay,
     /// May a pod shorten its own deadlines.
     pub allow_annotations: bool,
     /// gVisor's `root`, without the namespace.
@@ -35,6 +37,16 @@ pub struct Config {
     pub runsc_binary: String,
 }
 
+/// Who is asked for Stats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StatsWay {
+    /// The sentry, once it has proved that it says what the real shim would.
+    Direct,
+    /// The real shim.
+    Shim,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -43,6 +55,7 @@ impl Default for Config {
             report_dir: "/var/log/runsc-guard".into(),
             release_network: true,
             abort_fuse: true,
+            stats: StatsWay::Direct,
             allow_annotations: false,
             runsc_root: "/run/containerd/runsc".into(),
             runsc_flag_root: None,

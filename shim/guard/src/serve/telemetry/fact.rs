@@ -24,6 +24,8 @@ pub(crate) enum Fact<'a> {
     StepBegins(&'a Step, Duration),
     /// A step has come back.
     StepEnds(&'a StepResult),
+    /// The sentry is not asked for Stats any more, and why.
+    StatsRefuted(&'a str),
     /// The state machine has something to tell.
     Noted(&'a Note),
 }

@@ -78,6 +78,7 @@ pub(super) struct Metrics {
     rungs: [u32; RUNGS.len()],
     gone: Latency,
     residue: u32,
+    stats_refuted: u32,
     /// A wedge was found and its end not reached: the rungs of an ordinary end are not counted.
     escalates: bool,
 }
@@ -156,6 +157,7 @@ impl Metrics {
             gone: self.gone.buckets.to_vec(),
             gone_us: self.gone.sum_us,
             residue: self.residue,
+            stats_refuted: self.stats_refuted,
             events_queued: events.queued,
             events_dropped: events.dropped,
             pid: me.map_or(0, |me| me.pid),
@@ -173,6 +175,7 @@ impl Observer for Metrics {
                 self.request(*method, *since, Outcome::Abandoned);
             }
             Fact::StepBegins(step, _) => self.step(step),
+            Fact::StatsRefuted(_) => up(&mut self.stats_refuted),
             Fact::Noted(note) => self.note(note),
             Fact::Asked { .. }
             | Fact::Abandoned { of: None, .. }

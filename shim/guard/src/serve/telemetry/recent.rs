@@ -40,6 +40,11 @@ impl Recent {
                 log::info!("{line}");
                 self.keep(line);
             }
+            Fact::StatsRefuted(why) => {
+                let line = words::stats_refuted(why);
+                log::warn!("{line}");
+                self.keep(line);
+            }
             Fact::Noted(note) => {
                 let (level, line) = words::line(note);
                 log::log!(level, "{line}");

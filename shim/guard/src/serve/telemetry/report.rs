@@ -108,7 +108,7 @@ impl Observer for Report {
             Fact::StepBegins(step, budget) => self.step_begins(step, *budget, scene),
             Fact::StepEnds(done) => self.step_ends(done),
             Fact::Noted(note) => self.note(note, scene),
-            Fact::Published { .. } | Fact::Done | Fact::RealShimEnded(_) => {}
+            Fact::Published { .. } | Fact::Done | Fact::RealShimEnded(_) | Fact::StatsRefuted(_) => {}
         }
     }
 }

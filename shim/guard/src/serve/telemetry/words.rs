@@ -6,6 +6,11 @@ use log::Level;
 use nix::sys::wait::WaitStatus;
 use runsc_guard_core::io::{Answer, Event, Note, Request};
 
+/// The sentry is not asked for Stats any more.
+pub(super) fn stats_refuted(why: &str) -> String {
+    format!("Stats of this sandbox come from gVisor's shim from now on, not from the sentry: {why}")
+}
+
 /// A note in one line, and how grave it is.
 pub(super) fn line(note: &Note) -> (Level, String) {
     match note {

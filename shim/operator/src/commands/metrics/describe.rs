@@ -28,6 +28,8 @@ pub(super) enum Metric {
     Leftover,
     /// Events lost.
     EventsDropped,
+    /// Sandboxes whose Stats went back to gVisor's shim.
+    StatsRefuted,
     /// Reports on disk.
     Reports,
 }
@@ -58,7 +60,7 @@ pub(super) struct Description {
 
 impl Metric {
     /// In the order in which they are told.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Sandboxes,
         Self::Guards,
         Self::Memory,
@@ -71,6 +73,7 @@ impl Metric {
         Self::Gone,
         Self::Leftover,
         Self::EventsDropped,
+        Self::StatsRefuted,
         Self::Reports,
     ];
 
@@ -112,7 +115,7 @@ impl Metric {
                 "runsc_guard_requests",
                 Counter,
                 &["namespace", "method", "outcome"],
-                "Requests of the Task API: ok and error are the real shim's answers, guard and refused the guard's.",
+                "Requests of the Task API: ok and error are the real shim's answers (Stats: or the sentry's), guard and refused the guard's.",
             ),
             Self::Answered => (
                 "runsc_guard_request_duration_seconds",
@@ -146,6 +149,12 @@ impl Metric {
                 Counter,
                 &["namespace"],
                 "Events that containerd never got, because too many waited.",
+            ),
+            Self::StatsRefuted => (
+                "runsc_guard_stats_refuted",
+                Counter,
+                &["namespace"],
+                "Sandboxes whose Stats went back to gVisor's shim: what their sentry says was not the same, or not known.",
             ),
             Self::Reports => (
                 "runsc_guard_reports",

@@ -92,6 +92,7 @@ fn counted(word: &MetricsResponse) -> Samples {
     let gone = Times::told(&word.bounds_ms, &word.gone, word.gone_us);
     samples.add_times(Metric::Gone, &[namespace], gone);
     samples.add(Metric::Leftover, &[namespace], word.residue.into());
+    samples.add(Metric::StatsRefuted, &[namespace], word.stats_refuted.into());
     samples.add(Metric::EventsDropped, &[namespace], word.events_dropped.into());
     samples
 }
@@ -174,6 +175,6 @@ mod tests {
         }
         assert_eq!(ledger.guards.len(), 2);
         let series: usize = Metric::ALL.into_iter().map(|metric| ledger.ended.of(metric).count()).sum();
-        assert_eq!((states(&ledger), series), (Some(999), 5));
+        assert_eq!((states(&ledger), series), (Some(999), 6));
     }
 }

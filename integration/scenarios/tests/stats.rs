@@ -1,0 +1,167 @@
+//! Stats that the guard answers from the sentry are those that gVisor's shim would have sent, field by field: at work, in a
+//! pod of several, after a restart, while paused. A sentry that cannot be believed is not.
+//!
+//! `RUNSC_GUARD_COMPARISONS` is how many comparisons each container has to hold, for a long run.
+
+use anyhow::{Context as _, Result, ensure};
+use containerd_shim_protos::api;
+use harness::{
+    Handler, Host, LATER, Parts, SHORTLY, SOON, TaskClient, Versions, eventually,
+    faults::{self, Sandbox},
+    leaks::{Holdings, assert_nothing_left},
+    usage::BothWays,
+};
+use rustix::process::Signal;
+use std::{os::unix::net::UnixListener, time::Duration};
+
+/// What a guard says when it has given the sentry up.
+const REFUTED: &str = "Stats of this sandbox come from gVisor's shim from now on";
+/// Forks, and fills and frees pages.
+const BUSY: [&str; 3] = ["sh", "-c", "while :; do ls -l /bin /proc > /tmp/x; done"];
+
+/// Comparisons of one container; each is three answers, one of them of a process of runsc.
+fn comparisons() -> usize {
+    std::env::var("RUNSC_GUARD_COMPARISONS").ok().and_then(|count| count.parse().ok()).unwrap_or(10)
+}
+
+fn stats(client: &TaskClient, id: &str) -> Result<api::StatsResponse, ttrpc::Error> {
+    let request = api::StatsRequest { id: id.to_owned(), ..Default::default() };
+    client.call("Stats", &request, Duration::from_secs(2))
+}
+
+/// Waits until the guard answers for a container although its real shim cannot.
+fn await_direct(host: &Host, namespace: &str, sandbox: &str, id: &str) -> Result<()> {
+    let client = TaskClient::connect(host, namespace, id)?;
+    // Three comparisons that hold; some show nothing, and on a crowded machine some are late.
+    for _ in 0..20 {
+        eventually(LATER, "Stats", || stats(&client, id).ok())?;
+    }
+    let shims = Sandbox::of(host, sandbox)?;
+    faults::stop(&shims.real_shim)?;
+    let told = stats(&client, id);
+    shims.real_shim.signal(Signal::CONT)?;
+    told.map(drop).with_context(|| format!("{id} has not proved itself: {}", host.log()))
+}
+
+/// A container by itself and a pod of several, one after the other, on this gVisor.
+fn holds_on(gvisor: &str) -> Result<()> {
+    let newest = Versions::newest()?;
+    let versions = Versions::all()?;
+    let versions =
+        versions.into_iter().find(|one| one.containerd == newest.containerd && one.gvisor == gvisor);
+    let parts = Parts::of(versions.context("not pinned")?)?;
+    let host = Host::builder().parts(parts).handler(Handler::guarded("guarded")).start()?;
+    let before = Holdings::of(&host);
+    alone(&host)?;
+    pod(&host)?;
+    ensure!(!host.log().contains(REFUTED), "{}", host.log());
+    assert_nothing_left(&host, &before, SOON)
+}
+
+fn alone(host: &Host) -> Result<()> {
+    let ctr = host.ctr();
+    ctr.start(&host.handler("guarded")?, "alone", &BUSY)?;
+    await_direct(host, ctr.namespace(), "alone", "alone")?;
+    let both = BothWays::to(host, ctr.namespace(), "alone")?;
+    report("at work", both.hold(comparisons())?);
+    faults::pause(host, &ctr, "alone")?;
+    report("paused", both.hold(comparisons())?);
+    faults::resume(host, &ctr, "alone")?;
+    ctr.remove("alone")
+}
+
+fn pod(host: &Host) -> Result<()> {
+    let (cri, k8s) = (host.cri()?, "k8s.io");
+    let pod = cri.run_pod("guarded", "pod")?;
+    let busy = cri.run_container(&pod, "busy", &BUSY)?;
+    let idle = cri.run_container(&pod, "idle", &["sleep", "100000"])?;
+    for (name, id) in [("pause", &pod.id), ("busy", &busy.id), ("idle", &idle.id)] {
+        await_direct(host, k8s, &pod.id, id)?;
+        report(name, BothWays::to(host, k8s, id)?.hold(comparisons())?);
+    }
+    cri.stop_container(&busy, 0, LATER)?;
+    cri.remove_container(&busy, LATER)?;
+    let again = cri.create_container(&pod, "busy", 1, &BUSY)?;
+    cri.start_container(&again)?;
+    await_direct(host, k8s, &pod.id, &again.id)?;
+    for (name, id) in [("restarted", &again.id), ("beside it", &idle.id)] {
+        report(name, BothWays::to(host, k8s, id)?.hold(comparisons())?);
+    }
+    cri.end_pod(&pod)
+}
+
+fn report(what: &str, idle: usize) {
+    println!("{what}: {} comparisons held, {idle} looks showed nothing", comparisons());
+}
+
+#[test]
+fn gvisor_2026_09() -> Result<()> {
+    holds_on("2026-09")
+}
+
+/// One real shim for each container.
+#[test]
+fn gvisor_2025_05() -> Result<()> {
+    holds_on("2025-05")
+}
+
+/// The shim sends containerd's second message then; and on a host of version 1 runsc, which takes the name for a path with
+/// colons, goes by the sentry's word for the processor time.
+#[test]
+fn with_systemd_cgroup() -> Result<()> {
+    let host = Host::with([Handler::guarded("guarded").runsc_flag("systemd-cgroup", "true")])?;
+    let ctr = host.ctr();
+    let cgroup = format!("{}.slice:ctr:alone", host.tag());
+    let flags = ["--annotation", "io.kubernetes.cri.container-type=sandbox", "--cgroup", &cgroup];
+    ctr.run_detached(&host.handler("guarded")?, &flags, "alone", &BUSY, LATER)?.ok()?;
+    await_direct(&host, ctr.namespace(), "alone", "alone")?;
+    report("at work", BothWays::to(&host, ctr.namespace(), "alone")?.hold(comparisons())?);
+    ctr.remove("alone")?;
+    ensure!(!host.log().contains(REFUTED), "{}", host.log());
+    assert_nothing_left(&host, &Holdings::default(), SOON)
+}
+
+/// Who listens on the sentry's socket is not the sentry, although it passes on what runsc asks.
+#[test]
+fn a_stranger_on_the_sentrys_socket_is_not_asked() -> Result<()> {
+    let host = Host::with([Handler::guarded("guarded")])?;
+    let ctr = host.ctr();
+    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "100000"])?;
+    await_direct(&host, ctr.namespace(), "subject", "subject")?;
+    let socket = host.runsc_root(ctr.namespace()).join("runsc-subject.sock");
+    let aside = socket.with_extension("aside");
+    std::fs::rename(&socket, &aside)?;
+    let stranger = UnixListener::bind(&socket)?;
+    let server = {
+        let aside = aside.clone();
+        std::thread::spawn(move || relay(&stranger, &aside))
+    };
+    let client = TaskClient::connect(&host, ctr.namespace(), "subject")?;
+    eventually(SHORTLY, "it is said", || {
+        stats(&client, "subject").ok()?;
+        host.log().contains(REFUTED).then_some(())
+    })?;
+    ensure!(host.log().matches(REFUTED).count() == 1, "said more than once");
+    stats(&client, "subject")?;
+    drop(server);
+    std::fs::rename(&aside, &socket)?;
+    ctr.remove("subject")?;
+    assert_nothing_left(&host, &Holdings::default(), SOON)
+}
+
+/// Passes everything on, until the process ends.
+fn relay(from: &UnixListener, to: &std::path::Path) -> std::io::Result<()> {
+    for asked in from.incoming() {
+        let (mut asked, mut answers) = (asked?, std::os::unix::net::UnixStream::connect(to)?);
+        let (mut back, mut there) = (asked.try_clone()?, answers.try_clone()?);
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut answers, &mut back);
+            let _ = back.shutdown(std::net::Shutdown::Both);
+        });
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut asked, &mut there);
+            let _ = there.shutdown(std::net::Shutdown::Write);
+        });
+    }
+    Ok(())
+}
