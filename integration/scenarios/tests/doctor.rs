@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+mod wrong;
+
 /// What `doctor` promises, whatever hangs.
 const PROMISE: Duration = Duration::from_secs(2);
 /// For how many seconds a runsc hangs, as nothing else here does.

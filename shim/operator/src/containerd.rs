@@ -3,8 +3,11 @@
 
 pub(crate) mod client;
 pub(crate) mod distribution;
+pub(crate) mod docker;
 pub(crate) mod dump;
+mod duration;
 pub(crate) mod files;
+pub(crate) mod handler;
 pub(crate) mod live;
 pub(crate) mod process;
 pub(crate) mod search;

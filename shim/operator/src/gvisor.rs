@@ -1,6 +1,8 @@
 //! What there is to know of gVisor's programs without running them, and of their flags.
 
-pub(crate) mod build_info;
+mod build_info;
+pub(crate) mod config;
+pub(crate) mod flags;
 pub(crate) mod packaged;
 
 use std::path::{Path, PathBuf};

@@ -245,6 +245,7 @@ fn check(containerd: &Containerd, site: &Site, handler: &str, config_path: &Path
     let defined = files::Handler {
         name: handler.to_owned(),
         file: containerd.config.clone(),
+        line: 0,
         version: 2,
         table: Table::of_version(2),
         guarded: true,

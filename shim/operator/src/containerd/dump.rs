@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use toml::{Table, Value};
 
-use super::files::{GUARDS_TYPE, Table as Cri};
+use super::files::Table as Cri;
+use super::handler::{GUARDS_TYPE, Runtime};
 
 /// Where the bundles of what runs are if nobody has said otherwise.
 pub(crate) const STATE: &str = "/run/containerd";
@@ -27,15 +28,21 @@ impl Dump {
     }
 
     /// The tables of all handlers.
-    pub(crate) fn handlers(&self) -> BTreeMap<String, Value> {
+    pub(crate) fn tables(&self) -> BTreeMap<String, Value> {
         let runtimes = self.at(&["plugins", self.cri(), "containerd", "runtimes"]).and_then(Value::as_table);
         runtimes.into_iter().flatten().map(|(name, handler)| (name.clone(), handler.clone())).collect()
     }
 
+    /// All handlers.
+    pub(crate) fn handlers(&self) -> BTreeMap<String, Runtime> {
+        let read = |handler: Value| handler.try_into().unwrap_or_default();
+        self.tables().into_iter().map(|(name, handler)| (name, read(handler))).collect()
+    }
+
     /// Those with the guard, and each one's ConfigPath.
     pub(crate) fn guarded(&self) -> BTreeMap<String, PathBuf> {
-        let guarded = self.handlers().into_iter().filter(|(_, one)| text(one, "runtime_type") == GUARDS_TYPE);
-        guarded.map(|(name, one)| (name, config_path(&one))).collect()
+        let guarded = self.handlers().into_iter().filter(|(_, one)| one.runtime_type == GUARDS_TYPE);
+        guarded.map(|(name, one)| (name, one.options.unwrap_or_default().config_path.into())).collect()
     }
 
     /// The handler of pods that name none.
@@ -82,16 +89,6 @@ impl Dump {
         let table = above.iter().try_fold(&self.0, |table, key| table.get(*key)?.as_table())?;
         table.get(*last)
     }
-}
-
-/// A handler's ConfigPath, empty where it has none.
-pub(crate) fn config_path(handler: &Value) -> PathBuf {
-    handler.get("options").map(|options| text(options, "ConfigPath")).unwrap_or_default().into()
-}
-
-/// A text in a table, empty where there is none.
-pub(crate) fn text<'a>(table: &'a Value, key: &str) -> &'a str {
-    table.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn difference(one: &Table, other: &Table) -> Option<Vec<String>> {

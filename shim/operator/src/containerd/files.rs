@@ -1,25 +1,27 @@
 //! containerd's own configuration, as far as it matters here: runtime handlers and timeouts, from the file and all
-//! that it imports, merged as containerd merges them (`cmd/containerd/server/config/config.go`).
+//! that it imports, merged as that containerd merges them (`cmd/containerd/server/config/config.go`; containerd 1
+//! `services/server/config/config.go`). It tells where what stands; what containerd itself makes of it tells its dump.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use runsc_guard_sandbox::sys::file;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// No real one comes near.
-const MAX_FILE: u64 = 4 << 20;
+use super::duration;
+use super::handler::Runtime;
+pub(crate) use super::handler::{GUARDS_TYPE, GVISORS_TYPE, TYPE_URL};
+
+mod file;
+
+use file::File;
+
 /// Where containerd's configuration is unless somebody says otherwise.
 pub(crate) const USUAL: &str = "/etc/containerd/config.toml";
 /// The guard's program.
 pub(crate) const GUARD: &str = "containerd-shim-runsc-guard-v2";
-/// The guard's runtime type.
-pub(crate) const GUARDS_TYPE: &str = "io.containerd.runsc-guard.v2";
-/// The only type of options that gVisor's shims before 2026 take.
-pub(crate) const TYPE_URL: &str = "io.containerd.runsc.v1.options";
-/// The runtime type of gVisor's own shim.
-pub(crate) const GVISORS_TYPE: &str = "io.containerd.runsc.v1";
+/// gVisor's own.
+const SHIM: &str = "containerd-shim-runsc-v1";
 
 /// Names of the table that holds the handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,10 +32,12 @@ pub(crate) enum Table {
     GrpcCri,
     /// Files of version 3 and later.
     CriRuntime,
+    /// Docker's daemon.json, which is not containerd's at all.
+    Docker,
 }
 
 impl Table {
-    /// All of them.
+    /// All of containerd's.
     pub(crate) const ALL: [Self; 3] = [Self::Cri, Self::GrpcCri, Self::CriRuntime];
 
     /// Where handlers stand in a file of this version.
@@ -51,6 +55,25 @@ impl Table {
             Self::Cri => "cri",
             Self::GrpcCri => "io.containerd.grpc.v1.cri",
             Self::CriRuntime => "io.containerd.cri.v1.runtime",
+            Self::Docker => "runtimes",
+        }
+    }
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// The line; 0 where only the file is known.
+    pub(crate) line: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            0 => write!(f, "{}", self.file.display()),
+            line => write!(f, "{}:{line}", self.file.display()),
         }
     }
 }
@@ -64,10 +87,14 @@ pub(crate) struct Settings {
     pub(crate) head: String,
     /// Every file that was read.
     pub(crate) files: Vec<PathBuf>,
-    /// `[timeouts]`.
-    pub(crate) timeouts: BTreeMap<String, String>,
+    /// `[timeouts]`, and where each stands.
+    pub(crate) timeouts: BTreeMap<String, (String, Place)>,
+    /// `disabled_plugins`.
+    pub(crate) disabled: Vec<(String, Place)>,
     /// The handlers of gVisor's, guarded or not.
     pub(crate) handlers: Vec<Handler>,
+    /// Those that containerd 1 forgets, because a file that is imported brings the whole table anew; and which file.
+    pub(crate) lost: Vec<(Handler, PathBuf)>,
 }
 
 /// A runtime handler of gVisor's.
@@ -77,6 +104,8 @@ pub(crate) struct Handler {
     pub(crate) name: String,
     /// The file that defines it.
     pub(crate) file: PathBuf,
+    /// Its line there; 0 where that is not known.
+    pub(crate) line: usize,
     /// The version of that file.
     pub(crate) version: u32,
     /// Under which table it stands.
@@ -112,11 +141,14 @@ pub(crate) enum SettingsError {
     },
 }
 
+/// A handler while files are merged.
+type Merging = BTreeMap<(String, Table), (Place, u32, Runtime)>;
+
 impl Settings {
-    /// Reads `path` and what it imports.
-    pub(crate) fn load(path: &Path) -> Result<Self, SettingsError> {
+    /// Reads `path` and what it imports, as a containerd of this major version does; where that is not known, as 2.
+    pub(crate) fn load(path: &Path, major: Option<u32>) -> Result<Self, SettingsError> {
         let mut settings = Self::default();
-        let mut runtimes: BTreeMap<(String, Table), (PathBuf, u32, Runtime)> = BTreeMap::new();
+        let mut runtimes = Merging::new();
         let mut pending = VecDeque::from([path.to_owned()]);
         let mut known = BTreeSet::new();
         while let Some(path) = pending.pop_front() {
@@ -125,31 +157,49 @@ impl Settings {
             }
             let one = File::read(&path)?;
             pending.extend(one.imports.iter().flat_map(|import| resolve(&path, import)));
-            settings.timeouts.extend(one.timeouts);
+            let at = |line| Place { file: path.clone(), line };
+            settings
+                .timeouts
+                .extend(one.timeouts.into_iter().map(|(key, (text, line))| (key, (text, at(line)))));
+            settings.disabled.extend(one.disabled.into_iter().map(|(plugin, line)| (plugin, at(line))));
             if settings.files.is_empty() {
-                settings.version = one.version;
-                settings.head = one.head;
+                (settings.version, settings.head) = (one.version, one.head);
             }
-            for (table, cri) in one.plugins.tables() {
-                for (name, runtime) in cri.containerd.runtimes {
+            for (table, handlers) in one.tables {
+                if major == Some(1) && !settings.files.is_empty() {
+                    settings.forget(&mut runtimes, table, &handlers, &path);
+                }
+                for (name, (runtime, line)) in handlers {
                     let merged = runtimes.entry((name, table)).or_default();
                     let runtime = std::mem::take(&mut merged.2).overridden_by(runtime);
-                    *merged = (path.clone(), one.version, runtime);
+                    *merged = (at(line), one.version, runtime);
                 }
             }
             settings.files.push(path);
         }
-        let handler =
-            |((name, table), (file, version, runtime))| Handler::of(name, table, file, version, runtime);
-        settings.handlers = runtimes.into_iter().filter_map(handler).collect();
+        settings.handlers = runtimes.into_iter().filter_map(Handler::of).collect();
         Ok(settings)
+    }
+
+    /// containerd 1 puts a plugin's table of an imported file in the place of the one that it has.
+    fn forget<T>(&mut self, runtimes: &mut Merging, table: Table, stay: &BTreeMap<String, T>, by: &Path) {
+        let gone = runtimes.extract_if(.., |(_, of), _| *of == table);
+        let gone: Vec<_> =
+            gone.filter(|((name, _), _)| !stay.contains_key(name)).filter_map(Handler::of).collect();
+        self.lost.extend(gone.into_iter().map(|handler| (handler, by.to_owned())));
+    }
+
+    /// Where containerd's CRI is switched off, if it is, by whichever of its names.
+    pub(crate) fn has_no_cri(&self) -> Option<&Place> {
+        let is_cri = |plugin: &str| Table::ALL.iter().any(|table| table.plugin() == plugin);
+        self.disabled.iter().find(|(plugin, _)| is_cri(plugin)).map(|(_, place)| place)
     }
 
     /// One of containerd's timeouts: the configured one, or its default.
     pub(crate) fn timeout(&self, key: &str, default: Duration) -> Result<Duration, String> {
         match self.timeouts.get(key) {
             None => Ok(default),
-            Some(text) => humantime::parse_duration(text).map_err(|_| text.clone()),
+            Some((text, _)) => duration::parse(text).ok_or_else(|| text.clone()),
         }
     }
 }
@@ -162,20 +212,31 @@ impl Handler {
             Table::CriRuntime => self.version >= 3 || major != Some(1),
             Table::GrpcCri => self.version < 3,
             Table::Cri => self.version < 2,
+            Table::Docker => true,
         }
     }
 
-    fn of(name: String, table: Table, file: PathBuf, version: u32, runtime: Runtime) -> Option<Self> {
+    /// Where it stands.
+    pub(crate) fn place(&self) -> Place {
+        Place { file: self.file.clone(), line: self.line }
+    }
+
+    /// One of gVisor's, if it is one.
+    pub(crate) fn of(
+        ((name, table), (place, version, runtime)): ((String, Table), (Place, u32, Runtime)),
+    ) -> Option<Self> {
         let Runtime { runtime_type, runtime_path, options } = runtime;
+        let options = options.unwrap_or_default();
         let by_path = [&runtime_path, &runtime_type].into_iter().find(|path| path.starts_with('/'));
         let shim_path = by_path.map(PathBuf::from);
         let program = shim_path.as_deref().and_then(Path::file_name).unwrap_or_default();
         let guarded = runtime_type == GUARDS_TYPE || program == GUARD;
-        let is_gvisors = guarded || runtime_type == GVISORS_TYPE || program == "containerd-shim-runsc-v1";
+        let is_gvisors = guarded || runtime_type == GVISORS_TYPE || program == SHIM;
         let set = |text: String| Some(text).filter(|text| !text.is_empty());
         is_gvisors.then(|| Self {
             name,
-            file,
+            file: place.file,
+            line: place.line,
             version,
             table,
             guarded,
@@ -205,91 +266,6 @@ fn clean(path: &Path) -> PathBuf {
         }
     }
     clean
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct File {
-    version: u32,
-    #[serde(skip)]
-    head: String,
-    imports: Vec<String>,
-    timeouts: BTreeMap<String, String>,
-    plugins: Plugins,
-}
-
-impl File {
-    fn read(path: &Path) -> Result<Self, SettingsError> {
-        let unreadable = |why: String| SettingsError::Unreadable { file: path.to_owned(), why };
-        let bytes = file::read(path, MAX_FILE).map_err(|error| unreadable(error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|_| unreadable("not UTF-8".to_owned()))?;
-        let head = text.lines().next().unwrap_or_default().to_owned();
-        toml::from_str(&text).map(|file| Self { head, ..file }).map_err(|error| {
-            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count());
-            let why = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-            SettingsError::Syntax { file: path.to_owned(), why: format!("line {}: {why}", line.max(1)) }
-        })
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Plugins {
-    cri: Cri,
-    #[serde(rename = "io.containerd.grpc.v1.cri")]
-    grpc_cri: Cri,
-    #[serde(rename = "io.containerd.cri.v1.runtime")]
-    cri_runtime: Cri,
-}
-
-impl Plugins {
-    fn tables(self) -> [(Table, Cri); 3] {
-        [(Table::Cri, self.cri), (Table::GrpcCri, self.grpc_cri), (Table::CriRuntime, self.cri_runtime)]
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Cri {
-    containerd: Runtimes,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Runtimes {
-    runtimes: BTreeMap<String, Runtime>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Runtime {
-    runtime_type: String,
-    runtime_path: String,
-    options: Options,
-}
-
-impl Runtime {
-    /// Of two files that define it, the later one's words count, where it has any.
-    fn overridden_by(self, later: Self) -> Self {
-        let pick = |earlier: String, later: String| if later.is_empty() { earlier } else { later };
-        Self {
-            runtime_type: pick(self.runtime_type, later.runtime_type),
-            runtime_path: pick(self.runtime_path, later.runtime_path),
-            options: Options {
-                type_url: pick(self.options.type_url, later.options.type_url),
-                config_path: pick(self.options.config_path, later.options.config_path),
-            },
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Options {
-    #[serde(rename = "TypeUrl")]
-    type_url: String,
-    #[serde(rename = "ConfigPath")]
-    config_path: String,
 }
 
 #[cfg(test)]

@@ -19,35 +19,11 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+pub(crate) use super::handler::Runtime as Handler;
+
 const STATUS: &str = "http://localhost/runtime.v1.RuntimeService/Status";
 /// gRPC puts five bytes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
-
-/// A handler, as containerd has it in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct Handler {
-    /// Its runtime type.
-    pub(crate) runtime_type: String,
-    /// What it passes to the shim.
-    pub(crate) options: Option<Options>,
-}
-
-impl Handler {
-    /// Whether it is of this type with this file.
-    pub(crate) fn is(&self, runtime_type: &str, config_path: &Path) -> bool {
-        let path = self.options.as_ref().map(|options| Path::new(&options.config_path));
-        self.runtime_type == runtime_type && path == Some(config_path)
-    }
-}
-
-/// See [`Handler::options`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(crate) struct Options {
-    /// gVisor's and the guard's file.
-    pub(crate) config_path: String,
-}
 
 #[derive(Deserialize)]
 struct Config {

@@ -1,13 +1,18 @@
 //! What is known of a node after one look: everything that `judge` decides on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use runsc_guard_node::config::Config;
 
 use crate::containerd::distribution::{Distribution, Place};
+use crate::containerd::docker::Docker;
+use crate::containerd::dump::Dump;
 use crate::containerd::files::{self, Settings};
+use crate::containerd::handler::Runtime;
 use crate::containerd::process::Containerd;
 use crate::gvisor::Built;
+use crate::gvisor::config::Mistake;
 use crate::survey::Unseen;
 use crate::survey::model::Sandbox;
 
@@ -28,6 +33,12 @@ pub(crate) struct Facts {
     pub(crate) settings_file: PathBuf,
     /// What stands in it and what it imports; none where there is no such file (containerd then has its defaults).
     pub(crate) settings: Result<Option<Settings>, String>,
+    /// What containerd's own program makes of it, where it could be asked.
+    pub(crate) merged: Option<Result<Dump, String>>,
+    /// The handlers that the running containerd has in memory, where its CRI tells.
+    pub(crate) memory: Option<BTreeMap<String, Runtime>>,
+    /// What Docker is told, where CRI is switched off and Docker is there.
+    pub(crate) docker: Option<Result<Docker, String>>,
     /// Each handler of gVisor's.
     pub(crate) handlers: Vec<Handler>,
     /// gVisor's programs as they are found without a handler, where there is none.
@@ -97,6 +108,8 @@ pub(crate) struct Handler {
     pub(crate) config: Result<Config, String>,
     /// gVisor's programs.
     pub(crate) parts: Parts,
+    /// What of that file gVisor will not read, or will refuse.
+    pub(crate) mistakes: Vec<Mistake>,
     /// `platform` of `[runsc_config]`.
     pub(crate) platform: Option<String>,
     /// Whether reports can be written.

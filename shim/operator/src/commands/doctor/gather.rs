@@ -1,27 +1,38 @@
 //! One look at the node. Everything that can block (a socket, a program, a file on a file system that hangs) runs
 //! beside this thread and is given up by one deadline.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::Result as Anyhow;
 use nix::unistd::{AccessFlags, access, geteuid};
 use runsc_guard_node::config::{self, Config};
 use runsc_guard_node::program::{self, ProgramError};
+use runsc_guard_sandbox::processes::proof::{self, Vantage};
 use runsc_guard_sandbox::processes::trusted::Ground;
+use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::file;
 use runsc_guard_sandbox::sys::kernel;
 use serde::Deserialize;
 
 use super::facts::{Cgroups, Facts, Handler, Kernel, Parts};
 use crate::args::{Doctor, Scope};
-use crate::bounded::{Later, output};
+use crate::bounded::{Later, output, run};
 use crate::containerd::distribution::Distribution;
+use crate::containerd::docker::{self, Docker};
+use crate::containerd::dump::Dump;
 use crate::containerd::files::{self, GUARD, Settings};
-use crate::containerd::process::{self, Containerd};
+use crate::containerd::handler::Runtime;
+use crate::containerd::live;
+use crate::containerd::process::{self, Containerd, Greeting};
 use crate::containerd::search::{self, Found, Said};
+use crate::gvisor::config::{Mistake, Reader};
+use crate::gvisor::flags::{self, Flags};
 use crate::gvisor::{self, Built, packaged};
 use crate::survey::{Seen, survey};
 
@@ -29,6 +40,10 @@ use crate::survey::{Seen, survey};
 const LIMIT: Duration = Duration::from_millis(1600);
 /// What a program may take to print its version.
 const VERSION: Duration = Duration::from_millis(900);
+/// What containerd's CRI may take to tell its handlers.
+const MEMORY: Duration = Duration::from_millis(600);
+/// Far more than a file of gVisor's flags has.
+const MAX_CONFIG: u64 = 1 << 20;
 /// Asked where nothing else tells gVisor's version.
 const RPM: &str = "/usr/bin/rpm";
 /// What is said of what did not come in time.
@@ -48,8 +63,11 @@ pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
     let (settings_file, settings) = read_settings(named, &containerd, distribution, deadline);
     let path = containerd.process.as_ref().map(|process| process.path.clone());
     let path = path.or_else(program::path).unwrap_or_default();
-    let defined = settings.iter().flatten().flat_map(|settings| settings.handlers.clone());
-    let handlers: Vec<_> = defined
+    let merged =
+        asked(&containerd, settings.as_ref().ok().and_then(Option::as_ref).map(|_| &settings_file), deadline);
+    let memory = in_memory(&containerd);
+    let docker = docker(&settings, distribution, deadline);
+    let handlers: Vec<_> = defined(&settings, docker.as_ref())
         .map(|defined| {
             let (of, path) = (defined.clone(), path.clone());
             (defined, Later::begin(move || look_at_handler(of, &path, deadline)))
@@ -68,6 +86,9 @@ pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
         restart,
         settings_file,
         settings,
+        merged: merged.and_then(|merged| merged.by(deadline)),
+        memory: memory.and_then(|memory| memory.by(deadline)).and_then(Result::ok),
+        docker,
         unconfigured: unconfigured.map(|parts| parts.by(deadline).unwrap_or_else(late_parts)),
         handlers: handlers
             .into_iter()
@@ -76,6 +97,57 @@ pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
         unseen: seen.as_ref().ok().and_then(Seen::unseen),
         sandboxes: seen.map(|seen| seen.sandboxes),
     }
+}
+
+/// What containerd's program makes of its configuration: the one that runs, and only if it is root's alone.
+fn asked(
+    containerd: &Containerd,
+    file: Option<&PathBuf>,
+    deadline: Instant,
+) -> Option<Later<Result<Dump, String>>> {
+    let (pid, file) = (containerd.process.as_ref()?.pid, file?.clone());
+    let program = Vantage::new().is_root(pid).then(|| proof::program_path(pid, &Ground::look()))??;
+    let name = bounded::command_line(pid).ok().and_then(|argv| argv.into_iter().next()).unwrap_or_default();
+    Some(Later::begin(move || {
+        let mut command = Command::new(program.path);
+        command.arg0(name).arg("--config").arg(&file).args(["config", "dump"]).current_dir("/");
+        let done = run(&mut command, deadline)?;
+        if !done.status.success() {
+            return Err(done.stderr.lines().last().unwrap_or_default().trim().to_owned());
+        }
+        Dump::read(&done.stdout).map_err(|error| format!("{error:#}"))
+    }))
+}
+
+/// What the running containerd has in memory.
+fn in_memory(containerd: &Containerd) -> Option<Later<Anyhow<BTreeMap<String, Runtime>>>> {
+    let address = containerd.address.clone();
+    (containerd.greeting == Greeting::Answered)
+        .then(|| Later::begin(move || live::handlers(&address, MEMORY)))
+}
+
+/// Docker, where it is all that there is: containerd has no CRI then.
+fn docker(
+    settings: &Result<Option<Settings>, String>,
+    distribution: Distribution,
+    deadline: Instant,
+) -> Option<Result<Docker, String>> {
+    let is_off = settings.iter().flatten().any(|settings| settings.has_no_cri().is_some());
+    let is_dockers = distribution == Distribution::Docker;
+    (is_off || is_dockers)
+        .then(|| Later::begin(|| docker::look(Path::new("/"))).by(deadline).flatten())
+        .flatten()
+}
+
+/// The handlers that matter here.
+fn defined(
+    settings: &Result<Option<Settings>, String>,
+    docker: Option<&Result<Docker, String>>,
+) -> impl Iterator<Item = files::Handler> {
+    let containerds = settings.iter().flatten().flat_map(|settings| settings.handlers.clone());
+    let dockers = docker.into_iter().flatten().flat_map(|docker| docker.handlers.clone());
+    let all: Vec<_> = if docker.is_some() { dockers.collect() } else { containerds.collect() };
+    all.into_iter()
 }
 
 /// Nothing that is held against the kernel but that it did not answer.
@@ -108,6 +180,7 @@ fn read_settings(
     deadline: Instant,
 ) -> (PathBuf, Result<Option<Settings>, String>) {
     let pid = containerd.process.as_ref().map(|process| process.pid);
+    let major = containerd.major();
     let is_named = named.is_some();
     let fallback = named.clone().unwrap_or_else(|| distribution.config().into());
     let read = Later::begin(move || {
@@ -118,7 +191,7 @@ fn read_settings(
         let file = named.or_else(given).unwrap_or_else(usual);
         // A file that nobody has named may be absent, for containerd as for us.
         let is_absent = !is_named && !file.exists();
-        let settings = (!is_absent).then(|| Settings::load(&file).map_err(|error| error.to_string()));
+        let settings = (!is_absent).then(|| Settings::load(&file, major).map_err(|error| error.to_string()));
         (file, settings.transpose())
     });
     read.by(deadline).unwrap_or_else(|| (fallback, Err(LATE.to_owned())))
@@ -134,14 +207,30 @@ pub(crate) fn look_at_handler(defined: files::Handler, path: &OsStr, deadline: I
     if let (Some(shim), false) = (&defined.shim_path, defined.guarded) {
         believed.shim = shim.to_string_lossy().into_owned();
     }
+    let parts = look_for_parts(&believed, path, deadline);
     Handler {
         guard,
-        parts: look_for_parts(&believed, path, deadline),
+        mistakes: config
+            .is_ok()
+            .then(|| mistakes(defined.config_path.as_deref(), &parts, deadline))
+            .unwrap_or_default(),
+        parts,
         platform: defined.config_path.as_deref().and_then(platform),
         reports: writable(&believed.report_dir),
         config: config.map_err(|error| error.to_string()),
         defined,
     }
+}
+
+/// What of the file of a handler gVisor will not read, or will refuse; its runsc is asked, where it is root's alone.
+fn mistakes(file: Option<&Path>, parts: &Parts, deadline: Instant) -> Vec<Mistake> {
+    let text = file.and_then(|file| String::from_utf8(file::read(file, MAX_CONFIG).ok()?).ok());
+    let Some(text) = text else { return Vec::new() };
+    let runsc = parts.runsc.as_deref().ok().filter(|_| parts.trusted && parts.version.is_ok());
+    let flags = runsc.and_then(|runsc| Flags::of(runsc, deadline));
+    let guards: Vec<&str> = config::KEYS.iter().map(|key| key.name).collect();
+    let refusal = |name: &str, value: &str| flags::refusal(runsc?, name, value, deadline);
+    Reader { flags: flags.as_ref(), refusal: &refusal, guards: &guards }.read(&text)
 }
 
 fn look_for_parts(config: &Config, path: &OsStr, deadline: Instant) -> Parts {
@@ -202,6 +291,7 @@ fn late_handler(defined: files::Handler) -> Handler {
         guard: Err(late()),
         config: Err(late()),
         parts: late_parts(),
+        mistakes: Vec::new(),
         platform: None,
         reports: Err(late()),
     }
@@ -219,7 +309,7 @@ struct GvisorsFlags {
 
 /// gVisor's platform, where the file sets it.
 fn platform(file: &Path) -> Option<String> {
-    let text = String::from_utf8(file::read(file, 1 << 20).ok()?).ok()?;
+    let text = String::from_utf8(file::read(file, MAX_CONFIG).ok()?).ok()?;
     let gvisors: Gvisors = toml::from_str(&text).ok()?;
     Some(gvisors.runsc_config.platform)
 }
@@ -273,6 +363,7 @@ mod tests {
         let defined = files::Handler {
             name: "h".into(),
             file: at("config.toml"),
+            line: 0,
             version: 3,
             table: files::Table::CriRuntime,
             guarded: true,

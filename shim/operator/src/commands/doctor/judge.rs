@@ -7,13 +7,14 @@ mod containerd;
 mod handler;
 mod node;
 mod runsc;
+mod settings;
 mod timeouts;
 
 /// All that is to be said, in the order of reading: the node, containerd, handlers, gVisor, sandboxes.
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = node::kernel(facts);
     findings.extend(containerd::containerd(facts));
-    findings.extend(containerd::settings(facts));
+    findings.extend(settings::settings(facts));
     for one in &facts.handlers {
         findings.extend(handler::handler(one, &facts.kernel));
     }

@@ -87,9 +87,11 @@ fn known(address: &Path) -> Result<Handlers> {
 
 /// Without a CRI nobody uses them, but they say which configuration the shim is meant to have.
 fn configured(address: &Path) -> Handlers {
-    let process = meet(address, Instant::now() + ANSWERS).process;
-    let file = process.and_then(|process| settings_of(process.pid)).unwrap_or_else(|| USUAL.into());
-    let handlers = Settings::load(&file).map(|settings| settings.handlers).unwrap_or_default().into_iter();
+    let met = meet(address, Instant::now() + ANSWERS);
+    let file =
+        met.process.as_ref().and_then(|process| settings_of(process.pid)).unwrap_or_else(|| USUAL.into());
+    let handlers = Settings::load(&file, met.major());
+    let handlers = handlers.map(|settings| settings.handlers).unwrap_or_default().into_iter();
     let kind = |guarded| if guarded { GUARDS_TYPE } else { GVISORS_TYPE }.to_owned();
     handlers.map(|one| (one.name, (kind(one.guarded), one.config_path))).collect()
 }

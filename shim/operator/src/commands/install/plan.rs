@@ -24,7 +24,7 @@ use super::node::{Containerd, resolved};
 use super::text as written;
 use crate::commands::doctor::handler_tables;
 use crate::containerd::distribution::Place;
-use crate::containerd::dump::{Dump, config_path, text};
+use crate::containerd::dump::Dump;
 use crate::containerd::files::{GUARDS_TYPE, GVISORS_TYPE, Table};
 
 /// Its name in a folder that is imported.
@@ -132,8 +132,9 @@ impl Settings {
         said: Option<PathBuf>,
     ) -> PathBuf {
         let handlers = self.dump.handlers();
-        let gvisors = handlers.values().find(|one| text(one, "runtime_type") == GVISORS_TYPE);
-        let present = handlers.get(handler).into_iter().chain(gvisors).map(config_path);
+        let gvisors = handlers.values().find(|one| one.runtime_type == GVISORS_TYPE);
+        let present = handlers.get(handler).into_iter().chain(gvisors);
+        let present = present.filter_map(|one| Some(PathBuf::from(&one.options.as_ref()?.config_path)));
         said.or_else(|| present.into_iter().find(|path| path.is_absolute()))
             .unwrap_or_else(|| containerd.distribution.runsc_config().into())
     }
@@ -147,7 +148,7 @@ impl Settings {
             && let Some(there) = self.dump.handlers().get(handler)
         {
             ensure!(
-                text(there, "runtime_type") == GUARDS_TYPE,
+                there.runtime_type == GUARDS_TYPE,
                 "{file} has a handler {handler} that is not the guard's; choose another name: --handler"
             );
             return Ok(Plan::Owners);
@@ -183,7 +184,7 @@ impl Settings {
         );
         let change = block(&tables)?;
         let seen = self.try_out(containerd, &change)?;
-        let (before, after) = (self.dump.handlers(), seen.handlers());
+        let (before, after) = (self.dump.tables(), seen.tables());
         let lost: BTreeMap<_, _> =
             before.into_iter().filter(|(name, _)| name != handler && !after.contains_key(name)).collect();
         if lost.is_empty() {
@@ -232,9 +233,7 @@ impl Settings {
     /// Why this is not the same with the handler and nothing else.
     fn differs(&self, seen: &Dump, handler: &str, config_path: &Path) -> Option<String> {
         let handlers = seen.handlers();
-        let is_it =
-            |one: &Value| text(one, "runtime_type") == GUARDS_TYPE && self::config_path(one) == config_path;
-        if !handlers.get(handler).is_some_and(is_it) {
+        if !handlers.get(handler).is_some_and(|one| one.is(GUARDS_TYPE, config_path)) {
             return Some(
                 "containerd would not know the handler (does a file that it imports replace its tables?)"
                     .into(),

@@ -1,11 +1,10 @@
-//! containerd: whether it answers, what it may do, what it is told.
+//! containerd: whether it answers, which version it is, what it may do.
 
 use runsc_guard_sandbox::sys::procfs;
 
 use crate::commands::doctor::facts::Facts;
 use crate::commands::doctor::finding::Finding;
 use crate::containerd::distribution::Distribution;
-use crate::containerd::files::{GUARDS_TYPE, Handler, Settings, Table};
 use crate::containerd::process::{Greeting, Process, number, version_word};
 use crate::known;
 use crate::known::containerd::{Version, bugs_of};
@@ -149,60 +148,4 @@ fn lacks(name: &str, follows: &str, fatal: bool) -> Finding {
     } else {
         Finding::warn("capabilities", what, remedy)
     }
-}
-
-pub(super) fn settings(facts: &Facts) -> Vec<Finding> {
-    const ABOUT: &str = "handlers";
-    let file = facts.settings_file.display();
-    let settings = match &facts.settings {
-        Ok(Some(settings)) => settings,
-        Ok(None) => {
-            let what = format!("no {file}: containerd has its defaults, and no handler of gVisor's");
-            return vec![Finding::fail(
-                ABOUT,
-                what,
-                format!("runsc-guard doctor --fix prints what {file} needs"),
-            )];
-        }
-        Err(why) => {
-            return vec![Finding::fail(ABOUT, why, "mend the file, or name another: --containerd-config")];
-        }
-    };
-    let major = facts.containerd.major();
-    let mut findings: Vec<Finding> =
-        settings.handlers.iter().filter(|one| !one.is_read(major)).map(misplaced).collect();
-    let read = || settings.handlers.iter().filter(|one| one.is_read(major));
-    if !read().any(|one| one.guarded) {
-        let what = format!("no handler with the guard in {}: no pod is guarded", files(settings));
-        findings.push(Finding::fail(ABOUT, what, "runsc-guard doctor --fix prints what is missing"));
-    }
-    for one in read().filter(|one| !one.guarded) {
-        let what =
-            format!("{} is gVisor's shim without the guard: its pods can hang in Terminating", one.name);
-        let remedy = format!(
-            "runtime_type = \"{GUARDS_TYPE}\" in {}, then {}; pods that run keep what they have",
-            facts.place(&one.file, one.version),
-            facts.restart
-        );
-        findings.push(Finding::warn(ABOUT, what, remedy));
-    }
-    findings
-}
-
-fn misplaced(one: &Handler) -> Finding {
-    let right = Table::of_version(one.version.max(2));
-    let what = format!(
-        "{} stands in [plugins.\"{}\"] of {}, which containerd does not read in a file of version {}",
-        one.name,
-        one.table.plugin(),
-        one.file.display(),
-        one.version
-    );
-    let remedy = format!("move it to [plugins.\"{}\".containerd.runtimes.{}]", right.plugin(), one.name);
-    Finding::fail("handlers", what, remedy)
-}
-
-fn files(settings: &Settings) -> String {
-    let files: Vec<String> = settings.files.iter().map(|file| file.display().to_string()).collect();
-    files.join(", ")
 }

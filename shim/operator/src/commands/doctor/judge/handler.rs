@@ -3,6 +3,7 @@
 use crate::commands::doctor::facts::{Handler, Kernel};
 use crate::commands::doctor::finding::Finding;
 use crate::containerd::files::TYPE_URL;
+use crate::gvisor::config::Mistake;
 
 pub(super) fn handler(one: &Handler, kernel: &Kernel) -> Vec<Finding> {
     let about = format!("handler {}", one.defined.name);
@@ -19,6 +20,7 @@ pub(super) fn handler(one: &Handler, kernel: &Kernel) -> Vec<Finding> {
         findings.push(config(&about, one));
         findings.extend(reports(&about, one));
     }
+    findings.extend(one.mistakes.iter().map(|mistake| told(&about, one, mistake)));
     findings.extend(type_url(&about, one));
     findings.push(shim(&about, one));
     findings.extend(platform(&about, one, kernel));
@@ -35,6 +37,13 @@ fn config(about: &str, one: &Handler) -> Finding {
             "mend that line or file (every key of [guard] has a default); living pods keep what they have",
         ),
     }
+}
+
+/// What gVisor does not read, or refuses.
+fn told(about: &str, one: &Handler, mistake: &Mistake) -> Finding {
+    let Mistake { line, key, what, remedy, fatal } = mistake;
+    let what = format!("{}:{line}: {key}: {what}", config_file(one));
+    if *fatal { Finding::fail(about, what, remedy) } else { Finding::warn(about, what, remedy) }
 }
 
 /// Where the configuration is bad, nobody knows the folder.
@@ -61,7 +70,7 @@ fn type_url(about: &str, one: &Handler) -> Option<Finding> {
     let url = one.defined.type_url.as_deref().unwrap_or_default();
     (url != TYPE_URL).then(|| {
         let what = format!("TypeUrl is {url:?}: gVisor's shims before 2026 refuse it");
-        let options = format!("options of {} in {}", one.defined.name, one.defined.file.display());
+        let options = format!("options of {} in {}", one.defined.name, one.defined.place());
         Finding::warn(about, what, format!("TypeUrl = \"{TYPE_URL}\" in the {options}"))
     })
 }
@@ -81,7 +90,8 @@ fn shim(about: &str, one: &Handler) -> Finding {
 }
 
 fn platform(about: &str, one: &Handler, kernel: &Kernel) -> Option<Finding> {
-    let name = one.platform.as_deref()?;
+    // One that is none is told where it stands.
+    let name = one.platform.as_deref().filter(|name| ["systrap", "kvm", "ptrace"].contains(name))?;
     let file = config_file(one);
     let systrap = format!("platform = \"systrap\" under [runsc_config] in {file}");
     Some(match name {

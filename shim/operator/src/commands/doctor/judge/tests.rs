@@ -23,6 +23,7 @@ fn defined(name: &str) -> files::Handler {
     files::Handler {
         name: name.into(),
         file: "/etc/containerd/config.toml".into(),
+        line: 0,
         version: 3,
         table: Table::CriRuntime,
         guarded: true,
@@ -49,6 +50,7 @@ fn healthy() -> Facts {
         guard: Ok("/usr/bin/containerd-shim-runsc-guard-v2".into()),
         config: Ok(Config::default()),
         parts: parts(),
+        mistakes: Vec::new(),
         platform: Some("systrap".into()),
         reports: Ok(()),
     };
@@ -76,6 +78,9 @@ fn healthy() -> Facts {
             handlers: vec![defined("gvisor")],
             ..Settings::default()
         })),
+        merged: None,
+        memory: None,
+        docker: None,
         handlers: vec![handler],
         unconfigured: None,
         sandboxes: Ok(vec![sandbox("one", State::Running), sandbox("two", State::Paused)]),
@@ -92,7 +97,9 @@ fn process(facts: &mut Facts) -> &mut Process {
 }
 
 fn set_timeout(facts: &mut Facts, key: &str, value: &str) {
-    settings(facts).timeouts.insert(format!("io.containerd.timeout.{key}"), value.into());
+    settings(facts)
+        .timeouts
+        .insert(format!("io.containerd.timeout.{key}"), (value.into(), files::Place::default()));
 }
 
 /// No containerd to ask.

@@ -56,7 +56,7 @@ pub(super) fn timeouts(facts: &Facts) -> Vec<Finding> {
         let guarded = facts.handlers.iter().filter(|one| one.defined.guarded && one.defined.is_read(None));
         match settings.timeout(pair.key, pair.default) {
             Ok(timeout) => findings.extend(guarded.filter_map(|one| pair.judge(one, timeout, &file))),
-            Err(text) => findings.push(unusable(pair.key, &text, &file)),
+            Err(text) => findings.push(unusable(pair.key, &text, settings, &file)),
         }
     }
     if findings.is_empty() && facts.handlers.iter().any(|one| one.defined.guarded) {
@@ -105,7 +105,8 @@ fn cleanup(settings: &Settings, file: &str) -> Option<Finding> {
     })
 }
 
-fn unusable(key: &str, text: &str, file: &str) -> Finding {
-    let what = format!("{key} is {text:?}, which is no duration: containerd does not start with it");
-    Finding::fail(ABOUT, what, format!("mend it under [timeouts] in {file}, for example \"5s\""))
+fn unusable(key: &str, text: &str, settings: &Settings, file: &str) -> Finding {
+    let place = settings.timeouts.get(key).map_or(file.to_owned(), |(_, place)| place.to_string());
+    let what = format!("{place}: {key} is {text:?}, which is no duration: containerd does not start with it");
+    Finding::fail(ABOUT, what, format!("mend it under [timeouts] in {place}, for example \"5s\""))
 }
