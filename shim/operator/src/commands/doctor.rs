@@ -18,12 +18,14 @@ mod fragment;
 mod gather;
 mod judge;
 mod logs;
+mod look;
 mod print;
 
 pub(crate) use finding::Finding;
 pub(crate) use fragment::handler_tables;
-pub(crate) use gather::{look_at_handler, look_at_kernel};
+pub(crate) use gather::look_at_kernel;
 pub(crate) use judge::unfit;
+pub(crate) use look::look_at_handler;
 use print::{exit_code, write};
 
 /// Looks, or reads logs, and prints.

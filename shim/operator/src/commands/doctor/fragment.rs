@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::facts::Facts;
 use crate::containerd::distribution::Distribution;
+use crate::containerd::docker;
 use crate::containerd::files::{GUARDS_TYPE, TYPE_URL, Table};
 
 /// The handler's name where there is none yet.
@@ -14,6 +15,9 @@ const TALOS: &str = "/etc/cri/conf.d";
 
 /// Both files.
 pub(crate) fn fragment(facts: &Facts) -> String {
+    if facts.docker.is_some() {
+        return dockers();
+    }
     let is_talos = facts.distribution == Distribution::Talos || facts.settings_file.starts_with("/etc/cri");
     let (settings_file, usual) = if is_talos {
         (
@@ -29,6 +33,17 @@ pub(crate) fn fragment(facts: &Facts) -> String {
     let config_file = own.and_then(|one| one.config_path.clone()).unwrap_or(usual);
     let name = present.clone().find(|one| one.guarded).map_or(NAME, |one| &one.name);
     containerds(facts, &settings_file, name, &config_file) + "\n" + &guards(facts, &config_file)
+}
+
+/// Where there are no pods, but Docker.
+fn dockers() -> String {
+    let config = Distribution::Docker.runsc_config().display();
+    format!(
+        "# {}: add this, then systemctl restart docker.\n{{\n  \"runtimes\": {{\n    \"{NAME}\": {{\n      \"runtimeType\": \
+         \"{GUARDS_TYPE}\",\n      \"options\": {{\n        \"TypeUrl\": \"{TYPE_URL}\",\n        \"ConfigPath\": \
+         \"{config}\"\n      }}\n    }}\n  }}\n}}\n\n# {config}: every key of [guard] has a default.\n[guard]\n",
+        docker::USUAL
+    )
 }
 
 fn containerds(facts: &Facts, file: &str, name: &str, config_file: &Path) -> String {

@@ -1,5 +1,6 @@
 //! Every fail line of `doctor` is provoked here, each from a healthy node with one thing changed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::commands::doctor::facts::{Cgroups, Handler, Kernel, Parts};
 use crate::commands::doctor::finding::Level;
 use crate::commands::doctor::fragment::fragment;
 use crate::containerd::distribution::Distribution;
+use crate::containerd::docker::Docker;
+use crate::containerd::dump::Dump;
 use crate::containerd::files::{self, Settings, Table};
 use crate::containerd::process::{Containerd, Greeting, Process};
 use crate::known;
@@ -446,4 +449,94 @@ fn the_fragment_is_right_for_what_is_there() {
     });
     assert!(talos.contains("/etc/cri/conf.d/20-customization.part"), "{talos}");
     assert!(talos.contains("ConfigPath = \"/etc/cri/conf.d/runsc-guard.toml\""), "{talos}");
+}
+
+#[test]
+fn what_containerd_reads_and_has_must_be_what_stands_there() {
+    let refused = |facts: &mut Facts| facts.merged = Some(Err("expected version 3".into()));
+    fails(refused, "does not take /etc/containerd/config.toml", "config dump");
+    let nothing = |facts: &mut Facts| facts.merged = Some(Ok(Dump::read("version = 3").unwrap()));
+    fails(nothing, "containerd makes nothing of it", "another file's table");
+    let before = |facts: &mut Facts| {
+        facts.restart = "snap restart microk8s.daemon-containerd".into();
+        facts.memory = Some(BTreeMap::new());
+    };
+    fails(before, "does not know gvisor: it was started before", "snap restart microk8s.daemon-containerd");
+    let lost =
+        |facts: &mut Facts| settings(facts).lost.push((defined("other"), "/etc/containerd/b.toml".into()));
+    fails(
+        lost,
+        "containerd 1 forgets other, since /etc/containerd/b.toml",
+        "move other to /etc/containerd/b.toml",
+    );
+}
+
+fn without_cri(facts: &mut Facts) {
+    let place = files::Place { file: "/etc/containerd/config.toml".into(), line: 3 };
+    settings(facts).disabled.push(("cri".into(), place));
+}
+
+#[test]
+fn a_node_without_cri_has_dockers_containers_or_nothing() {
+    fails(without_cri, "/etc/containerd/config.toml:3: disabled_plugins switches CRI off", "take CRI out");
+    let docker = |handlers: Vec<files::Handler>, wrapped: &[&str]| {
+        let wrapped = wrapped.iter().map(|name| (*name).to_owned()).collect();
+        Some(Ok(Docker { handlers, wrapped }))
+    };
+    let dockers = |name: &str| files::Handler { table: Table::Docker, ..defined(name) };
+    let well = |facts: &mut Facts| {
+        without_cri(facts);
+        facts.docker = docker(vec![dockers("gvisor")], &[]);
+    };
+    assert!(findings(Level::Fail, well).is_empty());
+    let told = |facts: &mut Facts| {
+        without_cri(facts);
+        facts.docker = docker(vec![], &[]);
+    };
+    warns(
+        told,
+        "daemon.json has no runtime with the guard",
+        "docker run --runtime io.containerd.runsc-guard.v2",
+    );
+    let wrapped = |facts: &mut Facts| {
+        well(facts);
+        facts.docker = docker(vec![dockers("gvisor")], &["runsc"]);
+    };
+    warns(
+        wrapped,
+        "runsc is runsc under runc's shim",
+        "\"runtimeType\": \"io.containerd.runsc-guard.v2\" for runsc",
+    );
+    let broken = |facts: &mut Facts| {
+        without_cri(facts);
+        facts.docker = Some(Err("/etc/docker/daemon.json: line 2".into()));
+    };
+    fails(broken, "daemon.json: line 2", "Docker does not start");
+    let mut facts = healthy();
+    well(&mut facts);
+    let text = fragment(&facts);
+    let json = text.split_once('\n').and_then(|(_, rest)| rest.split_once("\n\n")).unwrap().0;
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(json["runtimes"]["runsc-guard"]["runtimeType"], "io.containerd.runsc-guard.v2");
+}
+
+#[test]
+fn a_distribution_is_told_in_its_own_words() {
+    let snap = |facts: &mut Facts| {
+        facts.distribution = Distribution::Microk8s;
+        facts.restart = "snap restart microk8s.daemon-containerd".into();
+    };
+    let gone = |facts: &mut Facts| {
+        snap(facts);
+        unreached(facts, Greeting::Refused);
+    };
+    fails(gone, "it has ended", "snap start microk8s.daemon-containerd, or name its socket");
+    let plain = |facts: &mut Facts| {
+        snap(facts);
+        let file = "/var/snap/microk8s/current/args/containerd.toml";
+        facts.settings_file = file.into();
+        let plain = files::Handler { guarded: false, file: file.into(), ..defined("runsc") };
+        settings(facts).handlers.push(plain);
+    };
+    warns(plain, "runsc is gVisor's shim without the guard", "args/containerd-template.toml, of which");
 }
