@@ -37,7 +37,8 @@ fn part(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, rest) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let is_number = !(whole.is_empty() && fraction.is_empty()) && !fraction.contains('.');
+    let has_digits = !whole.is_empty() || !fraction.is_empty();
+    let is_number = has_digits && !fraction.contains('.');
     let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
     let (unit, rest) = rest.split_at(end);
     let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit).filter(|_| is_number)?;

@@ -41,10 +41,11 @@ pub(crate) fn look_at_handler(defined: files::Handler, path: &OsStr, deadline: I
     let parts = look_for_parts(&believed, path, deadline);
     Handler {
         guard,
-        mistakes: config
-            .is_ok()
-            .then(|| mistakes(defined.config_path.as_deref(), &parts, deadline))
-            .unwrap_or_default(),
+        // Of a file that the guard does not take either only that is said.
+        mistakes: match config {
+            Ok(_) => mistakes(defined.config_path.as_deref(), &parts, deadline),
+            Err(_) => Vec::new(),
+        },
         parts,
         platform: defined.config_path.as_deref().and_then(platform),
         reports: writable(&believed.report_dir),

@@ -21,8 +21,11 @@ pub(super) struct File {
     pub(super) disabled: Vec<(String, usize)>,
     pub(super) timeouts: BTreeMap<String, (String, usize)>,
     /// The handlers of each table of CRI that it has.
-    pub(super) tables: Vec<(Table, BTreeMap<String, (Runtime, usize)>)>,
+    pub(super) tables: Vec<(Table, Handlers)>,
 }
+
+/// The handlers of a table, each with its line.
+pub(super) type Handlers = BTreeMap<String, (Runtime, usize)>;
 
 impl File {
     /// Reads one.
