@@ -17,3 +17,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "image" -}}
 {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
 {{- end }}
+
+{{- /* What is told, as options of `tell`. */}}
+{{- define "tell" -}}
+- tell
+- --node=$(NODE)
+{{- if .Values.events.enabled }}
+- --events
+{{- end }}
+{{- if .Values.nodeCondition.enabled }}
+- --condition
+{{- end }}
+{{- with .Values.nodeCondition.taint }}
+- {{ printf "--taint=%s" . | quote }}
+{{- end }}
+{{- if .Values.readiness.label }}
+- --ready
+{{- end }}
+{{- with .Values.readiness.startupTaint }}
+- {{ printf "--startup-taint=%s" . | quote }}
+{{- end }}
+{{- end }}

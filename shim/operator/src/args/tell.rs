@@ -40,7 +40,7 @@ pub(crate) struct Tell {
     /// The key of a taint to remove when containerd knows the handler
     #[arg(long, value_name = "KEY")]
     pub(crate) startup_taint: Option<String>,
-    /// The guard is being removed: take back the label, the condition and the taint
+    /// The guard is being removed: take back the label, the condition and the taint, and end
     #[arg(long)]
     pub(crate) leaving: bool,
 }

@@ -47,6 +47,13 @@ const OLD: Duration = Duration::from_secs(1800);
 pub(crate) fn run(scope: &Scope, args: &Tell, api: Option<Api>) -> Result<ExitCode> {
     let api = api.context("no API")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if args.leaving {
+        // Whoever started this tries again, and goes on only when it is done: the account goes with the guard.
+        let done = runtime.block_on(api.fulfil(&args.node, &Wish::leaving(args)));
+        return done
+            .map(|()| ExitCode::SUCCESS)
+            .with_context(|| format!("cannot take back what node {} was told", args.node));
+    }
     let mut teller = Teller {
         scope: scope.clone(),
         args,
@@ -82,7 +89,7 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     fn round(&mut self, runtime: &Runtime) {
-        if self.args.events && !self.args.leaving {
+        if self.args.events {
             self.collect();
             let waiting = std::mem::take(&mut self.waiting);
             for ((namespace, name), event) in waiting {
@@ -125,9 +132,6 @@ impl Teller<'_> {
     /// How the node should be.
     fn wish(&mut self) -> Wish {
         let args = self.args;
-        if args.leaving {
-            return Wish::leaving(args);
-        }
         let stuck = if args.condition || args.taint.is_some() { self.stuck() } else { None };
         let ready = (args.ready || args.startup_taint.is_some()).then(|| self.is_ready());
         Wish::of(args, stuck, ready)
