@@ -10,6 +10,7 @@
 set -euo pipefail
 
 mount --make-rprivate /
+# shellcheck disable=SC2153
 root=$FOLDER/root disk=$FOLDER/disk
 mkdir -p "$disk" "$root"
 mount -t tmpfs -o size=2g tmpfs "$disk"

@@ -64,9 +64,9 @@ pub(crate) fn demonstrate(cluster: &Cluster) -> Result<ExitCode> {
     }
     let waited = deleted.elapsed();
     if unguarded_ended.is_none() {
-        say("runsc-guard reap --wedged --yes, in a debug pod: nothing needs to be installed for it");
+        say("kubectl runsc_guard reap --wedged --yes");
         let reaped = Instant::now();
-        cluster.does(&reap())?;
+        cluster.does("kubectl runsc_guard reap --wedged --yes")?;
         let freed = cluster.gone("unguarded", limit).context("reap did not free it")?;
         say(&format!(
             "the pod unguarded is gone {:.1} s later",
@@ -89,13 +89,6 @@ pub(crate) fn demonstrate(cluster: &Cluster) -> Result<ExitCode> {
     );
     let kept = ended <= limit && left.is_none() && unguarded_ended.is_none();
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// As a page has it for a node on which nothing is installed.
-fn reap() -> String {
-    "kubectl debug -n kube-system node/node -q --attach --profile=sysadmin --image=127.0.0.1:5000/runsc-guard:0.1.0 -- \
-     /runsc-guard --host reap --wedged --yes"
-        .to_owned()
 }
 
 fn names(pods: &str) -> String {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(crate) const BARE: &str = "gvisor";
 /// The chart's.
 pub(crate) const GUARDED: &str = "gvisor-guarded";
+/// With a kubelet's back-off.
+const ROLLED_OUT: Duration = Duration::from_secs(180);
 /// What a pod is given to end by itself.
 pub(crate) const GRACE: u64 = 5;
 
@@ -71,9 +73,26 @@ impl Cluster {
         self.does("crane push target/kubernetes/image 127.0.0.1:5000/runsc-guard:0.1.0")?;
         self.does(
             "kubectl apply -f hack/kubernetes/namespace.yaml && helm install runsc-guard hack/kubernetes/chart --namespace runsc-guard \
-               --set image.repository=127.0.0.1:5000/runsc-guard --wait --timeout 3m",
+               --set image.repository=127.0.0.1:5000/runsc-guard",
         )?;
-        Ok(())
+        self.rolled_out()
+    }
+
+    /// Waits until the DaemonSet is as it should be, and says why it is not.
+    pub(crate) fn rolled_out(&self) -> Result<()> {
+        eventually(ROLLED_OUT, "the DaemonSet is ready", || {
+            let set = self.get("-n runsc-guard daemonset runsc-guard").ok()??;
+            let status = &set["status"];
+            let is_new = status["observedGeneration"] == set["metadata"]["generation"];
+            (is_new && status["updatedNumberScheduled"] == 1 && status["numberReady"] == 1).then_some(())
+        })
+        .with_context(|| self.installers_words())
+    }
+
+    /// What kubectl says of the DaemonSet's pods.
+    pub(crate) fn installers_words(&self) -> String {
+        self.types("kubectl -n runsc-guard describe pods")
+            .map_or_else(|error| error.to_string(), |told| told.stdout)
     }
 }
 

@@ -7,15 +7,12 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use harness::{AT_LAST, LATER, eventually};
-use serde_json::json;
 use std::time::Duration;
 
 const INSTALL: &str = "hack/kubernetes/image";
 const UNINSTALL: &str = "helm upgrade";
 /// What the guard may take for one container, with the kubelet's own time.
 pub(super) const GONE: Duration = Duration::from_secs(GRACE + 10 + 2 + 8);
-/// With a kubelet's back-off.
-const ROLLED_OUT: Duration = Duration::from_secs(180);
 
 impl Cluster {
     /// All that an installer may change on the node, with which containerd runs.
@@ -24,22 +21,6 @@ impl Cluster {
             "sha256sum /etc/containerd/config.toml; ls /etc/containerd /etc/containerd/conf.d /usr/local/bin; \
              cat /run/containerd.pid",
         )
-    }
-
-    /// Waits until the DaemonSet is as it should be, and says why it is not.
-    pub(super) fn rolled_out(&self) -> Result<()> {
-        eventually(ROLLED_OUT, "the DaemonSet is ready", || {
-            let set = self.get("-n runsc-guard daemonset runsc-guard").ok()??;
-            let status = &set["status"];
-            let is_new = status["observedGeneration"] == set["metadata"]["generation"];
-            (is_new && status["updatedNumberScheduled"] == 1 && status["numberReady"] == 1).then_some(())
-        })
-        .with_context(|| self.installers_words())
-    }
-
-    fn installers_words(&self) -> String {
-        self.types("kubectl -n runsc-guard describe pods")
-            .map_or_else(|error| error.to_string(), |told| told.stdout)
     }
 
     /// Waits until the DaemonSet's pod says so in its message.
@@ -189,6 +170,7 @@ pub(super) fn once_more(cluster: &Cluster) -> Result<()> {
         files.lines().filter(|line| line.parse::<u32>().is_err()).collect::<Vec<_>>().join("\n")
     };
     ensure!(without_pid(&cluster.node_files()?) == without_pid(&before), "the node is not as it was");
-    ensure!(json!(cluster.get("pods")?.context("no pods")?["items"]) == json!([]), "pods are left");
+    let left = cluster.does("kubectl get pods --all-namespaces -o name")?;
+    ensure!(left.is_empty(), "pods are left: {left}");
     Ok(())
 }
