@@ -29,6 +29,8 @@ mod gvisor;
 mod host;
 mod known;
 mod paint;
+#[cfg(test)]
+mod schema;
 mod screen;
 mod survey;
 mod threads;

@@ -175,7 +175,7 @@ fn short(id: &str) -> &str {
 mod tests {
     use super::*;
     use crate::survey::model::tests::sandbox;
-    use crate::survey::model::{Pod, State, Word};
+    use crate::survey::model::{GuardsContainer, Pod, State, Waiting, Word};
 
     fn plain(sandboxes: &[Sandbox], output: Output) -> String {
         anstream::adapter::strip_str(&render(sandboxes, output, None).unwrap()).to_string()
@@ -227,6 +227,27 @@ mod tests {
         let word = Word { answered_ms_ago: Some(3_000), ..Word::default() };
         one.found.guard = Guard::Says(one.found.real_shims[0].clone(), Box::new(word));
         assert_eq!(answered(&one.found.guard), "3s ago");
+    }
+
+    #[test]
+    fn json_is_as_the_schema_says() {
+        let mut all = State::ALL.map(|state| sandbox("a", state));
+        let task = all[0].found.real_shims[0].clone();
+        let waiting = Waiting { method: "SIGKILL".into(), due_in_ms: Some(1), ..Waiting::default() };
+        let word = Word {
+            sign: Some(Sign { what: "x".into(), for_ms: Some(1) }),
+            clocks: vec![waiting.clone()],
+            overdue: Some(waiting),
+            containers: vec![GuardsContainer::default()],
+            last: vec![(1, "/tasks/start".into())],
+            ..Word::default()
+        };
+        all[0].found.guard = Guard::Says(task.clone(), Box::new(word));
+        all[1].found.guard = Guard::Silent(task, "no answer".into());
+        all[2].found.guard = Guard::Dead;
+        all[3].found.pod = Some(Pod::default());
+        all[4].signs = vec![Sign { what: "x".into(), for_ms: None }];
+        crate::schema::assert_valid("ls", &all);
     }
 
     #[test]

@@ -66,6 +66,13 @@ mod tests {
     use crate::known;
 
     #[test]
+    fn json_is_as_the_schema_says() {
+        let mut all = vec![Finding::ok("a", "b"), Finding::warn("a", "b", "c")];
+        all[1].hangs = known::all().iter().collect();
+        crate::schema::assert_valid("doctor", &all);
+    }
+
+    #[test]
     fn each_finding_has_its_level_and_its_remedy() {
         let mut old = Finding::warn("runsc", "old", "a newer one");
         old.hangs = known::all().iter().filter(|hang| hang.id == "stuck-stub").collect();

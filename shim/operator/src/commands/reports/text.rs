@@ -204,6 +204,18 @@ mod tests {
         report
     }
 
+    #[test]
+    fn json_is_as_the_schema_says() {
+        let mut whole = report(2);
+        whole.moment(Moment { at_ms: 1, what: What::Asked, text: "x".into(), due_ms: Some(2) });
+        whole.moment(Moment { at_ms: 2, what: What::Happened, text: "x".into(), due_ms: None });
+        whole.rung_begins("kill", 1, 2);
+        whole.released = vec![Released { kind: "mounts".into(), count: 1, names: vec!["m".into()] }];
+        whole.goroutines.note = "cut".into();
+        let stored = [report(1), whole].map(|report| Stored::of(report, Path::new("/r/1-k8s.io-abc.json")));
+        crate::schema::assert_valid("reports", &stored);
+    }
+
     fn lines(report: Report) -> Vec<String> {
         let stored = Stored::of(report, Path::new("/r/1-k8s.io-abc.json"));
         anstream::adapter::strip_str(&full(&stored)).to_string().lines().map(str::to_owned).collect()

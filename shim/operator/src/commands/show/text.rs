@@ -207,6 +207,7 @@ fn process(line: &Line) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::show::Shown;
     use crate::commands::show::details::Network;
     use crate::survey::model::State;
     use crate::survey::model::tests::sandbox;
@@ -242,6 +243,14 @@ mod tests {
             version: Some("release-20260817.0".into()),
             flags: vec!["--platform=systrap".into()],
             reports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn json_is_as_the_schema_says() {
+        let (sandbox, details) = (sandbox("pod1", State::Running), details());
+        for details in [Some(&details), None] {
+            crate::schema::assert_valid("show", &Shown { sandbox: &sandbox, details });
         }
     }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::record::{Envelope, Form, Record, Speaker};
-use super::time::Stamp;
+use super::time::{Stamp, age};
 
 mod fields;
 mod json;
@@ -147,7 +147,9 @@ fn plain(text: &str, mut envelope: Envelope) -> Record {
     let rest = unquoted(&text[prefix.len()..], false).into_owned();
     let is_terminals = LEVELS.iter().any(|level| rest.starts_with(level));
     if envelope.time.is_none() {
-        envelope.time = Stamp::find(&rest[..rest.floor_char_boundary(NEAR)]);
+        let near = &rest[..rest.floor_char_boundary(NEAR)];
+        let is_event = near.contains(" Warning ") || near.contains(" Normal ");
+        envelope.time = Stamp::find(near).or_else(|| if is_event { age(near) } else { None });
     }
     if is_terminals {
         let time = envelope.time.take();

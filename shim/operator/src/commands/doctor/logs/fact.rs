@@ -26,6 +26,8 @@ pub(super) struct Fact {
     pub(super) words: Option<Box<str>>,
     /// For how many tries it stands.
     pub(super) weight: u64,
+    /// It needs no second one.
+    pub(super) is_enough: bool,
     /// Which text it is in, and where in it.
     pub(super) source: u32,
     pub(super) line: u64,
@@ -119,6 +121,7 @@ mod tests {
             times: [Some((clock, second * 1000)), None],
             words: None,
             weight: 1,
+            is_enough: false,
             source: 0,
             line: second.unsigned_abs(),
             hash: 0,

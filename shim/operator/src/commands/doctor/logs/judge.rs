@@ -64,6 +64,7 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
     let ends = subject.facts.iter().any(|fact| matches!(fact.sign, Sign::GuardEnds));
     let waits = subject.facts.iter().any(|fact| matches!(fact.sign, Sign::GuardWaits));
     let only_tried = open.iter().all(|fact| matches!(fact.sign, Sign::Tried(_)));
+    let is_enough = open.iter().any(|fact| fact.is_enough && fact.failure() == Some(cause));
     let is_named = !subject.names.is_empty() || cause.is_of_the_node();
     let (state, tries) = if ends && count < AGAIN {
         (State::Guarded, all)
@@ -79,7 +80,7 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
         (State::Well, count)
     } else if waits && !ends {
         (State::GuardWaits, count)
-    } else if cause.is_own() && count >= AGAIN && is_named {
+    } else if cause.is_own() && (count >= AGAIN || is_enough) && is_named {
         (State::Stuck, count)
     } else {
         (State::Once, count)

@@ -126,7 +126,8 @@ impl Tally {
             self.untold += 1;
             return;
         }
-        let weight = weight(&sign, &record.text);
+        let weight = weight(&record.text);
+        let is_enough = is_enough(&sign, &record.text);
         self.facts.push(Fact {
             place,
             id,
@@ -134,6 +135,7 @@ impl Tally {
             times: [Fact::time(record.time.as_ref()), Fact::time(record.sent.as_ref())],
             words: record.when().map(|stamp| stamp.words.chars().take(40).collect::<String>().into()),
             weight,
+            is_enough,
             source: u32::try_from(self.sources.len()).unwrap_or(u32::MAX),
             line: self.lines,
             hash,
@@ -204,17 +206,19 @@ impl Subject<'_> {
     }
 }
 
-/// For how many tries a line stands: an event says how often it was seen; some failures need no second one.
-fn weight(sign: &Sign, text: &str) -> u64 {
-    let seen = text
-        .split("(x")
-        .nth(1)
-        .and_then(|rest| rest.split_once(" over"))
-        .and_then(|(count, _)| count.parse().ok());
+/// For how many tries a line stands: an event says how often it was seen.
+fn weight(text: &str) -> u64 {
+    let seen = text.split("(x").nth(1).and_then(|rest| rest.split_once(" over"));
+    seen.and_then(|(count, _)| count.parse().ok()).unwrap_or(1)
+}
+
+/// Whether a failure needs no second one to be believed: the kernel has waited for two minutes, a shim that was not
+/// loaded is forgotten, and a node goes down once.
+fn is_enough(sign: &Sign, text: &str) -> bool {
     match sign {
-        Sign::Failed(Cause::Unkillable) => 2,
-        Sign::Failed(Cause::LoadShim) if text.contains("deadline exceeded") => 2,
-        Sign::Failed(Cause::Shutdown) if text.contains("runsc") || text.contains("gvisor") => 2,
-        _ => seen.unwrap_or(1),
+        Sign::Failed(Cause::Unkillable) => true,
+        Sign::Failed(Cause::LoadShim) => text.contains("deadline exceeded"),
+        Sign::Failed(Cause::Shutdown) => text.contains("runsc") || text.contains("gvisor"),
+        _ => false,
     }
 }

@@ -104,6 +104,13 @@ fn the_table_is_of_a_terminals_width_and_the_findings_have_the_whole_id() {
     );
 }
 
+#[test]
+fn json_is_as_the_schema_says() {
+    for row in rows() {
+        crate::schema::assert_valid("logs", &read(&[folder().join(row.file)]));
+    }
+}
+
 /// What is damaged is judged somehow, and never ends the program.
 #[test]
 fn damaged_samples_are_read_to_their_end() {

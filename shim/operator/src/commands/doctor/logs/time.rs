@@ -86,6 +86,29 @@ impl Stamp {
     }
 }
 
+/// kubectl's `2m11s`, how long ago an event was: on a clock that nothing else is on.
+pub(super) fn age(text: &str) -> Option<Stamp> {
+    let word = text.split_whitespace().next()?;
+    let (mut seconds, mut digits) = (0, String::new());
+    for one in word.chars() {
+        let unit = match one {
+            '0'..='9' => {
+                digits.push(one);
+                continue;
+            }
+            'd' => 86_400,
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => return None,
+        };
+        seconds +=
+            unit * std::mem::take(&mut digits).parse::<i64>().ok().filter(|number| *number < 1 << 20)?;
+    }
+    let is_whole = digits.is_empty() && !word.is_empty();
+    is_whole.then(|| Stamp { clock: Clock::Uptime, millis: -seconds * 1000, words: format!("{word} ago") })
+}
+
 /// `2026-02-03T04:05:06.123456789+01:00`, with a blank instead of the T, a weekday before, a zone's name behind.
 fn iso(text: &str) -> Option<(Stamp, usize)> {
     let weekday = WEEKDAYS.iter().any(|day| text.starts_with(day) && text[3..].starts_with(' '));
@@ -235,6 +258,13 @@ mod tests {
         let klog = Stamp::klog("0203 04:05:06.111222").unwrap();
         assert_eq!(read("Feb 03 04:05:06.111222").1, klog.millis);
         assert_eq!(klog.words, "02-03 04:05:06.111222");
+    }
+
+    #[test]
+    fn an_age_is_a_time_too() {
+        assert_eq!(age("2m11s  Warning").map(|stamp| stamp.millis), Some(-131_000));
+        assert_eq!(age("3d4h").map(|stamp| stamp.words), Some("3d4h ago".to_owned()));
+        assert!(["", "5", "am", "2x", "99999999d"].iter().all(|text| age(text).is_none()));
     }
 
     #[test]

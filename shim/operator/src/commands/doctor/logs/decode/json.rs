@@ -7,7 +7,7 @@ use crate::commands::doctor::logs::record::{Envelope, Form, Record, Speaker};
 use crate::commands::doctor::logs::time::Stamp;
 
 /// Under which names envelopes hold the line.
-const LINE: [&str; 22] = [
+const LINE: [&str; 23] = [
     "MESSAGE",
     "message",
     "log",
@@ -30,6 +30,7 @@ const LINE: [&str; 22] = [
     "event",
     "content",
     "note",
+    "value",
 ];
 /// And when it was written.
 const TIME: [&str; 14] = [
