@@ -73,7 +73,7 @@ static SPACE_FIRST: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"(?i)"namespace": ?"([a-z0-9][-a-z0-9]*)", ?"name": ?"([a-z0-9][-a-z0-9.]*)""#));
 static DOCKER: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r#"(?:/containers/|container:? "?)([a-zA-Z0-9][-a-zA-Z0-9_.]*)(?:"|/stop|/kill|/restart|\?|: | returned)"#,
+        r#"(?:/containers/|container:? "?|sandbox ")([a-zA-Z0-9][-a-zA-Z0-9_.]*)(?:"|/stop|/kill|/restart|\?|: | returned)"#,
     )
 });
 /// `task runsc-sandbox:4711 blocked`, and systemd's `4711 (runsc-sandbox)`.
@@ -91,7 +91,7 @@ pub(super) fn names(text: &str) -> Vec<Name> {
     uids(text).into_iter().for_each(|uid| add(Name::Uid(uid)));
     ids(text).into_iter().for_each(|id| add(Name::Id(id)));
     pod(text).into_iter().for_each(|pod| add(Name::Pod(pod)));
-    if all.is_empty() && text.contains("ontainer") {
+    if all.is_empty() && (text.contains("ontainer") || text.contains("sandbox \"")) {
         DOCKER.captures(text).into_iter().for_each(|found| all.push(Name::Docker(found[1].to_owned())));
     }
     if all.is_empty() {

@@ -18,6 +18,9 @@ const MOST_FACTS: usize = 100_000;
 /// dockerd's words, by which it is known where no envelope names it: its text is logrus' as well.
 const DOCKERS: [&str; 3] = ["failed to exit within", "did not receive an exit event", "Handler for "];
 
+/// So many minutes without a list are no load: kubelet complains after three.
+const PLEG_MINUTES: u64 = 5;
+
 /// What was read so far.
 #[derive(Default)]
 pub(super) struct Tally {
@@ -219,6 +222,15 @@ fn is_enough(sign: &Sign, text: &str) -> bool {
         Sign::Failed(Cause::Unkillable) => true,
         Sign::Failed(Cause::LoadShim) => text.contains("deadline exceeded"),
         Sign::Failed(Cause::Shutdown) => text.contains("runsc") || text.contains("gvisor"),
+        Sign::Failed(Cause::Pleg) => is_long(text),
         _ => false,
     }
+}
+
+/// kubelet's list was last made so long ago that no load explains it.
+fn is_long(text: &str) -> bool {
+    let since =
+        text.split("last seen active ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    let minutes = since.split('m').next().and_then(|minutes| minutes.parse::<u64>().ok());
+    since.contains('h') || since.contains('s') && minutes.is_some_and(|minutes| minutes >= PLEG_MINUTES)
 }

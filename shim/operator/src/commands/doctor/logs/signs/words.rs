@@ -7,7 +7,7 @@ use crate::commands::doctor::logs::cause::Cause;
 pub(super) type Words = &'static [&'static str];
 
 /// The failures of an end.
-pub(super) const FAILED: [Words; 47] = [
+pub(super) const FAILED: [Words; 52] = [
     &["Failed to kill pod"],
     &["failed to \"KillPodSandbox\""],
     &["failed to \"KillContainer\""],
@@ -38,6 +38,11 @@ pub(super) const FAILED: [Words; 47] = [
     &["failed to stop sandbox"],
     &["failed to stop container"],
     &["failed to kill container"],
+    &["failed to kill pod sandbox"],
+    &["failed to kill task"],
+    &["stopping the pod sandbox", "rpc error"],
+    &["removing the pod sandbox", "rpc error"],
+    &["stopping the container", "rpc error"],
     &["failed to forcibly stop"],
     &["failed to delete task"],
     &["failed to handle sandbox TaskExit event"],
