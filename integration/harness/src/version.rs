@@ -55,6 +55,11 @@ impl Versions {
         Ok(Self { containerd: number.trim_start_matches('v').to_owned(), gvisor: format!("{year}-{month}") })
     }
 
+    /// 2.3 brought version 4 of the configuration. It is tried there, and version 3, which is taken as well, with 2.4.
+    fn has_server_plugins(&self) -> bool {
+        self.containerd.starts_with("2.3.")
+    }
+
     fn before_containerd_2(&self) -> bool {
         self.containerd.starts_with("1.")
     }
@@ -88,14 +93,25 @@ impl Versions {
         } else {
             let images = r#"plugins."io.containerd.cri.v1.images".pinned_images"#;
             let cri = r#"plugins."io.containerd.cri.v1.runtime""#;
-            (3, cri, format!("[{images}]\n  sandbox = {image:?}\n[{cri}]"), r#"bin_dirs = ["/usr/lib/cni"]"#)
+            let version = if self.has_server_plugins() { 4 } else { 3 };
+            let head = format!("[{images}]\n  sandbox = {image:?}\n[{cri}]");
+            (version, cri, head, r#"bin_dirs = ["/usr/lib/cni"]"#)
+        };
+        let server = if version == 4 {
+            let ttrpc = format!("{}.ttrpc", host.socket.display());
+            let plugin = "plugins.\"io.containerd.server.v1";
+            format!(
+                "[{plugin}.grpc\"]\n  address = {:?}\n[{plugin}.ttrpc\"]\n  address = {ttrpc:?}",
+                host.socket
+            )
+        } else {
+            format!("[grpc]\n  address = {:?}", host.socket)
         };
         let mut text = format!(
             r#"version = {version}
 root = {root:?}
 state = {state:?}
-[grpc]
-  address = {socket:?}
+{server}
 [plugins."io.containerd.internal.v1.opt"]
   path = {opt:?}
 [plugins."io.containerd.nri.v1.nri"]
@@ -109,7 +125,6 @@ state = {state:?}
 "#,
             root = at("d"),
             state = at("s"),
-            socket = host.socket,
             opt = at("opt"),
             cni = at("cni"),
         );
