@@ -66,7 +66,7 @@ impl Versions {
 
     /// `ctr --runtime-config-path` sends options without a type, which gVisor's shim once refused.
     pub(crate) fn ctr_cannot_name_a_configuration(&self) -> bool {
-        self.gvisor.as_str() < "2026"
+        self.gvisor.as_str() < "2026-05"
     }
 
     /// Where the shim of this bundle listens, and with which version of the task API, as a restarted containerd
@@ -95,7 +95,12 @@ impl Versions {
             let cri = r#"plugins."io.containerd.cri.v1.runtime""#;
             let version = if self.has_server_plugins() { 4 } else { 3 };
             let head = format!("[{images}]\n  sandbox = {image:?}\n[{cri}]");
-            (version, cri, head, r#"bin_dirs = ["/usr/lib/cni"]"#)
+            // 2.1 takes several folders.
+            let bin = match self.containerd.starts_with("2.0.") {
+                true => r#"bin_dir = "/usr/lib/cni""#,
+                false => r#"bin_dirs = ["/usr/lib/cni"]"#,
+            };
+            (version, cri, head, bin)
         };
         let server = if version == 4 {
             let ttrpc = format!("{}.ttrpc", host.socket.display());
