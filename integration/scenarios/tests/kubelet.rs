@@ -85,6 +85,16 @@ impl Node {
         .with_context(|| self.kubelet.last_words())
     }
 
+    /// What the kubelet says of why each container ended last time.
+    fn messages(&self) -> Result<Vec<String>> {
+        let pods = self.kubelet.pods()?;
+        let status = pods.first().context("no pod")?["status"].clone();
+        let all = status["containerStatuses"].as_array().context("no containers")?;
+        let message =
+            |one: &Value| one["lastState"]["terminated"]["message"].as_str().unwrap_or("").to_owned();
+        Ok(all.iter().map(message).collect())
+    }
+
     /// The pod's sandbox that containerd calls ready.
     fn ready_sandbox(&self) -> Option<String> {
         let limit = Duration::from_secs(5);
@@ -173,6 +183,12 @@ fn guarded_the_pod_comes_back_where_it_is_wanted_and_goes_where_it_is_not() -> R
     let began = Instant::now();
     let second = node.up(Some(&first))?;
     println!("guarded, manifest in place: another sandbox runs all three after {:?}", began.elapsed());
+
+    // Whoever owns it can see why.
+    let messages = node.messages()?;
+    println!("{messages:#?}");
+    let says_why = |one: &String| one.starts_with("runsc-guard ended this pod's gVisor sandbox: ");
+    ensure!(messages.len() == 3 && messages.iter().all(says_why), "{messages:?}");
 
     // Not wanted any more, while a probe is under way.
     Sandbox::of(&node.host, &second)?.stop_sentry()?;

@@ -3,6 +3,7 @@
 //! One binary, so that all of it is linked once. `hack/lib/scenarios` runs it a module at a time, and of a module as many
 //! tests at once as there are processors: some modules measure, and none expects another one's load beside its own.
 
+mod check;
 mod crowd;
 mod distributions;
 mod docker;
@@ -35,6 +36,7 @@ mod siblings;
 mod starved;
 mod stats;
 mod talos;
+mod termination;
 mod transparent;
 mod unhindered;
 mod unkillable;

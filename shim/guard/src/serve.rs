@@ -30,6 +30,7 @@ mod frames;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 mod inbound;
+mod last_words;
 mod message;
 mod node;
 mod probe;

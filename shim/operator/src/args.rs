@@ -16,7 +16,7 @@ mod value;
 
 pub(crate) use address::Address;
 use examples::{
-    DOCTOR_EXAMPLES, DRILL_EXAMPLES, EXAMPLES, LS_EXAMPLES, METRICS_EXAMPLES, REAP_EXAMPLES,
+    CHECK_EXAMPLES, DOCTOR_EXAMPLES, DRILL_EXAMPLES, EXAMPLES, LS_EXAMPLES, METRICS_EXAMPLES, REAP_EXAMPLES,
     REPORTS_EXAMPLES, SHOW_EXAMPLES,
 };
 use install::{INSTALL_EXAMPLES, UNINSTALL_EXAMPLES};
@@ -76,6 +76,9 @@ pub(crate) enum Command {
     /// Check this node, and say how to fix what is wrong
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Print one line and exit with a status, for what acts on nodes
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Check),
     /// Hang a throw-away sandbox, and measure how it is ended
     #[command(after_help = DRILL_EXAMPLES)]
     Drill(Drill),
@@ -203,6 +206,20 @@ pub(crate) struct Doctor {
     /// How to print
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: Form,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Check {
+    /// Exit as Nagios and its kin have it: 0 ok, 1 warning, 2 critical, 3 unknown
+    #[arg(long)]
+    pub(crate) nagios: bool,
+    /// When to give up, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+    /// containerd's socket; by default the one at which a known distribution's containerd listens, else
+    /// /run/containerd/containerd.sock
+    #[arg(long, value_name = "SOCKET", value_parser = socket)]
+    pub(crate) address: Option<PathBuf>,
 }
 
 /// By what a throw-away sandbox is started.

@@ -1,5 +1,6 @@
 //! What each command does. They share what is beside this: the survey, containerd, arguments.
 
+pub(crate) mod check;
 pub(crate) mod complete;
 pub(crate) mod doctor;
 pub(crate) mod drill;

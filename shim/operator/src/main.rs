@@ -10,6 +10,7 @@
 //! reports (files) --> verdict (pure, with known_hangs.toml) --> reports
 //! doctor: gather (bounded) --> judge (pure) --> print
 //! survey, guards, reports --> metrics
+//! survey, containerd (bounded) --> verdict (pure) --> check
 //! drill: room (leftovers) --> containerd --> survey, reap --> outcome (pure)
 //! survey, reports, containerd --> tell (pure: events, patches) --> Kubernetes
 //! install: node (containerd, files) --> plan (pure; containerd's own dump judges) --> hand
@@ -36,7 +37,7 @@ mod survey;
 mod threads;
 
 use args::{Args, Command};
-use commands::{FAILED, doctor, drill, generate, install, list, metrics, reap, reports, show, tell};
+use commands::{FAILED, check, doctor, drill, generate, install, list, metrics, reap, reports, show, tell};
 
 fn main() -> ExitCode {
     // A shell that completes a line asks so; anything else is left to what follows.
@@ -68,6 +69,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Reap(reap) => reap::run(&scope, &reap),
         Command::Reports(reports) => reports::run(&scope, &reports),
         Command::Doctor(doctor) => doctor::run(&scope, &doctor),
+        Command::Check(check) => check::run(&scope, &check),
         Command::Drill(drill) => drill::run(&scope, &drill),
         Command::Metrics(metrics) => metrics::run(&scope, &metrics),
         Command::Tell(tell) => tell::run(&scope, &tell, api),

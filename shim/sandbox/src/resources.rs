@@ -12,3 +12,4 @@ pub mod mounts;
 pub mod network;
 pub mod spec;
 pub mod state_file;
+pub mod termination_log;

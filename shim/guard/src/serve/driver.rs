@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use runsc_guard_core::guard::Guard;
 use runsc_guard_core::io::{
-    Answer, CallId, ConnectionKind, Event, Input, Method, Outcome, Output, Publication,
+    Answer, CallId, ConnectionKind, Event, Input, Method, Note, Outcome, Output, Publication,
     Request as TaskRequest, RequestId, ResponseInfo, Sentry, Step,
 };
 use runsc_guard_core::time::Time;
@@ -22,6 +22,7 @@ use ttrpc::{Request, Response};
 
 use super::arrivals::Callers;
 use super::connection::Reply;
+use super::last_words::LastWords;
 use super::message::{Answered, Message};
 use super::publish::Publisher;
 use super::recall::{self, Question};
@@ -405,7 +406,13 @@ impl Driver {
                 self.keeper.save(&self.guard);
                 self.stats.retain(|container| self.keeper.is_member(container));
             }
-            Output::Note(note) => self.tell(&Fact::Noted(&note)),
+            Output::Note(note) => {
+                if let Note::Wedged { cause, waited } = &note {
+                    let containers = view(&self.guard, self.start).containers;
+                    self.escalation.begins(LastWords::of(cause, *waited, &containers));
+                }
+                self.tell(&Fact::Noted(&note));
+            }
             Output::Quit => return false,
         }
         true

@@ -13,6 +13,7 @@ mod apart;
 
 pub(crate) use apart::await_remnants;
 
+use super::last_words::LastWords;
 use super::message::Message;
 use super::telemetry::report_writer::ReportWriter;
 use super::{encode, probe};
@@ -42,12 +43,19 @@ pub(crate) struct Escalation {
     runsc: PathBuf,
     report: ReportWriter,
     reports: UnboundedSender<Message>,
+    /// What is to be said to the owners of its containers before these are ended.
+    last_words: Option<LastWords>,
 }
 
 impl Escalation {
     pub(crate) fn new(config: &Config, report: ReportWriter, reports: UnboundedSender<Message>) -> Self {
         let runsc = config.runsc_binary.clone().into();
-        Self { sequence: Sequence::new(config.into()), runsc, report, reports }
+        Self { sequence: Sequence::new(config.into()), runsc, report, reports, last_words: None }
+    }
+
+    /// It begins, and first of all says this.
+    pub(crate) fn begins(&mut self, last_words: LastWords) {
+        self.last_words = Some(last_words);
     }
 
     fn perform(
@@ -60,6 +68,7 @@ impl Escalation {
         let scopes = std::slice::from_ref(scope);
         match step {
             Step::Evidence => {
+                self.last_words.iter().for_each(LastWords::say);
                 self.sequence.learn(scopes);
                 self.look(scope, &find::find(scope), deadline);
                 StepResult::Evidence

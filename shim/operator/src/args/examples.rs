@@ -72,6 +72,21 @@ Examples:
   journalctl -u kubelet -u containerd | runsc-guard doctor --logs -
   talosctl -n NODE logs cri | runsc-guard doctor --logs -";
 
+pub(super) const CHECK_EXAMPLES: &str = "\
+A problem is what does not end by itself: a sandbox that the kernel does not let die, one that
+hangs where no living guard could end it, one whose shim or guard is dead, each at two looks a
+second apart; and a node without the guard. A sandbox that hangs under a living guard is none: it
+ends by its deadline once somebody wants its end. The first 80 bytes of the line tell what matters.
+
+Exit status: 0 no problem; 1 a problem; 2 it cannot be said (as node-problem-detector's custom
+plugins have it), also for wrong usage. With --nagios: 0 ok; 1 warning (orphaned, guard missing);
+2 critical (stuck, unkillable); 3 it cannot be said.
+
+Examples:
+  runsc-guard check                     for node-problem-detector or a systemd timer
+  runsc-guard check --nagios            for Nagios, Icinga, Checkmk
+  runsc-guard check -n k8s.io           pods only";
+
 pub(super) const DRILL_EXAMPLES: &str = "\
 Run it after `install`, and whenever containerd, gVisor or the guard has changed. drill starts a
 pod sandbox (or a task) of its own, stops its kernel with SIGSTOP, has containerd end it, and
