@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use clap_complete::{ArgValueCompleter, Shell};
-
-use crate::commands::complete;
+use clap_complete::Shell;
 
 mod address;
 mod examples;
@@ -137,7 +135,6 @@ pub(crate) enum Form {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Show {
     /// Id of the sandbox or of one of its containers, or a unique prefix of it
-    #[arg(add = ArgValueCompleter::new(complete::sandboxes))]
     pub(crate) id: String,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text")]
@@ -148,7 +145,7 @@ pub(crate) struct Show {
 #[group(skip)]
 pub(crate) struct Reap {
     /// Ids of sandboxes, or unique prefixes of them
-    #[arg(value_name = "ID", add = ArgValueCompleter::new(complete::sandboxes))]
+    #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
     /// Every wedged sandbox
     #[arg(long)]
@@ -170,7 +167,6 @@ pub(crate) struct Reap {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Reports {
     /// Id of a sandbox, or the beginning of it: show only its reports, in full
-    #[arg(add = ArgValueCompleter::new(complete::reported))]
     pub(crate) id: Option<String>,
     /// Keep running and print new reports, until interrupted
     #[arg(short, long)]

@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub(crate) mod containerd;
 
+use containerd::{Bug, Version};
+
 static TABLE: LazyLock<Table> =
     LazyLock::new(|| toml::from_str(include_str!("known_hangs.toml")).unwrap_or_default());
 
@@ -15,9 +17,9 @@ static TABLE: LazyLock<Table> =
 struct Table {
     read: String,
     newest_read: Release,
-    newest_containerd: containerd::Version,
+    newest_containerd: Version,
     hang: Vec<Hang>,
-    containerd: Vec<containerd::Bug>,
+    containerd: Vec<Bug>,
 }
 
 /// A release of gVisor's, `release-20260714.0`. They sort by their date.
@@ -138,9 +140,28 @@ pub(crate) fn told_in(line: &str) -> Option<&'static Hang> {
     all().iter().find(|hang| hang.says.iter().any(|words| line.contains(words.as_str())))
 }
 
+/// containerd's bugs that `version` has, as far as is known.
+pub(crate) fn bugs_of(version: Version) -> impl Iterator<Item = &'static Bug> {
+    TABLE.containerd.iter().filter(move |bug| bug.is_in(version))
+}
+
+/// Where a bug is mended, in words.
+pub(crate) fn cure_of(bug: &Bug) -> String {
+    bug.fixed().unwrap_or_else(|| format!("open upstream in {}", TABLE.read))
+}
+
+/// Whether this containerd is younger than all that the table knows of.
+pub(crate) fn is_newer(version: Version) -> bool {
+    version > TABLE.newest_containerd
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn version(text: &str) -> Version {
+        Version::parse(text).unwrap()
+    }
 
     fn release(text: &str) -> Release {
         Release::parse(text).unwrap()
@@ -206,5 +227,35 @@ mod tests {
         assert_eq!(cure("stuck-stub"), "fixed in the first release after 20260831");
         assert_eq!(cure("tcp-connect"), "open upstream in 2026-09");
         assert!(release("20260905.0").is_unknown() && !release("20260817.0").is_unknown());
+    }
+
+    #[test]
+    fn a_bug_is_there_until_its_line_mends_it() {
+        let has = |text: &str, id: &str| bugs_of(version(text)).any(|bug| bug.id == id);
+        for (text, expected) in [
+            ("1.7.35", false),
+            ("2.0.5", true),
+            ("2.0.6", false),
+            ("2.0.10", false),
+            ("2.1.0", false),
+            ("2.4.2", false),
+        ] {
+            assert_eq!(has(text, "no-shutdown"), expected, "{text}");
+        }
+        assert!(has("2.1.6", "churn-leak") && !has("2.2.0", "churn-leak") && !has("1.7.35", "churn-leak"));
+        assert!(has("2.3.7", "empty-pids") && !has("2.4.0", "empty-pids"));
+        assert!(has("2.9.0", "shim-goroutines"), "open");
+        assert!(is_newer(version("2.5.0")) && !is_newer(version("2.3.7")));
+    }
+
+    #[test]
+    fn the_cure_of_a_bug_is_told() {
+        let cure = |id: &str| TABLE.containerd.iter().find(|bug| bug.id == id).map(cure_of).unwrap();
+        assert_eq!(cure("no-shutdown"), "fixed in 2.0.6, 2.1.0");
+        assert!(
+            bugs_of(version("1.7.35")).all(|bug| bug.worth().is_none()),
+            "nothing that the guard does not do"
+        );
+        assert_eq!(cure("leaked-shim"), "open upstream in 2026-09");
     }
 }

@@ -19,7 +19,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 use clap_complete::CompleteEnv;
 
 mod args;
@@ -41,7 +41,7 @@ use commands::{FAILED, check, doctor, drill, generate, install, list, metrics, r
 
 fn main() -> ExitCode {
     // A shell that completes a line asks so; anything else is left to what follows.
-    CompleteEnv::with_factory(Args::command).complete();
+    CompleteEnv::with_factory(commands::complete::command).complete();
     let args = Args::parse();
     let done = run(args);
     done.unwrap_or_else(|error| {

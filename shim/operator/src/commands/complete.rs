@@ -4,14 +4,26 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
-use clap_complete::CompletionCandidate;
+use clap::{Command, CommandFactory as _};
+use clap_complete::{ArgValueCompleter, CompletionCandidate};
 
-use crate::args::Scope;
+use crate::args::{Args, Scope};
 use crate::commands::reports;
 use crate::survey::survey;
 
+/// The command line, and what completes its ids.
+pub(crate) fn command() -> Command {
+    let by = |id: &'static str, completer: fn(&OsStr) -> Vec<CompletionCandidate>| {
+        move |command: Command| command.mut_arg(id, |arg| arg.add(ArgValueCompleter::new(completer)))
+    };
+    Args::command()
+        .mut_subcommand("show", by("id", sandboxes))
+        .mut_subcommand("reap", by("ids", sandboxes))
+        .mut_subcommand("reports", by("id", reported))
+}
+
 /// Sandboxes of this node whose id begins so.
-pub(crate) fn sandboxes(begin: &OsStr) -> Vec<CompletionCandidate> {
+fn sandboxes(begin: &OsStr) -> Vec<CompletionCandidate> {
     let scope = Scope { namespace: None, runsc_root: Vec::new() };
     let Ok(seen) = survey(&scope) else { return Vec::new() };
     let fitting =
@@ -24,7 +36,7 @@ pub(crate) fn sandboxes(begin: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 /// Sandboxes of which there is a report.
-pub(crate) fn reported(begin: &OsStr) -> Vec<CompletionCandidate> {
+fn reported(begin: &OsStr) -> Vec<CompletionCandidate> {
     let begin = begin.to_string_lossy();
     let ids: BTreeSet<String> = reports::ids().into_iter().filter(|id| id.starts_with(&*begin)).collect();
     ids.into_iter().map(CompletionCandidate::new).collect()

@@ -73,7 +73,7 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
         handlers.get(&args.handler).is_some_and(|one| one.is(GUARDS_TYPE, &config_path))
     };
     if before.as_ref().is_some_and(|before| !knows(before)) {
-        wedged::clear_the_way(hand, root, &site, &containerd.state_folder(&settings), &config_path)?;
+        wedged::clear_the_way(hand, root, &site, &containerd.state_folder(&settings.dump), &config_path)?;
     }
 
     programs.place(hand, &site.bin_dir, &containerd)?;
@@ -126,7 +126,7 @@ pub(crate) fn uninstall(root: &Path, args: &Uninstall) -> Result<ExitCode> {
     let guard = site.bin_dir.join(GUARD);
     let containerd = Containerd::find(&site)?;
     let settings = Settings::read(&containerd)?;
-    let state = containerd.state_folder(&settings);
+    let state = containerd.state_folder(&settings.dump);
     let unneeded = || if args.force { Ok(()) } else { ensure_unneeded(&state, &guard) };
     unneeded()?;
     let change = settings.without(&containerd)?;

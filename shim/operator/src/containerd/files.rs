@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::duration;
 use super::handler::Runtime;
 pub(crate) use super::handler::{GUARDS_TYPE, GVISORS_TYPE, TYPE_URL};
 
 mod file;
+mod table;
 
-use file::File;
+use file::{File, SettingsError};
+pub(crate) use table::Table;
 
 /// Where containerd's configuration is unless somebody says otherwise.
 pub(crate) const USUAL: &str = "/etc/containerd/config.toml";
@@ -22,43 +22,6 @@ pub(crate) const USUAL: &str = "/etc/containerd/config.toml";
 pub(crate) const GUARD: &str = "containerd-shim-runsc-guard-v2";
 /// gVisor's own.
 const SHIM: &str = "containerd-shim-runsc-v1";
-
-/// Names of the table that holds the handlers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) enum Table {
-    /// Files of version 1.
-    Cri,
-    /// Files of version 2.
-    GrpcCri,
-    /// Files of version 3 and later.
-    CriRuntime,
-    /// Docker's daemon.json, which is not containerd's at all.
-    Docker,
-}
-
-impl Table {
-    /// All of containerd's.
-    pub(crate) const ALL: [Self; 3] = [Self::Cri, Self::GrpcCri, Self::CriRuntime];
-
-    /// Where handlers stand in a file of this version.
-    pub(crate) fn of_version(version: u32) -> Self {
-        match version {
-            3.. => Self::CriRuntime,
-            2 => Self::GrpcCri,
-            _ => Self::Cri,
-        }
-    }
-
-    /// The plugin's name.
-    pub(crate) fn plugin(self) -> &'static str {
-        match self {
-            Self::Cri => "cri",
-            Self::GrpcCri => "io.containerd.grpc.v1.cri",
-            Self::CriRuntime => "io.containerd.cri.v1.runtime",
-            Self::Docker => "runtimes",
-        }
-    }
-}
 
 /// A line of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,27 +81,6 @@ pub(crate) struct Handler {
     pub(crate) type_url: Option<String>,
     /// `options.ConfigPath`.
     pub(crate) config_path: Option<PathBuf>,
-}
-
-/// Why containerd's configuration tells nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SettingsError {
-    /// A file gave no content.
-    #[error("{}: {why}", file.display())]
-    Unreadable {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// containerd would not take it either.
-    #[error("{}: not a configuration of containerd: {why}", file.display())]
-    Syntax {
-        /// Which.
-        file: PathBuf,
-        /// Why, in one line.
-        why: String,
-    },
 }
 
 /// A handler while files are merged.

@@ -7,7 +7,7 @@ use std::path::Path;
 use object::read::ReadCache;
 use object::{Object as _, ObjectSection as _};
 
-use super::Built;
+use super::built::Built;
 use crate::known::Release;
 
 const SECTION: &str = ".go.buildinfo";

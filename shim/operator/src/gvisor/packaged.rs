@@ -6,7 +6,7 @@ use std::path::Path;
 use runsc_guard_sandbox::sys::file;
 use serde::Deserialize;
 
-use super::{Built, dated};
+use super::built::{Built, dated};
 use crate::known::Release;
 
 /// Far more than any of these has.

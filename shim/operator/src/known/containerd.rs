@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::TABLE;
-
 /// A version of containerd's: `2.0.6`, or a line of versions: `2.0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
@@ -22,11 +20,6 @@ impl Version {
         let patch = parts.next().unwrap_or("0");
         let digits = patch.find(|c: char| !c.is_ascii_digit()).unwrap_or(patch.len());
         Some(Self { major, minor: minor.parse().ok()?, patch: patch[..digits].parse().ok()? })
-    }
-
-    /// Whether it is younger than all that the table knows of.
-    pub(crate) fn is_unknown(self) -> bool {
-        self > TABLE.newest_containerd
     }
 
     fn line(self) -> (u32, u32) {
@@ -89,20 +82,11 @@ impl Bug {
         self.fixed.iter().max().copied().filter(|_| !self.harmless)
     }
 
-    /// Where it is mended, in words.
-    pub(crate) fn cure(&self) -> String {
+    /// Where it is mended, in words; `None` if nobody has yet.
+    pub(super) fn fixed(&self) -> Option<String> {
         let fixed: Vec<String> = self.fixed.iter().map(ToString::to_string).collect();
-        if fixed.is_empty() {
-            format!("open upstream in {}", TABLE.read)
-        } else {
-            format!("fixed in {}", fixed.join(", "))
-        }
+        (!fixed.is_empty()).then(|| format!("fixed in {}", fixed.join(", ")))
     }
-}
-
-/// Those that `version` has, as far as is known.
-pub(crate) fn bugs_of(version: Version) -> impl Iterator<Item = &'static Bug> {
-    TABLE.containerd.iter().filter(move |bug| bug.is_in(version))
 }
 
 #[cfg(test)]
@@ -128,35 +112,5 @@ mod tests {
         for wrong in ["", "unknown", "2", "2.x.1", "v.1.2"] {
             assert_eq!(Version::parse(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_bug_is_there_until_its_line_mends_it() {
-        let has = |text: &str, id: &str| bugs_of(version(text)).any(|bug| bug.id == id);
-        for (text, expected) in [
-            ("1.7.35", false),
-            ("2.0.5", true),
-            ("2.0.6", false),
-            ("2.0.10", false),
-            ("2.1.0", false),
-            ("2.4.2", false),
-        ] {
-            assert_eq!(has(text, "no-shutdown"), expected, "{text}");
-        }
-        assert!(has("2.1.6", "churn-leak") && !has("2.2.0", "churn-leak") && !has("1.7.35", "churn-leak"));
-        assert!(has("2.3.7", "empty-pids") && !has("2.4.0", "empty-pids"));
-        assert!(has("2.9.0", "shim-goroutines"), "open");
-        assert!(version("2.5.0").is_unknown() && !version("2.3.7").is_unknown());
-    }
-
-    #[test]
-    fn the_cure_is_told() {
-        let cure = |id: &str| TABLE.containerd.iter().find(|bug| bug.id == id).map(Bug::cure).unwrap();
-        assert_eq!(cure("no-shutdown"), "fixed in 2.0.6, 2.1.0");
-        assert!(
-            bugs_of(version("1.7.35")).all(|bug| bug.worth().is_none()),
-            "nothing that the guard does not do"
-        );
-        assert_eq!(cure("leaked-shim"), "open upstream in 2026-09");
     }
 }

@@ -18,7 +18,7 @@ use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::kernel;
 
 use super::facts::{Cgroups, Facts, Kernel};
-use super::look::{late_handler, late_parts, look_at_handler, look_for_parts};
+use super::look::{LATE, late_handler, late_parts, look_at_handler, look_for_parts};
 use crate::args::{Doctor, Scope};
 use crate::bounded::{Later, run};
 use crate::containerd::distribution::Distribution;
@@ -35,8 +35,6 @@ use crate::survey::{Seen, survey};
 const LIMIT: Duration = Duration::from_millis(1600);
 /// What containerd's CRI may take to tell its handlers.
 const MEMORY: Duration = Duration::from_millis(600);
-/// What is said of what did not come in time.
-pub(super) const LATE: &str = "looking took too long and was given up; a file system may hang";
 
 /// Looks.
 pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {

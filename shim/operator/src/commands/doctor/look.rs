@@ -14,13 +14,14 @@ use runsc_guard_sandbox::sys::file;
 use serde::Deserialize;
 
 use super::facts::{Handler, Parts};
-use super::gather::LATE;
 use crate::bounded::output;
 use crate::containerd::files::{self, GUARD};
 use crate::gvisor::config::{Mistake, Reader};
 use crate::gvisor::flags::{self, Flags};
 use crate::gvisor::{self, Built, packaged};
 
+/// What is said of what did not come in time.
+pub(super) const LATE: &str = "looking took too long and was given up; a file system may hang";
 /// What a program may take to print its version.
 const VERSION: Duration = Duration::from_millis(900);
 /// Far more than a file of gVisor's flags has.

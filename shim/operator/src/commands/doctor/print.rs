@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::finding::{Finding, Level};
 use crate::commands::FAILED;
+use crate::known;
 use crate::paint;
 
 /// As wide as the longest of the levels.
@@ -24,7 +25,7 @@ fn finding(one: &Finding) -> String {
         text += &format!("{INDENT}-> {}\n", paint::plain(remedy));
     }
     let hangs = one.hangs.iter().map(|hang| (hang.cure(), &hang.upstream, &hang.symptom));
-    let bugs = one.bugs.iter().map(|bug| (bug.cure(), &bug.upstream, &bug.symptom));
+    let bugs = one.bugs.iter().map(|bug| (known::cure_of(bug), &bug.upstream, &bug.symptom));
     for (cure, upstream, symptom) in hangs.chain(bugs) {
         let line = format!("{cure} ({}): {symptom}", upstream.join(", "));
         text += &format!("{INDENT}   {}\n", paint::faint(&line));

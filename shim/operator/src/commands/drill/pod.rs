@@ -11,7 +11,7 @@ use runsc_guard_proto::cri::{
 };
 use tonic::{Code, Status};
 
-use super::subject::{NAME, SHORT};
+use super::room::{NAME, SHORT};
 use crate::containerd::client::Client;
 
 /// containerd's namespace for all pods.

@@ -13,8 +13,10 @@ use runsc_guard_node::paths::{Base, check_name};
 use runsc_guard_sandbox::processes::process::guard_name;
 use runsc_guard_sandbox::sys::file;
 
-use super::subject::NAME;
-
+/// Of pods, of their Kubernetes namespace, of containerd's namespace.
+pub(super) const NAME: &str = "runsc-guard-drill";
+/// What containerd may take for what is nothing to it.
+pub(super) const SHORT: Duration = Duration::from_secs(10);
 /// The guest's program, in its root file system.
 pub(super) const PROGRAM: &str = "pause";
 /// How long another drill is waited for: as long as one takes by default.

@@ -13,7 +13,7 @@ use runsc_guard_sandbox::sys::procfs;
 use tonic::Status;
 
 use super::handler::{Chosen, Kind};
-use super::room::{self, Record};
+use super::room::{self, Record, SHORT};
 use super::{pod, task};
 use crate::args::Scope;
 use crate::commands::reap::until;
@@ -21,10 +21,6 @@ use crate::containerd::client::Client;
 use crate::survey::model::Found;
 use crate::survey::{model::Sandbox, scope, survey};
 
-/// Of pods, of their Kubernetes namespace, of containerd's namespace.
-pub(super) const NAME: &str = "runsc-guard-drill";
-/// What containerd may take for what is nothing to it.
-pub(super) const SHORT: Duration = Duration::from_secs(10);
 /// What a start may take: longer than a guard lets one hang.
 const START: Duration = Policy::DEFAULT.create_deadline.saturating_add(SHORT);
 /// What the kernel may take to stop every thread of a process.

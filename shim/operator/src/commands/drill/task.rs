@@ -22,8 +22,7 @@ use runsc_guard_proto::runtimeoptions::Options;
 use serde_json::json;
 use tonic::{Code, Status};
 
-use super::room::PROGRAM;
-use super::subject::{NAME, SHORT};
+use super::room::{NAME, PROGRAM, SHORT};
 use crate::containerd::client::Client;
 use crate::containerd::files::TYPE_URL;
 

@@ -15,7 +15,6 @@ use runsc_guard_node::program;
 use runsc_guard_sandbox::processes::proof::Vantage;
 use runsc_guard_sandbox::processes::trusted::Ground;
 
-use super::plan::Settings;
 use super::site::Site;
 use crate::bounded::{self, Let};
 use crate::containerd::distribution::Distribution;
@@ -94,8 +93,8 @@ impl Containerd {
     }
 
     /// Where its state is.
-    pub(super) fn state_folder(&self, settings: &Settings) -> PathBuf {
-        self.state.clone().unwrap_or_else(|| settings.dump.state().into())
+    pub(super) fn state_folder(&self, dump: &Dump) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| dump.state().into())
     }
 
     /// The handlers that it has in memory; nothing where it does not run.

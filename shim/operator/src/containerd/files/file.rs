@@ -1,14 +1,35 @@
 //! One file of containerd's configuration: what of it matters here, with the line of each.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use runsc_guard_sandbox::sys::file;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::super::handler::Runtime;
-use super::{SettingsError, Table};
+use super::table::Table;
+
+/// Why containerd's configuration tells nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// A file gave no content.
+    #[error("{}: {why}", file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// containerd would not take it either.
+    #[error("{}: not a configuration of containerd: {why}", file.display())]
+    Syntax {
+        /// Which.
+        file: PathBuf,
+        /// Why, in one line.
+        why: String,
+    },
+}
 
 /// No real one comes near.
 const MAX_FILE: u64 = 4 << 20;

@@ -7,7 +7,8 @@ use crate::commands::doctor::finding::Finding;
 use crate::containerd::distribution::Distribution;
 use crate::containerd::process::{Greeting, Process, number, version_word};
 use crate::known;
-use crate::known::containerd::{Version, bugs_of};
+use crate::known::containerd::Version;
+use crate::known::{bugs_of, is_newer};
 
 const ABOUT: &str = "containerd";
 /// The oldest that the guard was tried with.
@@ -90,7 +91,7 @@ fn known_bugs(word: &str) -> Finding {
     let Some(version) = Version::parse(word) else { return Finding::ok(ABOUT, format!("version {word}")) };
     let (open, mended): (Vec<_>, Vec<_>) = bugs_of(version).partition(|bug| bug.worth().is_none());
     let names = open.iter().map(|bug| bug.id.as_str()).collect::<Vec<_>>().join(", ");
-    let age = if version.is_unknown() {
+    let age = if is_newer(version) {
         format!("; the table was read {}, yours is newer", known::read())
     } else {
         String::new()

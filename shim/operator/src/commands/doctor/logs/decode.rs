@@ -2,8 +2,6 @@
 //! logrus' own text or JSON is found, wherever in the line that begins. What stands before it is only searched for a
 //! time and for the name of a program, so that a collector which nobody has thought of does no harm. Pure.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use super::record::{Envelope, Form, Record, Speaker};
@@ -11,9 +9,11 @@ use super::time::{Stamp, age};
 
 mod fields;
 mod json;
+mod text;
 
-/// Envelopes in envelopes.
-const DEEPEST: usize = 8;
+use json::Inner;
+use text::{DEEPEST, message, unquoted, without_colours};
+
 /// As far as an envelope's time and program are looked for.
 const LONGEST_PREFIX: usize = 400;
 /// Without an envelope, a time stands at the beginning if anywhere.
@@ -31,20 +31,32 @@ pub(super) fn decode(line: &str) -> Vec<Record> {
 /// Takes the next envelope away.
 fn peel(text: &str, envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
     let text = without_colours(text.trim_matches(['\u{feff}', '\0', '\r', '\n']));
-    let payload = if depth < DEEPEST { payload(&text) } else { None };
-    let Some((at, payload)) = payload else {
+    let held = if depth < DEEPEST { payload(&text) } else { None };
+    let Some((at, held)) = held else {
         found.push(plain(&text, envelope));
         return;
     };
     let mut envelope = envelope;
     learn(&text[..at], &mut envelope);
-    match payload {
+    match held {
         Payload::Klog(time, start) => {
             let text = unquoted(&text[at + start..], text[..at].ends_with('"'));
             found.push(message(text, Form::Klog, Some(time), Speaker::Kubelet, envelope));
         }
         Payload::Logrus => logrus(&text[at..], envelope, depth, found),
-        Payload::Json(value) => json::walk(&value, envelope, depth + 1, found),
+        Payload::Json(value) => {
+            for inner in json::within(&value, envelope, depth + 1) {
+                match inner {
+                    Inner::Line(line, envelope, depth) => peel(&line, envelope, depth, found),
+                    Inner::Message(record) => found.push(record),
+                    // A message that has its own form is read by that.
+                    Inner::Either(line, envelope, depth, record) => match payload(&line) {
+                        Some(_) => peel(&line, envelope, depth, found),
+                        None => found.push(record),
+                    },
+                }
+            }
+        }
     }
 }
 
@@ -123,23 +135,6 @@ fn logrus(text: &str, mut envelope: Envelope, depth: usize, found: &mut Vec<Reco
     found.push(message(line.into_owned(), Form::Fields, time, Speaker::Containerd, envelope));
 }
 
-fn message(
-    text: impl Into<String>,
-    form: Form,
-    time: Option<Stamp>,
-    by_form: Speaker,
-    envelope: Envelope,
-) -> Record {
-    // Who speaks klog is kubelet, even where its envelope is that of k3s or of a collector.
-    let speaker = match (form, envelope.speaker) {
-        (Form::Klog, Some(Speaker::Containerd | Speaker::Other)) => by_form,
-        (_, Some(Speaker::Kubelet)) if form == Form::Fields => by_form,
-        (_, Some(Speaker::Other)) | (_, None) => by_form,
-        (_, Some(speaker)) => speaker,
-    };
-    Record { text: text.into(), form, speaker: Some(speaker), time, sent: envelope.time }
-}
-
 /// A line of neither: the kernel's, systemd's, logrus' own on a terminal, somebody else's.
 fn plain(text: &str, mut envelope: Envelope) -> Record {
     let prefix = prefix(text);
@@ -203,30 +198,6 @@ fn is_of_another(prefix: &str) -> bool {
     !pid.is_empty()
         && pid.bytes().all(|byte| byte.is_ascii_digit())
         && prefix[..start].ends_with(|one: char| one.is_ascii_alphanumeric() || one == ')')
-}
-
-/// Quoted once or several times, or as CSV does it: what is searched for holds no backslash.
-fn unquoted(text: &str, is_csv: bool) -> Cow<'_, str> {
-    let is_doubled = is_csv && text.contains("\"\"");
-    match (text.contains('\\'), is_doubled) {
-        (false, false) => Cow::Borrowed(text),
-        (_, true) => Cow::Owned(text.replace('\\', "").replace("\"\"", "\"")),
-        // In a value, a tab or a new line is quoted as well.
-        (true, false) => Cow::Owned(text.replace("\\n", " ").replace("\\t", " ").replace('\\', "")),
-    }
-}
-
-/// Without what colours a terminal.
-fn without_colours(text: &str) -> Cow<'_, str> {
-    if text.contains("\u{1b}[") {
-        Cow::Owned(anstream::adapter::strip_str(text).to_string())
-    } else {
-        // journald and systemd-cat may have quoted the escape itself.
-        match text.contains("#033[") {
-            true => Cow::Owned(text.replace("#033[0m", "").replace("#033[31m", "")),
-            false => Cow::Borrowed(text),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::known::{self, Hang};
 
 mod words;
 
+pub(super) use words::Whole;
 use words::{CAUSES, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, PROCESSES, REASONS, TRIED, Words};
 
 /// What a line tells.
@@ -25,13 +26,6 @@ pub(super) enum Sign {
     GuardEnds,
     /// gVisor tells of a hang that is known.
     Hang(&'static Hang),
-}
-
-/// Of what an end is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whole {
-    Pod,
-    Container,
 }
 
 /// What `text` tells, if it tells of this at all.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{DEEPEST, peel, unquoted};
+use super::text::{self, DEEPEST, unquoted};
 use crate::commands::doctor::logs::record::{Envelope, Form, Record, Speaker};
 use crate::commands::doctor::logs::time::Stamp;
 
@@ -122,22 +122,38 @@ fn parse(text: &str) -> Option<Value> {
         .or_else(|| text.contains("\"=>").then(|| read(&text.replace("\"=>", "\":")))?)
 }
 
-/// Every message in `value`.
-pub(super) fn walk(value: &Value, envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
+/// What an envelope of JSON holds.
+pub(super) enum Inner {
+    /// A line, which may be in another envelope.
+    Line(String, Envelope, usize),
+    /// A message.
+    Message(Record),
+    /// A line, and the message that it is if it has no form of its own.
+    Either(String, Envelope, usize, Record),
+}
+
+/// Everything in `value`.
+pub(super) fn within(value: &Value, envelope: Envelope, depth: usize) -> Vec<Inner> {
+    let mut found = Vec::new();
+    walk(value, envelope, depth, &mut found);
+    found
+}
+
+fn walk(value: &Value, envelope: Envelope, depth: usize, found: &mut Vec<Inner>) {
     if depth > DEEPEST {
         return;
     }
     match value {
         Value::Object(fields) => object(fields, envelope, depth, found),
         Value::Array(all) => array(all, &envelope, depth, found),
-        Value::String(text) => peel(text, envelope, depth, found),
+        Value::String(text) => found.push(Inner::Line(text.clone(), envelope, depth)),
         _ => {}
     }
 }
 
-fn object(fields: &Map<String, Value>, mut envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
+fn object(fields: &Map<String, Value>, mut envelope: Envelope, depth: usize, found: &mut Vec<Inner>) {
     if let Some(record) = event(fields) {
-        found.push(record);
+        found.push(Inner::Message(record));
         return;
     }
     if let Some(time) = TIME.iter().find_map(|key| time(fields.get(*key)?)) {
@@ -152,15 +168,16 @@ fn object(fields: &Map<String, Value>, mut envelope: Envelope, depth: usize, fou
     match line {
         Some(Value::Array(bytes)) => {
             let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
-            peel(&String::from_utf8_lossy(&bytes), envelope, depth, found);
+            found.push(Inner::Line(String::from_utf8_lossy(&bytes).into_owned(), envelope, depth));
         }
         Some(Value::String(text)) => {
             let is_message = BESIDE.iter().any(|key| fields.contains_key(*key));
-            if is_message && super::payload(text).is_none() {
-                found.push(message(text, fields, envelope));
+            found.push(if is_message {
+                let record = message(text, fields, envelope.clone());
+                Inner::Either(text.clone(), envelope, depth, record)
             } else {
-                peel(text, envelope, depth, found);
-            }
+                Inner::Line(text.clone(), envelope, depth)
+            });
         }
         Some(other) => walk(other, envelope, depth + 1, found),
         None => {
@@ -180,7 +197,7 @@ fn is_line(value: &Value) -> bool {
 }
 
 /// A row of a table, a time and its line, or a list of any.
-fn array(all: &[Value], envelope: &Envelope, depth: usize, found: &mut Vec<Record>) {
+fn array(all: &[Value], envelope: &Envelope, depth: usize, found: &mut Vec<Inner>) {
     let longest = all.iter().filter_map(Value::as_str).max_by_key(|text| text.len());
     let Some(line) = longest.filter(|line| all.len() > 1 || line.len() > 20) else {
         all.iter().for_each(|value| walk(value, envelope.clone(), depth + 1, found));
@@ -191,7 +208,7 @@ fn array(all: &[Value], envelope: &Envelope, depth: usize, found: &mut Vec<Recor
         envelope.time = Some(time);
     }
     if all.iter().filter(|value| value.is_object()).count() == 0 {
-        peel(line, envelope, depth, found);
+        found.push(Inner::Line(line.to_owned(), envelope, depth));
         return;
     }
     all.iter().for_each(|value| walk(value, envelope.clone(), depth + 1, found));
@@ -209,7 +226,7 @@ fn message(text: &str, fields: &Map<String, Value>, envelope: Envelope) -> Recor
     let is_klog = fields.contains_key("caller") || fields.contains_key("v");
     let by_form = if is_klog { Speaker::Kubelet } else { Speaker::Containerd };
     let time = TIME.iter().find_map(|key| time(fields.get(*key)?));
-    super::message(line, Form::Fields, time, by_form, envelope)
+    text::message(line, Form::Fields, time, by_form, envelope)
 }
 
 /// A Kubernetes event, with how often it was seen.

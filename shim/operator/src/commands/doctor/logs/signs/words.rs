@@ -1,7 +1,13 @@
 //! The words of kubelet 1.20 to 1.37, containerd 1.6 to 2.4, dockerd, CRI-O, systemd and the kernel.
 
-use super::Whole;
 use crate::commands::doctor::logs::cause::Cause;
+
+/// Of what an end is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whole {
+    Pod,
+    Container,
+}
 
 /// All of these words.
 pub(super) type Words = &'static [&'static str];
