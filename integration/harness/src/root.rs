@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     ffi::CString,
     fs,
+    io::ErrorKind,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -16,6 +17,9 @@ use tempfile::TempDir;
 
 /// For what unpacks, on a machine that has other things to do.
 const LONG: Duration = Duration::from_secs(300);
+
+/// What a guard of the machine's own may have left there is not this root's.
+const REPORTS: &str = "var/log/runsc-guard";
 
 /// What a node has of its own, in `$0` (Debian's rpm has its database below /root); `$1` is its /run/containerd, and `$3` its
 /// `$2`, where that names one. Sockets of shims stay where those of all hosts are.
@@ -56,6 +60,10 @@ impl Root {
         let options = format!("lowerdir=/,upperdir={},workdir={}", changed.display(), work.display());
         mount("overlay", &top, "overlay", MountFlags::empty(), CString::new(options)?.as_c_str())
             .context("an overlay over /")?;
+        match fs::remove_dir_all(top.join(REPORTS)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context(REPORTS),
+            _ => {}
+        }
         mount("proc", top.join("proc"), "proc", MountFlags::empty(), None)?;
         mount_bind("/dev", top.join("dev"))?;
         Ok(root)
@@ -99,10 +107,13 @@ impl Root {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
                 let name = path.strip_prefix(top).unwrap_or(&path).to_string_lossy().into_owned();
-                if KEPT.contains(&name.as_str()) {
+                // The machine's own reports, which are away here.
+                let is_away = name == REPORTS && !path.is_dir();
+                if KEPT.contains(&name.as_str()) || is_away {
                     continue;
                 }
-                if !Path::new("/").join(&name).exists() || !path.is_dir() {
+                let is_own = name.starts_with(REPORTS) || !Path::new("/").join(&name).exists();
+                if is_own || !path.is_dir() {
                     found.insert(name);
                 }
                 if path.is_dir() && !path.is_symlink() {
