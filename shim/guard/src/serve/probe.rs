@@ -6,23 +6,22 @@
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::io::ProbeResult;
-use runsc_guard_sandbox::diagnostics::control::{Control, Question, Unanswered};
+use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
 use runsc_guard_sandbox::diagnostics::pulse::Pulse;
 use runsc_guard_sandbox::resources::state_file;
 use serde::de::IgnoredAny;
-use tokio::io::Interest;
 use tokio::time::{sleep_until, timeout_at};
 
-use super::watch::watch;
+use super::watch::answer;
 
 /// One question, put by a task, which takes neither a thread nor a program.
 pub(super) async fn hear(control: Control, timeout: Duration) -> ProbeResult {
     let deadline = Instant::now() + timeout;
     let before = Pulse::of(control.sentry);
     let told = match control.ask_state() {
-        Ok(question) => {
-            timeout_at(deadline.into(), answer(question)).await.unwrap_or(Err(Unanswered::Silent))
-        }
+        Ok(question) => timeout_at(deadline.into(), answer::<IgnoredAny>(question))
+            .await
+            .unwrap_or(Err(Unanswered::Silent)),
         Err(error) => Err(error),
     };
     let told = control.heard(told, before);
@@ -31,17 +30,6 @@ pub(super) async fn hear(control: Control, timeout: Duration) -> ProbeResult {
         sleep_until(deadline.into()).await;
     }
     judge(&control, told)
-}
-
-async fn answer(question: Question) -> Result<IgnoredAny, Unanswered> {
-    let mut question = watch(question, Interest::READABLE)?;
-    loop {
-        let mut ready = question.readable_mut().await?;
-        match ready.get_inner_mut().told()? {
-            Some(told) => return Ok(told),
-            None => ready.clear_ready(),
-        }
-    }
 }
 
 fn judge(control: &Control, told: Result<(), Unanswered>) -> ProbeResult {

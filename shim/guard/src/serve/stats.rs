@@ -15,15 +15,14 @@ use std::time::{Duration, Instant};
 
 use runsc_guard_core::io::{CallId, ConnectionKind};
 use runsc_guard_core::self_proof::{SelfProof, Way as Proved};
-use runsc_guard_sandbox::diagnostics::control::{Control, Question, Unanswered};
+use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
 use runsc_guard_sandbox::diagnostics::usage::{Reading, Told, processor};
-use tokio::io::Interest;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout_at;
 use ttrpc::{Request, Response};
 
 use super::message::Message;
-use super::watch::watch;
+use super::watch::answer;
 use super::{decode, encode};
 
 mod metrics;
@@ -190,19 +189,8 @@ impl Stats {
 /// One question, which takes neither a thread nor a program. runsc reads the cgroup after the answer, too.
 async fn hear(control: &Control, container: &str, until: Instant) -> Result<Reading, Unanswered> {
     let question = control.ask_usage(container)?;
-    let told = timeout_at(until.into(), answer(question)).await.unwrap_or(Err(Unanswered::Silent))?;
+    let told = timeout_at(until.into(), answer::<Told>(question)).await.unwrap_or(Err(Unanswered::Silent))?;
     told.of(container, processor::time_of(control.sentry.pid))
-}
-
-async fn answer(question: Question) -> Result<Told, Unanswered> {
-    let mut question = watch(question, Interest::READABLE)?;
-    loop {
-        let mut ready = question.readable_mut().await?;
-        match ready.get_inner_mut().told()? {
-            Some(told) => return Ok(told),
-            None => ready.clear_ready(),
-        }
-    }
 }
 
 #[cfg(test)]

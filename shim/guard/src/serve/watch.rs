@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
+use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use runsc_guard_sandbox::diagnostics::control::Question;
+use runsc_guard_sandbox::diagnostics::control::{Question, Unanswered};
 use runsc_guard_sandbox::sys::kernel::PidFd;
 
 /// Owns its descriptor, and names the same one from its first moment to its last.
@@ -27,4 +28,16 @@ pub(crate) fn watch<T: Owner>(owner: T, interest: Interest) -> io::Result<AsyncF
 /// Has the runtime tell when this process has exited.
 pub(crate) fn watch_death(process: PidFd) -> io::Result<AsyncFd<PidFd>> {
     watch(process, Interest::READABLE)
+}
+
+/// The answer to a question to the sentry, when all of it has come.
+pub(super) async fn answer<T: DeserializeOwned>(question: Question) -> Result<T, Unanswered> {
+    let mut question = watch(question, Interest::READABLE)?;
+    loop {
+        let mut ready = question.readable_mut().await?;
+        match ready.get_inner_mut().told()? {
+            Some(told) => return Ok(told),
+            None => ready.clear_ready(),
+        }
+    }
 }
