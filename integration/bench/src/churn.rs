@@ -38,12 +38,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
     let mut sides: BTreeMap<Side, Vec<Turn>> = BTreeMap::new();
     let mut number = AtomicUsize::new(0);
     for round in 0..rounds {
-        let mut nodes: Vec<&Node<'_>> =
-            stage.nodes.iter().filter(|node| node.side != Side::Grouped).collect();
-        if round % 2 == 1 {
-            nodes.reverse();
-        }
-        for node in nodes {
+        for node in stage.pair(round) {
             stage.say(format_args!("churn, {}, round {round}", node.side.name()));
             let turn = turn(node, &mut number, Duration::from_secs(window))?;
             sides.entry(node.side).or_default().push(turn);

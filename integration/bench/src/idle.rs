@@ -49,12 +49,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
     let (rounds, window) = if stage.options.check { (1, 10) } else { (stage.options.pairs.min(5), 30) };
     let mut sides: BTreeMap<Side, Vec<Spent>> = BTreeMap::new();
     for round in 0..rounds {
-        let mut nodes: Vec<&Node<'_>> =
-            stage.nodes.iter().filter(|node| node.side != Side::Grouped).collect();
-        if round % 2 == 1 {
-            nodes.reverse();
-        }
-        for node in nodes {
+        for node in stage.pair(round) {
             stage.say(format_args!("idle node, {}, round {round}", node.side.name()));
             let spent = idle(stage, node, round, Duration::from_secs(window))?;
             sides.entry(node.side).or_default().push(spent);

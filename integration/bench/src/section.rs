@@ -1,7 +1,14 @@
 //! What a section has found, in every form in which it is told: tables for a person, JSON for a program, panels for
 //! the picture, findings for the budgets.
 
-use crate::{budget::Finding, growth::Series, nodes::Node, options::Options, svg::Panel, table::Table};
+use crate::{
+    budget::Finding,
+    growth::Series,
+    nodes::{Node, Side},
+    options::Options,
+    svg::Panel,
+    table::Table,
+};
 use harness::{Host, Interrupt};
 use serde_json::Value;
 use std::{fmt, time::Instant};
@@ -21,6 +28,15 @@ impl Stage<'_> {
     /// One line of progress.
     pub(crate) fn say(&self, text: impl fmt::Display) {
         eprintln!("{:5.0} s  {text}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// The guarded and the unguarded node, in the order of this round: each comes first as often as the other.
+    pub(crate) fn pair(&self, round: usize) -> Vec<&Node<'_>> {
+        let mut nodes: Vec<&Node<'_>> = self.nodes.iter().filter(|node| node.side != Side::Grouped).collect();
+        if round % 2 == 1 {
+            nodes.reverse();
+        }
+        nodes
     }
 }
 
