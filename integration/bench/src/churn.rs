@@ -1,9 +1,9 @@
-//! Sandboxes that live for a second, one after the other by as many hands as there are processors: an agent's, a CI's. How
-//! many a node makes in a minute, and whether anything of them stays with it.
+//! Sandboxes that live for a second: an agent's, a CI's. As many at once as keep the processors busy, since each of them
+//! waits for most of its life: how many a node makes in a minute, and whether anything of them stays with it.
 
 use crate::{
     budget,
-    memory::weight::Weight,
+    memory::weight::{GUARD, REAL_SHIM, Weight, running},
     nodes::{Node, Side},
     section::{Section, Stage},
     stats::{median, median_interval},
@@ -11,11 +11,11 @@ use crate::{
     table::Table,
 };
 use anyhow::{Context as _, Result, anyhow};
+use harness::{eventually, leaks::Holdings};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
@@ -23,6 +23,11 @@ use std::{
 
 /// How long a pod is used.
 const USED: Duration = Duration::from_secs(1);
+/// Pods at once for each processor. A life is a second of use and some half a second of work: one after the other would
+/// leave the processor idle for most of it, and then measure the second.
+const AT_ONCE: usize = 4;
+/// How long the shims of the last pods may take to go.
+const LEAVING: Duration = Duration::from_secs(20);
 
 /// One turn of one side.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +35,7 @@ struct Turn {
     pods_per_minute: f64,
     /// What there is more of afterwards than there was before.
     containerd_kib: i64,
+    node_kib: i64,
     left: i64,
 }
 
@@ -49,9 +55,9 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
 
 fn turn(node: &Node<'_>, number: &mut AtomicUsize, window: Duration) -> Result<Turn> {
     let containerd = node.host.containerd()?;
-    let weigh = || -> Result<(i64, i64)> { Ok((Weight::of(&containerd)?.uss as i64, left(node))) };
-    let (before, first, began) = (weigh()?, *number.get_mut(), Instant::now());
-    let hands = thread::available_parallelism().map_or(2, usize::from);
+    let before = (Weight::of(&containerd)?.uss, node_in_use()?, Holdings::of(node.host));
+    let (first, began) = (*number.get_mut(), Instant::now());
+    let hands = AT_ONCE * thread::available_parallelism().map_or(2, usize::from);
     let number = &*number;
     thread::scope(|scope| {
         let work = || -> Result<()> {
@@ -63,12 +69,27 @@ fn turn(node: &Node<'_>, number: &mut AtomicUsize, window: Duration) -> Result<T
         let threads: Vec<_> = (0..hands).map(|_| scope.spawn(work)).collect();
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
     })?;
-    let (took, after) = (began.elapsed(), weigh()?);
+    let took = began.elapsed();
+    eventually(LEAVING, "the shims leave", || {
+        (running(node.host, GUARD).is_empty() && running(node.host, REAL_SHIM).is_empty()).then_some(())
+    })?;
+    let left = Holdings::of(node.host).since(&before.2);
     Ok(Turn {
         pods_per_minute: (number.load(Ordering::Relaxed) - first) as f64 * 60.0 / took.as_secs_f64(),
-        containerd_kib: after.0 - before.0,
-        left: after.1 - before.1,
+        containerd_kib: Weight::of(&containerd)?.uss as i64 - before.0 as i64,
+        node_kib: node_in_use()? - before.1,
+        left: count(&left) as i64,
     })
+}
+
+/// Memory of the whole machine that nobody could have now, in KiB: what other processes take is in it.
+fn node_in_use() -> Result<i64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let kib = |name: &str| -> Result<i64> {
+        let line = text.lines().find(|line| line.starts_with(name)).with_context(|| name.to_owned())?;
+        Ok(line.split_ascii_whitespace().nth(1).context("no number")?.parse()?)
+    };
+    Ok(kib("MemTotal:")? - kib("MemAvailable:")?)
 }
 
 fn life(node: &Node<'_>, number: usize) -> Result<()> {
@@ -79,17 +100,11 @@ fn life(node: &Node<'_>, number: usize) -> Result<()> {
     node.cri.end_pod(&pod)
 }
 
-/// Cgroups and mounts that carry this host's tag, and runsc's files. Others use this machine's /run as well.
-fn left(node: &Node<'_>) -> i64 {
-    let tag = node.host.tag();
-    let entries = |folder: &Path| fs::read_dir(folder).map_or(0, |entries| entries.flatten().count());
-    let named = |folder: &str| -> usize {
-        let folders = fs::read_dir(folder).into_iter().flatten().flatten();
-        folders.map(|hierarchy| entries(&hierarchy.path().join(tag))).sum()
-    };
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mounts = mounts.lines().filter(|line| line.contains(tag)).count();
-    (named("/sys/fs/cgroup") + mounts + entries(&node.host.runsc_root("k8s.io"))) as i64
+/// Processes, mounts (network namespaces are some), cgroups, runsc's files, bundles, sockets, and files of guards.
+fn count(left: &Holdings) -> usize {
+    let Holdings { processes, mounts, cgroups, runsc, bundles, sockets, guard_files } = left;
+    processes.len()
+        + [mounts, cgroups, runsc, bundles, sockets, guard_files].map(|of| of.len()).iter().sum::<usize>()
 }
 
 fn section(stage: &Stage<'_>, sides: &BTreeMap<Side, Vec<Turn>>) -> Section {
@@ -105,21 +120,25 @@ fn section(stage: &Stage<'_>, sides: &BTreeMap<Side, Vec<Turn>>) -> Section {
     for (name, what) in [
         ("pods per minute", (|turn| turn.pods_per_minute) as fn(&Turn) -> f64),
         ("containerd's USS, KiB more", |turn| turn.containerd_kib as f64),
-        ("cgroups, mounts and files more", |turn| turn.left as f64),
+        ("the machine's memory in use, KiB more", |turn| turn.node_kib as f64),
+        ("processes, mounts, cgroups, files more", |turn| turn.left as f64),
     ] {
         table.row([name.to_owned(), show(of(Side::Unguarded, what)), show(of(Side::Guarded, what))]);
     }
     let ratio = median(&ratios).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
     table
         .notes
-        .push(format!("pods of one container, each used for a second; guarded over unguarded {ratio}"));
+        .push(format!("pods of one container, each used for a second, {AT_ONCE} at once for each processor; guarded over unguarded {ratio}"));
     let inverse: Vec<f64> = ratios.iter().map(|ratio| 1.0 / ratio).collect();
     let limit = 1.0 / budget::CHURN;
     let finding =
         stage.options.judge().ratio("churn, unguarded over guarded", median_interval(&inverse), limit);
     let json = |turn: &Turn| {
-        let Turn { pods_per_minute, containerd_kib, left } = turn;
-        json!({ "pods_per_minute": pods_per_minute, "containerd_kib_more": containerd_kib, "left_more": left })
+        let Turn { pods_per_minute, containerd_kib, node_kib, left } = turn;
+        json!({
+            "pods_per_minute": pods_per_minute, "containerd_kib_more": containerd_kib, "node_kib_more": node_kib,
+            "left_more": left,
+        })
     };
     let all = sides.iter().map(|(side, turns)| (side.name().to_owned(), turns.iter().map(json).collect()));
     Section {

@@ -9,7 +9,9 @@ mod volume;
 
 pub use full::Full;
 pub use fuse::{await_held, hang_fuse, hold_mmap_lock, is_command_line_held};
-pub use runsc::{hanging_runsc, hold_lock, late_wait, pause, resume, slow_create};
+pub use runsc::{
+    hanging_runsc, hold_lock, late_wait, mistaken_events, pause, renamed_field, resume, slow_create,
+};
 pub use sandbox::{Sandbox, guard, guards_name};
 pub use signals::{stop, terminate};
 pub use volume::{

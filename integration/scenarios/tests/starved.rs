@@ -1,16 +1,19 @@
 //! What a sandbox is taken for that does not answer in time: one that is starved of its processor is slow, and that
-//! costs its containers nothing; one that is stopped, or paused on purpose, lets no SIGKILL through.
+//! costs its containers nothing; one that is stopped, deadlocked, or paused on purpose, lets no SIGKILL through.
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
     Cri, Handler, Host, Parts, Pod, PodContainer, SOON, Versions, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
-    promise::{DEADLINE, LADDER},
-    traces,
+    process::Process,
+    promise::{DEADLINE, LADDER, QUERY},
+    run, traces,
 };
 use std::{
-    fs, thread,
+    fs,
+    process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,9 +36,12 @@ struct Subject {
 
 impl Subject {
     fn run(parts: Parts, kill_deadline: Duration, member: &[&str]) -> Result<Self> {
+        Self::under(Handler::guarded("guarded"), parts, kill_deadline, member)
+    }
+
+    fn under(handler: Handler, parts: Parts, kill_deadline: Duration, member: &[&str]) -> Result<Self> {
         let kill_deadline = format!("\"{}s\"", kill_deadline.as_secs());
-        let handler = Handler::guarded("guarded").guard("kill_deadline", &kill_deadline);
-        let handler = handler.guard("hard_limit", "\"0s\"");
+        let handler = handler.guard("kill_deadline", &kill_deadline).guard("hard_limit", "\"0s\"");
         let host = Host::builder().parts(parts).handler(handler).start()?;
         let (cri, before) = (host.cri()?, Holdings::of(&host));
         let pod = cri.run_pod("guarded", "starved")?;
@@ -73,6 +79,25 @@ impl Subject {
         let done = self.cri.exec(&self.sibling, &["true"], LATE)?;
         ensure!(done.exit_code == 0, "an exec in the sibling ends with {}", done.exit_code);
         Ok(())
+    }
+
+    /// An exec holds the lock of the sentry's whole control socket while it waits for the member's gofer, which is stopped.
+    fn deadlock(&self) -> Result<()> {
+        let is_gofer = |one: &Process| {
+            one.args.first().is_some_and(|arg| arg == "runsc-gofer")
+                && one.args.iter().any(|arg| arg.contains(&self.member.id))
+        };
+        let gofer = self.host.processes().into_iter().find(is_gofer).context("the member has no gofer")?;
+        faults::stop(&gofer)?;
+        let (ctr, id) = (self.host.ctr().in_namespace("k8s.io"), self.member.id.clone());
+        // It ends with the sandbox.
+        thread::spawn(move || ctr.exec(&id, "hangs", &["cat", "/etc/hostname"], b"", WATCHED));
+        let root = self.host.runsc_root("k8s.io");
+        eventually(SOON, "the sentry answers nobody", || {
+            let mut state = Command::new(&self.host.parts().runsc);
+            state.arg(format!("--root={}", root.display())).args(["state", &self.sibling.id]);
+            run(&mut state, b"", QUERY).ok()?.status.is_none().then_some(())
+        })
     }
 
     fn end(self) -> Result<()> {
@@ -156,4 +181,21 @@ fn a_stopped_and_a_paused_sandbox_hold_their_members_up() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// It is neither stopped nor dead, and another container's exec is all that is wrong: nobody gets an answer any more. (One
+/// of 2025-05 wakes up a thousand times a second by itself, which on a crowded machine looks like one that is starved.)
+#[test]
+fn a_deadlocked_sandbox_holds_its_members_up() -> Result<()> {
+    // With directfs most files are read without the gofer.
+    let handler = Handler::guarded("guarded").runsc_flag("directfs", "false");
+    let subject = Subject::under(handler, parts("2026-09")?, DEADLINE, &["sleep", "100000"])?;
+    subject.deadlock()?;
+    let began = Instant::now();
+    subject.kill_member();
+    subject.sandbox.sentry.gone_within(DEADLINE + LADDER + LATE)?;
+    let took = began.elapsed();
+    println!("deadlocked: ended after {took:?}");
+    ensure!(took >= DEADLINE, "ended before its time, after {took:?}");
+    subject.end()
 }

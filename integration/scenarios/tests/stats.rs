@@ -1,18 +1,20 @@
 //! Stats that the guard answers from the sentry are those that gVisor's shim would have sent, field by field: at work, in a
-//! pod of several, after a restart, while paused. A sentry that cannot be believed is not.
+//! pod of several, after a restart, while paused. [`doubted`]: a sentry that cannot be believed is not.
 //!
 //! `RUNSC_GUARD_COMPARISONS` is how many comparisons each container has to hold, for a long run.
 
 use anyhow::{Context as _, Result, ensure};
 use containerd_shim_protos::api;
 use harness::{
-    Handler, Host, LATER, Parts, SHORTLY, SOON, TaskClient, Versions, eventually,
+    Handler, Host, LATER, Parts, SOON, TaskClient, Versions, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     usage::BothWays,
 };
 use rustix::process::Signal;
-use std::{os::unix::net::UnixListener, time::Duration};
+use std::time::Duration;
+
+mod doubted;
 
 /// What a guard says when it has given the sentry up.
 const REFUTED: &str = "Stats of this sandbox come from gVisor's shim from now on";
@@ -119,49 +121,4 @@ fn with_systemd_cgroup() -> Result<()> {
     ctr.remove("alone")?;
     ensure!(!host.log().contains(REFUTED), "{}", host.log());
     assert_nothing_left(&host, &Holdings::default(), SOON)
-}
-
-/// Who listens on the sentry's socket is not the sentry, although it passes on what runsc asks.
-#[test]
-fn a_stranger_on_the_sentrys_socket_is_not_asked() -> Result<()> {
-    let host = Host::with([Handler::guarded("guarded")])?;
-    let ctr = host.ctr();
-    ctr.start(&host.handler("guarded")?, "subject", &["sleep", "100000"])?;
-    await_direct(&host, ctr.namespace(), "subject", "subject")?;
-    let socket = host.runsc_root(ctr.namespace()).join("runsc-subject.sock");
-    let aside = socket.with_extension("aside");
-    std::fs::rename(&socket, &aside)?;
-    let stranger = UnixListener::bind(&socket)?;
-    let server = {
-        let aside = aside.clone();
-        std::thread::spawn(move || relay(&stranger, &aside))
-    };
-    let client = TaskClient::connect(&host, ctr.namespace(), "subject")?;
-    eventually(SHORTLY, "it is said", || {
-        stats(&client, "subject").ok()?;
-        host.log().contains(REFUTED).then_some(())
-    })?;
-    ensure!(host.log().matches(REFUTED).count() == 1, "said more than once");
-    stats(&client, "subject")?;
-    drop(server);
-    std::fs::rename(&aside, &socket)?;
-    ctr.remove("subject")?;
-    assert_nothing_left(&host, &Holdings::default(), SOON)
-}
-
-/// Passes everything on, until the process ends.
-fn relay(from: &UnixListener, to: &std::path::Path) -> std::io::Result<()> {
-    for asked in from.incoming() {
-        let (mut asked, mut answers) = (asked?, std::os::unix::net::UnixStream::connect(to)?);
-        let (mut back, mut there) = (asked.try_clone()?, answers.try_clone()?);
-        std::thread::spawn(move || {
-            let _ = std::io::copy(&mut answers, &mut back);
-            let _ = back.shutdown(std::net::Shutdown::Both);
-        });
-        std::thread::spawn(move || {
-            let _ = std::io::copy(&mut asked, &mut there);
-            let _ = there.shutdown(std::net::Shutdown::Write);
-        });
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! A runsc that hangs, is slow, or finds its lock held.
 
 use crate::{Ctr, Host, run};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::{
     fd::OwnedFd,
     fs::{FlockOperation, Mode, OFlags, flock, open},
@@ -55,6 +55,32 @@ pub fn late_wait(host: &Host, name: &str, trigger: &Path) -> Result<PathBuf> {
          while [ -e {trigger} ]; do sleep 0.05; done; exit $code;;"
     );
     wrapper(host, name, &case)
+}
+
+/// A runsc whose `events` tells of `other` where it is asked for `id`: what gVisor's shim then says are not `id`'s numbers.
+pub fn mistaken_events(host: &Host, name: &str, id: &str, other: &str) -> Result<PathBuf> {
+    let runsc = host.parts().runsc.display();
+    wrapper(
+        host,
+        name,
+        &format!(
+            "*\" events \"*\"{id}\") for arg; do shift; [ \"$arg\" != {id} ] || arg={other}; \
+             set -- \"$@\" \"$arg\"; done; exec {runsc} \"$@\";;"
+        ),
+    )
+}
+
+/// A runsc, and so a sentry, that has another name for a field of its answers: the bytes of its program that name it are
+/// overwritten. What runsc asks of that sentry it understands; nobody else does.
+pub fn renamed_field(host: &Host, name: &str, field: &str, other: &str) -> Result<PathBuf> {
+    let (path, runsc) = (host.path().join(name), &host.parts().runsc);
+    std::fs::copy(runsc, &path)?;
+    let edit = format!("s/json:\"{field}\"/json:\"{other}\"/");
+    let mut sed = Command::new("sed");
+    run(sed.env("LC_ALL", "C").args(["-i", &edit]).arg(&path), b"", Duration::from_secs(60))?.ok()?;
+    let (was, is) = (std::fs::read(runsc)?, std::fs::read(&path)?);
+    ensure!(was.len() == is.len() && was != is, "runsc has no field {field}, or {other} is not as long");
+    Ok(path)
 }
 
 fn wrapper(host: &Host, name: &str, case: &str) -> Result<PathBuf> {

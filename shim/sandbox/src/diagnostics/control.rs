@@ -17,7 +17,8 @@
 //! first (runsc/container/container.go, `CheckStopped`). It takes the locks that the known wedges hold: `Loader.mu`
 //! (an exec or a start that hangs in the gofer, `destroySubcontainer` in `WaitExited`) and the kernel's `TaskSet.mu`
 //! (`setsid-deadlock` in the operator's known_hangs.toml). It does not wait for tasks, and so is answered by a paused
-//! sandbox and by one that is being checkpointed. Whether it is paused the sentry does not tell: runsc's state file does.
+//! sandbox and by one that is being checkpointed, and by a busy one in its time; not by one that is stopped or deadlocked
+//! (integration/scenarios/tests/starved.rs has each of them). Whether it is paused the sentry does not tell: runsc's state file does.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
