@@ -6,6 +6,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::request::ProcessId;
+use super::told::{CauseKind, EscalationPhase};
 
 /// What the operator is told, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,31 @@ pub enum Note {
     AnswersAgain(Duration),
 }
 
+impl Note {
+    /// How far the escalation is that it tells of.
+    pub const fn phase(&self) -> Option<EscalationPhase> {
+        match self {
+            Self::Wedged { .. } => Some(EscalationPhase::Begins),
+            Self::Ended { .. } => Some(EscalationPhase::Ends),
+            Self::Unkillable(_) => Some(EscalationPhase::Unkillable),
+            Self::Silent(_) => Some(EscalationPhase::Silent),
+            Self::Forgotten => Some(EscalationPhase::Forgotten),
+            _ => None,
+        }
+    }
+
+    /// The cause that it tells of.
+    pub const fn cause(&self) -> Option<CauseKind> {
+        match self {
+            Self::Wedged { cause, .. } => Some(cause.kind()),
+            Self::CreateStuck { .. } => Some(CauseKind::CreateStuck),
+            Self::ReleasedOne { .. } => Some(CauseKind::DeleteStuck),
+            Self::Silent(_) => Some(CauseKind::SilentReported),
+            _ => None,
+        }
+    }
+}
+
 /// Why a sandbox is ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -81,17 +107,17 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Its name.
-    pub const fn as_str(&self) -> &'static str {
+    /// Of which kind it is.
+    pub const fn kind(&self) -> CauseKind {
         match self {
-            Self::KillWithoutExit { acknowledged: true, .. } => "kill_without_exit",
-            Self::KillWithoutExit { acknowledged: false, .. } => "kill_unacknowledged",
-            Self::DeleteStuck(_) => "delete_stuck",
-            Self::CreateStuck(_) => "create_stuck",
-            Self::SentryLingers => "sentry_lingers",
-            Self::RealShimDied => "real_shim_died",
-            Self::Reaped => "reaped",
-            Self::Silent => "silent",
+            Self::KillWithoutExit { acknowledged: true, .. } => CauseKind::KillWithoutExit,
+            Self::KillWithoutExit { acknowledged: false, .. } => CauseKind::KillUnacknowledged,
+            Self::DeleteStuck(_) => CauseKind::DeleteStuck,
+            Self::CreateStuck(_) => CauseKind::CreateStuck,
+            Self::SentryLingers => CauseKind::SentryLingers,
+            Self::RealShimDied => CauseKind::RealShimDied,
+            Self::Reaped => CauseKind::Reaped,
+            Self::Silent => CauseKind::Silent,
         }
     }
 }

@@ -45,10 +45,10 @@ impl Step {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Evidence => "evidence",
-            Self::KillSandbox => "kill sandbox",
-            Self::KillAll => "kill all",
-            Self::KillCreate(_) => "kill create",
-            Self::ReleaseOne(_) => "release one",
+            Self::KillSandbox => "kill_sandbox",
+            Self::KillAll => "kill_all",
+            Self::KillCreate(_) => "kill_create",
+            Self::ReleaseOne(_) => "release_one",
             Self::Release => "release",
             Self::Free => "free",
             Self::Watch => "look",

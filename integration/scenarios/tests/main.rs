@@ -37,6 +37,7 @@ mod starved;
 mod stats;
 mod talos;
 mod termination;
+mod told;
 mod transparent;
 mod unhindered;
 mod unkillable;

@@ -139,8 +139,8 @@ fn wedge(host: &Host) -> Result<Sandbox> {
 /// The wedge and what was done about it, once each.
 fn expect_wedge(scraped: &Scraped) -> Result<()> {
     scraped.expect(&[
-        ("wedges_total{sign=\"kill_unacknowledged\"}", 1.0),
-        ("wedges_total{sign=\"kill_without_exit\"}", 0.0),
+        ("wedges_total{cause=\"kill_unacknowledged\"}", 1.0),
+        ("wedges_total{cause=\"kill_without_exit\"}", 0.0),
         ("rungs_total{rung=\"evidence\"}", 1.0),
         ("rungs_total{rung=\"kill_sandbox\"}", 1.0),
         ("rungs_total{rung=\"kill_all\"}", 1.0),
@@ -195,7 +195,7 @@ fn what_guards_count_is_served_and_outlives_them() -> Result<()> {
         ("requests_total{method=\"Create\",outcome=\"ok\"}", 1.0),
         ("requests_total{method=\"Start\",outcome=\"ok\"}", 1.0),
         ("request_duration_seconds_count{method=\"Create\"}", 1.0),
-        ("wedges_total{sign=\"kill_unacknowledged\"}", 0.0),
+        ("wedges_total{cause=\"kill_unacknowledged\"}", 0.0),
         ("events_queued{}", 0.0),
     ])?;
     let resident = first.0["memory_bytes{process=\"guard\"}"];

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// The rungs of a ladder that nothing holds up.
-const RUNGS: [&str; 4] = ["evidence", "kill sandbox", "kill all", "release"];
+const RUNGS: [&str; 4] = ["evidence", "kill_sandbox", "kill_all", "release"];
 
 fn handler() -> Handler {
     Handler::quick("h", "2s").guard("create_deadline", "\"2s\"")
@@ -212,7 +212,7 @@ fn a_create_that_never_returns_has_a_report() -> Result<()> {
     ensure!(!outcome.success() && outcome.stderr.contains("guard"), "{outcome:?}");
     let report = report(&host, "subject")?;
     let names: Vec<&str> = list(&report, "rungs").iter().map(|rung| text(rung, "/rung")).collect();
-    ensure!(names == ["kill create", "kill all", "release"], "{names:?}");
+    ensure!(names == ["kill_create", "kill_all", "release"], "{names:?}");
     let goroutines = text(&report, "/goroutines/text");
     let rung = list(&report, "rungs")[0]["took_ms"].as_u64().unwrap_or_default();
     // On a machine that busy the real shim has told of its goroutines too late, or not at all.

@@ -67,7 +67,7 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
     // Every process of the sandbox descends from the guard, also when the real shim is gone.
     nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
     let fifo = params.bundle.join("log");
-    telemetry::log::start(&fifo, &params.sandbox, &params.namespace, params.debug);
+    telemetry::log::start(&fifo, &params);
     if let Some(why) = &params.oom_score_refused {
         log::warn!("the OOM score stays as it is, guard and real shim may be killed before others: {why}");
     }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::bundle::neighbours::root_in_state;
 use crate::bundle::{MemberRecord, Record};
-use crate::config::{self, Config, ConfigError, StatsWay};
+use crate::config::{self, Config, ConfigError, LogFormat, StatsWay};
 use crate::params::ServeParams;
 
 /// The TOML file that `ConfigPath` names. A configuration that is accepted keeps every bound and can be written as
@@ -95,8 +95,12 @@ fn as_toml(config: &Config) -> String {
         StatsWay::Direct => "direct",
         StatsWay::Shim => "shim",
     };
+    let log_format = match config.log_format {
+        LogFormat::Logfmt => "logfmt",
+        LogFormat::Json => "json",
+    };
     let mut text = format!(
-        "root = {}\nbinary_name = {}\n{}[guard]\nshim = {}\nreport_dir = {}\nwatchdog = \"{watchdog}\"\nstats = \"{stats}\"\n\
+        "root = {}\nbinary_name = {}\n{}[guard]\nshim = {}\nreport_dir = {}\nwatchdog = \"{watchdog}\"\nstats = \"{stats}\"\nlog_format = \"{log_format}\"\n\
          release_network = {}\nabort_fuse = {}\nallow_annotations = {}\n",
         quoted(&config.runsc_root.to_string_lossy()),
         quoted(&config.runsc_binary),

@@ -5,6 +5,7 @@
 //! writes it dies. Everything in it is bounded when it is put in. Version 1 had the evidence alone; what a version
 //! does not have is empty.
 
+use runsc_guard_core::io::{CauseKind, EscalationPhase};
 use serde::{Deserialize, Serialize};
 
 use runsc_guard_sandbox::diagnostics::evidence::Evidence;
@@ -13,6 +14,7 @@ use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::resources::spec::Pod;
 
 mod folder;
+mod old;
 
 pub use folder::{Folder, KEPT, WEIGHT, is_report};
 
@@ -39,9 +41,18 @@ pub struct Report {
     pub pod: Option<Pod>,
     /// When the escalation began, in nanoseconds since the epoch.
     pub taken_at_ns: u64,
-    /// The sign by which the sandbox was found wedged.
+    /// How far the escalation is: the name of an [`EscalationPhase`].
+    #[serde(default)]
+    pub phase: String,
+    /// Why it is: the name of a [`CauseKind`]. Readers ask [`Report::kind`].
+    #[serde(default)]
+    pub cause: String,
+    /// The same in words: the sign by which the sandbox was found wedged.
     #[serde(default)]
     pub sign: String,
+    /// How long its effect had been waited for.
+    #[serde(default)]
+    pub waited_ms: u64,
     /// Since when its effect was waited for, in milliseconds since the epoch as all times below.
     #[serde(default)]
     pub since_ms: u64,
@@ -60,6 +71,9 @@ pub struct Report {
     /// What was released.
     #[serde(default)]
     pub released: Vec<Released>,
+    /// How long the escalation has taken until the sandbox was gone.
+    #[serde(default)]
+    pub took_ms: Option<u64>,
     /// What is left, in words.
     #[serde(default)]
     pub left: Vec<String>,
@@ -134,6 +148,17 @@ impl Report {
         Self { version: VERSION, namespace, sandbox, taken_at_ns, ..Self::default() }
     }
 
+    /// Why it is, also where it was written before there was a `cause`.
+    pub fn kind(&self) -> Option<CauseKind> {
+        CauseKind::named(&self.cause).or_else(|| old::kind(&self.sign))
+    }
+
+    /// Whether processes of it cannot be killed, also where it was written before there was a `phase`.
+    pub fn is_unkillable(&self) -> bool {
+        self.phase == EscalationPhase::Unkillable.as_str()
+            || self.phase.is_empty() && old::is_unkillable(&self.left)
+    }
+
     /// Adds to the timeline, in the order of time.
     pub fn moment(&mut self, moment: Moment) {
         if self.timeline.len() == MOMENTS {
@@ -179,6 +204,7 @@ fn bounded(names: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runsc_guard_core::io::told;
 
     fn moment(at_ms: u64) -> Moment {
         Moment { at_ms, what: What::Happened, text: String::new(), due_ms: None }
@@ -217,6 +243,20 @@ mod tests {
         let mut report = Report::begin("ns", "box", 1);
         report.is_left(&vec!["x".to_owned(); NAMES + 3]);
         assert_eq!((report.left.len(), report.left[NAMES].as_str()), (NAMES + 1, "and 3 more"));
+    }
+
+    #[test]
+    fn what_is_told_elsewhere_too_has_the_common_names() {
+        let step = Step { rung: "release".into(), ..Step::default() };
+        let report = Report { rungs: vec![step], ..Report::begin("ns", "box", 1) };
+        let told = serde_json::to_value(report).unwrap();
+        for name in [told::NAMESPACE, told::SANDBOX, told::PHASE, told::CAUSE, told::SIGN, told::WAITED_MS] {
+            assert!(told.get(name).is_some(), "{name}");
+        }
+        assert!(told.get(told::TOOK_MS).is_some() && told[told::LEFT].is_array());
+        for name in [told::RUNG, told::BUDGET_MS, told::TOOK_MS, told::LEFT] {
+            assert!(told["rungs"][0].get(name).is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -11,31 +11,32 @@ use runsc_guard_node::params::ServeParams;
 mod containerd_event;
 mod dump;
 pub(crate) mod fact;
+mod fields;
 pub(crate) mod log;
+mod log_lines;
 mod metrics;
 mod observer;
 mod rate_limit;
 mod recent;
 mod report;
 pub(crate) mod report_writer;
-mod step_log;
 mod words;
 
 use containerd_event::ContainerdEvent;
 use fact::Fact;
+use log_lines::LogLines;
 use metrics::Metrics;
 use observer::{Observer as _, Scene};
 use recent::Recent;
 use report::Report;
 use report_writer::ReportWriter;
-use step_log::StepLog;
 
 /// All observers.
 pub(crate) struct Telemetry {
     metrics: Metrics,
     recent: Recent,
     report: Report,
-    steps: StepLog,
+    lines: LogLines,
     event: ContainerdEvent,
     writer: ReportWriter,
 }
@@ -47,7 +48,7 @@ impl Telemetry {
             metrics: Metrics::default(),
             recent: Recent::default(),
             report: Report::new(writer.clone(), &params.sandbox),
-            steps: StepLog::default(),
+            lines: LogLines::default(),
             event: ContainerdEvent::new(publisher, &params.namespace, &params.sandbox),
             writer,
         }
@@ -55,17 +56,17 @@ impl Telemetry {
 
     /// Something has happened: all observers are told, those last who name the report.
     pub(crate) fn tell(&mut self, fact: &Fact<'_>, view: &dyn Fn() -> View) {
-        // What every request passes belongs to no escalation, and nobody need look for one.
-        let may_name_report = matches!(fact, Fact::StepBegins(..) | Fact::StepEnds(_) | Fact::Noted(_));
-        let before = if may_name_report { self.writer.file() } else { None };
+        // What every request passes is worth no line, and nobody need look for a report of it.
+        let may_be_told = !fact.is_of_a_request();
+        let before = if may_be_told { self.writer.file() } else { None };
         self.recent.take(fact);
         let scene = Scene { view, recent: &self.recent, report: before.as_ref(), escalates: false };
         self.metrics.observe(fact, &scene);
         self.report.observe(fact, &scene);
-        if may_name_report {
+        if may_be_told {
             let report = self.writer.file().or(before.clone());
             let scene = Scene { report: report.as_ref(), escalates: self.writer.is_open(), ..scene };
-            self.steps.observe(fact, &scene);
+            self.lines.observe(fact, &scene);
             self.event.observe(fact, &scene);
         }
     }

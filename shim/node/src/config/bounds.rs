@@ -7,7 +7,7 @@ use std::time::Duration;
 use runsc_guard_core::policy::{DELETE_BINARY_CLEAN, Policy, Watchdog, budgets, limits};
 use toml::de::DeValue;
 
-use super::values::StatsWay;
+use super::values::{LogFormat, StatsWay};
 
 /// What a key takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Accepted {
     Watchdog,
     /// One of two words.
     Stats,
+    /// One of two words.
+    LogFormat,
     /// At most what another key leaves.
     Beside {
         /// The most that this key may be.
@@ -59,6 +61,7 @@ impl fmt::Display for Accepted {
             Accepted::Folder => f.write_str("an absolute path, as a string"),
             Accepted::Watchdog => f.write_str("\"off\", \"report\" or \"kill\""),
             Accepted::Stats => f.write_str("\"direct\" or \"shim\""),
+            Accepted::LogFormat => f.write_str("\"logfmt\" or \"json\""),
             Accepted::Beside { at_most, other, value } => {
                 let (at_most, value) =
                     (humantime::format_duration(*at_most), humantime::format_duration(*value));
@@ -187,6 +190,14 @@ pub(super) fn stats(value: &DeValue<'_>) -> Result<StatsWay, Refused> {
         Some("direct") => Ok(StatsWay::Direct),
         Some("shim") => Ok(StatsWay::Shim),
         _ => Err(Refused::Value(Accepted::Stats)),
+    }
+}
+
+pub(super) fn log_format(value: &DeValue<'_>) -> Result<LogFormat, Refused> {
+    match value.as_str() {
+        Some("logfmt") => Ok(LogFormat::Logfmt),
+        Some("json") => Ok(LogFormat::Json),
+        _ => Err(Refused::Value(Accepted::LogFormat)),
     }
 }
 

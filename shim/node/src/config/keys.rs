@@ -9,7 +9,7 @@ use runsc_guard_core::policy::{ANSWER_MARGIN, Policy, Watchdog, limits};
 use toml::de::DeValue;
 
 use super::bounds::{self, Accepted, Bounds, DELETE_AND_SHUTDOWN, LEAST, Refused, up_to};
-use super::values::{Config, StatsWay};
+use super::values::{Config, LogFormat, StatsWay};
 use crate::report::{KEPT, WEIGHT};
 
 /// One key.
@@ -33,6 +33,7 @@ enum Takes {
     Folder(fn(&mut Config) -> &mut PathBuf),
     Watchdog(fn(&mut Policy) -> &mut Watchdog),
     Stats(fn(&mut Config) -> &mut StatsWay),
+    LogFormat(fn(&mut Config) -> &mut LogFormat),
 }
 
 /// A figure that another part of the program has.
@@ -55,7 +56,7 @@ const DELETE: Bounds = up_to(DELETE_AND_SHUTDOWN.saturating_sub(LEAST));
 const WATCHDOG: Bounds = Bounds { least: Duration::from_secs(1), most: Duration::from_secs(24 * 3600) };
 
 /// All keys, in the order in which an error lists them.
-pub static KEYS: [Key; 18] = [
+pub static KEYS: [Key; 19] = [
     key(
         "shim",
         Takes::Program(|config| &mut config.shim),
@@ -154,6 +155,12 @@ pub static KEYS: [Key; 18] = [
     )
     .with(&[Figure::Count(KEPT as u64), Figure::Count(WEIGHT >> 20)]),
     key(
+        "log_format",
+        Takes::LogFormat(|config| &mut config.log_format),
+        "How the guard writes its lines, which containerd copies into its own log: \"logfmt\" as containerd does by \
+         default, \"json\" as it does where its own format is \"json\". Lines of gVisor's shim are passed on as they are",
+    ),
+    key(
         "watchdog",
         Takes::Watchdog(|policy| &mut policy.watchdog),
         "A sandbox that stops answering, although nobody wants its end: \"report\" tells, \"kill\" \
@@ -184,6 +191,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: &DeValue<'_>) -> Resul
         Takes::Folder(field) => *field(config) = bounds::folder(value)?.into(),
         Takes::Watchdog(field) => *field(&mut config.policy) = bounds::watchdog(value)?,
         Takes::Stats(field) => *field(config) = bounds::stats(value)?,
+        Takes::LogFormat(field) => *field(config) = bounds::log_format(value)?,
     }
     Ok(())
 }
@@ -235,6 +243,7 @@ impl Key {
             Takes::Folder(_) => Accepted::Folder,
             Takes::Watchdog(_) => Accepted::Watchdog,
             Takes::Stats(_) => Accepted::Stats,
+            Takes::LogFormat(_) => Accepted::LogFormat,
         }
     }
 

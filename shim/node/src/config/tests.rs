@@ -54,6 +54,7 @@ fn every_key() {
         watchdog = "kill"
         watchdog_after = "2m"
         stats = "shim"
+        log_format = "json"
         allow_annotations = true
     "#;
     let seconds = Duration::from_secs;
@@ -77,6 +78,7 @@ fn every_key() {
         release_network: false,
         abort_fuse: false,
         stats: StatsWay::Shim,
+        log_format: LogFormat::Json,
         allow_annotations: true,
         runsc_root: "/var/run/runsc".into(),
         runsc_flag_root: None,
@@ -219,6 +221,7 @@ fn out_of_bounds() {
         ("shim", "bin/shim", "the name of a program on PATH or an absolute path"),
         ("watchdog", "on", "\"off\", \"report\" or \"kill\""),
         ("stats", "runsc", "\"direct\" or \"shim\""),
+        ("log_format", "text", "\"logfmt\" or \"json\""),
     ] {
         let error = refused(&format!("[guard]\n{key} = '{value}'"), 2);
         assert!(error.starts_with(&format!("[guard] {key} = '{value}': not accepted; ")), "{error}");

@@ -25,6 +25,8 @@ pub struct Config {
     pub abort_fuse: bool,
     /// Who is asked for Stats.
     pub stats: StatsWay,
+    /// How a line of the log is written.
+    pub log_format: LogFormat,
     /// May a pod shorten its own deadlines.
     pub allow_annotations: bool,
     /// gVisor's `root`, without the namespace.
@@ -47,6 +49,16 @@ pub enum StatsWay {
     Shim,
 }
 
+/// How containerd writes its log, into which the guard's lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Its text.
+    Logfmt,
+    /// Its JSON.
+    Json,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -56,6 +68,7 @@ impl Default for Config {
             release_network: true,
             abort_fuse: true,
             stats: StatsWay::Direct,
+            log_format: LogFormat::Logfmt,
             allow_annotations: false,
             runsc_root: "/run/containerd/runsc".into(),
             runsc_flag_root: None,

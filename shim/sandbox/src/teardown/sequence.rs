@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::hung::LOOK_AGAIN_AFTER;
+use runsc_guard_core::io::Step;
 use runsc_guard_core::policy::budgets;
 
 use crate::Scope;
@@ -151,26 +152,26 @@ impl Sequence {
         observer: &dyn Observer,
     ) -> Vec<StuckProcess> {
         let kill = |deadline| self.kill_sandbox(scopes, deadline).left;
-        observer.begins("kill sandbox", patience.dead);
+        observer.begins(Step::KillSandbox.as_str(), patience.dead);
         let left = kill(patience.dead);
-        observer.ends("kill sandbox", &words(&left));
+        observer.ends(Step::KillSandbox.as_str(), &words(&left));
         self.unblock_until_dead(scopes, left, patience.over, &kill, observer)
     }
 
     /// All steps that end and release it, the real shims included. Where something cannot be killed it is freed again and
     /// again, as long as somebody waits; what it may still use is not released then.
     pub fn run(&self, scopes: &[Scope], patience: Patience, observer: &dyn Observer) -> Vec<Leftover> {
-        observer.begins("kill all", patience.dead);
+        observer.begins(Step::KillAll.as_str(), patience.dead);
         let left = self.kill_all(scopes, patience.dead, patience.overload, observer);
-        observer.ends("kill all", &words(&left));
+        observer.ends(Step::KillAll.as_str(), &words(&left));
         let kill = |deadline| kill_each(scopes, deadline);
         let stuck = self.unblock_until_dead(scopes, left, patience.over, &kill, observer);
         if !stuck.is_empty() {
             return self.with_what_it_holds(scopes, stuck);
         }
-        observer.begins("release", patience.over);
+        observer.begins(Step::Release.as_str(), patience.over);
         let left = self.release(scopes, patience.over, observer);
-        observer.ends("release", &left.iter().map(ToString::to_string).collect::<Vec<_>>());
+        observer.ends(Step::Release.as_str(), &left.iter().map(ToString::to_string).collect::<Vec<_>>());
         left
     }
 
@@ -186,7 +187,7 @@ impl Sequence {
         if stuck.is_empty() {
             return stuck;
         }
-        observer.begins("free", over);
+        observer.begins(Step::Free.as_str(), over);
         loop {
             let attempt = over.min(Instant::now() + budgets::FREE);
             let undecided;
@@ -197,7 +198,7 @@ impl Sequence {
             let left = kill(Instant::now());
             if left.is_empty() || Instant::now() >= over {
                 stuck.retain(|one| one.identity.is_alive());
-                observer.ends("free", &words(&stuck));
+                observer.ends(Step::Free.as_str(), &words(&stuck));
                 return stuck;
             }
             stuck = left;

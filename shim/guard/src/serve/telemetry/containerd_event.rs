@@ -9,14 +9,12 @@
 //! (internal/cri/server/service.go), moby for `/tasks/` (libcontainerd/remote/client.go). containerd itself passes
 //! events on unread.
 
-use std::time::Duration;
-
-use runsc_guard_core::io::Note;
 use runsc_guard_proto::protobuf::well_known_types::any::Any;
 use runsc_guard_proto::protobuf::{Message as _, MessageField};
 use runsc_guard_proto::{Envelope, sandbox::Sandbox};
 
 use super::fact::Fact;
+use super::fields::{self, Field};
 use super::observer::{Observer, Scene};
 use crate::serve::encode;
 use crate::serve::publish::Publisher;
@@ -39,39 +37,19 @@ impl ContainerdEvent {
 impl Observer for ContainerdEvent {
     fn observe(&mut self, fact: &Fact<'_>, scene: &Scene<'_>) {
         let Fact::Noted(note) = fact else { return };
-        let (phase, mut labels) = match note {
-            Note::Wedged { cause, waited } => {
-                ("begins", vec![("sign", cause.to_string()), ("waited_ms", millis(*waited))])
-            }
-            Note::Ended { took, left } => {
-                ("ends", vec![("took_ms", millis(*took)), ("left", left.len().to_string())])
-            }
-            Note::Unkillable(left) => ("unkillable", vec![("left", left.len().to_string())]),
-            Note::Silent(waited) => ("silent", vec![("waited_ms", millis(*waited))]),
-            // Its bundle is gone, and with it the way of a line into containerd's log.
-            Note::Forgotten => ("forgotten", Vec::new()),
-            Note::CreateStuck { .. }
-            | Note::ReleasedOne { .. }
-            | Note::RealShimDied
-            | Note::NodeGoesDown
-            | Note::Late(_)
-            | Note::AnswersAgain(_) => return,
-        };
-        labels.push(("phase", phase.to_owned()));
-        labels.extend(scene.report.map(|file| ("report", file.display().to_string())));
-        self.publisher.publish(escalation(&self.namespace, &self.sandbox, labels));
+        // (Of one that is forgotten the bundle is gone, and with it the way of a line into containerd's log.)
+        if note.phase().is_some() {
+            let labels = fields::of(note, scene.report);
+            self.publisher.publish(escalation(&self.namespace, &self.sandbox, &labels));
+        }
     }
 }
 
-fn millis(duration: Duration) -> String {
-    duration.as_millis().to_string()
-}
-
 /// The event about this sandbox with these labels.
-fn escalation(namespace: &str, sandbox: &str, labels: Vec<(&str, String)>) -> Envelope {
+fn escalation(namespace: &str, sandbox: &str, labels: &[(&str, Field)]) -> Envelope {
     let mut content = Sandbox::new();
     content.sandbox_id = sandbox.to_owned();
-    content.labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    content.labels = labels.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
     let mut any = Any::new();
     any.type_url = "containerd.types.Sandbox".to_owned();
     any.value = content.write_to_bytes().unwrap_or_default();
@@ -89,7 +67,7 @@ mod tests {
 
     #[test]
     fn an_escalation_reads_back_as_a_sandbox_with_labels() {
-        let envelope = escalation("ns", "box", vec![("phase", "begins".to_owned())]);
+        let envelope = escalation("ns", "box", &[("phase", Field::Text("begins".into()))]);
         assert_eq!((envelope.namespace.as_str(), envelope.topic.as_str()), ("ns", TOPIC));
         let any = envelope.event.unwrap();
         assert_eq!(any.type_url, "containerd.types.Sandbox");

@@ -30,6 +30,20 @@ pub(crate) enum Fact<'a> {
     Noted(&'a Note),
 }
 
+impl Fact<'_> {
+    /// It comes with every request, as often as there are.
+    pub(super) fn is_of_a_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Asked { .. }
+                | Self::Answered { .. }
+                | Self::Abandoned { .. }
+                | Self::Done
+                | Self::Published { .. }
+        )
+    }
+}
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {

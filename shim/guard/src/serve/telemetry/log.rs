@@ -3,24 +3,32 @@
 //! The FIFO is opened for reading too, so that it stays open while containerd is away, and never blocks:
 //! what does not fit is dropped.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
-use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use runsc_guard_node::config::LogFormat;
+use runsc_guard_node::params::ServeParams;
+
+use super::fields::Field;
 use super::report_writer::ReportWriter;
+
+mod line;
+
+use line::Line;
 
 /// The most of the real shim's log that is held at a time.
 const CHUNK: usize = 4096;
 
 struct ShimLog {
     fifo: File,
+    format: LogFormat,
     sandbox: String,
     namespace: String,
 }
@@ -35,20 +43,10 @@ impl Log for ShimLog {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let level = match record.level() {
-            Level::Error => "error",
-            Level::Warn => "warning",
-            Level::Info => "info",
-            Level::Debug | Level::Trace => "debug",
-        };
-        let text = record.args().to_string();
-        let mut line = format!(
-            "level={level} msg={text:?} sandbox={} namespace={} runtime=io.containerd.runsc-guard.v2",
-            self.sandbox, self.namespace
-        );
-        // The visitor below fails at nothing.
-        let _ = record.key_values().visit(&mut Fields(&mut line));
-        line.push('\n');
+        let message = record.args().to_string();
+        let mut line = Line::begin(self.format, SystemTime::now(), record.level(), &message);
+        line.of(&self.sandbox, &self.namespace);
+        let line = line.end(record.key_values());
         let _ = (&self.fifo).write_all(line.as_bytes());
     }
 
@@ -58,21 +56,14 @@ impl Log for ShimLog {
 /// How modules of this project are called: this crate's, and those of the crates that it is made of.
 const OURS: [&str; 2] = ["guard::", "runsc_guard_"];
 
-/// The fields of one line, each as `name=value`.
-struct Fields<'a>(&'a mut String);
-
-impl<'kvs> VisitSource<'kvs> for Fields<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-        let text = value.to_string();
-        let plain = |one: char| one.is_ascii_alphanumeric() || "-._/:".contains(one);
-        // Writing to a String cannot fail.
-        let _ = if !text.is_empty() && text.chars().all(plain) {
-            write!(self.0, " {key}={text}")
-        } else {
-            write!(self.0, " {key}={text:?}")
-        };
-        Ok(())
+/// Logs this text with these fields.
+pub(super) fn tell(level: Level, text: &str, fields: &[(&'static str, Field)]) {
+    if level > log::max_level() {
+        return;
     }
+    let mut record = Record::builder();
+    record.level(level).target(module_path!()).key_values(&fields);
+    log::logger().log(&record.args(format_args!("{text}")).build());
 }
 
 /// Opens containerd's FIFO, and nothing else that may stand in its place.
@@ -87,10 +78,11 @@ fn open(fifo: &Path) -> std::io::Result<File> {
 }
 
 /// Logs into the bundle's FIFO from now on. Without one (nobody listens) nothing is logged.
-pub(crate) fn start(fifo: &Path, sandbox: &str, namespace: &str, debug: bool) {
+pub(crate) fn start(fifo: &Path, params: &ServeParams) {
     let Ok(fifo) = open(fifo) else { return };
-    let shim_log = ShimLog { fifo, sandbox: sandbox.to_owned(), namespace: namespace.to_owned() };
-    let level = if debug { LevelFilter::Debug } else { LevelFilter::Info };
+    let (sandbox, namespace) = (params.sandbox.clone(), params.namespace.clone());
+    let shim_log = ShimLog { fifo, format: params.config.log_format, sandbox, namespace };
+    let level = if params.debug { LevelFilter::Debug } else { LevelFilter::Info };
     if log::set_boxed_logger(Box::new(shim_log)).is_ok() {
         log::set_max_level(level);
     }
@@ -118,19 +110,11 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn fields_are_quoted_where_they_must_be() {
-        let mut line = String::new();
-        for (key, value) in [("left", ""), ("rung", "kill all"), ("took_ms", "12")] {
-            Fields(&mut line).visit_pair(Key::from(key), Value::from(value)).unwrap();
-        }
-        assert_eq!(line, r#" left="" rung="kill all" took_ms=12"#);
-    }
-
-    #[test]
     fn chatter_of_other_crates_is_left_out_and_ours_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = File::create(dir.path().join("log")).unwrap();
-        let shim_log = ShimLog { fifo, sandbox: String::new(), namespace: String::new() };
+        let shim_log =
+            ShimLog { fifo, format: LogFormat::Logfmt, sandbox: String::new(), namespace: String::new() };
         let told =
             |target: &str, level| shim_log.enabled(&Metadata::builder().target(target).level(level).build());
         let sandbox = std::any::type_name::<runsc_guard_sandbox::sys::identity::Identity>();

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Cause, Method, Note, Step};
+use runsc_guard_core::io::{Cause, CauseKind, Method, Note, Step};
 use runsc_guard_proto::guard::{Count, MethodTally, MetricsResponse};
 use runsc_guard_proto::protobuf::Message as _;
 
@@ -26,24 +26,6 @@ const BOUNDS_MS: [u32; 8] = [1, 5, 25, 100, 500, 1000, 2500, 10_000];
 const BUCKETS: usize = BOUNDS_MS.len() + 1;
 /// In the order of [`Outcome`].
 const OUTCOMES: [&str; 5] = ["ok", "error", "guard", "refused", "abandoned"];
-/// The names of causes, and what is counted as one.
-const SIGNS: [&str; 9] = [
-    "kill_without_exit",
-    "kill_unacknowledged",
-    "delete_stuck",
-    "create_stuck",
-    "sentry_lingers",
-    "real_shim_died",
-    "silent",
-    "silent_reported",
-    "reaped",
-];
-/// Of a Create that hung, whether or not the whole sandbox went with it.
-const CREATE_STUCK: usize = 3;
-/// Of a Delete that had no effect, whether the whole sandbox was ended for it or the container released by itself.
-const DELETE_STUCK: usize = 2;
-/// The watchdog has found it and is not set to end it.
-const REPORTED: usize = 7;
 /// The names of steps.
 const RUNGS: [&str; 7] =
     ["evidence", "kill_sandbox", "kill_all", "kill_create", "release", "free", "release_one"];
@@ -74,7 +56,7 @@ struct OfMethod {
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     methods: [OfMethod; Method::TASK_API.len()],
-    signs: [u32; SIGNS.len()],
+    causes: [u32; CauseKind::ALL.len()],
     rungs: [u32; RUNGS.len()],
     gone: Latency,
     residue: u32,
@@ -101,18 +83,21 @@ impl Metrics {
             Note::Wedged { cause: Cause::CreateStuck(_), .. } => self.escalates = true,
             Note::Wedged { cause, .. } => {
                 self.escalates = true;
-                if let Some(sign) = sign(cause) {
-                    up(&mut self.signs[sign]);
-                }
+                self.found(cause.kind());
             }
-            Note::CreateStuck { .. } => up(&mut self.signs[CREATE_STUCK]),
+            Note::CreateStuck { .. } => self.found(CauseKind::CreateStuck),
             Note::ReleasedOne { left, .. } => {
-                up(&mut self.signs[DELETE_STUCK]);
+                self.found(CauseKind::DeleteStuck);
                 if !left.is_empty() {
                     up(&mut self.residue);
                 }
             }
-            Note::Silent(_) => up(&mut self.signs[REPORTED]),
+            Note::Silent(_) => self.found(CauseKind::SilentReported),
+            Note::Unkillable(_) => {
+                if !std::mem::replace(&mut self.escalates, true) {
+                    self.found(CauseKind::Unkillable);
+                }
+            }
             Note::Ended { took, left } => {
                 if std::mem::take(&mut self.escalates) {
                     self.gone.add(*took);
@@ -124,10 +109,13 @@ impl Metrics {
             Note::RealShimDied
             | Note::NodeGoesDown
             | Note::Late(_)
-            | Note::Unkillable(_)
             | Note::AnswersAgain(_)
             | Note::Forgotten => {}
         }
+    }
+
+    fn found(&mut self, cause: CauseKind) {
+        up(&mut self.causes[cause as usize]);
     }
 
     fn step(&mut self, step: &Step) {
@@ -152,7 +140,7 @@ impl Metrics {
             namespace: namespace.to_owned(),
             bounds_ms: BOUNDS_MS.to_vec(),
             methods: methods.filter_map(|(method, tally)| of_method(method.as_str(), tally)).collect(),
-            signs: named(&SIGNS, &self.signs),
+            signs: named(&CauseKind::ALL.map(CauseKind::as_str), &self.causes),
             rungs: named(&RUNGS, &self.rungs),
             gone: self.gone.buckets.to_vec(),
             gone_us: self.gone.sum_us,
@@ -212,14 +200,9 @@ fn up(count: &mut u32) {
     *count = count.saturating_add(1);
 }
 
-fn sign(cause: &Cause) -> Option<usize> {
-    SIGNS.iter().position(|name| *name == cause.as_str())
-}
-
 /// None for a look, which is no rung.
 fn rung(step: &Step) -> Option<usize> {
-    let name = step.as_str().replace(' ', "_");
-    RUNGS.iter().position(|rung| *rung == name)
+    RUNGS.iter().position(|rung| *rung == step.as_str())
 }
 
 #[cfg(test)]

@@ -30,28 +30,18 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Something has happened: logs it where it is worth a line, and keeps it.
+    /// Something has happened.
     pub(super) fn take(&mut self, fact: &Fact<'_>) {
         match fact {
             Fact::Done => self.answered = Some(Instant::now()),
             Fact::Published { topic, event } => self.keep(words::event(topic, event)),
-            Fact::RealShimEnded(how) => {
-                let line = words::how_it_ended(*how);
-                log::info!("{line}");
-                self.keep(line);
-            }
-            Fact::StatsRefuted(why) => {
-                let line = words::stats_refuted(why);
-                log::warn!("{line}");
-                self.keep(line);
-            }
+            Fact::RealShimEnded(how) => self.keep(words::how_it_ended(*how)),
+            Fact::StatsRefuted(why) => self.keep(words::stats_refuted(why)),
             Fact::Noted(note) => {
-                let (level, line) = words::line(note);
-                log::log!(level, "{line}");
                 if let Note::Wedged { cause, .. } = note {
                     self.sign = Some((Instant::now(), cause.to_string()));
                 }
-                self.keep(line);
+                self.keep(words::line(note).1);
             }
             Fact::Asked { .. }
             | Fact::Answered { .. }

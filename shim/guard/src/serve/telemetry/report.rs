@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use runsc_guard_core::io::{Cause, Note, ProcessId, Step, StepResult};
+use runsc_guard_core::io::{Cause, CauseKind, Note, ProcessId, Step, StepResult};
 use runsc_guard_core::view::{Awaited, DeadlineView, View};
 
 use super::fact::Fact;
 use super::observer::{Observer, Scene};
-use super::report_writer::ReportWriter;
+use super::report_writer::{ReportWriter, Why};
 use super::words;
 
 /// Puts it in.
@@ -21,24 +21,34 @@ impl Report {
         Self { writer, sandbox: sandbox.to_owned() }
     }
 
-    fn begins(&self, sign: &str, waited: Duration, whole: bool, scene: &Scene<'_>) {
-        self.writer.begins(sign, waited, whole, (scene.view)(), scene.recent);
+    fn begins(&self, why: Why<'_>, whole: bool, scene: &Scene<'_>) {
+        self.writer.begins(why, whole, (scene.view)(), scene.recent);
     }
 
     fn note(&self, note: &Note, scene: &Scene<'_>) {
+        if let Note::Wedged { waited, .. } | Note::Silent(waited) = note
+            && let (Some(cause), Some(sign)) = (note.cause(), words::sign(note))
+        {
+            let whole = cause != CauseKind::SilentReported;
+            self.begins(Why { cause, sign: &sign, waited: *waited }, whole, scene);
+        }
+        if matches!(note, Note::Unkillable(_)) && !self.writer.is_open() {
+            // On the guard's way out, with no sign before.
+            let sign = "SIGKILL did not end what was left of the sandbox";
+            let why = Why { cause: CauseKind::Unkillable, sign, waited: Duration::ZERO };
+            self.begins(why, true, scene);
+        }
+        if let Some(phase) = note.phase() {
+            self.writer.is_in(phase);
+        }
         let happened = || self.writer.happened(&words::line(note).1);
         match note {
-            Note::Wedged { cause, waited } => self.begins(&cause.to_string(), *waited, true, scene),
-            Note::Ended { left, .. } => {
+            Note::Wedged { .. } | Note::Silent(_) | Note::Forgotten => {}
+            Note::Ended { took, left } => {
                 happened();
-                self.writer.ends(left);
+                self.writer.ends(*took, left);
             }
             Note::Unkillable(left) => {
-                if !self.writer.is_open() {
-                    // On the guard's way out, with no sign before.
-                    let sign = "SIGKILL did not end what was left of the sandbox";
-                    self.begins(sign, Duration::ZERO, true, scene);
-                }
                 happened();
                 self.writer.is_stuck(left);
             }
@@ -54,10 +64,6 @@ impl Report {
                 self.writer.is_stuck(left);
                 self.writer.one_ends();
             }
-            Note::Silent(waited) => {
-                self.begins("it does not answer, though nobody wants its end", *waited, false, scene);
-            }
-            Note::Forgotten => {}
             Note::RealShimDied | Note::NodeGoesDown | Note::Late(_) | Note::AnswersAgain(_) => happened(),
         }
     }
@@ -80,7 +86,8 @@ impl Report {
             };
             let waited =
                 view.deadlines.iter().find(concerns).map_or(Duration::ZERO, |deadline| deadline.waited);
-            self.writer.begins(&why.to_string(), waited, false, view, scene.recent);
+            let why = Why { cause: why.kind(), sign: &why.to_string(), waited };
+            self.writer.begins(why, false, view, scene.recent);
         }
         self.writer.step_begins(step.as_str(), budget);
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Request, RequestId};
+use runsc_guard_core::io::{CauseKind, EscalationPhase, Request, RequestId};
 use runsc_guard_core::view::View;
 
 use super::recent::{self, Recent};
@@ -30,7 +30,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 mod open;
 
-use open::{Open, ago, now_ms};
+use open::{Open, now_ms};
+
+/// Why an escalation begins.
+pub(crate) struct Why<'a> {
+    pub(crate) cause: CauseKind,
+    pub(crate) sign: &'a str,
+    pub(crate) waited: Duration,
+}
 
 /// The account of this sandbox's escalation, if there is one.
 #[derive(Clone)]
@@ -57,24 +64,17 @@ impl ReportWriter {
         Self(Arc::new(Shared { folder, runsc, namespace, sandbox, bundle, open, come }))
     }
 
-    /// An escalation begins by this sign, or that of one container's Create becomes the `whole` sandbox's. What is
-    /// known by then is its past.
-    pub(crate) fn begins(&self, sign: &str, waited: Duration, whole: bool, view: View, recent: &Recent) {
+    /// An escalation begins, or that of one container's Create becomes the `whole` sandbox's. What is known by then is
+    /// its past.
+    pub(crate) fn begins(&self, why: Why<'_>, whole: bool, view: View, recent: &Recent) {
         let mut open = self.lock();
         let now_ns = encode::wall_clock_ns();
-        let since_ms = ago(now_ns / 1_000_000, waited);
-        match open.as_mut().filter(|open| !open.over) {
-            Some(open) => {
-                (open.report.sign, open.report.since_ms) =
-                    (sign.to_owned(), since_ms.min(open.report.since_ms));
-            }
-            None => {
-                let mut report = Report::begin(&self.0.namespace, &self.0.sandbox, now_ns);
-                (report.sign, report.since_ms) = (sign.to_owned(), since_ms);
-                *open = Some(Box::new(Open::of(report, view, recent)));
-            }
+        if open.as_ref().is_none_or(|open| open.over) {
+            let report = Report::begin(&self.0.namespace, &self.0.sandbox, now_ns);
+            *open = Some(Box::new(Open::of(report, view, recent)));
         }
         if let Some(open) = open.as_mut() {
+            open.because(why, now_ns / 1_000_000);
             open.whole |= whole;
             self.save(open);
         }
@@ -151,9 +151,17 @@ impl ReportWriter {
         self.learn(|open| open.report.is_left(left));
     }
 
-    /// The escalation has ended with this left.
-    pub(crate) fn ends(&self, left: &[String]) {
-        self.learn(|open| open.ends(left));
+    /// The escalation is so far.
+    pub(crate) fn is_in(&self, phase: EscalationPhase) {
+        self.learn(|open| phase.as_str().clone_into(&mut open.report.phase));
+    }
+
+    /// The escalation has ended after this time with this left.
+    pub(crate) fn ends(&self, took: Duration, left: &[String]) {
+        self.learn(|open| {
+            open.report.took_ms = Some(recent::millis(took));
+            open.ends(left);
+        });
     }
 
     /// A release has come home with this left: if the escalation did not wait for it, only now is it known.

@@ -11,6 +11,15 @@ pub(super) fn stats_refuted(why: &str) -> String {
     format!("Stats of this sandbox come from gVisor's shim from now on, not from the sentry: {why}")
 }
 
+/// The sign that a note tells of.
+pub(super) fn sign(note: &Note) -> Option<String> {
+    match note {
+        Note::Wedged { cause, .. } => Some(cause.to_string()),
+        Note::Silent(_) => Some("it does not answer, though nobody wants its end".to_owned()),
+        _ => None,
+    }
+}
+
 /// A note in one line, and how grave it is.
 pub(super) fn line(note: &Note) -> (Level, String) {
     match note {

@@ -18,7 +18,7 @@ pub(super) enum Metric {
     Requests,
     /// How long answers took.
     Answered,
-    /// Wedges by sign.
+    /// Wedges by cause.
     Wedges,
     /// Rungs taken.
     Rungs,
@@ -126,7 +126,7 @@ impl Metric {
             Self::Wedges => (
                 "runsc_guard_wedges",
                 Counter,
-                &["namespace", "sign"],
+                &["namespace", "cause"],
                 "Sandboxes found wedged, by cause; reaped: ended by an operator; silent_reported: reported, not ended.",
             ),
             Self::Rungs => (

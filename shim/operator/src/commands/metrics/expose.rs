@@ -117,7 +117,7 @@ mod tests {
             "runsc_guard_request_duration_seconds_count{namespace=\"k8s.io\",method=\"State\"} 7",
             "runsc_guard_request_duration_seconds_bucket{le=\"1.0\",namespace=\"k8s.io\",method=\"State\"} 3",
             "runsc_guard_request_duration_seconds_bucket{le=\"+Inf\",namespace=\"k8s.io\",method=\"State\"} 7",
-            "runsc_guard_wedges_total{namespace=\"a \\\"quoted\\\"\\\\\\nname\",sign=\"reaped\"} 1",
+            "runsc_guard_wedges_total{namespace=\"a \\\"quoted\\\"\\\\\\nname\",cause=\"reaped\"} 1",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
         }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use runsc_guard_core::io::Step;
-use runsc_guard_node::report::{Folder, Moment, Report, What};
+use runsc_guard_core::io::{self, CauseKind, EscalationPhase};
+use runsc_guard_node::report::{Folder, Moment, Report, Step, What};
 use runsc_guard_sandbox::diagnostics::evidence::evidence;
 use runsc_guard_sandbox::diagnostics::stacks;
 use runsc_guard_sandbox::diagnostics::stacks::Dump;
@@ -33,11 +33,13 @@ impl Account {
         report.pod = found.pod.clone();
         let signs: Vec<String> = sandbox.signs.iter().map(Sign::line).collect();
         let signs = if signs.is_empty() { String::new() } else { format!(" ({})", signs.join("; ")) };
+        CauseKind::Reaped.as_str().clone_into(&mut report.cause);
+        EscalationPhase::Begins.as_str().clone_into(&mut report.phase);
         (report.sign, report.since_ms) = (format!("an operator asked for its end{signs}"), now_ms());
         let mut account = Self { folder: Folder::new(folder), report, written: Ok(()) };
-        account.step_begins(Step::Evidence.as_str(), Instant::now() + EVIDENCE);
+        account.step_begins(io::Step::Evidence.as_str(), Instant::now() + EVIDENCE);
         look(found, &mut account.report);
-        account.step_ends(Step::Evidence.as_str(), &[]);
+        account.step_ends(io::Step::Evidence.as_str(), &[]);
         account
     }
 
@@ -76,6 +78,14 @@ impl Account {
 
     /// It is over, but for what is `left`.
     pub(super) fn end(&mut self, left: &[String]) {
+        // Of what lives on nothing is released.
+        let lives = |last: &Step| last.rung != io::Step::Release.as_str() && !last.left.is_empty();
+        let phase = match self.report.rungs.last().is_some_and(lives) {
+            true => EscalationPhase::Unkillable,
+            false => EscalationPhase::Ends,
+        };
+        phase.as_str().clone_into(&mut self.report.phase);
+        self.report.took_ms = Some(now_ms().saturating_sub(self.report.since_ms));
         self.report.is_left(left);
         self.report.ended_ms = left.is_empty().then(now_ms);
         self.write();

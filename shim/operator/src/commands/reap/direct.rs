@@ -122,7 +122,7 @@ impl Said {
             Self::Begins(step, until) => account.step_begins(&step, until),
             Self::Ends(step, left) => {
                 account.step_ends(&step, &left);
-                progress.line(&step, &left.join("; "));
+                progress.line(&step.replace('_', " "), &left.join("; "));
             }
             Self::Happened(line) => {
                 account.happened(&line);

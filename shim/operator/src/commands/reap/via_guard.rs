@@ -79,7 +79,7 @@ fn watch(sandbox: &Sandbox, progress: &Progress<'_>) -> Result<End> {
     let is_over = || match guards::ask(place) {
         Ok(word) => {
             if word.stage != last.stage {
-                progress.line(&word.stage, &word.left.join("; "));
+                progress.line(&word.stage.replace('_', " "), &word.left.join("; "));
             }
             last = word;
             is_last(last.progress)

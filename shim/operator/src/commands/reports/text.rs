@@ -126,6 +126,7 @@ fn rungs(text: &mut String, report: &Report) {
         let took = took_ms.map_or("did not come back".to_owned(), |took| format!("{took} ms"));
         let times = if *times > 1 { format!(", {times} times") } else { String::new() };
         let left = if left.is_empty() { String::new() } else { format!("; left: {}", left.join("; ")) };
+        let rung = rung.replace('_', " ");
         format!("{rung:<12}  {:>9}  {took:>8} of {budget_ms} ms{times}{left}", apart(*began_ms, began))
     };
     section(text, "Steps", &report.rungs.iter().map(row).collect::<Vec<_>>());
@@ -261,7 +262,7 @@ mod tests {
         report.moment(moment(9000, What::Happened, "/tasks/start c", None));
         report.rung_begins("evidence", BEGAN + 1, 300);
         report.rung_ends("evidence", BEGAN + 43, &[]);
-        report.rung_begins("kill all", BEGAN + 50, 400);
+        report.rung_begins("kill_all", BEGAN + 50, 400);
         report.released = vec![Released::new("files", (0..6).map(|one| format!("/f{one}")))];
         report.ended_ms = Some(BEGAN + 412);
         report.goroutines.text =

@@ -1,5 +1,6 @@
 //! What evidence says in one line. Pure, and it says no more than the evidence does.
 
+use runsc_guard_core::io::CauseKind;
 use runsc_guard_node::report::Report;
 use runsc_guard_sandbox::diagnostics::evidence::{Evidence, Thread, Witness};
 use runsc_guard_sandbox::processes::process::Role;
@@ -17,22 +18,17 @@ const SERVED: [(&str, &str); 7] = [
     ("ceph", "Ceph"),
 ];
 
-/// What is said of a process that SIGKILL has not ended.
-const UNKILLABLE: &str = "state D";
 /// Where a task of the guest's waits while it is stopped (pkg/sentry/kernel/task_run.go).
 const STOPPED: &str = "kernel.(*Task).doStop";
-/// How a sign begins that something did not end of SIGKILL: no stop of the guest's own making outlives that.
-const KILLED: &str = "SIGKILL";
-/// What such a sign says where the signal has reached the sentry ...
-const ACKNOWLEDGED: &str = "was acknowledged";
-/// ... and what the sentry's stacks show where it has and hangs there (runsc/boot/controller.go).
+/// What the sentry's stacks show where a signal has reached it and hangs there (runsc/boot/controller.go).
 const SIGNALLING: &str = "(*containerManager).Signal";
 
 /// The verdict. What the host did to the sandbox explains it before anything inside does.
 pub(crate) fn verdict(report: &Report) -> String {
     let evidence = &report.evidence;
-    if let Some(left) = report.left.iter().find(|left| left.contains(UNKILLABLE)) {
-        return format!("the kernel does not let it die: {left}");
+    if let Some(left) = report.left.first().filter(|_| report.is_unkillable()) {
+        let held = evidence.processes.iter().any(|one| one.frozen).then(|| held_by_host(evidence));
+        return held.flatten().unwrap_or_else(|| format!("the kernel does not let it die: {left}"));
     }
     if evidence.processes.is_empty() {
         return if report.sign.is_empty() { "no process was seen".to_owned() } else { report.sign.clone() };
@@ -41,7 +37,7 @@ pub(crate) fn verdict(report: &Report) -> String {
         return held;
     }
     let tasks = report.stacks.text.matches(STOPPED).count();
-    if tasks > 0 && report.sign.starts_with(KILLED) {
+    if tasks > 0 && outlived_sigkill(report) {
         return format!(
             "the sentry answered, and {tasks} of the guest's tasks were stopped inside it: it was paused, as by \
              `runsc pause`, and a SIGKILL has no effect before `runsc resume`"
@@ -63,12 +59,18 @@ fn known(report: &Report) -> Option<&'static Hang> {
             || report.goroutines.text.contains(sign.as_str())
             || wchans().any(|thread| thread.wchan.as_deref() == Some(sign.as_str()))
     };
-    let reached = report.sign.contains(ACKNOWLEDGED) || report.stacks.text.contains(SIGNALLING);
-    let hung = report.sign.starts_with(KILLED) && reached;
+    let acknowledged = report.kind() == Some(CauseKind::KillWithoutExit);
+    let hung = outlived_sigkill(report) && (acknowledged || report.stacks.text.contains(SIGNALLING));
     known::all().iter().filter(|_| hung).find(|hang| {
         let mended = release.is_some_and(|release| hang.is_fixed_in(release));
         !mended && !hang.signs.is_empty() && hang.signs.iter().all(seen)
     })
+}
+
+/// No stop of the guest's own making outlives that.
+fn outlived_sigkill(report: &Report) -> bool {
+    let kind = report.kind();
+    matches!(kind, Some(CauseKind::KillWithoutExit | CauseKind::KillUnacknowledged | CauseKind::Unkillable))
 }
 
 fn named(hang: &Hang, version: &str) -> String {

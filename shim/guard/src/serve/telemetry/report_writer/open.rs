@@ -8,6 +8,7 @@ use runsc_guard_core::view::View;
 
 use super::super::dump::Scanner;
 use super::super::recent::{self, Recent};
+use super::Why;
 use crate::serve::encode;
 use runsc_guard_node::report::{Moment, Report, What};
 
@@ -74,6 +75,15 @@ impl Open {
         open
     }
 
+    /// Why it is; a cause that comes later is the one that counts.
+    pub(super) fn because(&mut self, why: Why<'_>, now_ms: u64) {
+        let (report, since_ms) = (&mut self.report, ago(now_ms, why.waited));
+        why.cause.as_str().clone_into(&mut report.cause);
+        why.sign.clone_into(&mut report.sign);
+        report.waited_ms = recent::millis(why.waited);
+        report.since_ms = if report.since_ms == 0 { since_ms } else { since_ms.min(report.since_ms) };
+    }
+
     /// The escalation has ended with this left. What is left may go yet, so only an end without is the last word.
     pub(super) fn ends(&mut self, left: &[String]) {
         self.report.is_left(left);
@@ -97,7 +107,7 @@ fn moment(now_ms: u64, past: Duration, what: What, text: String, due: Option<Dur
     Moment { at_ms: ago(now_ms, past), what, text, due_ms }
 }
 
-pub(super) fn ago(now_ms: u64, past: Duration) -> u64 {
+fn ago(now_ms: u64, past: Duration) -> u64 {
     now_ms.saturating_sub(recent::millis(past))
 }
 

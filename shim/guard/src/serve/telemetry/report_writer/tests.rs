@@ -28,7 +28,8 @@ fn begun(writer: &ReportWriter, whole: bool) {
     recent.take(&Fact::Published { topic: "/tasks/create", event: &event });
     recent.take(&Fact::Noted(&Note::Wedged { cause: Cause::SentryLingers, waited: Duration::from_secs(1) }));
     let view = guard.view(Time::from_millis(1_000));
-    writer.begins("a sign", Duration::from_secs(3), whole, view, &recent);
+    let why = Why { cause: CauseKind::SentryLingers, sign: "a sign", waited: Duration::from_secs(3) };
+    writer.begins(why, whole, view, &recent);
 }
 
 fn read(folder: &Path) -> Vec<Report> {
@@ -62,7 +63,7 @@ fn a_whole_escalation_is_one_report_and_is_forgotten_after() {
     writer.hears(b"x === BEGIN goroutine stack dump ===\ngoroutine 2\n=== END goroutine stack dump ===");
     writer.answered(RequestId(7), || "late".to_owned());
     writer.released(vec![Released::new("files", ["/f".to_owned()].into_iter())]);
-    writer.ends(&[]);
+    writer.ends(Duration::ZERO, &[]);
     writer.happened("too late to matter");
     writer.close(SOON);
     assert!(writer.lock().is_none());
@@ -100,7 +101,7 @@ fn a_version_that_the_sentry_has_not_told_is_learned_last() {
     let writer = ReportWriter::new(&config, "ns", "box", Path::new("/none"));
     begun(&writer, true);
     writer.told(Told { stacks: Dump::none("stopped"), ..Told::default() });
-    writer.ends(&[]);
+    writer.ends(Duration::ZERO, &[]);
     writer.close(SOON);
     let [report] = &read(&reports)[..] else { panic!("one report") };
     assert_eq!((report.runsc_version.as_str(), report.ended_ms.is_some()), ("release-2", true));
@@ -114,7 +115,7 @@ fn what_is_known_is_on_disk_while_the_escalation_goes_on_and_what_is_left_keeps_
     writer.is_stuck(&["pid 7".into()]);
     writer.comes_home(&[]);
     assert!(writer.is_open());
-    writer.ends(&["pid 7".into()]);
+    writer.ends(Duration::ZERO, &["pid 7".into()]);
     assert!(writer.is_open());
     let until = Instant::now() + SOON;
     while read(folder.path()).first().is_none_or(|report| report.left.is_empty()) {
@@ -135,7 +136,7 @@ fn the_end_of_a_one_ends_its_report_unless_an_escalation_has_begun() {
     begun(&writer, true);
     writer.one_ends();
     assert!(writer.is_open());
-    writer.ends(&[]);
+    writer.ends(Duration::ZERO, &[]);
     begun(&writer, false);
     writer.one_ends();
     assert!(!writer.is_open());
@@ -150,7 +151,7 @@ fn a_folder_that_takes_nothing_costs_nothing_else() {
     writer.step_ends("evidence", &[]);
     let told = writer.lock().as_ref().map(|open| open.report.rungs[0].took_ms.is_some());
     assert_eq!(told, Some(true));
-    writer.ends(&[]);
+    writer.ends(Duration::ZERO, &[]);
     writer.close(SOON);
     assert!(writer.lock().is_none());
 }

@@ -1,17 +1,22 @@
-//! One line of containerd's log for each step of an escalation, with its duration and what it left.
+//! One line of containerd's log for whatever is worth it, and for each step of an escalation, with its duration and how
+//! much it left.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::Level;
+use runsc_guard_core::io::told;
 
 use super::fact::Fact;
+use super::fields::{self, Field};
+use super::log::tell;
 use super::observer::{Observer, Scene};
 use super::rate_limit::RateLimit;
+use super::words;
 
 /// Writes them.
 #[derive(Default)]
-pub(super) struct StepLog {
+pub(super) struct LogLines {
     /// The report of the escalation whose lines are counted.
     report: Option<PathBuf>,
     limit: Option<RateLimit>,
@@ -19,7 +24,7 @@ pub(super) struct StepLog {
     begun: Vec<(&'static str, Instant, Duration)>,
 }
 
-impl StepLog {
+impl LogLines {
     fn begins(&mut self, step: &'static str, budget: Duration, report: &PathBuf) {
         if self.report.as_ref() != Some(report) {
             let limit = Some(RateLimit::new(Instant::now()));
@@ -32,7 +37,7 @@ impl StepLog {
     fn ends(&mut self, step: &'static str, left: &[String]) {
         let Some(at) = self.begun.iter().position(|(name, ..)| *name == step) else { return };
         let (_, began, budget) = self.begun.swap_remove(at);
-        let (took, report) = (began.elapsed(), self.report.clone().unwrap_or_default());
+        let took = began.elapsed();
         let Some(omitted) = self.limit.as_mut().and_then(|limit| limit.allows(Instant::now())) else {
             return;
         };
@@ -41,26 +46,31 @@ impl StepLog {
             omitted => format!(" ({omitted} lines like this were left out)"),
         };
         let level = if left.is_empty() { Level::Info } else { Level::Warn };
-        log::log!(
-            level,
-            rung = step,
-            budget_ms = budget.as_millis(),
-            took_ms = took.as_millis(),
-            left = left.len(),
-            report:% = report.display();
-            "rung {step} took {} ms{omitted}",
-            took.as_millis()
-        );
+        let report = self.report.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        let fields = [
+            (told::RUNG, Field::Text(step.to_owned())),
+            (told::BUDGET_MS, Field::millis(budget)),
+            (told::TOOK_MS, Field::millis(took)),
+            (told::LEFT, Field::count(left)),
+            (told::REPORT, Field::Text(report)),
+        ];
+        tell(level, &format!("rung {step} took {} ms{omitted}", took.as_millis()), &fields);
     }
 }
 
-impl Observer for StepLog {
+impl Observer for LogLines {
     fn observe(&mut self, fact: &Fact<'_>, scene: &Scene<'_>) {
         match (fact, scene.report) {
             (Fact::StepBegins(step, budget), Some(report)) if scene.escalates => {
                 self.begins(step.as_str(), *budget, report);
             }
             (Fact::StepEnds(done), _) => self.ends(done.step().as_str(), done.left()),
+            (Fact::Noted(note), report) => {
+                let (level, line) = words::line(note);
+                tell(level, &line, &fields::of(note, report));
+            }
+            (Fact::RealShimEnded(how), _) => log::info!("{}", words::how_it_ended(*how)),
+            (Fact::StatsRefuted(why), _) => log::warn!("{}", words::stats_refuted(why)),
             _ => {}
         }
     }
@@ -72,14 +82,14 @@ mod tests {
     use crate::serve::telemetry::recent::Recent;
     use runsc_guard_core::io::{Step, StepResult};
 
-    fn tell(log: &mut StepLog, fact: &Fact<'_>, report: Option<&PathBuf>, escalates: bool) {
+    fn tell(log: &mut LogLines, fact: &Fact<'_>, report: Option<&PathBuf>, escalates: bool) {
         let view = || unreachable!("a line needs no view");
         log.observe(fact, &Scene { view: &view, recent: &Recent::default(), report, escalates });
     }
 
     #[test]
     fn only_steps_of_an_escalation_are_told_and_each_report_has_its_own_allowance() {
-        let (mut log, first, second) = (StepLog::default(), PathBuf::from("/r/1"), PathBuf::from("/r/2"));
+        let (mut log, first, second) = (LogLines::default(), PathBuf::from("/r/1"), PathBuf::from("/r/2"));
         let budget = Duration::from_secs(1);
         tell(&mut log, &Fact::StepBegins(&Step::Release, budget), None, false);
         tell(&mut log, &Fact::StepBegins(&Step::Release, budget), Some(&first), false);
