@@ -96,7 +96,7 @@ impl Cause {
             Self::Volume => "a volume failed",
             Self::Image => "an image failed",
             Self::Cgroup => "its cgroup is busy",
-            Self::Runc => "runc's, or runc failed",
+            Self::Runc => "runc failed, or another runtime's",
             Self::Resources => "the node is out of something",
             Self::Engine => "the engine did not run",
         }
@@ -126,7 +126,9 @@ impl Cause {
             Self::Volume => "it is a volume that fails, not the sandbox",
             Self::Image => "it is an image that fails, not the sandbox",
             Self::Cgroup => "it is a cgroup that cannot be removed, not the sandbox",
-            Self::Runc => "it is runc that fails, or the pods are runc's: gVisor has no part in it",
+            Self::Runc => {
+                "it is runc that fails, or the pods are another runtime's: gVisor has no part in it"
+            }
             Self::Resources => "the node is out of disk space, memory, processes or descriptors",
             Self::Engine => "containerd, dockerd or CRI-O did not run or did not answer on its own socket",
         }
@@ -173,7 +175,7 @@ impl Cause {
             Self::Volume => "look at the volume: its CSI driver's log, findmnt, the storage itself".into(),
             Self::Image => "look at the image, its registry and the disk of the node".into(),
             Self::Cgroup => "systemd-cgls shows what is still in that cgroup; kernel and systemd may have to be newer".into(),
-            Self::Runc => "look at runc's own message; crictl inspectp tells a pod's runtime".into(),
+            Self::Runc => "look at that runtime's or runc's own message; crictl inspectp tells a pod's runtime".into(),
             Self::Resources => "df -h, df -i, free, pids.max and LimitNOFILE of containerd".into(),
             Self::Engine => "systemctl status containerd (docker, crio): why did it end, or why does it not answer?".into(),
         }

@@ -43,20 +43,33 @@ fn peel(text: &str, envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
             let text = unquoted(&text[at + start..], text[..at].ends_with('"'));
             found.push(message(text, Form::Klog, Some(time), Speaker::Kubelet, envelope));
         }
-        Payload::Logrus => logrus(&text[at..], envelope, depth, found),
+        Payload::Logrus => {
+            let is_csv = text[..at].ends_with('"') && text[at..].contains("msg=\"\"");
+            logrus(&unquoted(&text[at..], is_csv), envelope, depth, found);
+        }
         Payload::Json(value) => {
             for inner in json::within(&value, envelope, depth + 1) {
                 match inner {
-                    Inner::Line(line, envelope, depth) => peel(&line, envelope, depth, found),
+                    Inner::Line(line, envelope, depth) => peel_lines(&line, &envelope, depth, found),
                     Inner::Message(record) => found.push(record),
                     // A message that has its own form is read by that.
                     Inner::Either(line, envelope, depth, record) => match payload(&line) {
-                        Some(_) => peel(&line, envelope, depth, found),
+                        Some(_) => peel_lines(&line, &envelope, depth, found),
                         None => found.push(record),
                     },
                 }
             }
         }
+    }
+}
+
+/// One line, or what a command has printed, as a cloud gives it: several in one value.
+fn peel_lines(text: &str, envelope: &Envelope, depth: usize, found: &mut Vec<Record>) {
+    let are_lines =
+        text.contains('\n') && text.lines().filter(|line| payload(line).is_some()).nth(1).is_some();
+    match are_lines {
+        true => text.lines().for_each(|line| peel(line, envelope.clone(), depth, found)),
+        false => peel(text, envelope.clone(), depth, found),
     }
 }
 
@@ -114,14 +127,14 @@ fn logrus_start(text: &str) -> Option<usize> {
     text[first..].contains("msg=").then_some(first)
 }
 
-fn logrus(text: &str, mut envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
-    let line = unquoted(text, false);
-    let time = fields::value(&line, "time")
-        .or_else(|| fields::value(&line, "ts"))
+/// `line` is without backslashes.
+fn logrus(line: &str, mut envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
+    let time = fields::value(line, "time")
+        .or_else(|| fields::value(line, "ts"))
         .and_then(|time| Stamp::parse(time).map(|(stamp, _)| Stamp { words: time.to_owned(), ..stamp }));
     // k3s has kubelet's own lines in msg.
     if depth < DEEPEST
-        && let Some((_, stamp, start)) = klog(&line)
+        && let Some((_, stamp, start)) = klog(line)
     {
         let at = line.find("msg=").unwrap_or(0);
         if klog(&line[at..]).is_some_and(|(inner, ..)| inner <= "msg=\"".len()) {
@@ -132,7 +145,7 @@ fn logrus(text: &str, mut envelope: Envelope, depth: usize, found: &mut Vec<Reco
             return;
         }
     }
-    found.push(message(line.into_owned(), Form::Fields, time, Speaker::Containerd, envelope));
+    found.push(message(line, Form::Fields, time, Speaker::Containerd, envelope));
 }
 
 /// A line of neither: the kernel's, systemd's, logrus' own on a terminal, somebody else's.

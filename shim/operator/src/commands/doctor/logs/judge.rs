@@ -66,7 +66,7 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
     let only_tried = open.iter().all(|fact| matches!(fact.sign, Sign::Tried(_)));
     let is_enough = open.iter().any(|fact| fact.is_enough && fact.failure() == Some(cause));
     let is_named = !subject.names.is_empty() || cause.is_of_the_node();
-    let (state, tries) = if ends && count < AGAIN {
+    let (state, tries) = if ends && count < AGAIN && !is_enough {
         (State::Guarded, all)
     } else if cause.is_other() {
         (if open.is_empty() { State::Well } else { State::Excused }, count)
@@ -110,7 +110,7 @@ fn cause(open: &[&Fact], subject: &Subject<'_>) -> (Cause, u64) {
     let told = |fits: &dyn Fn(Cause) -> bool| {
         subject.facts.iter().filter_map(|fact| fact.cause()).filter(|cause| fits(*cause)).max()
     };
-    if subject.is_runcs {
+    if subject.is_others {
         return (Cause::Runc, count(&|_| true));
     }
     let other = told(&|cause| cause.is_other());

@@ -6,6 +6,10 @@ use std::io::{self, BufRead, Read};
 use super::decode::decode;
 use super::record::{Form, Record};
 
+mod wrapped;
+
+use wrapped::Wrapped;
+
 /// More of a line is not looked at.
 const LONGEST_LINE: u64 = 1 << 20;
 /// More lines are not put together to one.
@@ -23,6 +27,10 @@ pub(super) struct Reader {
     entry_time: Option<String>,
     /// What CRI or Docker has split.
     part: String,
+    /// What a terminal has broken into several lines.
+    wrapped: Wrapped,
+    /// YAML: how often the event was seen whose message is to come.
+    count: Option<u64>,
     /// A klog line with a value of several lines, and how many it has.
     open: Option<(Record, usize)>,
 }
@@ -63,6 +71,9 @@ impl Reader {
     fn line(&mut self, line: &str, take: &mut impl FnMut(Record)) {
         let line = line.trim_end_matches(['\n', '\r']).trim_start_matches('\u{feff}');
         if self.is_in_json(line) {
+            if let Some(line) = self.wrapped.end() {
+                self.text(&line, take);
+            }
             if self.depth <= 0 {
                 let json = std::mem::take(&mut self.json);
                 self.decode(&json, take);
@@ -70,11 +81,27 @@ impl Reader {
             return;
         }
         if let Some(whole) = self.export(line) {
+            if let Some(line) = self.wrapped.end() {
+                self.text(&line, take);
+            }
             self.decode(&whole, take);
             return;
         }
-        if let Some(whole) = self.joined(line) {
-            self.decode(&whole, take);
+        if let Some(line) = self.joined(line)
+            && let Some(whole) = self.wrapped.feed(line)
+        {
+            self.text(&whole, take);
+        }
+    }
+
+    fn text(&mut self, line: &str, take: &mut impl FnMut(Record)) {
+        let bare = line.trim_start_matches([' ', '-']);
+        if let Some(count) = bare.strip_prefix("count: ") {
+            self.count = count.parse().ok();
+        }
+        match self.count.filter(|_| bare.starts_with("message: ")) {
+            Some(count) => self.decode(&format!("{line} (x{count} over it)"), take),
+            None => self.decode(line, take),
         }
     }
 
@@ -158,6 +185,9 @@ impl Reader {
     }
 
     fn end(&mut self, take: &mut impl FnMut(Record)) {
+        if let Some(line) = self.wrapped.end() {
+            self.text(&line, take);
+        }
         for rest in [std::mem::take(&mut self.json), std::mem::take(&mut self.part)] {
             if !rest.is_empty() {
                 self.decode(&rest, take);

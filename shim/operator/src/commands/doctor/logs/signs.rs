@@ -1,6 +1,8 @@
 //! Which lines tell of a pod that does not end, of one that has ended at last, and of other troubles. Pure; the words
 //! are those of kubelet 1.20 to 1.37, containerd 1.6 to 2.4, dockerd, CRI-O, systemd, the kernel and the guard.
 
+use runsc_guard_core::io::{CauseKind, EscalationPhase, told};
+
 use super::cause::Cause;
 use crate::known::{self, Hang};
 
@@ -8,6 +10,9 @@ mod words;
 
 pub(super) use words::Whole;
 use words::{CAUSES, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, PROCESSES, REASONS, TRIED, Words};
+
+/// Who writes the guard's lines.
+const GUARD: &str = "io.containerd.runsc-guard";
 
 /// What a line tells.
 #[derive(Clone, Copy, Debug)]
@@ -61,10 +66,22 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
     }
 }
 
-/// The guard's own lines, and its answers in those of others.
+/// The guard's own lines, and its answers in those of others. Its lines have keys; those of older guards, and its
+/// answers, have words alone.
 fn guards(text: &str) -> Option<Sign> {
     if !text.contains("guard") {
         return None;
+    }
+    if text.contains(GUARD) && has_field(text, told::PHASE, EscalationPhase::Unkillable.as_str()) {
+        return Some(Sign::Failed(Cause::Unkillable));
+    }
+    let ends = [EscalationPhase::Begins, EscalationPhase::Ends, EscalationPhase::Forgotten];
+    let of_one = [CauseKind::CreateStuck, CauseKind::DeleteStuck];
+    if text.contains(GUARD)
+        && (ends.iter().any(|phase| has_field(text, told::PHASE, phase.as_str()))
+            || of_one.iter().any(|cause| has_field(text, told::CAUSE, cause.as_str())))
+    {
+        return Some(Sign::GuardEnds);
     }
     if text.contains("SIGKILL was sent") && text.contains("kernel keeps") {
         return Some(Sign::Failed(Cause::Unkillable));
@@ -76,6 +93,13 @@ fn guards(text: &str) -> Option<Sign> {
     has(&GUARD_WAITS).then_some(Sign::GuardWaits)
 }
 
+/// Whether a line has this field, be it logfmt or what was JSON.
+fn has_field(text: &str, name: &str, value: &str) -> bool {
+    let is_there =
+        |field: &str| text.split(field).nth(1).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+    is_there(&format!(" {name}={value}")) || text.contains(&format!(" {name}=\"{value}\""))
+}
+
 /// Lines that are about no end that somebody has asked for.
 fn alone(text: &str) -> Option<Sign> {
     let has = |words: Words| words.iter().all(|word| text.contains(word));
@@ -84,6 +108,8 @@ fn alone(text: &str) -> Option<Sign> {
     } else if has(&["Waiting for process"]) {
         let is_ours = PROCESSES.iter().any(|name| has_word(text, name)) || text.contains("containerd-shim");
         return is_ours.then_some(Sign::Failed(Cause::Shutdown));
+    } else if has(&["Shutdown manager", "killing time out"]) {
+        Cause::Shutdown
     } else if has(&["till around after", "SIGKILL"]) || has(&["rocesses still around after"]) {
         Cause::Unkillable
     } else if has(&["PLEG is not healthy", "last seen active"]) {

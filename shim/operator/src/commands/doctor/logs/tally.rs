@@ -10,13 +10,18 @@ use super::names::{Name, names};
 use super::record::{Form, Record, Speaker};
 use super::signs::{Sign, sign};
 use super::subjects::{Place, Subjects};
-use super::time::Stamp;
+use super::time::{Clock, Stamp};
 
 /// More lines that tell something are counted and not looked at.
 const MOST_FACTS: usize = 100_000;
 
 /// dockerd's words, by which it is known where no envelope names it: its text is logrus' as well.
 const DOCKERS: [&str; 3] = ["failed to exit within", "did not receive an exit event", "Handler for "];
+
+/// Lines about one failed stop are no further apart: milliseconds.
+const MOMENT: i64 = 100;
+/// More pods and sandboxes are not compared.
+const MOST_PAIRS: usize = 1 << 20;
 
 /// So many minutes without a list are no load: kubelet complains after three.
 const PLEG_MINUTES: u64 = 5;
@@ -33,14 +38,14 @@ pub(super) struct Tally {
     facts: Vec<Fact>,
     seen: HashSet<u64>,
     subjects: Subjects,
-    /// Which names the runtime runc or runsc was told of.
+    /// Which names a runtime was told of.
     runtimes: HashMap<Place, Runtimes>,
     sources: Vec<Source>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Runtimes {
-    runc: bool,
+    other: bool,
     runsc: bool,
 }
 
@@ -58,8 +63,8 @@ pub(super) struct Subject<'a> {
     /// None of a line that names nobody.
     pub(super) names: Vec<&'a Name>,
     pub(super) facts: Vec<&'a Fact>,
-    /// Its runtime is runc, as far as is told.
-    pub(super) is_runcs: bool,
+    /// Its runtime is runc or another one that is not gVisor's, as far as is told.
+    pub(super) is_others: bool,
     /// Where the text's newest line comes first.
     pub(super) descending: Vec<bool>,
 }
@@ -100,9 +105,9 @@ impl Tally {
     }
 
     fn runtime(&mut self, text: &str, place: Option<Place>) {
-        let Some(place) = place.filter(|_| text.contains("io.containerd.run")) else { return };
+        let Some(place) = place.filter(|_| text.contains("io.containerd.")) else { return };
         let told = self.runtimes.entry(place).or_default();
-        told.runc |= text.contains("io.containerd.runc.v");
+        told.other |= text.contains("io.containerd.runc.v") || is_of_another_runtime(text);
         told.runsc |= text.contains("io.containerd.runsc");
     }
 
@@ -153,7 +158,7 @@ impl Tally {
         let mut runtimes: HashMap<Place, Runtimes> = HashMap::new();
         for (place, told) in &self.runtimes {
             let all = runtimes.entry(self.subjects.root(*place)).or_default();
-            (all.runc, all.runsc) = (all.runc | told.runc, all.runsc | told.runsc);
+            (all.other, all.runsc) = (all.other | told.other, all.runsc | told.runsc);
         }
         let mut by_place: BTreeMap<(Option<Place>, Option<Cause>), Vec<&Fact>> = BTreeMap::new();
         for fact in &self.facts {
@@ -167,12 +172,62 @@ impl Tally {
         for ((place, _), facts) in by_place {
             let told = place.and_then(|place| runtimes.get(&place)).copied().unwrap_or_default();
             let names = place.and_then(|place| members.remove(&place)).unwrap_or_default();
-            let is_runcs = told.runc && !told.runsc;
-            all.push(Subject { names, facts, is_runcs, descending: descending.clone() });
+            let is_others = told.other && !told.runsc;
+            all.push(Subject { names, facts, is_others, descending: descending.clone() });
         }
+        of_one_moment(&mut all);
         of_one_pod(&mut all);
         all
     }
+}
+
+/// Of kubelet's lines for one failed stop the first name the sandbox and the others its pod: those of the same moments,
+/// each time, are the same pod's, where no other pod's are.
+fn of_one_moment(all: &mut Vec<Subject<'_>>) {
+    let failures = |one: &Subject<'_>| -> Vec<(Clock, i64)> {
+        let failures = one.facts.iter().filter(|fact| fact.failure().is_some());
+        failures.filter_map(|fact| fact.times[0]).collect()
+    };
+    let is_kubelets = |one: &Subject<'_>, has: fn(&Name) -> bool| {
+        !one.names.is_empty()
+            && one.names.iter().all(|name| has(name))
+            && one.facts.iter().all(|fact| fact.speaker == Some(Speaker::Kubelet))
+    };
+    let of = |all: &[Subject<'_>], has: fn(&Name) -> bool| -> Vec<(usize, Vec<(Clock, i64)>)> {
+        let fitting = all.iter().enumerate().filter(|(_, one)| is_kubelets(one, has));
+        fitting.map(|(at, one)| (at, failures(one))).filter(|(_, times)| !times.is_empty()).collect()
+    };
+    let sandboxes = of(all, |name| matches!(name, Name::Id(_)));
+    let pods = of(all, |name| matches!(name, Name::Uid(_) | Name::Pod(_)));
+    if sandboxes.len() * pods.len() > MOST_PAIRS {
+        return;
+    }
+    let near =
+        |one: &(Clock, i64), other: &(Clock, i64)| one.0 == other.0 && (one.1 - other.1).abs() <= MOMENT;
+    let within = |these: &[(Clock, i64)], those: &[(Clock, i64)]| {
+        these.iter().all(|one| those.iter().any(|other| near(one, other)))
+    };
+    let is_same = |one: &[(Clock, i64)], other: &[(Clock, i64)]| within(one, other) && within(other, one);
+    let mut joined = Vec::new();
+    for (pod, times) in &pods {
+        let mut fitting = sandboxes.iter().filter(|(_, others)| is_same(times, others));
+        if let (Some((sandbox, others)), None) = (fitting.next(), fitting.next())
+            && pods.iter().filter(|(_, times)| is_same(times, others)).nth(1).is_none()
+        {
+            joined.push((*pod, *sandbox));
+        }
+    }
+    for (pod, sandbox) in &joined {
+        let pod = std::mem::take(&mut all[*pod]);
+        all[*sandbox].names.extend(pod.names);
+        all[*sandbox].facts.extend(pod.facts);
+        all[*sandbox].is_others |= pod.is_others;
+    }
+    let mut at = 0;
+    all.retain(|_| {
+        at += 1;
+        joined.iter().all(|(pod, _)| *pod != at - 1)
+    });
 }
 
 /// kubelet often names a pod, and an engine its sandbox, and no line has both: where each tells of one alone, it is
@@ -207,6 +262,12 @@ impl Subject<'_> {
             .iter()
             .any(|fact| fact.failure().is_some() || matches!(fact.sign, Sign::GuardEnds | Sign::GuardWaits))
     }
+}
+
+/// `runtime=io.containerd.kata.v2`: paths and plugins are called alike.
+fn is_of_another_runtime(text: &str) -> bool {
+    let told = text.split("runtime=").skip(1).map(|told| told.trim_start_matches('"'));
+    told.filter_map(|told| told.strip_prefix("io.containerd.")).any(|name| !name.starts_with("runsc"))
 }
 
 /// For how many tries a line stands: an event says how often it was seen.

@@ -224,7 +224,14 @@ fn message(text: &str, fields: &Map<String, Value>, envelope: Envelope) -> Recor
         }
     }
     let is_klog = fields.contains_key("caller") || fields.contains_key("v");
-    let by_form = if is_klog { Speaker::Kubelet } else { Speaker::Containerd };
+    // zap's, as controllers and applications have it: containerd says `time`, and kubelet no `level`.
+    let is_zaps =
+        fields.get("level").is_some_and(Value::is_string) && fields.get("ts").is_some_and(Value::is_number);
+    let by_form = match (is_zaps, is_klog) {
+        (true, _) => Speaker::Other,
+        (false, true) => Speaker::Kubelet,
+        (false, false) => Speaker::Containerd,
+    };
     let time = TIME.iter().find_map(|key| time(fields.get(*key)?));
     text::message(line, Form::Fields, time, by_form, envelope)
 }
