@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{CauseKind, EscalationPhase, Request, RequestId};
+use runsc_guard_core::io::{EscalationPhase, Request, RequestId};
 use runsc_guard_core::view::View;
 
 use super::recent::{self, Recent};
@@ -30,14 +30,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 mod open;
 
+pub(crate) use open::Why;
 use open::{Open, now_ms};
-
-/// Why an escalation begins.
-pub(crate) struct Why<'a> {
-    pub(crate) cause: CauseKind,
-    pub(crate) sign: &'a str,
-    pub(crate) waited: Duration,
-}
 
 /// The account of this sandbox's escalation, if there is one.
 #[derive(Clone)]

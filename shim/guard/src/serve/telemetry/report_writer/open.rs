@@ -3,14 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use runsc_guard_core::io::RequestId;
+use runsc_guard_core::io::{CauseKind, RequestId};
 use runsc_guard_core::view::View;
 
 use super::super::dump::Scanner;
 use super::super::recent::{self, Recent};
-use super::Why;
 use crate::serve::encode;
 use runsc_guard_node::report::{Moment, Report, What};
+
+/// Why an escalation begins.
+pub(crate) struct Why<'a> {
+    pub(crate) cause: CauseKind,
+    pub(crate) sign: &'a str,
+    pub(crate) waited: Duration,
+}
 
 /// An escalation that is under way.
 pub(super) struct Open {

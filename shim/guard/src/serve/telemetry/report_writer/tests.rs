@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use runsc_guard_core::guard::Guard;
-use runsc_guard_core::io::{Cause, Event, Input, Note, ProcessId, ProcessSpec};
+use runsc_guard_core::io::{Cause, CauseKind, Event, Input, Note, ProcessId, ProcessSpec};
 use runsc_guard_core::policy::Policy;
 use runsc_guard_core::time::Time;
 

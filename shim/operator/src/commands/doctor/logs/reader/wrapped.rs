@@ -1,6 +1,6 @@
 //! Lines that were copied from a terminal, which breaks them where it ends: they are put together again. Pure.
 
-use super::decode;
+use crate::commands::doctor::logs::decode::decode;
 use crate::commands::doctor::logs::record::Form;
 
 /// A terminal that is narrower breaks nothing that is known again.
