@@ -209,7 +209,7 @@ impl Host {
     }
 
     /// What lies over /etc, where anything does.
-    fn etc(&self) -> PathBuf {
+    pub(crate) fn etc(&self) -> PathBuf {
         self.path().join("etc")
     }
 

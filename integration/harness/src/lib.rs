@@ -9,6 +9,7 @@
 mod checkout;
 mod clear;
 mod cri;
+mod crio;
 mod daemonset;
 mod docker;
 mod events;
@@ -53,6 +54,7 @@ pub mod wire;
 
 pub use checkout::checkout;
 pub use cri::{Cri, Pod, PodContainer, container_config, runtime_v1};
+pub use crio::{Crio, CrioContainer};
 pub use ctr::Ctr;
 pub use daemonset::DaemonSet;
 pub use docker::Docker;

@@ -4,6 +4,7 @@
 //! tests at once as there are processors: some modules measure, and none expects another one's load beside its own.
 
 mod check;
+mod crio;
 mod crowd;
 mod distributions;
 mod docker;

@@ -67,6 +67,13 @@ pub struct Target {
     pub debug: bool,
 }
 
+impl Target {
+    /// CRI-O has no address of its own to give: it takes no events and has nothing that a shim could ask.
+    pub fn is_of_crio(&self) -> bool {
+        self.address.is_empty()
+    }
+}
+
 /// A command line that containerd would not write.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -182,7 +189,8 @@ pub fn config_path(stdin: &[u8]) -> Option<PathBuf> {
     path_in_options(&Any::parse_from_bytes(stdin).ok()?)
 }
 
-fn path_in_options(any: &Any) -> Option<PathBuf> {
+/// The `ConfigPath` in a handler's options.
+pub(crate) fn path_in_options(any: &Any) -> Option<PathBuf> {
     if any.type_url.rsplit('/').next() != Some(OPTIONS_TYPE) {
         return None;
     }

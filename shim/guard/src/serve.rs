@@ -42,6 +42,7 @@ mod shim_pool;
 mod socket;
 mod stats;
 mod telemetry;
+mod terms;
 mod upstream;
 mod watch;
 
@@ -50,6 +51,7 @@ use driver::{Driver, End};
 use publish::Publisher;
 use real_shim::RealShim;
 use telemetry::report_writer::ReportWriter;
+use terms::Terms;
 
 /// More steps than an answer takes from the driver to the socket.
 const LAST_STEPS: usize = 64;
@@ -129,7 +131,8 @@ async fn serve(
     listener.set_nonblocking(true)?;
     real_shim.events.set_nonblocking(true)?;
     let callers = Callers::none(reports.clone());
-    inbound::serve(UnixListener::from_std(listener)?, reports.clone(), callers.clone());
+    let terms = Terms::of(&params);
+    inbound::serve(UnixListener::from_std(listener)?, reports.clone(), callers.clone(), terms);
     publish::endpoint(UnixListener::from_std(real_shim.events)?, reports.clone());
     telemetry::log::relay(real_shim.log, &fifo, report.clone())?;
     let publisher = Publisher::start(params.ttrpc_address.clone());

@@ -244,7 +244,10 @@ impl Newcomer<'_> {
                 &Nobody,
             );
         }
-        let mut config = config::load(bootstrap.config_path.as_deref())?;
+        let of_crio =
+            || Some(PathBuf::from(config::OF_CRIO)).filter(|file| target.is_of_crio() && file.exists());
+        let config_file = bootstrap.config_path.or_else(of_crio);
+        let mut config = config::load(config_file.as_deref())?;
         // Without that key runsc refuses it, in its own words. A member's would be looked up there and not be found.
         if let Some(root) = description.runsc_root.as_ref().filter(|_| config.runsc_flag_override) {
             return Err(StartError::Astray { root: config::shorten(root) });
@@ -256,6 +259,7 @@ impl Newcomer<'_> {
         let shim = program::find_shim(&config.shim, program::path().as_deref())?;
         let mut params = ServeParams {
             config,
+            config_file,
             shim,
             namespace: target.namespace.clone(),
             sandbox: self.sandbox.to_owned(),

@@ -28,6 +28,9 @@ pub use values::{Config, LogFormat, StatsWay};
 
 use error::{Source, line_of};
 
+/// Where it is looked for under CRI-O, which names a handler's file in Create only, when the guard has long been started
+/// (`internal/oci/runtime_vm.go`, `CreateContainer`).
+pub const OF_CRIO: &str = "/etc/crio/runsc-guard.toml";
 /// The most that is read; a real one has a few hundred bytes.
 const MAX_FILE: u64 = 1 << 20;
 

@@ -23,6 +23,9 @@ const MAX_PARAMS: u64 = 1 << 20;
 pub struct ServeParams {
     /// The configuration, kept for life.
     pub config: Config,
+    /// The file that it was read from, if there is one.
+    #[serde(default)]
+    pub config_file: Option<PathBuf>,
     /// The real shim, resolved on containerd's PATH.
     pub shim: PathBuf,
     /// containerd's namespace.

@@ -16,6 +16,7 @@ pub struct HostBuilder {
     root: Option<Root>,
     state_by_flag: bool,
     layout: Option<Layout>,
+    another_engine: bool,
 }
 
 impl HostBuilder {
@@ -68,6 +69,12 @@ impl HostBuilder {
         self
     }
 
+    /// Leaves containerd out: another engine is to run the shims, see [`crate::Crio`].
+    pub fn without_containerd(mut self) -> Self {
+        self.another_engine = true;
+        self
+    }
+
     /// Starts containerd and imports the image.
     pub fn start(self) -> Result<Host> {
         let parts = match self.parts {
@@ -103,8 +110,10 @@ impl HostBuilder {
             std::fs::write(path, text)?;
         }
         host.lay_out(&self.handlers, &self.config)?;
-        host.start_containerd()?;
-        host.import_image()?;
+        if !self.another_engine {
+            host.start_containerd()?;
+            host.import_image()?;
+        }
         Ok(host)
     }
 }
@@ -121,6 +130,7 @@ impl Host {
             root: None,
             state_by_flag: false,
             layout: None,
+            another_engine: false,
         }
     }
 

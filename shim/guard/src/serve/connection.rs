@@ -52,6 +52,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// Of a request that the guard makes to itself.
+    pub(crate) fn to_nobody() -> Self {
+        Self { stream: 0, answers: unbounded_channel().0 }
+    }
+
     /// Answers; the caller may have gone this very moment.
     pub(crate) fn send(self, response: Response) {
         let _ = self.answers.send((self.stream, response));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use runsc_guard_core::io::{Method as TaskMethod, RequestId};
+use runsc_guard_core::io::{Method as TaskMethod, Request as TaskRequest, RequestId};
 use runsc_guard_proto::service;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -13,6 +13,7 @@ use ttrpc::{Code, Request};
 use super::arrivals::{self, Callers, Present};
 use super::connection::{Asked, Reply, Service};
 use super::message::Message;
+use super::terms::Terms;
 use super::{decode, encode};
 
 /// The private service by its names on the wire.
@@ -38,7 +39,14 @@ struct Inbound {
     reports: UnboundedSender<Message>,
     /// The number of the next request, of whichever caller.
     next: Arc<AtomicU64>,
+    terms: Terms,
     _present: Present,
+}
+
+impl Inbound {
+    fn number(&self) -> RequestId {
+        RequestId(self.next.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl Service for Inbound {
@@ -47,7 +55,16 @@ impl Service for Inbound {
             Ok(asks) => asks,
             Err(unknown) => return Asked::Now(encode::failure(Code::UNIMPLEMENTED, unknown)),
         };
-        let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
+        if let Asks::Guard(TaskMethod::Create) = asks
+            && let Some((container, why)) = self.terms.refuse(&request.payload)
+        {
+            // What `delete` would ask, which CRI-O never runs: nobody comes any more for the place that is reserved.
+            let (request, reply) = (Request::new(), Reply::to_nobody());
+            let (id, op) = (self.number(), TaskRequest::End(container));
+            let _ = self.reports.send(Message::Request { id, op, request, reply });
+            return Asked::Now(encode::failure(Code::FAILED_PRECONDITION, why));
+        }
+        let id = self.number();
         let message = match asks {
             Asks::Memory(message) => message(reply),
             Asks::Guard(method) => match decode::request(method, &request.payload) {
@@ -79,9 +96,18 @@ fn route(service: &str, method: &str) -> Result<Asks, String> {
 }
 
 /// Serves on `listener` for as long as the runtime lives.
-pub(crate) fn serve(listener: UnixListener, reports: UnboundedSender<Message>, callers: Callers) {
+pub(crate) fn serve(
+    listener: UnixListener,
+    reports: UnboundedSender<Message>,
+    callers: Callers,
+    terms: Terms,
+) {
     let next = Arc::new(AtomicU64::new(0));
-    let caller =
-        move || Inbound { reports: reports.clone(), next: next.clone(), _present: callers.one_more() };
+    let caller = move || Inbound {
+        reports: reports.clone(),
+        next: next.clone(),
+        terms: terms.clone(),
+        _present: callers.one_more(),
+    };
     tokio::spawn(arrivals::serve(listener, caller));
 }

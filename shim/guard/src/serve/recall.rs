@@ -63,6 +63,11 @@ impl Question {
         if self.members.is_empty() || !self.members.iter().all(is_removed) {
             return if self.connected { Recalled::Known } else { Recalled::Unclear };
         }
+        if self.containerd.as_os_str().is_empty() {
+            // CRI-O has nothing to be asked; but it finds a guard by a file in the bundle alone, so that it can never
+            // come back to this one.
+            return if self.connected { Recalled::Unclear } else { Recalled::Forgotten };
+        }
         let unknown = |member: &Member| {
             let until = Instant::now() + ANSWER;
             match containerd::knows(&self.containerd, &self.namespace, &member.id, until) {
@@ -74,5 +79,30 @@ impl Question {
             }
         };
         if self.members.iter().all(unknown) { Recalled::Forgotten } else { Recalled::Unclear }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// One container with its bundle there.
+    fn question(bundle: &Path, containerd: &str, connected: bool) -> Question {
+        let members = vec![Member { id: "c".into(), bundle: bundle.into() }];
+        Question { members, connected, containerd: containerd.into(), namespace: "default".into() }
+    }
+
+    #[test]
+    fn without_an_address_to_ask_the_bundle_decides() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = question(dir.path(), "", false);
+        fs::write(dir.path().join("config.json"), "{}").unwrap();
+        assert_eq!(there.answer(), Recalled::Unclear);
+        fs::remove_file(dir.path().join("config.json")).unwrap();
+        assert_eq!(there.answer(), Recalled::Forgotten);
+        assert_eq!(question(dir.path(), "", true).answer(), Recalled::Unclear);
+        // A containerd that does not answer has not forgotten.
+        assert_eq!(question(dir.path(), "/nowhere.sock", false).answer(), Recalled::Unclear);
     }
 }

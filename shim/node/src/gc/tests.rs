@@ -30,6 +30,7 @@ impl Node {
         drop(UnixListener::bind(&place.socket).unwrap());
         let params = ServeParams {
             config: Config::default(),
+            config_file: None,
             shim: "/nowhere/shim".into(),
             namespace: "sweep".into(),
             sandbox: id.into(),
