@@ -4,7 +4,7 @@ use super::{
     Bench, Cell, Exits, Fault,
     bite::Sign,
     checks,
-    gate::Shut,
+    gate::{Shut, TO_THE_GATE},
     inject::{self, Held},
     victim::Victim,
 };
@@ -18,8 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a request may take to come to the gate on a busy machine.
-pub(super) const TO_THE_GATE: Duration = Duration::from_secs(30);
 /// Between two tries of who asks for the end.
 const RETRY: Duration = Duration::from_millis(100);
 /// So much of what is left is named.

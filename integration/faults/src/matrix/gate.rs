@@ -12,6 +12,9 @@ use std::{
     time::Duration,
 };
 
+/// How long a request may take to come to the gate on a busy machine.
+pub(super) const TO_THE_GATE: Duration = Duration::from_secs(30);
+
 /// Where a command is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {

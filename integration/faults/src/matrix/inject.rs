@@ -3,8 +3,7 @@
 use super::{
     Cell, Fault, Part, Request,
     bite::Sign,
-    cell::TO_THE_GATE,
-    gate::{Place, Shut},
+    gate::{Place, Shut, TO_THE_GATE},
     subject::Subject,
     victim::Victim,
 };
