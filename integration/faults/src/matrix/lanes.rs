@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-const JOBS_FOR_EACH_PROCESSOR: usize = 3;
+const JOBS_FOR_EACH_PROCESSOR: usize = 4;
 /// Cells that may take longer than this come first.
 const LONG: Duration = Duration::from_secs(15);
 /// More than there are cells of one fault.
