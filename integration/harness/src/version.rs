@@ -14,7 +14,8 @@ use std::{
 pub struct Versions {
     /// As in `2.4.2`.
     pub containerd: String,
-    /// The month of its source, as in `2026-09`.
+    /// The month of its source, as in `2026-09`, or `2026-09-released` in the layout of gVisor's own tarball, with
+    /// a sentry and a prewarmer beside runsc; else it is one binary.
     pub gvisor: String,
 }
 
@@ -37,7 +38,13 @@ impl Versions {
         Ok(pairs.collect())
     }
 
-    /// The newest of both, which is what `hack/stack` gives where it is not told otherwise.
+    /// This pair.
+    pub fn named(containerd: &str, gvisor: &str) -> Result<Self> {
+        let is = |one: &Self| one.containerd == containerd && one.gvisor == gvisor;
+        Self::all()?.into_iter().find(is).with_context(|| format!("{containerd}, {gvisor} is not pinned"))
+    }
+
+    /// The newest of both, as one binary, which is what `hack/stack` gives where it is not told otherwise.
     pub fn newest() -> Result<Self> {
         Self::all()?.into_iter().next().context("integration/tools pins nothing")
     }
@@ -162,9 +169,26 @@ fn pinned(upstream: &str) -> Result<Vec<String>> {
         let name = entry?.file_name().to_string_lossy().into_owned();
         all.extend(name.strip_prefix(upstream).and_then(|rest| rest.strip_prefix('-')).map(str::to_owned));
     }
-    let numbers = |version: &str| -> Vec<u32> {
-        version.split(['.', '-']).map(|number| number.parse().unwrap_or_default()).collect()
-    };
-    all.sort_by_key(|version| std::cmp::Reverse(numbers(version)));
+    all.sort_by_key(|version| std::cmp::Reverse(rank(version)));
     Ok(all)
+}
+
+/// The numbers of a version; another layout of the same comes before it.
+fn rank(version: &str) -> (Vec<u32>, bool) {
+    let parts = || version.split(['.', '-']).map(str::parse);
+    (parts().flatten().collect(), parts().all(|part| part.is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_is_one_binary() {
+        let mut all = ["2025-05", "2026-09-released", "2026-09", "2026-10"];
+        all.sort_by_key(|version| std::cmp::Reverse(rank(version)));
+        assert_eq!(all, ["2026-10", "2026-09", "2026-09-released", "2025-05"]);
+        assert!(!Versions::newest().unwrap().gvisor.contains("released"));
+        assert_eq!(Versions::all().unwrap().len(), 6 * 4, "what hack/docs/versions.md says");
+    }
 }
