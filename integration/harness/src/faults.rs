@@ -2,6 +2,7 @@
 
 mod full;
 mod fuse;
+mod prewarmer;
 mod runsc;
 mod sandbox;
 mod signals;
@@ -9,6 +10,7 @@ mod volume;
 
 pub use full::Full;
 pub use fuse::{await_held, hang_fuse, hold_mmap_lock, is_command_line_held};
+pub use prewarmer::{await_prewarmer, stuck_prewarmer};
 pub use runsc::{
     hanging_runsc, hold_lock, late_wait, mistaken_events, pause, renamed_field, resume, slow_create,
 };

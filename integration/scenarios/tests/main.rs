@@ -28,6 +28,7 @@ mod matrix;
 mod metrics;
 mod operator;
 mod package;
+mod prewarmer;
 mod reap;
 mod reports;
 mod restart;

@@ -23,7 +23,7 @@ use runsc_guard_sandbox::diagnostics::control::Control;
 use runsc_guard_sandbox::diagnostics::evidence::{ask_for_goroutines, evidence};
 use runsc_guard_sandbox::diagnostics::stacks;
 use runsc_guard_sandbox::processes::find;
-use runsc_guard_sandbox::processes::process::Process;
+use runsc_guard_sandbox::processes::process::{Process, Role};
 use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::sys::procfs;
@@ -180,14 +180,20 @@ fn words(left: &[StuckProcess]) -> Vec<String> {
 fn where_create_hangs(scope: &Scope, container: &str) -> String {
     let processes = find::find(scope);
     let command = processes.iter().find(|process| {
-        matches!(&process.role, runsc_guard_sandbox::processes::process::Role::Runsc(subcommand) if subcommand == "create")
+        matches!(&process.role, Role::Runsc(subcommand) if subcommand == "create")
             && process.container().is_some_and(|id| id == container)
     });
     match command {
         Some(command) => {
-            let pid = command.identity.pid;
-            let wchan = procfs::wait_channel(pid).unwrap_or_else(|| "unknown".to_owned());
-            format!("runsc create (pid {pid}, state {}, in {wchan})", command.state)
+            let below = |process: &&Process| process.parent == command.identity.pid;
+            let prewarmer = processes.iter().filter(below).find(|process| process.is_in_prewarmer());
+            let prewarmer = prewarmer.map(|process| {
+                format!(
+                    ", whose sandbox is still in its prewarmer ({}): look at gvisor-bin/ beside runsc",
+                    whereabouts(process)
+                )
+            });
+            format!("runsc create ({}){}", whereabouts(command), prewarmer.unwrap_or_default())
         }
         // runsc create has returned or was never run: the shim itself waits, for the sandbox to close the
         // output that it inherited, for a FIFO's other end, or for a mount.
@@ -196,6 +202,12 @@ fn where_create_hangs(scope: &Scope, container: &str) -> String {
                  io.kubernetes.cri.container-type), or a rootfs mount hangs"
             .to_owned(),
     }
+}
+
+fn whereabouts(process: &Process) -> String {
+    let pid = process.identity.pid;
+    let wchan = procfs::wait_channel(pid).unwrap_or_else(|| "unknown".to_owned());
+    format!("pid {pid}, state {}, in {wchan}", process.state)
 }
 
 /// Asks the sentry past the real shim, once. One that is not known yet cannot be asked, which says nothing of it.

@@ -110,7 +110,7 @@ fn guard(draft: &Draft, bundle: &Path, table: &Table, guards: &[Known]) -> (Guar
 fn runsc_of(sentry: i32) -> Option<PathBuf> {
     let ground = Ground::look();
     let program = proof::program_path(sentry, &ground)?.path;
-    if program.ends_with(proof::SENTRY) {
+    if proof::SENTRIES.iter().any(|sentry| program.ends_with(sentry)) {
         return Some(ground.resolve(&program.parent()?.parent()?.join("runsc"))?.path);
     }
     Some(program)

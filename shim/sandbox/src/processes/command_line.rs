@@ -89,6 +89,18 @@ const SWITCHES: [&str; 36] = [
     "help",
 ];
 
+/// The program that runs ahead of the sentry, where gVisor is not one binary, and becomes it: its words are the sentry's
+/// program, and then all of the sentry's own.
+const PREWARMER: &[u8] = b"gvisor-sentry-prewarmer";
+
+/// The command line that this one's process has, or is about to have.
+pub(crate) fn of_whom(argv: &[OsString]) -> &[OsString] {
+    match argv {
+        [program, _, sentry @ ..] if base(program) == PREWARMER => sentry,
+        _ => argv,
+    }
+}
+
 /// What stands in a command line of gVisor's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommandLine<'a> {
@@ -106,6 +118,7 @@ impl<'a> CommandLine<'a> {
     /// Reads one. Before the first flag stands the program, or a shell and its script. Whoever runs something for others
     /// (`docker exec`, `nsenter`) may have any words of theirs further on: those are none of runsc's.
     pub(crate) fn of(argv: &'a [OsString]) -> Self {
+        let argv = of_whom(argv);
         let begins = |word: &&OsString| word.as_bytes().starts_with(b"--") && word.len() > 2;
         let name = argv.first().map(|name| base(name)).unwrap_or_default();
         let most = match name {

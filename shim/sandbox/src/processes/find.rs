@@ -24,8 +24,9 @@ use crate::sys::procfs;
 /// Children of the kernel's `kthreadd` are no processes.
 const KTHREADD: i32 = 2;
 /// What the kernel calls those that runsc has started of itself and left running: sentry, gofers and execs come of
-/// /proc/self/exe (`specutils.ExePath`), or the sentry of a program of its own.
-const OF_ITSELF: [&str; 2] = ["exe", "gvisor_sentry"];
+/// /proc/self/exe (`specutils.ExePath`), or the sentry of a program of its own, with a network stack of others' or without,
+/// and what becomes it. The kernel keeps 15 letters.
+const OF_ITSELF: [&str; 4] = ["exe", "gvisor_sentry", "gvisor_sentry_p", "gvisor-sentry-p"];
 
 /// Whether the kernel's name for a process is that of one which runsc has started of itself, a sentry say. It is all that
 /// is told of one whose memory is gone or held.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::Scope;
-use crate::processes::command_line::{CommandLine, base};
+use crate::processes::command_line::{CommandLine, base, of_whom};
 use crate::resources::state_file::is_id;
 use crate::sys::identity::Identity;
 use crate::sys::procfs;
@@ -40,6 +40,7 @@ pub enum Role {
 impl Role {
     /// From the command line; `parent` is the role of the parent, which tells a stub from a stranger.
     pub(crate) fn of(argv: &[OsString], scope: &Scope, parent: Option<&Role>) -> Self {
+        let argv = of_whom(argv);
         match argv.first().map(|name| base(name)) {
             None if matches!(parent, Some(Self::Sentry | Self::Stub)) => Self::Stub,
             None => Self::Other,
@@ -122,6 +123,11 @@ impl Process {
         CommandLine::of(&self.argv).bundle.map(Path::new)
     }
 
+    /// The sentry is still to come of it.
+    pub fn is_in_prewarmer(&self) -> bool {
+        of_whom(&self.argv).len() < self.argv.len()
+    }
+
     /// By a signal, or by a debugger.
     pub fn is_stopped(&self) -> bool {
         procfs::is_stopped(self.state)
@@ -136,7 +142,7 @@ impl Process {
 /// Whether a command line says that its process is of the sandbox: a `runsc` with the bundle of a member, or with this
 /// runsc root and exactly a member's id. That anybody can say; see [`proof`](crate::processes::proof).
 pub(crate) fn claims(argv: &[OsString], scope: &Scope) -> bool {
-    if !argv.first().is_some_and(|name| base(name).starts_with(b"runsc")) {
+    if !of_whom(argv).first().is_some_and(|name| base(name).starts_with(b"runsc")) {
         return false;
     }
     let line = CommandLine::of(argv);

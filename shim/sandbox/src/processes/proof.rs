@@ -37,8 +37,13 @@ const SYS_ADMIN: u64 = 1 << 21;
 const ALL_USERS: [&str; 3] = ["0", "0", "4294967295"];
 /// How finely the start of a process and the time of a file are told apart.
 const SLACK: Duration = Duration::from_secs(2);
-/// The sentry's own program, where gVisor is not one binary; beside runsc.
-pub const SENTRY: &str = "gvisor-bin/gvisor_sentry";
+/// What a sentry runs where gVisor is not one binary, beside runsc: its own program, the same with a network stack of
+/// others', and what becomes either.
+pub const SENTRIES: [&str; 3] = [
+    "gvisor-bin/gvisor_sentry",
+    "gvisor-bin/gvisor_sentry_plugin_stack",
+    "gvisor-bin/gvisor-sentry-prewarmer",
+];
 
 /// What the kernel says of a process, whatever that says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,14 +173,17 @@ fn started(identity: Identity) -> Option<SystemTime> {
     SystemTime::now().checked_sub(age)
 }
 
-/// The files that are the runsc of this name or path, as it is found on PATH, and its sentry's program.
+/// The files that are the runsc of this name or path, as it is found on PATH, and its sentry's programs.
 pub fn runsc(binary: &Path, path: Option<&OsStr>, ground: &Ground) -> Vec<Trusted> {
     let on_path = path.filter(|_| binary.components().count() == 1).map(std::env::split_paths);
     let places = on_path.into_iter().flatten().map(|folder| folder.join(binary));
     let whole = binary.is_absolute().then(|| binary.to_owned());
     let found = whole.into_iter().chain(places).find_map(|place| ground.resolve(&place));
-    let sentry = found.as_ref().and_then(|runsc| ground.resolve(&runsc.path.parent()?.join(SENTRY)));
-    found.into_iter().chain(sentry).collect()
+    let folder = found.as_ref().and_then(|runsc| runsc.path.parent());
+    let sentries: Vec<Trusted> = folder
+        .map(|folder| SENTRIES.iter().filter_map(|name| ground.resolve(&folder.join(name))).collect())
+        .unwrap_or_default();
+    found.into_iter().chain(sentries).collect()
 }
 
 /// What there is to prove that a process is of one sandbox, whose guard is dead.

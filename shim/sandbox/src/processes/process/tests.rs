@@ -49,6 +49,12 @@ fn guard_and_real_shim_are_known_by_flags_that_hash_to_the_folder() {
 fn roles_come_from_the_command_line() {
     for (line, role) in [
         ("runsc-sandbox --root=/run/runsc/ns boot --bundle=/run/b/root1 root1", Role::Sentry),
+        (
+            "/x/gvisor-bin/gvisor-sentry-prewarmer /x/gvisor-bin/gvisor_sentry runsc-sandbox --root=/run/runsc/ns boot \
+             --bundle=/run/b/root1 root1",
+            Role::Sentry,
+        ),
+        ("/x/gvisor-bin/gvisor-sentry-prewarmer /x/gvisor-bin/gvisor_sentry", Role::Other),
         ("/x/runsc-gofer --root=/run/runsc/ns gofer --bundle /run/b/sub1 sub1", Role::Gofer),
         ("runsc-exec --root=/run/runsc/ns exec sub1", Role::Exec),
         ("/shim -namespace ns -address /c.sock -id root1", Role::RealShim),
@@ -68,6 +74,10 @@ fn a_claim_names_root_container_and_bundle() {
     let sentry = claim("runsc-sandbox --root=/r/ns --log=/l boot --bundle=/b/c1 --pidns=true c1").unwrap();
     assert_eq!((sentry.role, sentry.root, sentry.container), (Role::Sentry, "/r/ns".into(), "c1".into()));
     assert_eq!(sentry.bundle, Some("/b/c1".into()));
+    let prewarmer = claim(
+        "/x/gvisor-sentry-prewarmer /x/gvisor_sentry runsc-sandbox --root=/r/ns boot --bundle=/b/c1 c1",
+    );
+    assert_eq!(prewarmer.map(|claim| (claim.role, claim.container)), Some((Role::Sentry, "c1".into())));
     let kill = claim("/usr/bin/runsc --root=/r/ns kill --all c2 9").unwrap();
     assert_eq!((kill.role, kill.container), (Role::Runsc("kill".into()), "c2".into()));
     for line in ["sleep 1", "runsc --root=relative state c1", "runsc state c1", "/shim -namespace ns -id c1"]
@@ -81,6 +91,7 @@ fn a_command_line_names_by_bundle_or_by_root_and_whole_id() {
     for line in [
         "runsc-sandbox --root=/elsewhere boot --bundle=/run/b/root1 x",
         "runsc-gofer --root=/run/runsc/ns gofer --bundle /elsewhere sub1",
+        "/x/gvisor-sentry-prewarmer /x/gvisor_sentry runsc-sandbox --root=/run/runsc/ns boot --bundle=/b root1",
         "/usr/bin/runsc --root=/run/runsc/ns kill --all sub1 9",
     ] {
         assert!(claims(&argv(line), &scope()), "{line}");
@@ -92,6 +103,9 @@ fn a_command_line_names_by_bundle_or_by_root_and_whole_id() {
         "runsc --root=/run/runsc/ns state root",
         "sh -c runsc --root=/run/runsc/ns state root1",
         "/shim -namespace ns -address /c.sock -id root1",
+        "/x/gvisor-sentry-prewarmer /x/gvisor_sentry runsc-sandbox --root=/run/runsc/ns2 boot root1",
+        "/x/gvisor-sentry-prewarmer /x/gvisor_sentry sh --root=/run/runsc/ns boot root1",
+        "/x/some-prewarmer /x/gvisor_sentry runsc-sandbox --root=/run/runsc/ns boot root1",
         "runsc",
     ] {
         assert!(!claims(&argv(line), &scope()), "{line}");

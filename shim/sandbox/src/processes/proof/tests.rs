@@ -70,6 +70,15 @@ fn runsc_is_found_on_the_path_if_it_is_roots_alone() {
         assert_eq!(found(name), std::slice::from_ref(&file), "{name}");
     }
     assert!(found("./runsc").is_empty() && found("other").is_empty());
+    fs::create_dir(folder.path().join("gvisor-bin")).unwrap();
+    let sentries = SENTRIES.map(|name| folder.path().join(name));
+    for sentry in &sentries {
+        fs::write(sentry, "").unwrap();
+    }
+    let from = |first: usize| [std::slice::from_ref(&file), &sentries[first..]].concat();
+    assert_eq!(found("runsc"), from(0));
+    fs::set_permissions(&sentries[0], fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(found("runsc"), from(1), "anybody may have written it");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(found("runsc").is_empty(), "anybody may have written it");
 }

@@ -186,7 +186,7 @@ pub(super) const GONE: [&str; 6] = [
 
 /// Names of gVisor's processes, as the kernel and systemd have them.
 pub(super) const PROCESSES: [&str; 7] =
-    ["runsc", "runsc-sandbox", "runsc-gofer", "gvisor_sentry", "gvisor_sentry-p", "exe", "gvisor-sentry"];
+    ["runsc", "runsc-sandbox", "runsc-gofer", "gvisor_sentry", "gvisor_sentry_p", "exe", "gvisor-sentry-p"];
 
 /// The guard's lines when it has begun to end a sandbox, and when it has ended it.
 pub(super) const GUARD_ENDS: [&str; 7] = [
