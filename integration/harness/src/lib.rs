@@ -36,6 +36,7 @@ mod service;
 mod shared;
 mod sockets;
 mod task;
+mod today;
 mod transcript;
 mod version;
 
@@ -80,5 +81,6 @@ pub use script::write_script;
 pub use service::Service;
 pub use shared::Shared;
 pub use task::{TaskClient, code};
+pub use today::{kernel, today};
 pub use transcript::Transcript;
 pub use version::Versions;

@@ -3,16 +3,12 @@
 //!
 //! `RUNSC_GUARD_COMPARISONS` is how many comparisons each container has to hold, for a long run.
 
-use anyhow::{Context as _, Result, ensure};
-use containerd_shim_protos::api;
+use anyhow::{Result, ensure};
 use harness::{
-    Handler, Host, LATER, Parts, SOON, TaskClient, Versions, eventually,
-    faults::{self, Sandbox},
+    Handler, Host, LATER, Parts, SOON, Versions, faults,
     leaks::{Holdings, assert_nothing_left},
-    usage::BothWays,
+    usage::{BothWays, await_direct},
 };
-use rustix::process::Signal;
-use std::time::Duration;
 
 mod doubted;
 
@@ -26,32 +22,9 @@ fn comparisons() -> usize {
     std::env::var("RUNSC_GUARD_COMPARISONS").ok().and_then(|count| count.parse().ok()).unwrap_or(10)
 }
 
-fn stats(client: &TaskClient, id: &str) -> Result<api::StatsResponse, ttrpc::Error> {
-    let request = api::StatsRequest { id: id.to_owned(), ..Default::default() };
-    client.call("Stats", &request, Duration::from_secs(2))
-}
-
-/// Waits until the guard answers for a container although its real shim cannot.
-fn await_direct(host: &Host, namespace: &str, sandbox: &str, id: &str) -> Result<()> {
-    let client = TaskClient::connect(host, namespace, id)?;
-    // Three comparisons that hold; some show nothing, and on a crowded machine some are late.
-    for _ in 0..20 {
-        eventually(LATER, "Stats", || stats(&client, id).ok())?;
-    }
-    let shims = Sandbox::of(host, sandbox)?;
-    faults::stop(&shims.real_shim)?;
-    let told = stats(&client, id);
-    shims.real_shim.signal(Signal::CONT)?;
-    told.map(drop).with_context(|| format!("{id} has not proved itself: {}", host.log()))
-}
-
 /// A container by itself and a pod of several, one after the other, on this gVisor.
 fn holds_on(gvisor: &str) -> Result<()> {
-    let newest = Versions::newest()?;
-    let versions = Versions::all()?;
-    let versions =
-        versions.into_iter().find(|one| one.containerd == newest.containerd && one.gvisor == gvisor);
-    let parts = Parts::of(versions.context("not pinned")?)?;
+    let parts = Parts::of(Versions::named(&Versions::newest()?.containerd, gvisor)?)?;
     let host = Host::builder().parts(parts).handler(Handler::guarded("guarded")).start()?;
     let before = Holdings::of(&host);
     alone(&host)?;

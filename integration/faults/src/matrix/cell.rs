@@ -75,6 +75,17 @@ impl Report {
         self.wrong.is_empty() && !self.slow.is_empty()
     }
 
+    /// In how long, and what there is to be said of that.
+    pub fn ending(&self) -> String {
+        let red = if self.is_green() { "" } else { " **RED**" };
+        let beside = if self.beside_others.is_empty() { "" } else { " (alone)" };
+        let felt = if self.bit { "" } else { " (not felt)" };
+        match self.ended {
+            Some(ended) => format!("{:.1} s{beside}{felt}{red}", ended.as_secs_f64()),
+            None => format!("not after {:.0} s{red}", self.waited.as_secs_f64()),
+        }
+    }
+
     /// What a step answers, if it works. If not, it was slow where nothing but time has passed, or as much of it as a
     /// deadline takes; and else it is wrong.
     fn step<T>(&mut self, what: &str, began: Instant, answer: Result<T>) -> Option<T> {

@@ -2,13 +2,14 @@
 //! The guard goes back to gVisor's shim, and says so once, in the log and as a metric. One that says nothing, to nobody,
 //! proves nothing of the way by which it was asked.
 
-use super::{BUSY, REFUTED, await_direct, stats};
+use super::{BUSY, REFUTED};
 use anyhow::{Context as _, Result, bail, ensure};
 use harness::{
     Handler, Host, LATER, SHORTLY, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     run,
+    usage::{await_direct, stats},
 };
 use rustix::process::Signal;
 use std::{

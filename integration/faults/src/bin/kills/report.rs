@@ -1,7 +1,7 @@
 //! What came of it, for people, with all that one must know to compare it with another day's.
 
 use faults::kills::{Plan, Tally};
-use harness::{Host, run};
+use harness::{Host, kernel, run, today};
 use std::{fmt::Write as _, process::Command, time::Duration};
 
 /// What was run on what.
@@ -12,9 +12,7 @@ pub(crate) fn versions(host: &Host) -> Vec<(&'static str, String)> {
         let text = answer.map(|answer| answer.stdout + &answer.stderr).unwrap_or_default();
         text.lines().next().unwrap_or("unknown").to_owned()
     };
-    // What a builder of kernels appends says nothing here.
-    let kernel = first_line("uname".as_ref(), &["-sr"]);
-    let kernel = kernel.split('-').next().unwrap_or_default().to_owned();
+    let kernel = format!("Linux {}", kernel().unwrap_or_default());
     let size = std::fs::metadata(&parts.guard).map(|meta| meta.len()).unwrap_or_default();
     let folder = |program: &std::path::Path| {
         let folder = program.parent().and_then(std::path::Path::parent).and_then(std::path::Path::file_name);
@@ -38,17 +36,12 @@ pub(crate) fn versions(host: &Host) -> Vec<(&'static str, String)> {
 
 /// The name of today's file.
 pub(crate) fn file_name() -> String {
-    format!("kills-{}.txt", today())
-}
-
-fn today() -> String {
-    let answer = run(Command::new("date").arg("--utc").arg("+%Y-%m-%d"), b"", Duration::from_secs(10));
-    answer.map(|answer| answer.stdout.trim().to_owned()).unwrap_or_default()
+    format!("kills-{}.txt", today().unwrap_or_default())
 }
 
 /// The whole report. (Writing to a String cannot fail.)
 pub(crate) fn text(plan: &Plan, tally: &Tally, versions: &[(&str, String)]) -> String {
-    let mut text = format!("Random kills of the guard, {}\n\n", today());
+    let mut text = format!("Random kills of the guard, {}\n\n", today().unwrap_or_default());
     for (what, version) in versions {
         let _ = writeln!(text, "{what:<32}{version}");
     }

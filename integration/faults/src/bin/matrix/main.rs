@@ -2,7 +2,6 @@
 
 mod options;
 mod print;
-mod versions;
 
 use anyhow::{Result, ensure};
 use clap::Parser as _;
@@ -29,9 +28,6 @@ fn main() -> ExitCode {
 fn matrix() -> Result<ExitCode> {
     let options = Options::parse();
     let interrupt = Interrupt::on_signals(|| eprintln!("matrix: interrupted, ending everything"))?;
-    if options.versions {
-        return versions::run(&options, &interrupt);
-    }
     let parts = Parts::pinned()?;
     let jobs = options.jobs.map_or_else(Plan::default_jobs, NonZeroUsize::get);
     let plan = Plan { parts: &parts, guarded: !options.unguarded, jobs, interrupt: &interrupt };

@@ -10,9 +10,6 @@ pub(crate) struct Options {
     /// a subset with every pair of fault, request and subject (a third of the time)
     #[arg(long)]
     pub(crate) pairwise: bool,
-    /// instead: a healthy life, two wedges and two deaths with every version of containerd and gVisor
-    #[arg(long)]
-    pub(crate) versions: bool,
     /// only cells whose name contains TEXT; several: all of them ("sentry stopped", "x pod")
     #[arg(long = "filter", value_name = "TEXT")]
     pub(crate) filters: Vec<String>,

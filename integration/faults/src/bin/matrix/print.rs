@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use faults::matrix::{Cell, Deadlines, Entry, Report, table as cells};
-use harness::{Versions, checkout};
-use std::{collections::BTreeMap, fmt::Write as _, process::Command, time::Duration};
+use harness::{Versions, checkout, kernel, today};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 const RECORD: &str = "hack/results/matrix-unguarded.tsv";
 const NOT_RECORDED: &str = "";
@@ -44,7 +44,7 @@ fn row(text: &mut String, report: &Report, beside: &str) {
     let _ = writeln!(
         text,
         "| {fault} | {request} | {subject}{defaults} | {beside} | {} | {:.0} s | {} | {} of {} | {} | {} |",
-        ending(report),
+        report.ending(),
         report.promised.as_secs_f64(),
         residue(report),
         report.exits.published,
@@ -52,16 +52,6 @@ fn row(text: &mut String, report: &Report, beside: &str) {
         mib(report.weight.guard),
         mib(report.weight.real_shim),
     );
-}
-
-pub(crate) fn ending(report: &Report) -> String {
-    let red = if report.is_green() { "" } else { " **RED**" };
-    let beside = if report.beside_others.is_empty() { "" } else { " (alone)" };
-    let felt = if report.bit { "" } else { " (not felt)" };
-    match report.ended {
-        Some(ended) => format!("{:.1} s{beside}{felt}{red}", ended.as_secs_f64()),
-        None => format!("not after {:.0} s{red}", report.waited.as_secs_f64()),
-    }
 }
 
 /// How many of what kind.
@@ -182,18 +172,7 @@ pub(crate) fn record(reports: &[Report], versions: &Versions) -> Result<String> 
     Ok(text)
 }
 
-pub(crate) fn today() -> Result<String> {
-    let outcome = harness::run(Command::new("date").args(["-u", "+%F"]), b"", Duration::from_secs(5))?;
-    Ok(outcome.ok()?.trim().to_owned())
-}
-
 /// What was under test.
 fn under_test(versions: &Versions) -> Result<String> {
     Ok(format!("{versions}, Linux {}", kernel()?))
-}
-
-/// What a builder of kernels appends says nothing here.
-pub(crate) fn kernel() -> Result<String> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(release.trim().split('-').next().unwrap_or_default().to_owned())
 }
