@@ -58,13 +58,15 @@ fn bench(arguments: Vec<String>) -> Result<ExitCode> {
     let began = Instant::now();
     let interrupt = Interrupt::on_signals(|| eprintln!("bench: interrupted, ending everything"))?;
     if let Some(svg) = options.trace() {
-        let traced = trace::run(&interrupt, svg);
+        let traced = trace::run(&interrupt, &options.programs()?, svg);
         if interrupt.settle() {
             return Ok(ExitCode::from(130));
         }
         return traced.map(|()| ExitCode::SUCCESS);
     }
-    let nodes = Nodes::start(&interrupt, options.grouping())?;
+    let programs = options.programs()?;
+    println!("{}\n", programs.versions);
+    let nodes = Nodes::start(&interrupt, options.grouping(), programs)?;
     let sections = measure(&options, &nodes, &interrupt, began);
     let cleared = nodes.end(&interrupt);
     if interrupt.settle() {

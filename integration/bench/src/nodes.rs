@@ -53,9 +53,9 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn start(interrupt: &Interrupt, grouping: bool) -> Result<Self> {
+    pub(crate) fn start(interrupt: &Interrupt, grouping: bool, programs: Parts) -> Result<Self> {
         let binaries = tempfile::tempdir()?;
-        let parts = own_parts(binaries.path())?;
+        let parts = own_parts(binaries.path(), programs)?;
         let shared = Host::builder()
             .parts(parts.clone())
             .handler(Handler::unguarded(Side::Unguarded.name()))
@@ -107,8 +107,7 @@ impl Containerd {
     }
 }
 
-fn own_parts(folder: &Path) -> Result<Parts> {
-    let mut parts = Parts::pinned()?;
+fn own_parts(folder: &Path, mut parts: Parts) -> Result<Parts> {
     for (part, name) in [
         (&mut parts.unguarded_shim, "unguarded/containerd-shim-runsc-v1"),
         (&mut parts.real_shim, "guarded/containerd-shim-runsc-v1"),

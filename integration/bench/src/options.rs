@@ -1,7 +1,9 @@
 //! The command line.
 
 use crate::budget::Judge;
+use anyhow::Result;
 use clap::{CommandFactory as _, Parser, ValueEnum, error::ErrorKind};
+use harness::{Parts, Versions};
 use std::{
     ffi::OsString,
     num::NonZeroUsize,
@@ -109,6 +111,9 @@ struct Arguments {
     /// of the soak
     #[arg(long, value_name = "N", default_value = "100000")]
     requests: NonZeroUsize,
+    /// another gVisor of integration/tools than the newest as one binary: `2026-09-released` is laid out as its tarball is
+    #[arg(long, value_name = "VERSION")]
+    gvisor: Option<String>,
     /// writes everything measured, each pair included, there
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
@@ -125,6 +130,7 @@ pub(crate) struct Options {
     pub(crate) pairs: usize,
     pub(crate) pods: usize,
     pub(crate) requests: usize,
+    gvisor: Option<String>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
     pub(crate) growth: bool,
@@ -136,7 +142,7 @@ impl Options {
     pub(crate) fn parse(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let Arguments { wanted, check, pairs, pods, requests, json, svg } =
+        let Arguments { wanted, check, pairs, pods, requests, gvisor, json, svg } =
             Arguments::try_parse_from(arguments)?;
         let (growth, trace) = (wanted.contains(&Wanted::Growth), wanted.contains(&Wanted::Trace));
         let mut parts: Vec<Part> = wanted.into_iter().filter_map(Wanted::part).collect();
@@ -149,7 +155,14 @@ impl Options {
         }
         let (pods, requests) = (pods.get(), requests.get());
         let pairs = pairs.map_or(if check { CHECK_PAIRS } else { PAIRS }, NonZeroUsize::get);
-        Ok(Self { parts, check, pairs, pods, requests, json, svg, growth, trace })
+        Ok(Self { parts, check, pairs, pods, requests, gvisor, json, svg, growth, trace })
+    }
+
+    /// The programs under test.
+    pub(crate) fn programs(&self) -> Result<Parts> {
+        let newest = Versions::newest()?;
+        let gvisor = self.gvisor.as_deref().unwrap_or(&newest.gvisor);
+        Parts::of(Versions::named(&newest.containerd, gvisor)?)
     }
 
     /// Where to draw a trace, if that is what is wanted.

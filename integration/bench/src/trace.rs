@@ -25,10 +25,10 @@ struct Trace {
     stop: Vec<Span>,
 }
 
-pub(crate) fn run(interrupt: &Interrupt, svg: &Path) -> Result<()> {
+pub(crate) fn run(interrupt: &Interrupt, programs: &Parts, svg: &Path) -> Result<()> {
     let traces = [Side::Unguarded, Side::Guarded]
         .into_iter()
-        .map(|side| trace(interrupt, side))
+        .map(|side| trace(interrupt, programs, side))
         .collect::<Result<Vec<_>>>()?;
     let acts: Vec<_> = traces
         .iter()
@@ -39,11 +39,11 @@ pub(crate) fn run(interrupt: &Interrupt, svg: &Path) -> Result<()> {
 }
 
 /// A containerd of its own, whose programs are wrapped.
-fn trace(interrupt: &Interrupt, side: Side) -> Result<Trace> {
+fn trace(interrupt: &Interrupt, programs: &Parts, side: Side) -> Result<Trace> {
     let tracing = Tracing::start()?;
     let folder = tempfile::tempdir()?;
     let recorder = Recorder::new(folder.path(), tracing.marker())?;
-    let mut parts = Parts::pinned()?;
+    let mut parts = programs.clone();
     let real_shim = recorder.around_real_shim(&parts.real_shim)?;
     parts.guard = recorder.around_start(&parts.guard)?;
     parts.unguarded_shim = recorder.around_start(&parts.unguarded_shim)?;
