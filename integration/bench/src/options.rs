@@ -160,9 +160,10 @@ impl Options {
 
     /// The programs under test.
     pub(crate) fn programs(&self) -> Result<Parts> {
-        let newest = Versions::newest()?;
-        let gvisor = self.gvisor.as_deref().unwrap_or(&newest.gvisor);
-        Parts::of(Versions::named(&newest.containerd, gvisor)?)
+        match &self.gvisor {
+            Some(gvisor) => Parts::of(Versions::named(&Versions::newest()?.containerd, gvisor)?),
+            None => Parts::pinned(),
+        }
     }
 
     /// Where to draw a trace, if that is what is wanted.

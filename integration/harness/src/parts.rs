@@ -28,9 +28,14 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The newest of what is pinned, built by `hack/stack` where it is not yet there.
+    /// The newest of what is pinned, built by `hack/stack` where it is not yet there; of containerd and gVisor another
+    /// where `RUNSC_GUARD_CONTAINERD` or `RUNSC_GUARD_GVISOR` names one.
     pub fn pinned() -> Result<Self> {
-        Self::of(Versions::newest()?)
+        let named = |variable: &str| std::env::var(variable).ok();
+        let newest = Versions::newest()?;
+        let containerd = named("RUNSC_GUARD_CONTAINERD").unwrap_or(newest.containerd);
+        let gvisor = named("RUNSC_GUARD_GVISOR").unwrap_or(newest.gvisor);
+        Self::of(Versions::named(&containerd, &gvisor)?)
     }
 
     /// The same of these versions.
