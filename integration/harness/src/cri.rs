@@ -104,6 +104,21 @@ impl Cri {
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             prepare_cpuset(&hierarchy, &folder)?;
         }
+        self.run_pod_below(parent, handler, name, security_context)
+    }
+
+    /// The same for a runtime that has systemd make its cgroups: below a slice, which is systemd's to make and to remove.
+    pub fn run_pod_in_slice(&self, handler: &str, name: &str) -> Result<Pod> {
+        self.run_pod_below(format!("/{}.slice", self.tag), handler, name, None)
+    }
+
+    fn run_pod_below(
+        &self,
+        parent: String,
+        handler: &str,
+        name: &str,
+        security_context: Option<LinuxSandboxSecurityContext>,
+    ) -> Result<Pod> {
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
                 name: name.to_owned(),
@@ -155,7 +170,10 @@ impl Cri {
     pub fn remove_pod(&self, pod: &Pod, limit: Duration) -> Result<()> {
         self.remove_pod_by_id(&pod.id, limit)?;
         let parent = pod.config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str());
-        Self::remove_pod_cgroup(parent.unwrap_or_default())
+        match parent.unwrap_or_default() {
+            slice if slice.ends_with(".slice") => Ok(()),
+            parent => Self::remove_pod_cgroup(parent),
+        }
     }
 
     /// RemovePodSandbox for a pod of which only the id is known.
