@@ -246,9 +246,11 @@ impl Stage<'_> {
             subject::resume(&hung.sentry);
             return;
         }
-        let asked = measured.asked;
-        self.story
-            .tell(&format!("it still hangs after {asked} requests; it is ended as `runsc-guard reap` would"));
+        let requests = match measured.asked {
+            1 => "the request".to_owned(),
+            asked => format!("{asked} requests"),
+        };
+        self.story.tell(&format!("it still hangs after {requests}; it is ended as `runsc-guard reap` would"));
         self.reap(subject, report_dir);
     }
 

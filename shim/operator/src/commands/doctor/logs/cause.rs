@@ -32,6 +32,8 @@ pub(crate) enum Cause {
     Shutdown,
     /// Create or Start did not return.
     Create,
+    /// The guard's watchdog has found it silent, and nobody has asked for its end.
+    Silent,
     /// The shim gave no metrics in time.
     Stats,
     /// The connection to a shim ended under a request.
@@ -55,7 +57,7 @@ pub(crate) enum Cause {
 impl Cause {
     /// All that are gVisor's or its shim's business: seen again and again, they are the problem.
     pub(super) fn is_own(self) -> bool {
-        !self.is_other() && !matches!(self, Self::Create | Self::Stats | Self::ShimGone)
+        !self.is_other() && !matches!(self, Self::Create | Self::Silent | Self::Stats | Self::ShimGone)
     }
 
     /// Other troubles, which take back what kubelet says of the same sandbox.
@@ -90,6 +92,7 @@ impl Cause {
             Self::Pleg => "kubelet's PLEG stands still",
             Self::Shutdown => "the node waits for it to go down",
             Self::Create => "Create or Start took too long",
+            Self::Silent => "silent, says the guard",
             Self::Stats => "Stats was not answered",
             Self::ShimGone => "the shim was gone",
             Self::Cni => "a CNI plugin failed",
@@ -120,6 +123,7 @@ impl Cause {
             Self::Pleg => "kubelet's list of containers (PLEG) stands still: the runtime does not answer",
             Self::Shutdown => "the shutdown of the node waits for it",
             Self::Create => "Create or Start takes too long, again and again",
+            Self::Silent => "the guard's watchdog has found it silent; nobody has asked for its end",
             Self::Stats => "the shim does not give its metrics; nobody has asked for an end",
             Self::ShimGone => "a shim was gone under a request",
             Self::Cni => "it is a CNI plugin that fails, not the sandbox",
@@ -169,6 +173,9 @@ impl Cause {
                                its sandbox when the node goes down"
                 .into(),
             Self::Create => format!("runsc-guard ls: is one of them starting for long? runsc-guard show {name}"),
+            Self::Silent => format!(
+                "runsc-guard show {name}, and its report; delete the pod if it does not answer again, its guard then ends it"
+            ),
             Self::Stats => format!("runsc-guard show {name}"),
             Self::ShimGone => "journalctl -k -g oom: was a shim killed? runsc-guard ls shows orphans".into(),
             Self::Cni => "look at the CNI plugin: its own log, its daemon, /etc/cni/net.d".into(),

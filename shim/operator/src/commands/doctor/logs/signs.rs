@@ -72,16 +72,13 @@ fn guards(text: &str) -> Option<Sign> {
     if !text.contains("guard") {
         return None;
     }
-    if text.contains(GUARD) && has_field(text, told::PHASE, EscalationPhase::Unkillable.as_str()) {
-        return Some(Sign::Failed(Cause::Unkillable));
-    }
-    let ends = [EscalationPhase::Begins, EscalationPhase::Ends, EscalationPhase::Forgotten];
-    let of_one = [CauseKind::CreateStuck, CauseKind::DeleteStuck];
     if text.contains(GUARD)
-        && (ends.iter().any(|phase| has_field(text, told::PHASE, phase.as_str()))
-            || of_one.iter().any(|cause| has_field(text, told::CAUSE, cause.as_str())))
+        && let Some(sign) = by_key(text)
     {
-        return Some(Sign::GuardEnds);
+        return Some(sign);
+    }
+    if text.contains("has not answered for") && text.contains("though nobody wants its end") {
+        return Some(Sign::Failed(Cause::Silent));
     }
     if text.contains("SIGKILL was sent") && text.contains("kernel keeps") {
         return Some(Sign::Failed(Cause::Unkillable));
@@ -91,6 +88,21 @@ fn guards(text: &str) -> Option<Sign> {
         return Some(Sign::GuardEnds);
     }
     has(&GUARD_WAITS).then_some(Sign::GuardWaits)
+}
+
+/// What a line of the guard's tells by its keys.
+fn by_key(text: &str) -> Option<Sign> {
+    use EscalationPhase::{Begins, Ends, Forgotten, Silent, Unkillable};
+    let is_in = |phase: EscalationPhase| has_field(text, told::PHASE, phase.as_str());
+    let is_because = |cause: CauseKind| has_field(text, told::CAUSE, cause.as_str());
+    if is_in(Unkillable) {
+        return Some(Sign::Failed(Cause::Unkillable));
+    }
+    if is_in(Silent) {
+        return Some(Sign::Failed(Cause::Silent));
+    }
+    let is_of_one = is_because(CauseKind::CreateStuck) || is_because(CauseKind::DeleteStuck);
+    ([Begins, Ends, Forgotten].into_iter().any(is_in) || is_of_one).then_some(Sign::GuardEnds)
 }
 
 /// Whether a line has this field, be it logfmt or what was JSON.

@@ -73,7 +73,7 @@ pub(super) const TRIED: [Words; 3] =
     [&["Skipping the sending of signal", "because a prior stop"], &["Kill container \""], &["FailedKillPod"]];
 
 /// Ends of containers and pods.
-pub(super) const ENDED: [(Words, Whole); 11] = [
+pub(super) const ENDED: [(Words, Whole); 12] = [
     (&["StopPodSandbox for", "returns successfully"], Whole::Pod),
     (&["RemovePodSandbox", "returns successfully"], Whole::Pod),
     (&["Stopped pod sandbox"], Whole::Pod),
@@ -81,6 +81,7 @@ pub(super) const ENDED: [(Words, Whole); 11] = [
     (&["Cleaned up orphaned pod volumes dir"], Whole::Pod),
     (&["Pod fully terminated and removed from etcd"], Whole::Pod),
     (&["SyncLoop REMOVE"], Whole::Pod),
+    (&["the sandbox answers again"], Whole::Pod),
     (&["StopContainer for", "returns successfully"], Whole::Container),
     (&["RemoveContainer", "returns successfully"], Whole::Container),
     (&["Stopped container"], Whole::Container),
