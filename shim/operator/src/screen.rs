@@ -5,11 +5,12 @@ use std::io::{self, Write as _};
 
 use anstream::{AutoStream, ColorChoice};
 
-/// Cursor home; what follows is shown at once by terminals that know how to (others ignore it).
-const BEGIN: &str = "\x1b[?2026h\x1b[H";
+/// Cursor home; what follows is shown at once by terminals that know how to (others ignore it), and a line that is too
+/// long is cut by the terminal: going on below it would move all others.
+const BEGIN: &str = "\x1b[?2026h\x1b[?7l\x1b[H";
 /// Clear what is left of a line, and what is below the last one.
 const LINE_END: &str = "\x1b[K";
-const END: &str = "\x1b[J\x1b[?2026l";
+const END: &str = "\x1b[J\x1b[?7h\x1b[?2026l";
 /// Clear all of it: after a change of its size, lines are no more where they were.
 const CLEAR: &str = "\x1b[2J";
 /// Where a line goes on: so much further to the right than it began.

@@ -35,7 +35,9 @@ pub(crate) fn run(scope: &Scope, args: &Ls) -> Result<ExitCode> {
             seen.unseen().iter().map(|unseen| paint::caution(&unseen.to_string()) + "\n").collect();
         let render = |columns| render(&seen.sandboxes, args.output, columns);
         match args.watch.filter(|_| screen::is_drawn_on()) {
-            Some(pause) => draw(pause, &mut drawn, |columns| Ok(render(columns)? + &warnings))?,
+            Some(pause) => {
+                draw(pause, &mut drawn, |columns| Ok(render(columns)? + &screen::fitted(&warnings)))?
+            }
             None => {
                 let mut out = anstream::stdout().lock();
                 let text = render(screen::size().map(|size| size.columns))?;
