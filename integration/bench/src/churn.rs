@@ -26,6 +26,8 @@ const USED: Duration = Duration::from_secs(1);
 /// Pods at once for each processor. A life is a second of use and some half a second of work: one after the other would
 /// leave the processor idle for most of it, and then measure the second.
 const AT_ONCE: usize = 4;
+/// Rounds at most: a ratio has its interval from six on, and these take ten minutes.
+const MOST: usize = 6;
 /// How long the shims of the last pods may take to go.
 const LEAVING: Duration = Duration::from_secs(20);
 
@@ -40,13 +42,14 @@ struct Turn {
 }
 
 pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
-    let (rounds, window) = if stage.options.check { (1, 15) } else { (stage.options.pairs.min(5), 60) };
+    let (rounds, window) = if stage.options.check { (1, 15) } else { (stage.options.pairs.min(MOST), 50) };
     let mut sides: BTreeMap<Side, Vec<Turn>> = BTreeMap::new();
     let mut number = AtomicUsize::new(0);
     for round in 0..rounds {
         for node in stage.pair(round) {
-            stage.say(format_args!("churn, {}, round {round}", node.side.name()));
             let turn = turn(node, &mut number, Duration::from_secs(window))?;
+            let (name, rate) = (node.side.name(), turn.pods_per_minute);
+            stage.say(format_args!("churn, {name}, round {round}: {rate:.1} pods per minute"));
             sides.entry(node.side).or_default().push(turn);
         }
     }

@@ -27,6 +27,8 @@ const ASKED: f64 = (PODS * (CONTAINERS + 1)) as f64;
 const SETTLE: Duration = Duration::from_secs(12);
 /// How long the shims of the round before may take to go.
 const LEAVING: Duration = Duration::from_secs(10);
+/// Rounds at most: a ratio has its interval from six on.
+const MOST: usize = 8;
 /// Clock ticks of /proc.
 const TICKS: f64 = 100.0;
 
@@ -46,7 +48,7 @@ impl Spent {
 }
 
 pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
-    let (rounds, window) = if stage.options.check { (1, 10) } else { (stage.options.pairs.min(5), 30) };
+    let (rounds, window) = if stage.options.check { (1, 10) } else { (stage.options.pairs.min(MOST), 30) };
     let mut sides: BTreeMap<Side, Vec<Spent>> = BTreeMap::new();
     for round in 0..rounds {
         for node in stage.pair(round) {

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use containerd_shim_protos::{api, protobuf::Message as _};
 use harness::{process::Process, wire::frame};
 use std::{
-    io::{Read, Write},
+    io::{Read as _, Write as _},
+    net::Shutdown,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::net::{UnixListener, UnixStream},
@@ -35,7 +36,7 @@ pub(super) fn write_shim(folder: &Path) -> Result<PathBuf> {
 pub(crate) struct Relay(Child);
 
 impl Relay {
-    /// Listens on `socket` for one connection, which leads to `target`.
+    /// Listens on `socket`, and each connection leads to `target`.
     pub(crate) fn start(socket: &Path, target: &Path) -> Result<Self> {
         let listener = UnixListener::bind(socket).with_context(|| socket.display().to_string())?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -65,21 +66,21 @@ fn listener() -> Result<UnixListener> {
 
 /// What the relay does.
 pub(crate) fn relay(target: &Path) -> Result<()> {
-    let (caller, _) = listener()?.accept()?;
-    let server = UnixStream::connect(target)?;
-    let (back_from, back_to) = (server.try_clone()?, caller.try_clone()?);
-    let back = thread::spawn(move || copy(back_from, back_to));
-    copy(caller, server)?;
-    // The caller has gone, and so does this process; the answers that are missing are nobody's.
-    drop(back);
+    for caller in listener()?.incoming() {
+        let (caller, server) = (caller?, UnixStream::connect(target)?);
+        let (back_from, back_to) = (server.try_clone()?, caller.try_clone()?);
+        thread::spawn(move || copy(back_from, back_to));
+        thread::spawn(move || copy(caller, server));
+    }
     Ok(())
 }
 
-fn copy(mut from: impl Read, mut to: impl Write) -> std::io::Result<()> {
+/// When the one side has gone, the other hears so.
+fn copy(mut from: UnixStream, mut to: UnixStream) -> std::io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match from.read(&mut buffer)? {
-            0 => return Ok(()),
+            0 => return to.shutdown(Shutdown::Write),
             count => to.write_all(&buffer[..count])?,
         }
     }

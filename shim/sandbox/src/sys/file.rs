@@ -41,7 +41,8 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::Absent),
         Err(error) => return Err(ReadError::Io(error)),
     };
-    let kind = file.metadata()?.file_type();
+    let about = file.metadata()?;
+    let kind = about.file_type();
     if !kind.is_file() {
         return Err(ReadError::NotAFile(if kind.is_dir() {
             "directory"
@@ -51,7 +52,9 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
             "special file"
         }));
     }
-    let mut content = Vec::new();
+    // In one piece where the size is told; /proc tells none.
+    let size = about.len().min(limit) as usize;
+    let mut content = Vec::with_capacity(if size > 0 { size + 1 } else { 0 });
     file.take(limit + 1).read_to_end(&mut content)?;
     if content.len() as u64 > limit {
         return Err(ReadError::TooLarge(limit));
