@@ -11,11 +11,12 @@ use crate::{
     table::Table,
 };
 use anyhow::{Context as _, Result, anyhow};
-use harness::{eventually, leaks::Holdings};
+use harness::{eventually, leaks::Holdings, process::Process, traces::hierarchies};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     fs,
+    path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
@@ -35,6 +36,8 @@ const LEAVING: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     pods_per_minute: f64,
+    /// Of a processor, by everybody who has a part in it: containerd, shims, commands, the sandbox.
+    ms_per_pod: f64,
     /// What there is more of afterwards than there was before.
     containerd_kib: i64,
     node_kib: i64,
@@ -48,8 +51,10 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
     for round in 0..rounds {
         for node in stage.pair(round) {
             let turn = turn(node, &mut number, Duration::from_secs(window))?;
-            let (name, rate) = (node.side.name(), turn.pods_per_minute);
-            stage.say(format_args!("churn, {name}, round {round}: {rate:.1} pods per minute"));
+            let (name, rate, each) = (node.side.name(), turn.pods_per_minute, turn.ms_per_pod);
+            stage.say(format_args!(
+                "churn, {name}, round {round}: {rate:.1} pods per minute, {each:.0} ms each"
+            ));
             sides.entry(node.side).or_default().push(turn);
         }
     }
@@ -58,7 +63,9 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
 
 fn turn(node: &Node<'_>, number: &mut AtomicUsize, window: Duration) -> Result<Turn> {
     let containerd = node.host.containerd()?;
+    let account = Account::open(node, &containerd)?;
     let before = (Weight::of(&containerd)?.uss, node_in_use()?, Holdings::of(node.host));
+    let spent = account.milliseconds()?;
     let (first, began) = (*number.get_mut(), Instant::now());
     let hands = AT_ONCE * thread::available_parallelism().map_or(2, usize::from);
     let number = &*number;
@@ -76,13 +83,44 @@ fn turn(node: &Node<'_>, number: &mut AtomicUsize, window: Duration) -> Result<T
     eventually(LEAVING, "the shims leave", || {
         (running(node.host, GUARD).is_empty() && running(node.host, REAL_SHIM).is_empty()).then_some(())
     })?;
+    let spent = account.milliseconds()? - spent;
     let left = Holdings::of(node.host).since(&before.2);
+    let pods = (number.load(Ordering::Relaxed) - first) as f64;
     Ok(Turn {
-        pods_per_minute: (number.load(Ordering::Relaxed) - first) as f64 * 60.0 / took.as_secs_f64(),
+        pods_per_minute: pods * 60.0 / took.as_secs_f64(),
+        ms_per_pod: spent / pods,
         containerd_kib: Weight::of(&containerd)?.uss as i64 - before.0 as i64,
         node_kib: node_in_use()? - before.1,
         left: count(&left) as i64,
     })
+}
+
+/// What a host's processes have used of the processors: its containerd, and so every shim and command, is put beside the
+/// host's sandboxes, and their common cgroup remembers those that have ended. Other work on the machine is not in it.
+struct Account(PathBuf);
+
+impl Account {
+    fn open(node: &Node<'_>, containerd: &Process) -> Result<Self> {
+        let counts = |hierarchy: &PathBuf| {
+            ["cpuacct.usage", "cgroup.controllers"].map(|file| hierarchy.join(file).exists())
+        };
+        let hierarchies = hierarchies();
+        let [old, new] = [0, 1].map(|which| hierarchies.iter().find(|hierarchy| counts(hierarchy)[which]));
+        let host = old.or(new).context("no cgroup counts processor time")?.join(node.host.tag());
+        let folder = host.join("containerd");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("cgroup.procs"), containerd.pid.to_string())?;
+        Ok(Self(host))
+    }
+
+    fn milliseconds(&self) -> Result<f64> {
+        if let Ok(text) = fs::read_to_string(self.0.join("cpuacct.usage")) {
+            return Ok(text.trim().parse::<f64>()? / 1e6);
+        }
+        let text = fs::read_to_string(self.0.join("cpu.stat"))?;
+        let used = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+        Ok(used.context("no usage")?.trim().parse::<f64>()? / 1e3)
+    }
 }
 
 /// Memory of the whole machine that nobody could have now, in KiB: what other processes take is in it.
@@ -122,6 +160,7 @@ fn section(stage: &Stage<'_>, sides: &BTreeMap<Side, Vec<Turn>>) -> Section {
         |values: Vec<f64>| median(&values).map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
     for (name, what) in [
         ("pods per minute", (|turn| turn.pods_per_minute) as fn(&Turn) -> f64),
+        ("ms of a processor per pod", |turn| turn.ms_per_pod),
         ("containerd's USS, KiB more", |turn| turn.containerd_kib as f64),
         ("the machine's memory in use, KiB more", |turn| turn.node_kib as f64),
         ("processes, mounts, cgroups, files more", |turn| turn.left as f64),
@@ -137,9 +176,9 @@ fn section(stage: &Stage<'_>, sides: &BTreeMap<Side, Vec<Turn>>) -> Section {
     let finding =
         stage.options.judge().ratio("churn, unguarded over guarded", median_interval(&inverse), limit);
     let json = |turn: &Turn| {
-        let Turn { pods_per_minute, containerd_kib, node_kib, left } = turn;
+        let Turn { pods_per_minute, ms_per_pod, containerd_kib, node_kib, left } = turn;
         json!({
-            "pods_per_minute": pods_per_minute, "containerd_kib_more": containerd_kib, "node_kib_more": node_kib,
+            "pods_per_minute": pods_per_minute, "ms_per_pod": ms_per_pod, "containerd_kib_more": containerd_kib, "node_kib_more": node_kib,
             "left_more": left,
         })
     };
