@@ -6,6 +6,7 @@ mod beside;
 use super::{Cell, Deadlines, Fault, Part, Report, Request, Subject, lanes::Plan};
 use anyhow::Result;
 pub use beside::Beside;
+use std::thread;
 
 /// A healthy life; a sandbox that is silent; a Create that never returns; a guard that dies; a containerd that dies,
 /// comes back to what lives, and then has to end it though it is silent.
@@ -54,11 +55,17 @@ pub fn run(
     tell: impl Fn(&Line) + Sync,
 ) -> Result<Vec<Line>> {
     let taken: Vec<Cell> = cells.iter().filter(|cell| plan.takes(cell)).copied().collect();
-    let reports = plan.run(&taken, |report| tell(&Line::of(report)))?;
-    let mut lines: Vec<Line> = reports.iter().map(Line::of).collect();
-    if plan.guarded && !beside.is_empty() {
-        lines.extend(beside::run(plan, beside, tell)?);
-    }
+    let (reports, others) = thread::scope(|scope| {
+        // On a host of their own, and they wait most of their time as well.
+        let others = scope.spawn(|| match plan.guarded && !beside.is_empty() {
+            true => beside::run(plan, beside, &tell),
+            false => Ok(Vec::new()),
+        });
+        let reports = plan.run(&taken, |report| tell(&Line::of(report)));
+        (reports, others.join())
+    });
+    let mut lines: Vec<Line> = reports?.iter().map(Line::of).collect();
+    lines.extend(others.map_err(|_| anyhow::anyhow!("what runs beside the cells panicked"))??);
     Ok(lines)
 }
 
