@@ -5,7 +5,7 @@ use super::{Line, flat};
 use crate::matrix::{Bench, Cell, Deadlines, Fault, Request, Subject, bench::HANDLER, lanes::Plan};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    LATER, PodContainer, SHORTLY, SOON, eventually,
+    Handler, LATER, PodContainer, SHORTLY, SOON, eventually,
     leaks::assert_gone,
     usage::{BothWays, await_direct},
 };
@@ -59,26 +59,40 @@ impl fmt::Display for Beside {
 pub(super) fn run(plan: &Plan<'_>, wanted: &[Beside], tell: impl Fn(&Line)) -> Result<Vec<Line>> {
     let mut bench = Bench::start(plan.parts, plan.guarded)?;
     plan.interrupt.register(bench.host())?;
-    let mut lines = Vec::new();
-    for beside in wanted {
-        let outcome = beside.run(&bench).and_then(|text| nothing_left(&bench).map(|()| text));
-        let line = match outcome {
-            Ok(text) => Line { column: beside.to_string(), green: true, text, why: String::new() },
-            Err(error) => {
-                let why = flat(&format!("{error:#}"));
-                Line { column: beside.to_string(), green: false, text: "**RED**".to_owned(), why }
-            }
-        };
-        tell(&line);
-        // What it has left must not be taken for the next one's.
-        bench.sweep()?;
-        lines.push(line);
-    }
+    let lines = wanted.iter().map(|beside| one(&mut bench, *beside, &tell)).collect::<Result<Vec<_>>>();
     let untouched = bench.assert_neighbour_untouched();
+    // Whatever has failed: who interrupts a run would know this host for ever.
     let ended = bench.host().end();
     plan.interrupt.forget(bench.host());
-    ended.and(untouched)?;
-    Ok(lines)
+    ended.and(untouched).and(lines)
+}
+
+fn one(bench: &mut Bench, beside: Beside, tell: impl Fn(&Line)) -> Result<Line> {
+    let outcome = beside.run(bench).and_then(|text| nothing_left(bench).map(|()| text));
+    let line = match outcome {
+        Ok(text) => Line { column: beside.to_string(), green: true, text, why: String::new() },
+        Err(error) => {
+            let why = flat(&format!("{error:#}"));
+            Line { column: beside.to_string(), green: false, text: "**RED**".to_owned(), why }
+        }
+    };
+    tell(&line);
+    // What it has left must not be taken for the next one's.
+    bench.sweep()?;
+    Ok(line)
+}
+
+/// The handler of a healthy sandbox, but for its `kill_deadline`, which is the drill's to wait for.
+fn configure(bench: &Bench) -> Result<Handler> {
+    let cell = Cell {
+        fault: Fault::None,
+        request: Request::None,
+        subject: Subject::Pod,
+        deadlines: Deadlines::Defaults,
+    };
+    let handler = bench.configure(&cell)?.guard("kill_deadline", "\"2s\"");
+    bench.host().add_handler(&handler)?;
+    Ok(handler)
 }
 
 fn nothing_left(bench: &Bench) -> Result<()> {
@@ -98,19 +112,13 @@ fn well(bench: &Bench, container: &PodContainer) -> Result<()> {
 }
 
 fn one_of_a_pod(bench: &Bench) -> Result<String> {
-    let cell = Cell {
-        fault: Fault::Hangs("delete"),
-        request: Request::Delete,
-        subject: Subject::Pod,
-        deadlines: Deadlines::Short,
-    };
-    bench.configure(&cell)?;
+    configure(bench)?;
     let cri = bench.cri();
     let pod = cri.run_pod(HANDLER, "one-of-a-pod")?;
     let stays = cri.run_container(&pod, "stays", &IDLE)?;
     let goes = cri.run_container(&pod, "goes", &IDLE)?;
     bench.gate().hang("delete")?;
-    let promise = cell.deadlines.promise(cell.fault, cell.subject);
+    let promise = Deadlines::Short.promise(Fault::Hangs("delete"), Subject::Pod);
     let began = Instant::now();
     cri.stop_container(&goes, 0, LATER)?;
     cri.remove_container(&goes, LATER)?;
@@ -125,13 +133,7 @@ fn one_of_a_pod(bench: &Bench) -> Result<String> {
 }
 
 fn stats(bench: &Bench) -> Result<String> {
-    let cell = Cell {
-        fault: Fault::None,
-        request: Request::None,
-        subject: Subject::Pod,
-        deadlines: Deadlines::Defaults,
-    };
-    let handler = bench.configure(&cell)?;
+    let handler = configure(bench)?;
     let (host, cri, ctr) = (bench.host(), bench.cri(), bench.host().ctr());
     ctr.start(&handler, "stats-alone", &BUSY)?;
     let pod = cri.run_pod(HANDLER, "stats")?;
@@ -151,13 +153,7 @@ fn stats(bench: &Bench) -> Result<String> {
 }
 
 fn drill(bench: &Bench) -> Result<String> {
-    let cell = Cell {
-        fault: Fault::None,
-        request: Request::None,
-        subject: Subject::Pod,
-        deadlines: Deadlines::Short,
-    };
-    bench.configure(&cell)?;
+    configure(bench)?;
     let host = bench.host();
     let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
     command.args(["drill", "--address"]).arg(host.socket());
