@@ -7,7 +7,7 @@
 
 mod docker;
 mod hand;
-mod packages;
+pub(crate) mod packages;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{

@@ -6,7 +6,7 @@ use harness::{Page, Service, Shared, release, run};
 use std::{
     collections::BTreeSet,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -50,15 +50,21 @@ fn the_tarball_is_unpacked_and_removed_by_its_page() -> Result<()> {
 /// rpm's database has what every distribution with rpm has: something that brings /bin/sh.
 fn of_a_distribution_with_rpm(node: &Node) -> Result<()> {
     let folder = tempfile::tempdir()?;
+    let shell = shell_rpm(folder.path())?;
+    node.types(shell.with_file_name("").as_path(), "rpm -U shell.rpm")?.ok()?;
+    Ok(())
+}
+
+/// A package that brings /bin/sh, made there.
+pub(crate) fn shell_rpm(folder: &Path) -> Result<PathBuf> {
     let spec = "Name: shell\nVersion: 1\nRelease: 1\nSummary: a shell\nLicense: none\nBuildArch: noarch\n\
                 Provides: /bin/sh\n%description\nA shell.\n%files\n";
-    fs::write(folder.path().join("spec"), spec)?;
+    fs::write(folder.join("spec"), spec)?;
     let mut build = Command::new("rpmbuild");
-    build.args(["--quiet", "-bb", "--define", "_rpmfilename shell.rpm", "spec"]).current_dir(&folder);
-    build.arg("--define").arg(format!("_topdir {}", folder.path().display()));
+    build.args(["--quiet", "-bb", "--define", "_rpmfilename shell.rpm", "spec"]).current_dir(folder);
+    build.arg("--define").arg(format!("_topdir {}", folder.display()));
     run(&mut build, b"", Duration::from_secs(60))?.ok()?;
-    node.types(&folder.path().join("RPMS"), "rpm -U shell.rpm")?.ok()?;
-    Ok(())
+    Ok(folder.join("RPMS/shell.rpm"))
 }
 
 /// The page from top to bottom, of the envelopes this one; what is left then.
