@@ -194,7 +194,7 @@ fn step_is_over(state: &mut State) {
 
 fn step_done(state: &mut State, done: StepResult) {
     match done {
-        StepResult::Freed { left, undecided } => unkillable::freed(state, left, undecided),
+        StepResult::Unblocked { left, undecided } => unkillable::freed(state, left, undecided),
         StepResult::ReleasedOne { container, left, at_ns } => release::is_over(state, container, left, at_ns),
         done if matches!(state.phase(), Phase::Closing(_)) => shutdown::step_done(state, done),
         StepResult::CreateKilled { container, stuck } => teardown::is_over(state, container, stuck),

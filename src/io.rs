@@ -3,18 +3,18 @@
 use core::time::Duration;
 
 pub(crate) mod answer;
+pub mod keys;
 pub(crate) mod note;
 pub(crate) mod real_shim;
 pub(crate) mod request;
 pub(crate) mod step;
-pub mod told;
 
 pub use answer::Answer;
+pub use keys::{CauseKind, EscalationPhase};
 pub use note::{Cause, Note};
 pub use real_shim::{CallId, ConnectionKind, Event, Outcome, OwnCall, Publication, ResponseInfo, Status};
 pub use request::{Method, ProcessId, ProcessSpec, Request, RequestId, Sentry};
 pub use step::{ProbeResult, Step, StepResult};
-pub use told::{CauseKind, EscalationPhase};
 
 /// What the shim reports to the guard.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@
 //! let due = guard.poll_timeout();
 //! assert_eq!(due, Some((Timer::Effect, Time::from_millis(11_000))));
 //! let outputs = step(&mut guard, 11_000, Input::Tick);
-//! assert!(outputs.iter().any(|output| matches!(output, Output::Step(Step::Evidence, _))));
+//! assert!(outputs.iter().any(|output| matches!(output, Output::Step(Step::Diagnose, _))));
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]

@@ -109,7 +109,7 @@ impl Stuck {
     /// The first attempt to free it begins.
     pub(crate) fn new(left: Vec<String>, killing: Killing, now: Time) -> Self {
         let first = match killing {
-            Killing::CameBack => budgets::FREE + HOME,
+            Killing::CameBack => budgets::UNBLOCK + HOME,
             Killing::Lost => FREE_AGAIN_AFTER,
         };
         Self { left, due: Some(now + first), pause: FREE_AGAIN_AFTER, freeing: true, killing }
@@ -159,8 +159,8 @@ impl Stuck {
                 None
             }
             (Killing::CameBack, false) => {
-                (self.due, self.freeing) = (Some(now + budgets::FREE + HOME), true);
-                Some(Step::Free)
+                (self.due, self.freeing) = (Some(now + budgets::UNBLOCK + HOME), true);
+                Some(Step::Unblock)
             }
         }
     }

@@ -68,12 +68,12 @@ pub mod limits {
     pub const EXIT_HANDLING: Duration = Duration::from_secs(10);
 }
 
-/// The budgets of the escalation's budgets 1 to 5: at most two seconds in all.
+/// The budgets of the escalation's steps: at most two seconds in all.
 pub mod budgets {
     use core::time::Duration;
 
-    /// Evidence.
-    pub const EVIDENCE: Duration = Duration::from_millis(300);
+    /// Diagnose: what is seen of the sandbox before anything is touched.
+    pub const DIAGNOSE: Duration = Duration::from_millis(300);
     /// KillSandbox: the sandbox killed, and the real shim given the time to report its exits.
     pub const KILL_SANDBOX: Duration = Duration::from_millis(700);
     /// KillAll: the real shim and every descendant killed.
@@ -86,11 +86,11 @@ pub mod budgets {
     pub const BEFORE_RELEASE: Duration = Duration::from_millis(300 + 700 + 400);
     /// What KillAll may take beyond that on a node so busy that dying takes long; who can wait, waits for it.
     pub const OVERLOAD: Duration = Duration::from_secs(6);
-    /// Free: one attempt to free what cannot be killed; nobody waits for it.
-    pub const FREE: Duration = Duration::from_secs(2);
+    /// Unblock: one attempt to free what cannot be killed; nobody waits for it.
+    pub const UNBLOCK: Duration = Duration::from_secs(2);
     /// One container that has ended, released by itself.
     pub const RELEASE_ONE: Duration = Duration::from_millis(1000);
-    /// The steps from Evidence to Release.
+    /// The steps from Diagnose to Release.
     pub const TOTAL: Duration = Duration::from_millis(300 + 700 + 400 + 400 + 200);
 }
 
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn the_escalation_takes_two_seconds_at_most() {
         let sum =
-            budgets::EVIDENCE + budgets::KILL_SANDBOX + budgets::KILL_ALL + budgets::RELEASE + budgets::PROVE;
+            budgets::DIAGNOSE + budgets::KILL_SANDBOX + budgets::KILL_ALL + budgets::RELEASE + budgets::PROVE;
         assert_eq!(sum, budgets::TOTAL);
         assert_eq!(sum, budgets::BEFORE_RELEASE + budgets::RELEASE + budgets::PROVE);
         assert!(sum <= Duration::from_secs(2));

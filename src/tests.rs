@@ -60,10 +60,10 @@ fn an_example() {
     assert_eq!(world.answer(wait), None);
     // ... at its deadline the escalation begins, ...
     world.run(ms(1));
-    assert_eq!(world.steps(), [Step::Evidence]);
+    assert_eq!(world.steps(), [Step::Diagnose]);
     // ... and two seconds later the sandbox is gone, its exit told and published, once.
     world.run(crate::policy::budgets::TOTAL);
-    assert_eq!(world.steps(), [Step::Evidence, Step::KillSandbox, Step::KillAll, Step::Release]);
+    assert_eq!(world.steps(), [Step::Diagnose, Step::KillSandbox, Step::KillAll, Step::Release]);
     assert_eq!(world.exit_of(wait).status, 137);
     assert_eq!(world.published(&init("root")), [137]);
     assert!(world.guard.is_released());

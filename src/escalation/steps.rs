@@ -22,7 +22,7 @@ use crate::time::Time;
 pub(crate) fn begin(state: &mut State, cause: Cause, since: Time) {
     let waited = state.now() - since;
     state.note(Note::Wedged { cause, waited });
-    go_to(state, Step::Evidence);
+    go_to(state, Step::Diagnose);
 }
 
 /// What the root container's Create began is dead, and that was all of the sandbox.
@@ -55,7 +55,7 @@ fn go_to(state: &mut State, step: Step) {
         Some(escalation) => escalation.next(step.clone(), due),
         None => Escalation::new(now, step.clone(), due),
     };
-    if step != Step::Evidence {
+    if step != Step::Diagnose {
         state.force();
     }
     state.enter(Phase::Ending(next));
@@ -69,7 +69,7 @@ pub(crate) fn step_done(state: &mut State, done: StepResult) {
         _ => None,
     };
     match (step, done) {
-        (Some(Step::Evidence), StepResult::Evidence) => go_to(state, Step::KillSandbox),
+        (Some(Step::Diagnose), StepResult::Diagnosed) => go_to(state, Step::KillSandbox),
         (Some(Step::KillSandbox), StepResult::SandboxKilled { left, cannot_report }) => {
             sandbox_killed(state, left.is_empty(), cannot_report);
         }
@@ -123,7 +123,7 @@ fn kill_came_back(state: &mut State, left: Vec<String>, at_ns: u64) {
 pub(crate) fn step_is_over(state: &mut State) {
     let Phase::Ending(escalation) = state.phase() else { return };
     match escalation.step() {
-        Step::Evidence => go_to(state, Step::KillSandbox),
+        Step::Diagnose => go_to(state, Step::KillSandbox),
         Step::KillSandbox => go_to(state, Step::KillAll),
         Step::KillAll => unkillable::enter(state, kill_lost(), Killing::Lost),
         Step::Release => {
@@ -131,7 +131,7 @@ pub(crate) fn step_is_over(state: &mut State) {
             released(state, Vec::from([left.into()]));
         }
         // No steps of an escalation.
-        Step::KillCreate(_) | Step::ReleaseOne(_) | Step::Free | Step::Watch => {}
+        Step::KillCreate(_) | Step::ReleaseOne(_) | Step::Unblock | Step::Watch => {}
     }
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn go_on_if_reported(state: &mut State) {
 pub(crate) fn kill_at_once(state: &mut State) {
     match state.phase() {
         Phase::Open => go_to(state, Step::KillAll),
-        Phase::Ending(escalation) if matches!(escalation.step(), Step::Evidence | Step::KillSandbox) => {
+        Phase::Ending(escalation) if matches!(escalation.step(), Step::Diagnose | Step::KillSandbox) => {
             go_to(state, Step::KillAll);
         }
         _ => {}

@@ -43,7 +43,7 @@ pub(crate) fn enter(state: &mut State, left: Vec<String>, killing: Killing) {
 /// The first attempt to free what is left.
 pub(crate) fn free(state: &mut State, left: Vec<String>, killing: Killing) -> Stuck {
     state.note(Note::Unkillable(left.clone()));
-    state.take_step(Step::Free);
+    state.take_step(Step::Unblock);
     Stuck::new(left, killing, state.now())
 }
 

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use super::keys::{CauseKind, EscalationPhase};
 use super::request::ProcessId;
-use super::told::{CauseKind, EscalationPhase};
 
 /// What the operator is told, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]

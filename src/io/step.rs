@@ -11,7 +11,7 @@ use crate::policy::budgets;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Looks, and touches nothing.
-    Evidence,
+    Diagnose,
     /// Kills sentry, gofers and hung runsc commands.
     KillSandbox,
     /// Kills the real shim and every descendant.
@@ -23,8 +23,8 @@ pub enum Step {
     /// Releases what the sandbox held and verifies that nothing is left.
     Release,
     /// Takes from what cannot be killed what it holds for others, and frees it where nobody else is harmed.
-    Free,
-    /// Looks at a sandbox that is silent though nobody wants its end, as harmlessly as Evidence.
+    Unblock,
+    /// Looks at a sandbox that is silent though nobody wants its end, as harmlessly as Diagnose.
     Watch,
 }
 
@@ -32,25 +32,25 @@ impl Step {
     /// How long it may take.
     pub const fn budget(&self) -> Duration {
         match self {
-            Self::Evidence | Self::Watch => budgets::EVIDENCE,
+            Self::Diagnose | Self::Watch => budgets::DIAGNOSE,
             Self::KillSandbox | Self::KillCreate(_) => budgets::KILL_SANDBOX,
             Self::KillAll => budgets::KILL_ALL,
             Self::ReleaseOne(_) => budgets::RELEASE_ONE,
             Self::Release => budgets::RELEASE.saturating_add(budgets::PROVE),
-            Self::Free => budgets::FREE,
+            Self::Unblock => budgets::UNBLOCK,
         }
     }
 
     /// Its name.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Evidence => "evidence",
+            Self::Diagnose => "diagnose",
             Self::KillSandbox => "kill_sandbox",
             Self::KillAll => "kill_all",
             Self::KillCreate(_) => "kill_create",
             Self::ReleaseOne(_) => "release_one",
             Self::Release => "release",
-            Self::Free => "free",
+            Self::Unblock => "unblock",
             Self::Watch => "look",
         }
     }
@@ -65,8 +65,8 @@ impl fmt::Display for Step {
 /// How a step of the escalation ended. `left` are words for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepResult {
-    /// Evidence is taken.
-    Evidence,
+    /// Diagnostics are taken.
+    Diagnosed,
     /// What still lives after KillSandbox, and when that was seen (nanoseconds since the epoch).
     SandboxKilled {
         /// What still lives.
@@ -103,7 +103,7 @@ pub enum StepResult {
         left: Vec<String>,
     },
     /// What was still stuck at the end of an attempt to free it.
-    Freed {
+    Unblocked {
         /// What lives on.
         left: Vec<String>,
         /// It is being watched whether what holds it up hangs or is slow: the next attempt is due soon.
@@ -117,13 +117,13 @@ impl StepResult {
     /// The step that has ended.
     pub fn step(&self) -> Step {
         match self {
-            Self::Evidence => Step::Evidence,
+            Self::Diagnosed => Step::Diagnose,
             Self::SandboxKilled { .. } => Step::KillSandbox,
             Self::AllKilled { .. } => Step::KillAll,
             Self::CreateKilled { container, .. } => Step::KillCreate(container.clone()),
             Self::ReleasedOne { container, .. } => Step::ReleaseOne(container.clone()),
             Self::Released { .. } => Step::Release,
-            Self::Freed { .. } => Step::Free,
+            Self::Unblocked { .. } => Step::Unblock,
             Self::Watched => Step::Watch,
         }
     }
@@ -135,8 +135,8 @@ impl StepResult {
             | Self::AllKilled { left, .. }
             | Self::ReleasedOne { left, .. }
             | Self::Released { left }
-            | Self::Freed { left, .. } => left,
-            Self::Evidence | Self::CreateKilled { .. } | Self::Watched => &[],
+            | Self::Unblocked { left, .. } => left,
+            Self::Diagnosed | Self::CreateKilled { .. } | Self::Watched => &[],
         }
     }
 }

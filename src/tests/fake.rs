@@ -60,7 +60,7 @@ pub(crate) struct Fakes {
     /// What holds up the unkillable is being watched.
     pub(crate) undecided: bool,
     /// What Release cannot remove.
-    pub(crate) residue: Vec<String>,
+    pub(crate) leftover: Vec<String>,
     /// How it takes a question.
     pub(crate) sentry: Hears,
     /// What a look for containerd's memory finds.
@@ -97,7 +97,7 @@ impl Fakes {
             unkillable: Vec::new(),
             free_works: false,
             undecided: false,
-            residue: Vec::new(),
+            leftover: Vec::new(),
             sentry: Hears::Answers(ms(20)),
             recalled: Recalled::Known,
             recall_hangs: false,

@@ -11,13 +11,13 @@ use crate::tests::on::Lost;
 
 /// Every step, by its name.
 pub(crate) const STEPS: [Step; 8] = [
-    Step::Evidence,
+    Step::Diagnose,
     Step::KillSandbox,
     Step::KillAll,
     any_kill_create(),
     Step::Release,
     any_release_one(),
-    Step::Free,
+    Step::Unblock,
     Step::Watch,
 ];
 
@@ -46,7 +46,7 @@ impl Fakes {
         };
         let mut soon = Soon::new();
         let done = match step {
-            Step::Evidence => StepResult::Evidence,
+            Step::Diagnose => StepResult::Diagnosed,
             Step::KillSandbox => {
                 soon.extend(self.runsc_killed());
                 let ids: Vec<ProcessId> = self.processes.keys().cloned().collect();
@@ -68,16 +68,16 @@ impl Fakes {
             }
             Step::Watch => StepResult::Watched,
             Step::ReleaseOne(container) => {
-                let (left, at_ns) = (self.residue.clone(), self.epoch_ns + 100);
+                let (left, at_ns) = (self.leftover.clone(), self.epoch_ns + 100);
                 StepResult::ReleasedOne { container: container.clone(), left, at_ns }
             }
-            Step::Release => StepResult::Released { left: self.residue.clone() },
-            Step::Free => {
+            Step::Release => StepResult::Released { left: self.leftover.clone() },
+            Step::Unblock => {
                 if self.free_works && !self.unkillable.is_empty() {
                     self.unkillable.clear();
                     soon.push((takes + ms(5), Input::RemnantsDied));
                 }
-                StepResult::Freed { left: self.unkillable.clone(), undecided: self.undecided }
+                StepResult::Unblocked { left: self.unkillable.clone(), undecided: self.undecided }
             }
         };
         soon.push((takes, Input::Step(done)));

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, bail};
 use harness::{Host, Interrupt, Parts, eventually, leaks::Holdings};
 use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
-/// What the guard's ladder may take after its deadline.
-const LADDER: Duration = Duration::from_secs(2);
+/// What the guard's escalation may take after its deadline.
+const ESCALATION: Duration = Duration::from_secs(2);
 /// How long after containerd's last yes the guard itself may still be there: it leaves last.
 const LEAVING: Duration = Duration::from_secs(3);
 
@@ -63,7 +63,7 @@ fn judge(stage: &Stage<'_>) -> Result<Verdict> {
     }
     let promise = match stage.side {
         Side::Unguarded => None,
-        Side::Guarded => Some(Promise { deadline: KILL_DEADLINE, ladder: LADDER }),
+        Side::Guarded => Some(Promise { deadline: KILL_DEADLINE, escalation: ESCALATION }),
     };
     Ok(Verdict { endings, residue: all_ended.then_some(residue), promise })
 }

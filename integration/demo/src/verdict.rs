@@ -24,11 +24,11 @@ pub(crate) struct Verdict {
     pub(crate) promise: Option<Promise>,
 }
 
-/// What the guard promises: an end by the deadline and the ladder's own time after it.
+/// What the guard promises: an end by the deadline and the escalation's own time after it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Promise {
     pub(crate) deadline: Duration,
-    pub(crate) ladder: Duration,
+    pub(crate) escalation: Duration,
 }
 
 impl Verdict {
@@ -43,7 +43,7 @@ impl Verdict {
         let in_time = |promise: Promise| {
             self.endings
                 .iter()
-                .all(|ending| ending.ended.is_some_and(|took| took <= promise.deadline + promise.ladder))
+                .all(|ending| ending.ended.is_some_and(|took| took <= promise.deadline + promise.escalation))
         };
         self.good() && self.promise.is_some_and(in_time)
     }
@@ -77,7 +77,7 @@ impl fmt::Display for Verdict {
 mod tests {
     use super::*;
 
-    const PROMISE: Promise = Promise { deadline: Duration::from_secs(4), ladder: Duration::from_secs(2) };
+    const PROMISE: Promise = Promise { deadline: Duration::from_secs(4), escalation: Duration::from_secs(2) };
 
     fn ending(ended: Option<u64>, processes_left: usize) -> Ending {
         Ending {

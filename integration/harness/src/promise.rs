@@ -8,7 +8,7 @@ pub const DEADLINE: Duration = Duration::from_secs(2);
 /// `query_deadline`: containerd asks State before Kill, and a wedged sandbox lets it wait that long.
 pub const QUERY: Duration = Duration::from_secs(1);
 /// What the steps of an escalation may take after the deadline.
-pub const LADDER: Duration = Duration::from_secs(2);
+pub const ESCALATION: Duration = Duration::from_secs(2);
 /// How long a FUSE server must have answered nobody before it counts as hung, and the pauses between the looks at it.
 pub const HUNG: Duration = Duration::from_secs(10 + 3);
 /// How much longer it is waited for, to be sure that something is stuck and not late.

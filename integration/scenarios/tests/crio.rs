@@ -109,7 +109,7 @@ fn a_stopped_sentry_ends_on_time() -> Result<()> {
     // Liveness and status are answered meanwhile.
     main.kill(0, SHORTLY)?.ok();
     is_running(&main)?;
-    let exit = main.stop(GRACE, KILL_DEADLINE + promise::LADDER + SHORTLY)?;
+    let exit = main.stop(GRACE, KILL_DEADLINE + promise::ESCALATION + SHORTLY)?;
     ensure!(exit == 137, "status {exit}");
     main.delete(SHORTLY)??;
     pod.stop(GRACE, SHORTLY)?;
@@ -138,7 +138,7 @@ fn a_create_that_hangs_is_over_by_its_deadline_or_crios() -> Result<()> {
     ensure!(late.create(Duration::from_secs(1)).is_err(), "it was created");
     println!("Delete during Create: {:?}", late.delete(SHORTLY)?);
     crio.dies()?;
-    assert_nothing_left_within(&host, &nothing, deadline + promise::LADDER + SHORTLY)
+    assert_nothing_left_within(&host, &nothing, deadline + promise::ESCALATION + SHORTLY)
 }
 
 #[test]

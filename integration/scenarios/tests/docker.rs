@@ -13,8 +13,8 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(2);
 /// `signal_deadline`: the stop signal counts as pending after that.
 const SIGNAL: Duration = Duration::from_secs(2);
-/// What the ladder may take after the deadline, and then Docker to notice.
-const LADDER: Duration = Duration::from_secs(3);
+/// What the escalation may take after the deadline, and then Docker to notice.
+const ESCALATION: Duration = Duration::from_secs(3);
 
 fn start(docker: &Docker, host: &Host, runtime: &str) -> Result<Sandbox> {
     let name = ["--name", runtime, "--detach"];
@@ -58,17 +58,17 @@ fn docker_rm_of_a_stopped_sentry() -> Result<()> {
     echoes(&docker, guarded.runtime_type())?;
 
     start(&docker, &host, "guarded")?.stop_sentry()?;
-    in_time(docker.call(&["rm", "--force", "guarded"], AT_LAST)?, DEADLINE + LADDER)?;
+    in_time(docker.call(&["rm", "--force", "guarded"], AT_LAST)?, DEADLINE + ESCALATION)?;
     assert_nothing_left(&host, &before, Duration::from_secs(5))?;
 
     start(&docker, &host, "guarded").context("the name is not usable again")?.stop_sentry()?;
-    in_time(docker.call(&["stop", "--time", "1", "guarded"], AT_LAST)?, SIGNAL + DEADLINE + LADDER)?;
+    in_time(docker.call(&["stop", "--time", "1", "guarded"], AT_LAST)?, SIGNAL + DEADLINE + ESCALATION)?;
     docker.call(&["rm", "guarded"], AT_LAST)?.ok()?;
     assert_nothing_left(&host, &before, Duration::from_secs(5))?;
 
     let sandbox = start(&docker, &host, "unguarded")?;
     sandbox.stop_sentry()?;
-    let outcome = docker.call(&["rm", "--force", "unguarded"], 2 * (DEADLINE + LADDER))?;
+    let outcome = docker.call(&["rm", "--force", "unguarded"], 2 * (DEADLINE + ESCALATION))?;
     ensure!(outcome.timed_out() && sandbox.sentry.is_alive(), "it does not wedge: {outcome:?}");
     Ok(())
 }

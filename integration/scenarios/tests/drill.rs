@@ -7,7 +7,7 @@ use harness::{
     Handler, Host, Outcome, Parts, SOON, Versions, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
-    promise::{DEADLINE, LADDER, QUERY},
+    promise::{DEADLINE, ESCALATION, QUERY},
     run,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -64,11 +64,11 @@ fn ends_as_promised(host: &Host, before: &Holdings, via: &str) -> Result<()> {
     let outcome = drill(host, &["--via", via, "-o", "json"])?;
     ensure!(outcome.success(), "{outcome:?}");
     let told = told(&outcome)?;
-    let promise = (QUERY + DEADLINE + LADDER).as_millis();
+    let promise = (QUERY + DEADLINE + ESCALATION).as_millis();
     ensure!(told["kept"] == true && told["promise_ms"] == u64::try_from(promise)?, "{told}");
     let ended = Duration::from_millis(told["ended_ms"].as_u64().context("not ended")?);
     ensure!(ended >= DEADLINE, "it did not hang at all: {told}");
-    ensure!(ended <= QUERY + DEADLINE + LADDER && outcome.took <= ended + AROUND, "late: {told}");
+    ensure!(ended <= QUERY + DEADLINE + ESCALATION && outcome.took <= ended + AROUND, "late: {told}");
     ensure!(told["kind"] == if via == "cri" { "pod" } else { "task" }, "{told}");
     let report = told["report"].as_str().context("no report")?;
     ensure!(std::fs::read_to_string(report)?.contains(told["id"].as_str().unwrap_or("?")), "{report}");
@@ -139,7 +139,7 @@ fn unguarded_it_hangs_and_is_removed_all_the_same() -> Result<()> {
         let told = told(&outcome)?;
         ensure!(told["kept"] == false && told["ended_ms"].is_null(), "{told}");
         // What the guard would have promised here.
-        ensure!(told["promise_ms"] == u64::try_from((QUERY + DEADLINE + LADDER).as_millis())?, "{told}");
+        ensure!(told["promise_ms"] == u64::try_from((QUERY + DEADLINE + ESCALATION).as_millis())?, "{told}");
         ensure!(told["why_not"].as_str().is_some_and(|why| why.contains("was not ended within")), "{told}");
         ensure!(told["left"].as_array().is_some_and(Vec::is_empty), "{told}");
         assert_clean(&host, &before)?;

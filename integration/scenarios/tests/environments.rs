@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a pod whose sentry is stopped may take: State, which containerd asks first (1 s), `kill_deadline`, the ladder.
+/// What a pod whose sentry is stopped may take: State, which containerd asks first (1 s), `kill_deadline`, the escalation.
 const LIMIT: Duration = Duration::from_secs(1 + 2 + 2);
 /// And where a sibling lives whom nobody has asked to end: that the sentry is silent is measured over five seconds, which is
 /// longer than this `kill_deadline`, and the last question has its second.

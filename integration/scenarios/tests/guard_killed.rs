@@ -32,13 +32,13 @@ enum Moment {
     Exec,
     /// The sentry is stopped, and a SIGKILL hangs in `runsc kill` or in the `runsc state` before that.
     Kill,
-    /// Rung 1 is done: the report is written.
+    /// Step 1 is done: the report is written.
     Evidence,
-    /// Rung 2 is done: the sentry is dead.
+    /// Step 2 is done: the sentry is dead.
     SentryDead,
-    /// Rung 3 is done: the real shim is dead.
+    /// Step 3 is done: the real shim is dead.
     RealShimDead,
-    /// In rung 4: runsc's state file is gone.
+    /// In step 4: runsc's state file is gone.
     StateFileGone,
     /// A healthy sandbox is deleted: the guard has unlinked its socket.
     Leaving,

@@ -6,7 +6,7 @@ use harness::{
     Handler, Host, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_gone, assert_nothing_left},
-    promise::LADDER,
+    promise::ESCALATION,
     traces::entries,
 };
 use rustix::process::Signal;
@@ -169,7 +169,7 @@ fn a_caller_with_two_seconds_does_not_advance_the_end() -> Result<()> {
     println!("Kill with a timeout of 2 s: {answer:?} after {:?}", began.elapsed());
     let gone = sandbox.sentry.gone_within(DEADLINE - began.elapsed() - Duration::from_millis(500));
     ensure!(gone.is_err(), "ended before its deadline, after {:?}", began.elapsed());
-    sandbox.sentry.gone_within((DEADLINE + LADDER).saturating_sub(began.elapsed()))?;
+    sandbox.sentry.gone_within((DEADLINE + ESCALATION).saturating_sub(began.elapsed()))?;
     println!("the sandbox ended after {:?} (deadline {DEADLINE:?})", began.elapsed());
     ctr.delete_task("subject", SOON)?.ok()?;
     ctr.delete_container("subject")?;

@@ -10,7 +10,7 @@ use harness::{
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     process::Process,
-    promise::{LADDER, QUERY},
+    promise::{ESCALATION, QUERY},
     promised, run,
     wire::{REQUEST, TASK, Wire, frame, request},
 };
@@ -150,7 +150,7 @@ fn wedged_with(handler: Handler, annotation: &str) -> Result<(Duration, String)>
 fn a_pod_may_shorten_its_deadline_and_never_lengthen_it() -> Result<()> {
     let handler = |kill: &str| Handler::guarded("h").guard("kill_deadline", kill);
     let allowed = |kill: &str| handler(kill).guard("allow_annotations", "true");
-    let within = |deadline| QUERY + Duration::from_secs(deadline) + LADDER;
+    let within = |deadline| QUERY + Duration::from_secs(deadline) + ESCALATION;
     let (took, said) = wedged_with(allowed("\"30s\""), "kill-deadline=1s")?;
     ensure!(took <= within(1) && said.is_empty(), "{took:?} {said}");
     let (took, said) = wedged_with(allowed("\"2s\""), "kill-deadline=1h")?;
@@ -307,7 +307,7 @@ fn connections_never_take_the_last_descriptors_and_a_soft_limit_stops_nothing() 
     println!("{} connections asked for, {spent} ticks spent in a second", crowd.len());
     ensure!(spent < 50, "it spins: {spent} ticks in a second");
 
-    // None at all, softly: the ladder takes what the hard limit allows.
+    // None at all, softly: the escalation takes what the hard limit allows.
     sandbox.stop_sentry()?;
     limit_descriptors(guard, lowest_free_descriptor(guard), hard)?;
     host.ctr().force_delete_task("subject", Duration::from_secs(30))?.ok()?;
@@ -330,7 +330,7 @@ fn a_guard_without_descriptors_ends_its_sandbox_and_says_what_it_needs() -> Resu
     let began = Instant::now();
     let asked = std::thread::scope(|scope| {
         let deleted = scope.spawn(|| ctr.force_delete_task("subject", Duration::from_secs(8)));
-        sandbox.sentry.gone_within(QUERY + Duration::from_secs(2) + LADDER)?;
+        sandbox.sentry.gone_within(QUERY + Duration::from_secs(2) + ESCALATION)?;
         println!("the sentry is gone after {:?}", began.elapsed());
         deleted.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
     });

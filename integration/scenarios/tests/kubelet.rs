@@ -7,7 +7,7 @@ use harness::{
     Cri, Handler, Host, IMAGE, Kubelet, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
-    promise::{DEADLINE, LADDER},
+    promise::{DEADLINE, ESCALATION},
     runtime_v1::RemovePodSandboxRequest,
 };
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ const ASKED: Duration = Duration::from_secs(1 + 2);
 const SYNC: Duration = Duration::from_secs(2);
 /// By when a wedged pod is gone that is not wanted any more.
 const GONE: Duration =
-    ASKED.saturating_add(GRACE).saturating_add(DEADLINE).saturating_add(LADDER).saturating_add(SYNC);
+    ASKED.saturating_add(GRACE).saturating_add(DEADLINE).saturating_add(ESCALATION).saturating_add(SYNC);
 /// What a kubelet may take to start a pod, or itself, on a busy machine.
 const START: Duration = Duration::from_secs(60);
 

@@ -141,13 +141,13 @@ fn expect_wedge(scraped: &Scraped) -> Result<()> {
     scraped.expect(&[
         ("wedges_total{cause=\"kill_unacknowledged\"}", 1.0),
         ("wedges_total{cause=\"kill_without_exit\"}", 0.0),
-        ("rungs_total{rung=\"evidence\"}", 1.0),
-        ("rungs_total{rung=\"kill_sandbox\"}", 1.0),
-        ("rungs_total{rung=\"kill_all\"}", 1.0),
-        ("rungs_total{rung=\"release\"}", 1.0),
-        ("rungs_total{rung=\"free\"}", 0.0),
+        ("steps_total{step=\"diagnose\"}", 1.0),
+        ("steps_total{step=\"kill_sandbox\"}", 1.0),
+        ("steps_total{step=\"kill_all\"}", 1.0),
+        ("steps_total{step=\"release\"}", 1.0),
+        ("steps_total{step=\"unblock\"}", 0.0),
         ("time_to_gone_seconds_count{}", 1.0),
-        ("residue_total{}", 0.0),
+        ("leftover_total{}", 0.0),
         ("reports_total{}", 1.0),
         ("events_dropped_total{}", 0.0),
     ])
@@ -203,7 +203,7 @@ fn what_guards_count_is_served_and_outlives_them() -> Result<()> {
     ensure!((resident - told as f64 * 1024.0).abs() < 512.0 * 1024.0, "{resident}, not {told} kB");
 
     wedge(&host)?;
-    let ended = eventually(SOON, "the ladder is at its end", || {
+    let ended = eventually(SOON, "the escalation is at its end", || {
         let scraped = server.scrape().ok()?;
         (scraped.0.get("time_to_gone_seconds_count{}") == Some(&1.0)).then_some(scraped)
     })?;

@@ -8,7 +8,7 @@ use harness::{
     faults::{self, await_prewarmer},
     leaks::{Holdings, assert_nothing_left},
     process::Process,
-    promise::{DEADLINE, LADDER, MARGIN, QUERY},
+    promise::{DEADLINE, ESCALATION, MARGIN, QUERY},
     run,
 };
 use rustix::process::Signal;
@@ -47,7 +47,7 @@ fn without_the_guard_it_hangs_for_ever() -> Result<()> {
     let host = unguarded()?;
     let ctr = host.ctr();
     let handler = host.handler(ID)?;
-    let limit = QUERY + DEADLINE + LADDER + MARGIN;
+    let limit = QUERY + DEADLINE + ESCALATION + MARGIN;
     let stuck = thread::scope(|scope| {
         let run = scope.spawn(|| ctr.run_detached(&handler, &ROOT, ID, &SLEEP, limit));
         let stuck = await_prewarmer(&host, limit)?;
@@ -75,7 +75,7 @@ fn it_ends_on_time() -> Result<()> {
     let took = began.elapsed();
     println!("stand-alone: {took:.1?}: {}", answer.stderr);
     ensure!(!answer.success() && answer.stderr.contains(SAID), "{answer:?}");
-    ensure!(took <= QUERY + DEADLINE + LADDER, "late: {took:?}");
+    ensure!(took <= QUERY + DEADLINE + ESCALATION, "late: {took:?}");
     ctr.delete_container(ID)?;
     assert_nothing_left(&host, &before, SOON)?;
 
@@ -84,7 +84,7 @@ fn it_ends_on_time() -> Result<()> {
     let took = began.elapsed();
     println!("pod: {took:.1?}: {answer:?}");
     ensure!(answer.is_err_and(|error| format!("{error:#}").contains(SAID)), "not the guard's answer");
-    ensure!(took <= QUERY + DEADLINE + LADDER, "late: {took:?}");
+    ensure!(took <= QUERY + DEADLINE + ESCALATION, "late: {took:?}");
     assert_nothing_left(&host, &before, SOON)?;
 
     // The same id, with a prewarmer that does what it should.

@@ -6,7 +6,7 @@ use harness::{
     Event, EventLog, Handler, Host, Outcome, SOON, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
-    promise::{DEADLINE, LADDER},
+    promise::{DEADLINE, ESCALATION},
     run,
 };
 use serde_json::Value;
@@ -17,8 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The rungs of a ladder that nothing holds up.
-const RUNGS: [&str; 4] = ["evidence", "kill_sandbox", "kill_all", "release"];
+/// The steps of a escalation that nothing holds up.
+const STEPS: [&str; 4] = ["diagnose", "kill_sandbox", "kill_all", "release"];
 
 fn handler() -> Handler {
     Handler::quick("h", "2s").guard("create_deadline", "\"2s\"")
@@ -63,18 +63,18 @@ fn list<'a>(report: &'a Value, name: &str) -> &'a [Value] {
     report[name].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// All rungs in order, each within its budget, and nothing left.
+/// All steps in order, each within its budget, and nothing left.
 fn assert_ladder(report: &Value) -> Result<()> {
-    let rungs = list(report, "rungs");
-    let names: Vec<&str> = rungs.iter().map(|rung| text(rung, "/rung")).collect();
-    ensure!(names == RUNGS, "{names:?}");
-    for rung in rungs {
-        let (took, budget) = (rung["took_ms"].as_u64().context("never back")?, rung["budget_ms"].as_u64());
+    let steps = list(report, "steps");
+    let names: Vec<&str> = steps.iter().map(|step| text(step, "/step")).collect();
+    ensure!(names == STEPS, "{names:?}");
+    for step in steps {
+        let (took, budget) = (step["took_ms"].as_u64().context("never back")?, step["budget_ms"].as_u64());
         // A busy machine lets a step come home late; the next one has begun by then all the same.
-        ensure!(budget.is_some_and(|budget| took <= budget + 400), "{rung}");
+        ensure!(budget.is_some_and(|budget| took <= budget + 400), "{step}");
     }
-    let began = |at: usize| rungs[at]["began_ms"].as_u64().unwrap_or_default();
-    ensure!(began(1) - began(0) <= 500, "the evidence has held up the ladder: {rungs:?}");
+    let began = |at: usize| steps[at]["began_ms"].as_u64().unwrap_or_default();
+    ensure!(began(1) - began(0) <= 500, "the diagnostics have held up the escalation: {steps:?}");
     ensure!(list(report, "left").is_empty() && !list(report, "released").is_empty(), "{report}");
     let awaited =
         |one: &Value| text(one, "/what") == "awaited" && text(one, "/text").starts_with("SIGKILL of");
@@ -83,27 +83,27 @@ fn assert_ladder(report: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Rung 1 was over before the sentry had come to an answer: on a machine this busy nothing else is
+/// Step 1 was over before the sentry had come to an answer: on a machine this busy nothing else is
 /// promised.
 fn had_no_time(report: &Value) -> bool {
-    let took = list(report, "rungs").first().and_then(|rung| rung["took_ms"].as_u64()).unwrap_or_default();
+    let took = list(report, "steps").first().and_then(|step| step["took_ms"].as_u64()).unwrap_or_default();
     let silent = text(report, "/stacks/note") == "the sentry did not answer in time";
     if silent {
-        println!("too busy for stacks: rung 1 took {took} ms");
+        println!("too busy for stacks: step 1 took {took} ms");
     }
     silent && took >= 250
 }
 
-/// One line for each rung in containerd's log, and an event at the beginning and the end.
+/// One line for each step in containerd's log, and an event at the beginning and the end.
 fn assert_told(host: &Host, events: &EventLog, id: &str, report: &Value) -> Result<()> {
     let log = host.log();
-    for rung in RUNGS {
+    for step in STEPS {
         let of_rung = |line: &&str| {
-            let field = if rung.contains(' ') { format!(" rung={rung:?}") } else { format!(" rung={rung}") };
+            let field = if step.contains(' ') { format!(" step={step:?}") } else { format!(" step={step}") };
             line.contains(&field) && line.contains(&format!(" sandbox={id} "))
         };
         let lines: Vec<&str> = log.lines().filter(of_rung).collect();
-        ensure!(lines.len() == 1, "rung {rung}: {lines:?}");
+        ensure!(lines.len() == 1, "step {step}: {lines:?}");
         for field in [" budget_ms=", " took_ms=", " left=0", " namespace=", " report="] {
             ensure!(lines[0].contains(field), "{}", lines[0]);
         }
@@ -190,7 +190,7 @@ fn a_stopped_real_shim_gives_no_goroutines_and_no_delay() -> Result<()> {
     let before = Holdings::of(&host);
     let (report, took) = ended(&host, |sandbox| faults::stop(&sandbox.real_shim))?;
     // containerd asks State first, and waits a second for it.
-    let promised = Duration::from_secs(1) + DEADLINE + LADDER;
+    let promised = Duration::from_secs(1) + DEADLINE + ESCALATION;
     ensure!(took <= promised, "late: {took:?}");
     assert_ladder(&report)?;
     ensure!(text(&report, "/goroutines/text").is_empty(), "{}", report["goroutines"]);
@@ -211,15 +211,15 @@ fn a_create_that_never_returns_has_a_report() -> Result<()> {
     let outcome = run(&mut ctr.command(&args), b"", SOON)?;
     ensure!(!outcome.success() && outcome.stderr.contains("guard"), "{outcome:?}");
     let report = report(&host, "subject")?;
-    let names: Vec<&str> = list(&report, "rungs").iter().map(|rung| text(rung, "/rung")).collect();
+    let names: Vec<&str> = list(&report, "steps").iter().map(|step| text(step, "/step")).collect();
     ensure!(names == ["kill_create", "kill_all", "release"], "{names:?}");
     let goroutines = text(&report, "/goroutines/text");
-    let rung = list(&report, "rungs")[0]["took_ms"].as_u64().unwrap_or_default();
+    let step = list(&report, "steps")[0]["took_ms"].as_u64().unwrap_or_default();
     // On a machine that busy the real shim has told of its goroutines too late, or not at all.
-    ensure!(goroutines.contains("Create") || rung >= 100, "{rung} ms: {goroutines}");
+    ensure!(goroutines.contains("Create") || step >= 100, "{step} ms: {goroutines}");
     ensure!(text(&report, "/sign").contains("Create of subject did not return"), "{report}");
     ensure!(
-        !list(&report["evidence"], "processes").is_empty() && list(&report, "left").is_empty(),
+        !list(&report["diagnostics"], "processes").is_empty() && list(&report, "left").is_empty(),
         "{report}"
     );
     assert_nothing_left(&host, &before, SOON)
@@ -238,7 +238,7 @@ fn what_cannot_die_is_in_the_report_until_it_does() -> Result<()> {
     faults::hang_fuse(&fuse)?;
     ctr.kill("subject", "SIGKILL", SOON)?;
     let stuck = |report: &Value| {
-        let tried = list(report, "rungs").iter().any(|rung| text(rung, "/rung") == "free");
+        let tried = list(report, "steps").iter().any(|step| text(step, "/step") == "unblock");
         tried
             && list(report, "left").iter().any(|one| one.as_str().is_some_and(|one| one.contains("state D")))
     };

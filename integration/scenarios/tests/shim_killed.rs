@@ -5,14 +5,14 @@ use harness::{
     EventLog, Host, SHORTLY, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
-    promise::LADDER,
+    promise::ESCALATION,
     promised,
 };
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
 /// Within which the end of a real shim is known, whoever asks: the steps of an escalation.
-const KNOWN: Duration = LADDER;
+const KNOWN: Duration = ESCALATION;
 /// One that ends by SIGTERM may have been told so by a node that goes down: so long a sign of that is awaited.
 const SIGN: Duration = Duration::from_secs(2);
 /// containerd's CRI handles exits one after the other, in its own time.

@@ -151,7 +151,7 @@ fn an_execs_sigkill_costs_its_container_nothing() -> Result<()> {
         println!("Kill of the exec after {:?}: {error}", began.elapsed());
         ensure!(code(&error) == Some(ttrpc::Code::DEADLINE_EXCEEDED), "{error}");
         ensure!(error.to_string().contains("ends with it"), "{error}");
-        // Past hard_limit, with all that the ladder takes.
+        // Past hard_limit, with all that the escalation takes.
         scene.assert_sibling_outlives(Duration::from_secs(9).saturating_sub(began.elapsed()))?;
         scene.assert_sibling_lives()?;
         switch(&scene.host, "kill", &scene.stays.id, "work")?;
@@ -192,7 +192,7 @@ fn released_alone(scene: &Scene, limit: Duration) -> Result<()> {
     eventually(LATER, "containerd knows that it has ended", || {
         scene.cri.containers(LATER).ok()?.contains(&(scene.ends.id.clone(), 2)).then_some(())
     })?;
-    // Past hard_limit, with all that the ladder takes.
+    // Past hard_limit, with all that the escalation takes.
     scene.assert_sibling_outlives(Duration::from_secs(9).saturating_sub(began.elapsed()))?;
     scene.assert_sibling_lives()?;
     let rootfs = scene.host.bundle(CRI, &scene.ends.id).join("rootfs");

@@ -7,7 +7,7 @@ use harness::{
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     process::Process,
-    promise::{DEADLINE, LADDER, QUERY},
+    promise::{DEADLINE, ESCALATION, QUERY},
     run, traces,
 };
 use std::{
@@ -173,7 +173,7 @@ fn a_stopped_and_a_paused_sandbox_hold_their_members_up() -> Result<()> {
             }
             let began = Instant::now();
             subject.kill_member();
-            subject.sandbox.sentry.gone_within(DEADLINE + LADDER + LATE)?;
+            subject.sandbox.sentry.gone_within(DEADLINE + ESCALATION + LATE)?;
             let took = began.elapsed();
             println!("{gvisor}, paused {pauses}: ended after {took:?}");
             ensure!(took >= DEADLINE, "{gvisor}, paused {pauses}: ended before its time, after {took:?}");
@@ -193,7 +193,7 @@ fn a_deadlocked_sandbox_holds_its_members_up() -> Result<()> {
     subject.deadlock()?;
     let began = Instant::now();
     subject.kill_member();
-    subject.sandbox.sentry.gone_within(DEADLINE + LADDER + LATE)?;
+    subject.sandbox.sentry.gone_within(DEADLINE + ESCALATION + LATE)?;
     let took = began.elapsed();
     println!("deadlocked: ended after {took:?}");
     ensure!(took >= DEADLINE, "ended before its time, after {took:?}");

@@ -125,15 +125,15 @@ fn is_told_alike(host: &Host, format: &str) -> Result<()> {
     };
     let namespace = host.tag();
     counted(&format!("wedges_total{{namespace={namespace:?},cause={}", report["cause"]))?;
-    let steps = lines(host, format, "rung")?;
-    let rungs = report["rungs"].as_array().context("no rungs")?;
-    ensure!(steps.len() == rungs.len() && steps.len() == 4, "{steps:?}, {rungs:?}");
-    for (step, rung) in steps.iter().zip(rungs) {
-        for name in ["rung", "budget_ms", "left"] {
-            ensure!(step[name] == in_report(rung, name), "{name} of {step:?} and {rung}");
+    let logged = lines(host, format, "step")?;
+    let steps = report["steps"].as_array().context("no steps")?;
+    ensure!(logged.len() == steps.len() && steps.len() == 4, "{logged:?}, {steps:?}");
+    for (line, step) in logged.iter().zip(steps) {
+        for name in ["step", "budget_ms", "left"] {
+            ensure!(line[name] == in_report(step, name), "{name} of {line:?} and {step}");
         }
-        ensure!(step.contains_key("took_ms") && rung["took_ms"].is_u64(), "{step:?} and {rung}");
-        counted(&format!("rungs_total{{namespace={namespace:?},rung={}", rung["rung"]))?;
+        ensure!(line.contains_key("took_ms") && step["took_ms"].is_u64(), "{line:?} and {step}");
+        counted(&format!("steps_total{{namespace={namespace:?},step={}", step["step"]))?;
     }
     // The guard has told all: with its end the next one's metrics begin anew.
     host.ctr().force_delete_task(format, SOON)?.ok()?;

@@ -7,7 +7,7 @@ use harness::{
     faults::{self, Sandbox},
     leaks::{Holdings, assert_gone, assert_nothing_left},
     process::Process,
-    promise::{DEADLINE, LADDER, MARGIN, QUERY, subject},
+    promise::{DEADLINE, ESCALATION, MARGIN, QUERY, subject},
     run,
 };
 use rustix::process::Signal;
@@ -117,7 +117,7 @@ fn a_held_mmap_lock_does_not_hold_up_the_guard() -> Result<()> {
         let ctr = host.ctr();
         move || ctr.kill("held", "SIGKILL", LATER)
     });
-    await_strike(&held, QUERY + DEADLINE + LADDER)?;
+    await_strike(&held, QUERY + DEADLINE + ESCALATION)?;
     ensure!(held.guard.as_ref().is_some_and(Process::is_alive), "the guard has died");
     // The sentry is dying and waits for its stubs: still nobody is held up.
     assert_operator_sees(&host, &["ls"])?;
@@ -224,7 +224,7 @@ fn without_a_thread_to_be_had_the_sandbox_ends_on_time() -> Result<()> {
         let ctr = host.ctr();
         move || ctr.kill("subject", "SIGKILL", LATER)
     });
-    await_strike(&sandbox, QUERY + DEADLINE + LADDER)?;
+    await_strike(&sandbox, QUERY + DEADLINE + ESCALATION)?;
     kill.join().map_err(|_| anyhow::anyhow!("the kill"))??;
     ensure!(guard.is_alive(), "the guard has died");
     eventually(LATER, "the exit is published", || (events.exits("subject", "subject") > 0).then_some(()))?;

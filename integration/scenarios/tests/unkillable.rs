@@ -9,7 +9,7 @@ use harness::{
     leaks::{Holdings, assert_nothing_left},
     links_of_the_node,
     process::Process,
-    promise::{DEADLINE, HUNG, LADDER, MARGIN, QUERY, subject},
+    promise::{DEADLINE, ESCALATION, HUNG, MARGIN, QUERY, subject},
     run,
 };
 use rustix::{mount::mount_bind, process::Signal};
@@ -92,7 +92,7 @@ fn stuck(sandbox: &Sandbox) -> Vec<String> {
 /// The unguarded side of them all: not ended when asked, and not when somebody kills the sentry by hand.
 fn wedges_unguarded(ask: impl Fn(Duration) -> bool, sandbox: &Sandbox) -> Result<()> {
     let began = Instant::now();
-    let limit = QUERY + DEADLINE + LADDER + MARGIN;
+    let limit = QUERY + DEADLINE + ESCALATION + MARGIN;
     while let Some(left) = limit.checked_sub(began.elapsed()) {
         ensure!(!ask(left), "it does not wedge the unguarded shim: ended after {:?}", began.elapsed());
         thread::sleep(Duration::from_millis(50));
@@ -166,7 +166,7 @@ fn exclusive_container(start: Start) -> Result<()> {
     fuse.detach()?;
     faults::hang_fuse(&fuse)?;
     let began = Instant::now();
-    let limit = QUERY + DEADLINE + LADDER + HUNG;
+    let limit = QUERY + DEADLINE + ESCALATION + HUNG;
     let mut ended = None;
     while ended.is_none() && began.elapsed() < limit + MARGIN {
         let done = ctr.force_delete_task("subject", limit + MARGIN)?.success();
@@ -212,7 +212,7 @@ fn a_dead_guards_delete_ends_a_volume_that_was_its_alone() -> Result<()> {
     faults::hang_fuse(&fuse)?;
     sandbox.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
     let killed = Instant::now();
-    sandbox.sentry.gone_within(QUERY + LADDER + HUNG + LATER)?;
+    sandbox.sentry.gone_within(QUERY + ESCALATION + HUNG + LATER)?;
     println!("the sentry is gone after {:?}", killed.elapsed());
     await_abort(&fuse)?;
     eventually(LATER, "containerd lets go of it", || {
@@ -253,7 +253,7 @@ fn assert_truthful(host: &Host, namespace: &str, id: &str, left: &[&str]) -> Res
 
 /// Waits until the guard says that it cannot kill what it should.
 fn await_unkillable(host: &Host, id: &str) -> Result<()> {
-    eventually(DEADLINE + LADDER + LATER, "the guard says that it is unkillable", || {
+    eventually(DEADLINE + ESCALATION + LATER, "the guard says that it is unkillable", || {
         let log = host.log();
         log.lines().any(|line| line.contains("the kernel keeps alive") && line.contains(id)).then_some(())
     })
@@ -283,7 +283,7 @@ fn what_cannot_die_is_named_until_it_can() -> Result<()> {
     let sandbox = Sandbox::of(&host, "subject")?;
     fuse.detach()?;
     faults::hang_fuse(&fuse)?;
-    ctr.kill("subject", "SIGKILL", QUERY + DEADLINE + LADDER + MARGIN)?;
+    ctr.kill("subject", "SIGKILL", QUERY + DEADLINE + ESCALATION + MARGIN)?;
     await_unkillable(&host, "subject")?;
     let pid = format!("pid {}", sandbox.sentry.pid);
     assert_truthful(&host, ctr.namespace(), "subject", &[&pid, "state D", "request_wait_answer", "fuse"])?;
@@ -349,7 +349,7 @@ fn a_pods_own_volume_is_ended_with_the_pod() -> Result<()> {
     let before = Holdings::of(&host);
     let (pod, _) = pod_on_volume(&host, "subject", fuse.point())?;
     faults::hang_fuse(&fuse)?;
-    let limit = QUERY + DEADLINE + LADDER + HUNG;
+    let limit = QUERY + DEADLINE + ESCALATION + HUNG;
     let ended = stop_pod_within(&host, &pod, limit + MARGIN)?;
     println!("pod's own volume: ended in {ended:?} (deadline {DEADLINE:?})");
     let ended = ended.context("the guard did not end it")?;
@@ -388,7 +388,7 @@ fn shared_mount(
     let sandbox = Sandbox::of(&host, &pod.id)?;
     let spared = Sandbox::of(&host, &neighbour.id)?;
     faults::hang_fuse(&fuse)?;
-    let stopped = stop_pod_within(&host, &pod, QUERY + DEADLINE + LADDER + MARGIN)?;
+    let stopped = stop_pod_within(&host, &pod, QUERY + DEADLINE + ESCALATION + MARGIN)?;
     ensure!(stopped.is_none(), "stopped in {stopped:?} although it cannot die");
     await_unkillable(&host, &pod.id)?;
     ensure!(!stuck(&sandbox).is_empty(), "the sentry is gone");
@@ -468,7 +468,7 @@ fn a_pod_on_the_nodes_network_costs_the_node_no_link() -> Result<()> {
     cri.start_container(&container)?;
     let links = links_of_the_node()?;
     faults::hang_fuse(&fuse)?;
-    stop_pod_within(&host, &pod, QUERY + DEADLINE + LADDER + MARGIN)?;
+    stop_pod_within(&host, &pod, QUERY + DEADLINE + ESCALATION + MARGIN)?;
     await_unkillable(&host, &pod.id)?;
     // After the network, mounts are taken: when those are gone, what could happen to the network has happened.
     let bundle = host.bundle("k8s.io", &pod.id).to_string_lossy().into_owned();
@@ -507,7 +507,7 @@ impl Writer {
     /// SIGKILL, and then the truth until the end: that it cannot be killed, and for which mount it waits.
     fn kill_in_vain(&self, host: &Host) -> Result<()> {
         let ctr = host.ctr();
-        ctr.kill(self.id, "SIGKILL", QUERY + DEADLINE + LADDER + MARGIN)?;
+        ctr.kill(self.id, "SIGKILL", QUERY + DEADLINE + ESCALATION + MARGIN)?;
         await_unkillable(host, self.id)?;
         let client = TaskClient::connect(host, ctr.namespace(), self.id)?;
         let kill = api::KillRequest { id: self.id.to_owned(), signal: 9, ..Default::default() };
@@ -584,7 +584,7 @@ fn who_writes_to_a_slow_volume_loses_nothing() -> Result<()> {
         writer.fuse.slow_down(Asked::Write, WORK);
     }
     let end = |writer: &Writer| {
-        host.ctr().kill(writer.id, "SIGKILL", QUERY + DEADLINE + LADDER + MARGIN)?;
+        host.ctr().kill(writer.id, "SIGKILL", QUERY + DEADLINE + ESCALATION + MARGIN)?;
         writer.await_end(&host, WORK * 8 + LATER)
     };
     thread::scope(|threads| {

@@ -5,7 +5,7 @@ use harness::{
     Handler, Host, Neighbour, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
-    promise::{DEADLINE, LADDER, MARGIN, QUERY},
+    promise::{DEADLINE, ESCALATION, MARGIN, QUERY},
 };
 use std::{
     thread,
@@ -77,7 +77,7 @@ fn unguarded_container(
     host.ctr().start(&host.handler("subject")?, "subject", &["sleep", "100000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     let _held = fault(&host, "subject").context("the fault itself")?;
-    let limit = QUERY + DEADLINE + LADDER + MARGIN;
+    let limit = QUERY + DEADLINE + ESCALATION + MARGIN;
     let ended = force_delete(&host, limit)?;
     let left = Holdings::of(&host).naming("subject").processes.len();
     println!("{name}: unguarded: ended {ended:?} within {limit:?}, {left} processes left");
@@ -96,10 +96,10 @@ fn guarded_container(name: &str, handler: fn(&Host) -> Result<Option<Handler>>, 
     let ctr = host.ctr();
     ctr.start(&host.handler("subject")?, "subject", &["sleep", "100000"])?;
     let held = fault(&host, "subject").context("the fault itself")?;
-    let ended = force_delete(&host, QUERY + DEADLINE + LADDER + MARGIN)?;
+    let ended = force_delete(&host, QUERY + DEADLINE + ESCALATION + MARGIN)?;
     println!("{name}: guarded: ended in {ended:?} (deadline {DEADLINE:?})");
     let ended = ended.with_context(|| format!("{name}: the guard did not end it"))?;
-    ensure!(ended <= QUERY + DEADLINE + LADDER, "{name}: the guard was late: {ended:?}");
+    ensure!(ended <= QUERY + DEADLINE + ESCALATION, "{name}: the guard was late: {ended:?}");
     ensure!(ctr.tasks(Duration::from_secs(3))?.is_empty(), "containerd still lists the task");
     ctr.delete_container("subject")?;
     assert_nothing_left(&host, &before, Duration::from_secs(5))?;
@@ -172,7 +172,7 @@ fn wedged_pod(name: &str, fault: fn(&Host, &str) -> Result<()>, guarded: bool) -
     cri.run_container(&subject, "c", &["sleep", "100000"])?;
     let sandbox = Sandbox::of(&host, &subject.id)?;
     fault(&host, &subject.id).context("the fault itself")?;
-    let limit = QUERY + DEADLINE + LADDER + MARGIN;
+    let limit = QUERY + DEADLINE + ESCALATION + MARGIN;
     let ended = ask_until(limit, |left| Ok(cri.stop_pod(&subject, left).is_ok()))?;
     if !guarded {
         let left = Holdings::of(&host).since(&before).processes.len();
@@ -183,7 +183,7 @@ fn wedged_pod(name: &str, fault: fn(&Host, &str) -> Result<()>, guarded: bool) -
     }
     println!("{name}: guarded: ended in {ended:?} (deadline {DEADLINE:?})");
     let ended = ended.with_context(|| format!("{name}: the guard did not end it"))?;
-    ensure!(ended <= QUERY + DEADLINE + LADDER, "{name}: the guard was late: {ended:?}");
+    ensure!(ended <= QUERY + DEADLINE + ESCALATION, "{name}: the guard was late: {ended:?}");
     // CRI's list follows the pod's end by a moment of its own.
     eventually(Duration::from_secs(2), "containerd calls the pod not ready", || {
         let pods = cri.pods(Duration::from_secs(5)).ok()?;
@@ -228,7 +228,7 @@ fn bare_run(host: &Host, limit: Duration) -> Result<harness::Outcome> {
 #[test]
 fn a_create_that_never_returns_wedges_the_unguarded_shim() {
     let host = host(|handler| handler, false).unwrap();
-    let limit = QUERY + DEADLINE + LADDER + MARGIN;
+    let limit = QUERY + DEADLINE + ESCALATION + MARGIN;
     let outcome = bare_run(&host, limit).unwrap();
     let left = Holdings::of(&host).naming("subject").processes.len();
     println!("bare ctr run: unguarded: no answer within {limit:?}, {left} processes left");
@@ -241,10 +241,10 @@ fn a_create_that_never_returns_is_torn_down_on_time() {
     let host = host(|handler| handler, true).unwrap();
     let neighbour = Neighbour::start(&host).unwrap();
     let before = Holdings::of(&host);
-    let outcome = bare_run(&host, DEADLINE + LADDER + MARGIN).unwrap();
+    let outcome = bare_run(&host, DEADLINE + ESCALATION + MARGIN).unwrap();
     println!("bare ctr run: guarded: {outcome:?}");
     assert!(!outcome.timed_out() && !outcome.success(), "{outcome:?}");
-    assert!(outcome.took <= DEADLINE + LADDER, "late: {:?}", outcome.took);
+    assert!(outcome.took <= DEADLINE + ESCALATION, "late: {:?}", outcome.took);
     assert!(outcome.stderr.contains("guard"), "who says so? {}", outcome.stderr);
     assert_nothing_left(&host, &before, Duration::from_secs(5)).unwrap();
     neighbour.assert_untouched(&host).unwrap();

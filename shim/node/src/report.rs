@@ -1,14 +1,14 @@
 //! The report of one escalation: why a sandbox was ended, what was seen of it, what was done, and what is left.
 //!
 //! Guards and the operator's `reap` write it, `runsc-guard reports` reads it. It is a picture of a moment: written
-//! as soon as there is evidence, and again as the escalation goes on, so that what was known last stays when whoever
-//! writes it dies. Everything in it is bounded when it is put in. Version 1 had the evidence alone; what a version
+//! as soon as there are diagnostics, and again as the escalation goes on, so that what was known last stays when whoever
+//! writes it dies. Everything in it is bounded when it is put in. Version 1 had the diagnostics alone, as `evidence`; what a version
 //! does not have is empty.
 
 use runsc_guard_core::io::{CauseKind, EscalationPhase};
 use serde::{Deserialize, Serialize};
 
-use runsc_guard_sandbox::diagnostics::evidence::Evidence;
+use runsc_guard_sandbox::diagnostics::processes::Diagnostics;
 use runsc_guard_sandbox::diagnostics::stacks::Dump;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::resources::spec::Pod;
@@ -22,7 +22,7 @@ pub use folder::{Folder, KEPT, WEIGHT, is_report};
 pub const VERSION: u32 = 2;
 /// Moments kept, the first ones.
 const MOMENTS: usize = 128;
-/// Rungs kept; those that repeat are counted in one.
+/// Steps kept; those that repeat are counted in one.
 const STEPS: usize = 32;
 /// Names kept of what was released or is left.
 const NAMES: usize = 64;
@@ -65,9 +65,9 @@ pub struct Report {
     /// Moments that found no place in it.
     #[serde(default)]
     pub moments_omitted: usize,
-    /// The rungs of the escalation.
-    #[serde(default)]
-    pub rungs: Vec<Step>,
+    /// The steps of the escalation.
+    #[serde(default, alias = "rungs")]
+    pub steps: Vec<Step>,
     /// What was released.
     #[serde(default)]
     pub released: Vec<Released>,
@@ -84,8 +84,8 @@ pub struct Report {
     #[serde(default)]
     pub ended_ms: Option<u64>,
     /// What /proc told before anything was touched.
-    #[serde(default)]
-    pub evidence: Evidence,
+    #[serde(default, alias = "evidence")]
+    pub diagnostics: Diagnostics,
     /// The real shim's goroutines.
     #[serde(default)]
     pub goroutines: Dump,
@@ -124,11 +124,12 @@ pub struct Moment {
     pub due_ms: Option<u64>,
 }
 
-/// One rung.
+/// One step.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Step {
     /// Its name.
-    pub rung: String,
+    #[serde(alias = "rung")]
+    pub step: String,
     /// When it began, the last time.
     pub began_ms: u64,
     /// How long it might take.
@@ -169,20 +170,20 @@ impl Report {
         self.timeline.insert(at, moment);
     }
 
-    /// A rung begins. One that is taken again right after itself is the same one.
-    pub fn rung_begins(&mut self, rung: &str, began_ms: u64, budget_ms: u64) {
-        let again = self.rungs.last_mut().filter(|last| last.rung == rung);
+    /// A step begins. One that is taken again right after itself is the same one.
+    pub fn step_begins(&mut self, step: &str, began_ms: u64, budget_ms: u64) {
+        let again = self.steps.last_mut().filter(|last| last.step == step);
         if let Some(step) = again {
             *step = Step { began_ms, budget_ms, took_ms: None, times: step.times + 1, ..step.clone() };
-        } else if self.rungs.len() < STEPS {
-            let rung = rung.to_owned();
-            self.rungs.push(Step { rung, began_ms, budget_ms, times: 1, ..Step::default() });
+        } else if self.steps.len() < STEPS {
+            let step = step.to_owned();
+            self.steps.push(Step { step, began_ms, budget_ms, times: 1, ..Step::default() });
         }
     }
 
-    /// A rung has come back, perhaps long after it was given up. Gives the step as it is now.
-    pub fn rung_ends(&mut self, rung: &str, now_ms: u64, left: &[String]) -> Option<&Step> {
-        let step = self.rungs.iter_mut().rev().find(|step| step.rung == rung && step.took_ms.is_none())?;
+    /// A step has come back, perhaps long after it was given up. Gives the step as it is now.
+    pub fn step_ends(&mut self, step: &str, now_ms: u64, left: &[String]) -> Option<&Step> {
+        let step = self.steps.iter_mut().rev().find(|one| one.step == step && one.took_ms.is_none())?;
         step.took_ms = Some(now_ms.saturating_sub(step.began_ms));
         step.left = bounded(left);
         Some(step)
@@ -204,7 +205,7 @@ fn bounded(names: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runsc_guard_core::io::told;
+    use runsc_guard_core::io::keys;
 
     fn moment(at_ms: u64) -> Moment {
         Moment { at_ms, what: What::Happened, text: String::new(), due_ms: None }
@@ -223,19 +224,19 @@ mod tests {
     }
 
     #[test]
-    fn a_rung_that_repeats_is_one_and_a_late_one_still_ends() {
+    fn a_step_that_repeats_is_one_and_a_late_one_still_ends() {
         let mut report = Report::begin("ns", "box", 1);
-        report.rung_begins("evidence", 10, 300);
-        report.rung_begins("kill all", 310, 400);
-        assert!(report.rung_ends("release", 320, &[]).is_none());
-        assert_eq!(report.rung_ends("evidence", 900, &[]).unwrap().took_ms, Some(890));
+        report.step_begins("diagnose", 10, 300);
+        report.step_begins("kill all", 310, 400);
+        assert!(report.step_ends("release", 320, &[]).is_none());
+        assert_eq!(report.step_ends("diagnose", 900, &[]).unwrap().took_ms, Some(890));
         for at in 0..1000 {
-            report.rung_begins("free", 1000 + at, 2000);
-            report.rung_ends("free", 1001 + at, &["pid 7".into()]);
+            report.step_begins("unblock", 1000 + at, 2000);
+            report.step_ends("unblock", 1001 + at, &["pid 7".into()]);
         }
-        let free = report.rungs.last().unwrap();
-        assert_eq!((report.rungs.len(), free.times, free.began_ms, free.took_ms), (3, 1000, 1999, Some(1)));
-        assert_eq!(report.rungs[1].took_ms, None);
+        let free = report.steps.last().unwrap();
+        assert_eq!((report.steps.len(), free.times, free.began_ms, free.took_ms), (3, 1000, 1999, Some(1)));
+        assert_eq!(report.steps[1].took_ms, None);
     }
 
     #[test]
@@ -247,15 +248,15 @@ mod tests {
 
     #[test]
     fn what_is_told_elsewhere_too_has_the_common_names() {
-        let step = Step { rung: "release".into(), ..Step::default() };
-        let report = Report { rungs: vec![step], ..Report::begin("ns", "box", 1) };
+        let step = Step { step: "release".into(), ..Step::default() };
+        let report = Report { steps: vec![step], ..Report::begin("ns", "box", 1) };
         let told = serde_json::to_value(report).unwrap();
-        for name in [told::NAMESPACE, told::SANDBOX, told::PHASE, told::CAUSE, told::SIGN, told::WAITED_MS] {
+        for name in [keys::NAMESPACE, keys::SANDBOX, keys::PHASE, keys::CAUSE, keys::SIGN, keys::WAITED_MS] {
             assert!(told.get(name).is_some(), "{name}");
         }
-        assert!(told.get(told::TOOK_MS).is_some() && told[told::LEFT].is_array());
-        for name in [told::RUNG, told::BUDGET_MS, told::TOOK_MS, told::LEFT] {
-            assert!(told["rungs"][0].get(name).is_some(), "{name}");
+        assert!(told.get(keys::TOOK_MS).is_some() && told[keys::LEFT].is_array());
+        for name in [keys::STEP, keys::BUDGET_MS, keys::TOOK_MS, keys::LEFT] {
+            assert!(told["steps"][0].get(name).is_some(), "{name}");
         }
     }
 
@@ -264,7 +265,7 @@ mod tests {
         let text = r#"{"version":1,"namespace":"ns","sandbox":"box","taken_at_ns":7,
             "evidence":{"processes":[],"omitted":3}}"#;
         let report: Report = serde_json::from_str(text).unwrap();
-        assert_eq!((report.version, report.evidence.omitted), (1, 3));
-        assert!(report.timeline.is_empty() && report.rungs.is_empty() && report.stacks.text.is_empty());
+        assert_eq!((report.version, report.diagnostics.omitted), (1, 3));
+        assert!(report.timeline.is_empty() && report.steps.is_empty() && report.stacks.text.is_empty());
     }
 }

@@ -72,13 +72,13 @@ const fn of_progress(progress: &Progress) -> wire::Progress {
 
 const fn of_step(step: &Step) -> wire::Step {
     match step {
-        Step::Evidence => wire::Step::STEP_EVIDENCE,
+        Step::Diagnose => wire::Step::STEP_DIAGNOSE,
         Step::KillSandbox => wire::Step::STEP_KILL_SANDBOX,
         Step::KillAll => wire::Step::STEP_KILL_ALL,
         Step::KillCreate(_) => wire::Step::STEP_KILL_CREATE,
         Step::ReleaseOne(_) => wire::Step::STEP_RELEASE_ONE,
         Step::Release => wire::Step::STEP_RELEASE,
-        Step::Free => wire::Step::STEP_FREE,
+        Step::Unblock => wire::Step::STEP_UNBLOCK,
         Step::Watch => wire::Step::STEP_WATCH,
     }
 }
@@ -127,9 +127,9 @@ mod tests {
     use runsc_guard_proto::protobuf::{Enum as _, Message as _};
 
     fn steps() -> [Step; 8] {
-        use Step::{Evidence, Free, KillAll, KillCreate, KillSandbox, Release, ReleaseOne, Watch};
+        use Step::{Diagnose, KillAll, KillCreate, KillSandbox, Release, ReleaseOne, Unblock, Watch};
         let one = || "c".to_owned();
-        [Evidence, KillSandbox, KillAll, KillCreate(one()), ReleaseOne(one()), Release, Free, Watch]
+        [Diagnose, KillSandbox, KillAll, KillCreate(one()), ReleaseOne(one()), Release, Unblock, Watch]
     }
 
     fn response(progress: &Progress) -> wire::StatusResponse {

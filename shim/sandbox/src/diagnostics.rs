@@ -2,7 +2,7 @@
 
 pub(crate) mod bounded_command;
 pub mod control;
-pub mod evidence;
+pub mod processes;
 pub mod pulse;
 pub mod stacks;
 pub mod usage;

@@ -21,7 +21,7 @@ fn every_step_is_left_as_soon_as_its_effect_is_there() {
     let mut world = wedged();
     let began = world.now;
     world.run(ms(2_000));
-    assert_eq!(world.steps(), [Step::Evidence, Step::KillSandbox, Step::KillAll, Step::Release]);
+    assert_eq!(world.steps(), [Step::Diagnose, Step::KillSandbox, Step::KillAll, Step::Release]);
     let ended = world.ledger.notes.iter().find(|(_, note)| matches!(note, Note::Ended { .. })).unwrap();
     assert!(ended.0 - began < ms(300), "{:?}", ended.0 - began);
 }
@@ -42,7 +42,7 @@ fn the_whole_escalation_takes_two_seconds_at_most() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.reports = false;
-    for step in [Step::Evidence, Step::KillSandbox, Step::Release] {
+    for step in [Step::Diagnose, Step::KillSandbox, Step::Release] {
         world.step(step, Lasts::Forever);
     }
     world.step(Step::KillAll, Lasts::For(ms(400)));
@@ -172,7 +172,7 @@ fn the_death_of_the_real_shim_ends_the_sandbox_at_once() {
 #[test]
 fn the_death_of_the_real_shim_in_each_step_changes_nothing_but_the_way() {
     for (after, name) in
-        [(10, Step::Evidence), (60, Step::KillSandbox), (120, Step::KillAll), (170, Step::Release)]
+        [(10, Step::Diagnose), (60, Step::KillSandbox), (120, Step::KillAll), (170, Step::Release)]
     {
         let mut world = wedged();
         world.run(ms(after));
@@ -215,14 +215,14 @@ fn a_root_that_only_seemed_to_have_ended_is_left_alone() {
 }
 
 #[test]
-fn residue_is_named_and_the_next_shutdown_tries_again() {
+fn a_leftover_is_named_and_the_next_shutdown_tries_again() {
     let mut world = wedged();
-    world.fakes.residue = ["mount /x: busy".into()].into();
+    world.fakes.leftover = ["mount /x: busy".into()].into();
     world.run(ms(2_000));
     assert!(!world.guard.is_released());
     let delete = world.ask(delete("root"));
     assert_eq!(world.exit_of(delete).status, 137);
-    world.fakes.residue.clear();
+    world.fakes.leftover.clear();
     let shutdown = world.ask(Request::Shutdown);
     world.run(ms(500));
     assert_eq!(world.answer(shutdown), Some(Answer::Done));

@@ -232,7 +232,7 @@ fn during_the_escalation_signals_are_answered_by_the_guard() {
     world.step(Step::KillAll, Lasts::For(ms(300)));
     world.ask(sigkill("root"));
     world.run(ms(10_000));
-    assert_eq!(world.steps(), [Step::Evidence]);
+    assert_eq!(world.steps(), [Step::Diagnose]);
     let term = world.ask(sigterm("root"));
     let kill = world.ask(sigkill("root"));
     assert_eq!(world.answer(term), Some(Answer::Done));

@@ -105,7 +105,7 @@ fn freeing_that_does_not_come_back_is_said() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.unkillable = ["pid 7 state D".into()].into();
-    world.step(Step::Free, Lasts::Forever);
+    world.step(Step::Unblock, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(30_000));
     let id = world.ask(delete("root"));

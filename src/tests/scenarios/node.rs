@@ -54,7 +54,7 @@ fn a_wedged_pod_goes_down_with_its_node_as_quickly() {
 fn an_escalation_that_has_begun_is_shortened_to_its_end() {
     let mut world = World::alone();
     world.stop_sentry();
-    world.step(Step::Evidence, Lasts::Forever);
+    world.step(Step::Diagnose, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(10_010));
     assert_eq!(world.ledger.steps.len(), 1);

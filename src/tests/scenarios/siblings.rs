@@ -175,5 +175,5 @@ fn a_sibling_that_is_being_created_is_one() {
     world.ask(create("side"));
     world.run(ms(19_000));
     world.untouched();
-    assert!(!world.ledger.steps.iter().any(|(_, step)| *step == Step::Evidence));
+    assert!(!world.ledger.steps.iter().any(|(_, step)| *step == Step::Diagnose));
 }

@@ -22,7 +22,7 @@ fn stuck() -> World {
 }
 
 fn attempts(world: &World) -> Vec<Time> {
-    let frees = world.ledger.steps.iter().filter(|(_, step)| *step == Step::Free);
+    let frees = world.ledger.steps.iter().filter(|(_, step)| *step == Step::Unblock);
     frees.map(|(time, _)| *time).collect()
 }
 
@@ -113,7 +113,7 @@ fn what_is_freed_ends_by_itself() {
     world.run(FREE_AGAIN_AFTER + ms(2_000));
     assert_eq!(world.exit_of(wait).status, 137);
     assert_eq!(world.published(&init("root")), [137]);
-    assert_eq!(world.steps()[3..], [Step::Free, Step::Free, Step::KillAll, Step::Release]);
+    assert_eq!(world.steps()[3..], [Step::Unblock, Step::Unblock, Step::KillAll, Step::Release]);
 }
 
 /// An attempt that hangs is not joined by a second one, and holds nothing up.
@@ -122,7 +122,7 @@ fn an_attempt_that_hangs_is_the_last() {
     let mut world = World::alone();
     world.stop_sentry();
     world.fakes.unkillable = ["pid 7 state D".into()].into();
-    world.step(Step::Free, Lasts::Forever);
+    world.step(Step::Unblock, Lasts::Forever);
     world.ask(sigkill("root"));
     world.run(ms(3_600_000));
     assert_eq!(attempts(&world).len(), 1);

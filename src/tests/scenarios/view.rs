@@ -58,9 +58,9 @@ fn reaping_begins_the_escalation_at_once_and_reports_the_exits() {
     let reap = world.ask(Request::Reap);
     assert_eq!(world.answer(reap), Some(Answer::Done));
     assert_eq!(world.wedge().unwrap().1, Cause::Reaped);
-    assert_eq!(world.guard.view(world.now).progress, Progress::Step(Step::Evidence));
+    assert_eq!(world.guard.view(world.now).progress, Progress::Step(Step::Diagnose));
     world.run(ms(2_500));
-    assert_eq!(world.steps(), [Step::Evidence, Step::KillSandbox, Step::KillAll, Step::Release]);
+    assert_eq!(world.steps(), [Step::Diagnose, Step::KillSandbox, Step::KillAll, Step::Release]);
     assert_eq!(world.exit_of(wait).status, 137);
     assert_eq!((world.published(&init("root")), world.published(&init("app"))), (vec![137], vec![137]));
     let seen = world.guard.view(world.now);

@@ -3,7 +3,7 @@
 use super::{fault::Fault, fault::Part, subject::Subject};
 use harness::{
     Handler,
-    promise::{HUNG, LADDER, QUERY},
+    promise::{ESCALATION, HUNG, QUERY},
 };
 use std::time::Duration;
 
@@ -89,15 +89,17 @@ impl Deadlines {
             _ => alone,
         };
         let needs = match fault {
-            Fault::Killed(Part::Guard) => (deadline + LADDER).max(CLEANUP),
-            // What cannot be killed ends when it can, and then the ladder goes on.
-            Fault::FuseHung | Fault::MmapLockHeld => (deadline + LADDER).max(Fault::FUSE_HUNG) + LADDER,
+            Fault::Killed(Part::Guard) => (deadline + ESCALATION).max(CLEANUP),
+            // What cannot be killed ends when it can, and then the escalation goes on.
+            Fault::FuseHung | Fault::MmapLockHeld => {
+                (deadline + ESCALATION).max(Fault::FUSE_HUNG) + ESCALATION
+            }
             // In a pod it ends when the guard has seen long enough that nobody is answered.
-            Fault::FuseUnwritten => deadline + LADDER + HUNG + LADDER,
+            Fault::FuseUnwritten => deadline + ESCALATION + HUNG + ESCALATION,
             // Without a thread it is killed, and released when there is one.
-            Fault::NoThread => (deadline + LADDER).max(Fault::NO_THREAD) + LADDER,
-            Fault::GuardStopped => deadline + LADDER + Fault::GUARD_STOPPED,
-            _ => deadline + LADDER,
+            Fault::NoThread => (deadline + ESCALATION).max(Fault::NO_THREAD) + ESCALATION,
+            Fault::GuardStopped => deadline + ESCALATION + Fault::GUARD_STOPPED,
+            _ => deadline + ESCALATION,
         };
         QUERY
             + match (subject, fault) {

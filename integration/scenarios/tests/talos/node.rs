@@ -103,7 +103,7 @@ fn node() -> Result<Host> {
     Ok(host)
 }
 
-/// The owner's `kill_deadline`; what one State question and the ladder may add to it.
+/// The owner's `kill_deadline`; what one State question and the escalation may add to it.
 const DEADLINE: Duration = Duration::from_secs(2);
 const BEYOND: Duration = Duration::from_secs(3);
 

@@ -20,7 +20,7 @@ use super::{encode, probe};
 use runsc_guard_node::config::Config;
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::diagnostics::control::Control;
-use runsc_guard_sandbox::diagnostics::evidence::{ask_for_goroutines, evidence};
+use runsc_guard_sandbox::diagnostics::processes::{ask_for_goroutines, diagnostics};
 use runsc_guard_sandbox::diagnostics::stacks;
 use runsc_guard_sandbox::processes::find;
 use runsc_guard_sandbox::processes::process::{Process, Role};
@@ -67,11 +67,11 @@ impl Escalation {
     ) -> StepResult {
         let scopes = std::slice::from_ref(scope);
         match step {
-            Step::Evidence => {
+            Step::Diagnose => {
                 self.last_words.iter().for_each(LastWords::say);
                 self.sequence.learn(scopes);
                 self.look(scope, &find::find(scope), deadline);
-                StepResult::Evidence
+                StepResult::Diagnosed
             }
             Step::Watch => {
                 // Nothing is learned for an escalation that may never begin, or begin with other containers.
@@ -100,9 +100,9 @@ impl Escalation {
                 let left = self.sequence.release(scopes, deadline, &self.report);
                 StepResult::Released { left: left.iter().map(ToString::to_string).collect() }
             }
-            Step::Free => {
+            Step::Unblock => {
                 let (left, undecided) = self.sequence.unblock(scopes, deadline, &self.report);
-                StepResult::Freed { left: words(&left), undecided }
+                StepResult::Unblocked { left: words(&left), undecided }
             }
         }
     }
@@ -124,7 +124,7 @@ impl Escalation {
     /// What the host's side and the real shim tell.
     fn observe(&self, found: &[Process], deadline: Instant) {
         let asked = ask_for_goroutines(found);
-        self.report.saw(evidence(found, deadline));
+        self.report.saw(diagnostics(found, deadline));
         if asked {
             // What is killed next is what it waits for: later it would tell of something else.
             self.report.await_goroutines(deadline);
@@ -140,8 +140,8 @@ impl Escalation {
         let stuck = where_create_hangs(scope, container);
         let mut left = words(&kill_create(scope, member, deadline));
         if left.is_empty() {
-            let residue = release_and_verify(scope, &mut holdings, deadline, &self.report);
-            left = residue.iter().map(ToString::to_string).collect();
+            let leftover = release_and_verify(scope, &mut holdings, deadline, &self.report);
+            left = leftover.iter().map(ToString::to_string).collect();
         }
         self.report.is_stuck(&left);
         if left.is_empty() { stuck } else { format!("{stuck}; left behind: {}", left.join("; ")) }

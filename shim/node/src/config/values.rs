@@ -19,9 +19,9 @@ pub struct Config {
     pub shim: String,
     /// Where reports of escalations go.
     pub report_dir: PathBuf,
-    /// Rung 6: set down the network links of a sandbox that cannot die.
+    /// Step 6: set down the network links of a sandbox that cannot die.
     pub release_network: bool,
-    /// Rung 6: abort a hung FUSE connection that is this pod's alone.
+    /// Step 6: abort a hung FUSE connection that is this pod's alone.
     pub abort_fuse: bool,
     /// Who is asked for Stats.
     pub stats: StatsWay,

@@ -1,4 +1,4 @@
-//! Rung 6: FUSE connections whose server does not answer. Who waits for one cannot be killed: for a request that the
+//! Step 6: FUSE connections whose server does not answer. Who waits for one cannot be killed: for a request that the
 //! server has read, and every flush (fs/fuse/dev.c, `request_wait_answer`), for pages that are being written back
 //! (fsync, msync, munmap, exit), and for the locks of others who wait. Where in the kernel that is does not matter, and
 //! often cannot be known: whoever is in state D may wait for a server that hangs ([`runsc_guard_core::hung`]).

@@ -1,4 +1,4 @@
-//! Rung 6: taking the network from a sandbox that cannot die, so that it neither sends nor answers on an address
+//! Step 6: taking the network from a sandbox that cannot die, so that it neither sends nor answers on an address
 //! that is somebody else's by then.
 //!
 //! Only in a network namespace that somebody made for this sandbox: config.json names it, it is neither the

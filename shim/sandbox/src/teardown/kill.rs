@@ -1,4 +1,4 @@
-//! Rungs 2 and 3: ending a sandbox's processes.
+//! Steps 2 and 3: ending a sandbox's processes.
 //!
 //! Whom descent and record prove is killed at once, before anybody is asked for a command line, which may never be
 //! told. SIGKILL goes out first and the freezer is thawed after: a frozen process then dies with the first
@@ -55,7 +55,7 @@ impl Hunted {
     }
 }
 
-/// Rung 2: ends the sandbox and every `runsc` command there is now, but neither the real shim nor its
+/// Step 2: ends the sandbox and every `runsc` command there is now, but neither the real shim nor its
 /// `runsc wait`, whose end tells the real shim how each container ended. Commands that the real shim starts
 /// afterwards, to clean up, are left to it.
 pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Hunted {
@@ -76,7 +76,7 @@ pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Hunted {
     })
 }
 
-/// Rung 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
+/// Step 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
 pub fn kill_all(scope: &Scope, deadline: Instant) -> Vec<StuckProcess> {
     Blow::at_all(scope).land(deadline);
     hunt(scope, deadline, |found| found.to_vec()).left
@@ -93,12 +93,12 @@ pub struct Blow {
 }
 
 impl Blow {
-    /// Rung 2's: sentry, gofers and stubs.
+    /// Step 2's: sentry, gofers and stubs.
     pub fn at_sandbox(scope: &Scope) -> Self {
         Self::at(scope, |process| matches!(process.role, Role::Sentry | Role::Stub))
     }
 
-    /// Rung 3's: the real shim as well, and whatever it has started.
+    /// Step 3's: the real shim as well, and whatever it has started.
     pub fn at_all(scope: &Scope) -> Self {
         Self::at(scope, |_| true)
     }

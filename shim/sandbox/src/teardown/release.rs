@@ -1,4 +1,4 @@
-//! Rung 4: giving back what a dead sandbox held.
+//! Step 4: giving back what a dead sandbox held.
 //!
 //! `runsc delete` is never asked: it kills the stored pid unchecked, waits for whom it killed and calls into the
 //! sentry. Never touched are `null-netns`, which all sandboxes share, network namespaces that CNI owns, and
@@ -64,7 +64,7 @@ pub fn release_mounts(resources: &mut Resources, deadline: Instant) {
 /// The mounts still in sight, and the detached ones that somebody holds.
 pub(crate) fn mounts_left(resources: &Resources) -> Vec<Leftover> {
     let seen = resources.mounts().into_iter();
-    let as_residue = |mount: mounts::Mount| {
+    let as_leftover = |mount: mounts::Mount| {
         let mounts::Mount { point, kind, source, .. } = mount;
         Leftover::Mount { point, kind, source }
     };
@@ -72,7 +72,7 @@ pub(crate) fn mounts_left(resources: &Resources) -> Vec<Leftover> {
         let holders = mounts::holders(*id);
         (!holders.is_empty()).then(|| Leftover::DetachedMount { point: point.clone(), holders })
     });
-    seen.map(as_residue).chain(held).collect()
+    seen.map(as_leftover).chain(held).collect()
 }
 
 /// The guard's private folder, if it is to go: not while the real shim serves in it or the guard, which removes

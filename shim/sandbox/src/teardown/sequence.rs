@@ -67,13 +67,13 @@ impl Sequence {
         });
     }
 
-    /// Rung 2: the sandbox, not the real shim.
+    /// Step 2: the sandbox, not the real shim.
     pub fn kill_sandbox(&self, scopes: &[Scope], deadline: Instant) -> Hunted {
         self.learn(scopes);
         scopes.iter().map(|scope| kill_sandbox(scope, deadline)).reduce(Hunted::and).unwrap_or_default()
     }
 
-    /// Rung 3: all of it, with patience for a node that is so busy that dying takes long: what runs, or changes from one
+    /// Step 3: all of it, with patience for a node that is so busy that dying takes long: what runs, or changes from one
     /// look to the next, is on its way out. Only what is held and stays the same is stuck, and not even that where who
     /// holds it may wait for a processor.
     pub fn kill_all(
@@ -104,7 +104,7 @@ impl Sequence {
         left
     }
 
-    /// Rung 6, once: takes from what SIGKILL does not end what it holds for others, and frees it where that costs nobody
+    /// Step 6, once: takes from what SIGKILL does not end what it holds for others, and frees it where that costs nobody
     /// else anything. Gives what lives on, and whether what holds that up ought to be watched on.
     pub fn unblock(
         &self,
@@ -136,7 +136,7 @@ impl Sequence {
         (left, undecided)
     }
 
-    /// Rungs 4 and 5, of a sandbox whose processes are dead: gives back what it held, and proves that nothing is left.
+    /// Steps 4 and 5, of a sandbox whose processes are dead: gives back what it held, and proves that nothing is left.
     pub fn release(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> Vec<Leftover> {
         let Some(scope) = scopes.last() else { return Vec::new() };
         let known = self.lock().take().map(|known| known.resources);
@@ -175,7 +175,7 @@ impl Sequence {
         left
     }
 
-    /// Rung 6 again and again, where it is needed; gives what lives at the end.
+    /// Step 6 again and again, where it is needed; gives what lives at the end.
     fn unblock_until_dead(
         &self,
         scopes: &[Scope],
@@ -187,9 +187,9 @@ impl Sequence {
         if stuck.is_empty() {
             return stuck;
         }
-        observer.begins(Step::Free.as_str(), over);
+        observer.begins(Step::Unblock.as_str(), over);
         loop {
-            let attempt = over.min(Instant::now() + budgets::FREE);
+            let attempt = over.min(Instant::now() + budgets::UNBLOCK);
             let undecided;
             (stuck, undecided) = self.take_from(scopes, stuck, attempt, observer);
             let again = if undecided { LOOK_AGAIN_AFTER } else { UNBLOCK_AGAIN };
@@ -198,7 +198,7 @@ impl Sequence {
             let left = kill(Instant::now());
             if left.is_empty() || Instant::now() >= over {
                 stuck.retain(|one| one.identity.is_alive());
-                observer.ends(Step::Free.as_str(), &words(&stuck));
+                observer.ends(Step::Unblock.as_str(), &words(&stuck));
                 return stuck;
             }
             stuck = left;

@@ -1,4 +1,4 @@
-//! Rung 6: a sandbox that SIGKILL does not end (state D). What it holds for others is taken from it, and it is
+//! Step 6: a sandbox that SIGKILL does not end (state D). What it holds for others is taken from it, and it is
 //! freed where that costs nobody else anything; nothing of that is claimed to be its end.
 
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Rung 5: nothing is left, or the list of what is.
+//! Step 5: nothing is left, or the list of what is.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

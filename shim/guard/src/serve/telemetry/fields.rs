@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use log::kv::{ToValue, Value};
-use runsc_guard_core::io::{Note, told};
+use runsc_guard_core::io::{Note, keys};
 
 use super::recent::millis;
 use super::words;
@@ -57,27 +57,27 @@ impl fmt::Display for Field {
 pub(super) fn of(note: &Note, report: Option<&PathBuf>) -> Fields {
     let mut fields = Fields::new();
     let text = |text: &str| Field::Text(text.to_owned());
-    fields.extend(note.phase().map(|phase| (told::PHASE, text(phase.as_str()))));
-    fields.extend(note.cause().map(|cause| (told::CAUSE, text(cause.as_str()))));
-    fields.extend(words::sign(note).map(|sign| (told::SIGN, Field::Text(sign))));
+    fields.extend(note.phase().map(|phase| (keys::PHASE, text(phase.as_str()))));
+    fields.extend(note.cause().map(|cause| (keys::CAUSE, text(cause.as_str()))));
+    fields.extend(words::sign(note).map(|sign| (keys::SIGN, Field::Text(sign))));
     match note {
         Note::Wedged { waited, .. } | Note::Silent(waited) => {
-            fields.push((told::WAITED_MS, Field::millis(*waited)));
+            fields.push((keys::WAITED_MS, Field::millis(*waited)));
         }
         Note::Ended { took, left } => {
-            fields.extend([(told::TOOK_MS, Field::millis(*took)), (told::LEFT, Field::count(left))]);
+            fields.extend([(keys::TOOK_MS, Field::millis(*took)), (keys::LEFT, Field::count(left))]);
         }
-        Note::Unkillable(left) => fields.push((told::LEFT, Field::count(left))),
-        Note::CreateStuck { container, .. } => fields.push((told::CONTAINER, text(container))),
+        Note::Unkillable(left) => fields.push((keys::LEFT, Field::count(left))),
+        Note::CreateStuck { container, .. } => fields.push((keys::CONTAINER, text(container))),
         Note::ReleasedOne { container, waited, left } => fields.extend([
-            (told::CONTAINER, text(container)),
-            (told::WAITED_MS, Field::millis(*waited)),
-            (told::LEFT, Field::count(left)),
+            (keys::CONTAINER, text(container)),
+            (keys::WAITED_MS, Field::millis(*waited)),
+            (keys::LEFT, Field::count(left)),
         ]),
         Note::RealShimDied | Note::NodeGoesDown | Note::Late(_) | Note::Forgotten | Note::AnswersAgain(_) => {
         }
     }
-    fields.extend(report.map(|file| (told::REPORT, Field::Text(file.display().to_string()))));
+    fields.extend(report.map(|file| (keys::REPORT, Field::Text(file.display().to_string()))));
     fields
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::Level;
-use runsc_guard_core::io::told;
+use runsc_guard_core::io::keys;
 
 use super::fact::Fact;
 use super::fields::{self, Field};
@@ -48,13 +48,13 @@ impl LogLines {
         let level = if left.is_empty() { Level::Info } else { Level::Warn };
         let report = self.report.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
         let fields = [
-            (told::RUNG, Field::Text(step.to_owned())),
-            (told::BUDGET_MS, Field::millis(budget)),
-            (told::TOOK_MS, Field::millis(took)),
-            (told::LEFT, Field::count(left)),
-            (told::REPORT, Field::Text(report)),
+            (keys::STEP, Field::Text(step.to_owned())),
+            (keys::BUDGET_MS, Field::millis(budget)),
+            (keys::TOOK_MS, Field::millis(took)),
+            (keys::LEFT, Field::count(left)),
+            (keys::REPORT, Field::Text(report)),
         ];
-        tell(level, &format!("rung {step} took {} ms{omitted}", took.as_millis()), &fields);
+        tell(level, &format!("step {step} took {} ms{omitted}", took.as_millis()), &fields);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the guard has counted since it began: requests, wedges, rungs.
+//! What the guard has counted since it began: requests, wedges, steps.
 //!
 //! Fixed arrays of counters and nothing else, so that counting allocates nothing and a pod that is polled for
 //! years weighs what a new one does. Names are given to them only when somebody asks.
@@ -27,8 +27,8 @@ const BUCKETS: usize = BOUNDS_MS.len() + 1;
 /// In the order of [`Outcome`].
 const OUTCOMES: [&str; 5] = ["ok", "error", "guard", "refused", "abandoned"];
 /// The names of steps.
-const RUNGS: [&str; 7] =
-    ["evidence", "kill_sandbox", "kill_all", "kill_create", "release", "free", "release_one"];
+const STEPS: [&str; 7] =
+    ["diagnose", "kill_sandbox", "kill_all", "kill_create", "release", "unblock", "release_one"];
 
 /// How long something took, by buckets.
 #[derive(Debug, Default)]
@@ -57,11 +57,11 @@ struct OfMethod {
 pub(super) struct Metrics {
     methods: [OfMethod; Method::TASK_API.len()],
     causes: [u32; CauseKind::ALL.len()],
-    rungs: [u32; RUNGS.len()],
+    steps: [u32; STEPS.len()],
     gone: Latency,
-    residue: u32,
+    leftover: u32,
     stats_refuted: u32,
-    /// A wedge was found and its end not reached: the rungs of an ordinary end are not counted.
+    /// A wedge was found and its end not reached: the steps of an ordinary end are not counted.
     escalates: bool,
 }
 
@@ -89,7 +89,7 @@ impl Metrics {
             Note::ReleasedOne { left, .. } => {
                 self.found(CauseKind::DeleteStuck);
                 if !left.is_empty() {
-                    up(&mut self.residue);
+                    up(&mut self.leftover);
                 }
             }
             Note::Silent(_) => self.found(CauseKind::SilentReported),
@@ -103,7 +103,7 @@ impl Metrics {
                     self.gone.add(*took);
                 }
                 if !left.is_empty() {
-                    up(&mut self.residue);
+                    up(&mut self.leftover);
                 }
             }
             Note::RealShimDied
@@ -119,9 +119,10 @@ impl Metrics {
     }
 
     fn step(&mut self, step: &Step) {
-        let counts = self.escalates || matches!(step, Step::KillCreate(_) | Step::ReleaseOne(_) | Step::Free);
-        if let Some(rung) = rung(step).filter(|_| counts) {
-            up(&mut self.rungs[rung]);
+        let counts =
+            self.escalates || matches!(step, Step::KillCreate(_) | Step::ReleaseOne(_) | Step::Unblock);
+        if let Some(place) = place(step).filter(|_| counts) {
+            up(&mut self.steps[place]);
         }
     }
 
@@ -141,10 +142,10 @@ impl Metrics {
             bounds_ms: BOUNDS_MS.to_vec(),
             methods: methods.filter_map(|(method, tally)| of_method(method.as_str(), tally)).collect(),
             signs: named(&CauseKind::ALL.map(CauseKind::as_str), &self.causes),
-            rungs: named(&RUNGS, &self.rungs),
+            steps: named(&STEPS, &self.steps),
             gone: self.gone.buckets.to_vec(),
             gone_us: self.gone.sum_us,
-            residue: self.residue,
+            leftover: self.leftover,
             stats_refuted: self.stats_refuted,
             events_queued: events.queued,
             events_dropped: events.dropped,
@@ -200,9 +201,9 @@ fn up(count: &mut u32) {
     *count = count.saturating_add(1);
 }
 
-/// None for a look, which is no rung.
-fn rung(step: &Step) -> Option<usize> {
-    RUNGS.iter().position(|rung| *rung == step.as_str())
+/// Its place among [`STEPS`]; none for a look, which belongs to no escalation.
+fn place(step: &Step) -> Option<usize> {
+    STEPS.iter().position(|name| *name == step.as_str())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Lines at once: every rung of an escalation, twice.
+/// Lines at once: every step of an escalation, twice.
 const BURST: u32 = 12;
 /// After these, one for each of these spans.
 const EACH: Duration = Duration::from_secs(600);

@@ -1,6 +1,6 @@
 //! What the guard writes down of an escalation while it goes on.
 //!
-//! Whoever learns something (the driver, a rung in its thread, the relay of the real shim's log) puts it in and goes
+//! Whoever learns something (the driver, a step in its thread, the relay of the real shim's log) puts it in and goes
 //! on; a thread that lives only while there is something to write makes the file of it, whole, in its own time. So a
 //! disk that hangs or is full holds up nothing, and a guard that dies leaves what was known last. Before the first
 //! escalation there is nothing of this but an empty place.
@@ -19,7 +19,7 @@ use super::words;
 use crate::serve::encode;
 use runsc_guard_node::config::Config;
 use runsc_guard_node::report::{Folder, Report, What};
-use runsc_guard_sandbox::diagnostics::evidence::Evidence;
+use runsc_guard_sandbox::diagnostics::processes::Diagnostics;
 use runsc_guard_sandbox::diagnostics::stacks::{self, Told};
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::resources::spec;
@@ -114,20 +114,20 @@ impl ReportWriter {
 
     /// A step begins.
     pub(crate) fn step_begins(&self, step: &str, budget: Duration) {
-        self.learn(|open| open.report.rung_begins(step, now_ms(), recent::millis(budget)));
+        self.learn(|open| open.report.step_begins(step, now_ms(), recent::millis(budget)));
     }
 
     /// A step has ended with this left.
     pub(crate) fn step_ends(&self, step: &str, left: &[String]) {
         self.learn(|open| {
             // One that the report has no place for is none of it.
-            let _ = open.report.rung_ends(step, now_ms(), left);
+            let _ = open.report.step_ends(step, now_ms(), left);
         });
     }
 
     /// What /proc tells, before anything is touched.
-    pub(crate) fn saw(&self, evidence: Evidence) {
-        self.learn(|open| open.report.evidence = evidence);
+    pub(crate) fn saw(&self, diagnostics: Diagnostics) {
+        self.learn(|open| open.report.diagnostics = diagnostics);
     }
 
     /// What the sentry tells.

@@ -20,8 +20,8 @@ pub(super) enum Metric {
     Answered,
     /// Wedges by cause.
     Wedges,
-    /// Rungs taken.
-    Rungs,
+    /// Steps taken.
+    Steps,
     /// How long escalations took.
     Gone,
     /// Ends that left something.
@@ -69,7 +69,7 @@ impl Metric {
         Self::Requests,
         Self::Answered,
         Self::Wedges,
-        Self::Rungs,
+        Self::Steps,
         Self::Gone,
         Self::Leftover,
         Self::EventsDropped,
@@ -129,10 +129,10 @@ impl Metric {
                 &["namespace", "cause"],
                 "Sandboxes found wedged, by cause; reaped: ended by an operator; silent_reported: reported, not ended.",
             ),
-            Self::Rungs => (
-                "runsc_guard_rungs",
+            Self::Steps => (
+                "runsc_guard_steps",
                 Counter,
-                &["namespace", "rung"],
+                &["namespace", "step"],
                 "Steps that guards took to end wedged sandboxes.",
             ),
             Self::Gone => (
@@ -141,9 +141,12 @@ impl Metric {
                 &["namespace"],
                 "Time from the first step of the escalation to the end of a wedged sandbox.",
             ),
-            Self::Leftover => {
-                ("runsc_guard_residue", Counter, &["namespace"], "Sandboxes whose end left something behind.")
-            }
+            Self::Leftover => (
+                "runsc_guard_leftover",
+                Counter,
+                &["namespace"],
+                "Sandboxes whose end left something behind.",
+            ),
             Self::EventsDropped => (
                 "runsc_guard_events_dropped",
                 Counter,

@@ -86,12 +86,12 @@ fn counted(word: &MetricsResponse) -> Samples {
     for sign in &word.signs {
         samples.add(Metric::Wedges, &[namespace, &sign.what], sign.count.into());
     }
-    for rung in &word.rungs {
-        samples.add(Metric::Rungs, &[namespace, &rung.what], rung.count.into());
+    for step in &word.steps {
+        samples.add(Metric::Steps, &[namespace, &step.what], step.count.into());
     }
     let gone = Times::told(&word.bounds_ms, &word.gone, word.gone_us);
     samples.add_times(Metric::Gone, &[namespace], gone);
-    samples.add(Metric::Leftover, &[namespace], word.residue.into());
+    samples.add(Metric::Leftover, &[namespace], word.leftover.into());
     samples.add(Metric::StatsRefuted, &[namespace], word.stats_refuted.into());
     samples.add(Metric::EventsDropped, &[namespace], word.events_dropped.into());
     samples

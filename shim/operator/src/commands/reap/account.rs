@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use runsc_guard_core::io::{self, CauseKind, EscalationPhase};
 use runsc_guard_node::report::{Folder, Moment, Report, Step, What};
-use runsc_guard_sandbox::diagnostics::evidence::evidence;
+use runsc_guard_sandbox::diagnostics::processes::diagnostics;
 use runsc_guard_sandbox::diagnostics::stacks;
 use runsc_guard_sandbox::diagnostics::stacks::Dump;
 use runsc_guard_sandbox::processes::find;
@@ -37,15 +37,15 @@ impl Account {
         EscalationPhase::Begins.as_str().clone_into(&mut report.phase);
         (report.sign, report.since_ms) = (format!("an operator asked for its end{signs}"), now_ms());
         let mut account = Self { folder: Folder::new(folder), report, written: Ok(()) };
-        account.step_begins(io::Step::Evidence.as_str(), Instant::now() + EVIDENCE);
+        account.step_begins(io::Step::Diagnose.as_str(), Instant::now() + EVIDENCE);
         look(found, &mut account.report);
-        account.step_ends(io::Step::Evidence.as_str(), &[]);
+        account.step_ends(io::Step::Diagnose.as_str(), &[]);
         account
     }
 
     /// How many processes were seen.
     pub(super) fn seen(&self) -> usize {
-        self.report.evidence.processes.len() + self.report.evidence.omitted
+        self.report.diagnostics.processes.len() + self.report.diagnostics.omitted
     }
 
     /// Where it lies.
@@ -56,12 +56,12 @@ impl Account {
     /// A step begins, which ought to be over by `until`.
     pub(super) fn step_begins(&mut self, name: &str, until: Instant) {
         let budget = until.saturating_duration_since(Instant::now()).as_millis();
-        self.report.rung_begins(name, now_ms(), u64::try_from(budget).unwrap_or(u64::MAX));
+        self.report.step_begins(name, now_ms(), u64::try_from(budget).unwrap_or(u64::MAX));
     }
 
     /// It is over, with this left.
     pub(super) fn step_ends(&mut self, name: &str, left: &[String]) {
-        self.report.rung_ends(name, now_ms(), left);
+        self.report.step_ends(name, now_ms(), left);
         self.write();
     }
 
@@ -79,8 +79,8 @@ impl Account {
     /// It is over, but for what is `left`.
     pub(super) fn end(&mut self, left: &[String]) {
         // Of what lives on nothing is released.
-        let lives = |last: &Step| last.rung != io::Step::Release.as_str() && !last.left.is_empty();
-        let phase = match self.report.rungs.last().is_some_and(lives) {
+        let lives = |last: &Step| last.step != io::Step::Release.as_str() && !last.left.is_empty();
+        let phase = match self.report.steps.last().is_some_and(lives) {
             true => EscalationPhase::Unkillable,
             false => EscalationPhase::Ends,
         };
@@ -100,7 +100,7 @@ fn look(found: &Found, report: &mut Report) {
     let deadline = Instant::now() + EVIDENCE;
     let scope = scopes(found).swap_remove(0);
     let processes = find::find(&scope);
-    report.evidence = evidence(&processes, deadline);
+    report.diagnostics = diagnostics(&processes, deadline);
     match &found.runsc {
         Some(runsc) => {
             let told = stacks::ask(runsc, &found.runsc_root, &found.id, &processes, deadline);

@@ -176,7 +176,7 @@ fn observe(sandbox: &Sandbox, report_dir: &Path, progress: &Progress<'_>) -> Acc
         Ok(()) => format!("{count} processes, {file}"),
         Err(error) => format!("{count} processes, no report in {}: {error}", report_dir.display()),
     };
-    progress.line(Step::Evidence.as_str(), &what);
+    progress.line(Step::Diagnose.as_str(), &what);
     account
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use runsc_guard_node::report::{Moment, Report, Step, What};
-use runsc_guard_sandbox::diagnostics::evidence::{Thread, Witness};
+use runsc_guard_sandbox::diagnostics::processes::{Thread, Witness};
 use runsc_guard_sandbox::diagnostics::stacks::Dump;
 
 use super::goroutines::groups;
@@ -54,15 +54,15 @@ pub(crate) fn full(stored: &Stored) -> String {
         let _ = writeln!(text, "  runsc {}", plain(&report.runsc_version));
     }
     timeline(&mut text, report);
-    rungs(&mut text, report);
+    steps(&mut text, report);
     section(&mut text, "Released", &report.released.iter().map(released).collect::<Vec<_>>());
     section(&mut text, "Left", &report.left);
-    if !report.evidence.processes.is_empty() {
+    if !report.diagnostics.processes.is_empty() {
         let _ = writeln!(text, "\n{}", heading("Processes, before anything was touched"));
     }
-    report.evidence.processes.iter().for_each(|witness| process(&mut text, witness));
-    if report.evidence.omitted > 0 {
-        let _ = writeln!(text, "  and {} more processes", report.evidence.omitted);
+    report.diagnostics.processes.iter().for_each(|witness| process(&mut text, witness));
+    if report.diagnostics.omitted > 0 {
+        let _ = writeln!(text, "  and {} more processes", report.diagnostics.omitted);
     }
     dump(&mut text, "Goroutines of the real shim", &report.goroutines);
     dump(&mut text, "Stacks of the sentry", &report.stacks);
@@ -120,16 +120,16 @@ fn apart(at_ms: u64, first: u64) -> String {
     format!("{sign}{}.{:03}s", apart / 1000, apart % 1000)
 }
 
-fn rungs(text: &mut String, report: &Report) {
+fn steps(text: &mut String, report: &Report) {
     let began = report.taken_at_ns / 1_000_000;
-    let row = |Step { rung, began_ms, budget_ms, took_ms, times, left }: &Step| {
+    let row = |Step { step, began_ms, budget_ms, took_ms, times, left }: &Step| {
         let took = took_ms.map_or("did not come back".to_owned(), |took| format!("{took} ms"));
         let times = if *times > 1 { format!(", {times} times") } else { String::new() };
         let left = if left.is_empty() { String::new() } else { format!("; left: {}", left.join("; ")) };
-        let rung = rung.replace('_', " ");
-        format!("{rung:<12}  {:>9}  {took:>8} of {budget_ms} ms{times}{left}", apart(*began_ms, began))
+        let step = step.replace('_', " ");
+        format!("{step:<12}  {:>9}  {took:>8} of {budget_ms} ms{times}{left}", apart(*began_ms, began))
     };
-    section(text, "Steps", &report.rungs.iter().map(row).collect::<Vec<_>>());
+    section(text, "Steps", &report.steps.iter().map(row).collect::<Vec<_>>());
 }
 
 fn released(one: &runsc_guard_sandbox::resources::inventory::Released) -> String {
@@ -181,7 +181,7 @@ fn dump(text: &mut String, name: &str, dump: &Dump) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runsc_guard_sandbox::diagnostics::evidence::Evidence;
+    use runsc_guard_sandbox::diagnostics::processes::Diagnostics;
     use runsc_guard_sandbox::processes::process::Role;
     use runsc_guard_sandbox::resources::inventory::Released;
     use std::path::Path;
@@ -201,7 +201,7 @@ mod tests {
         };
         let mut report = Report::begin("k8s.io", "abc", 1_700_000_000_000_000_000);
         report.version = version;
-        report.evidence = Evidence { processes: vec![witness], omitted: 2 };
+        report.diagnostics = Diagnostics { processes: vec![witness], omitted: 2 };
         report
     }
 
@@ -210,7 +210,7 @@ mod tests {
         let mut whole = report(2);
         whole.moment(Moment { at_ms: 1, what: What::Asked, text: "x".into(), due_ms: Some(2) });
         whole.moment(Moment { at_ms: 2, what: What::Happened, text: "x".into(), due_ms: None });
-        whole.rung_begins("kill", 1, 2);
+        whole.step_begins("kill", 1, 2);
         whole.released = vec![Released { kind: "mounts".into(), count: 1, names: vec!["m".into()] }];
         whole.goroutines.note = "cut".into();
         let stored = [report(1), whole].map(|report| Stored::of(report, Path::new("/r/1-k8s.io-abc.json")));
@@ -260,9 +260,9 @@ mod tests {
         report.moment(moment(2000, What::Awaited, "SIGKILL of c", Some(BEGAN)));
         report.moment(moment(1500, What::Asked, "Wait of c", None));
         report.moment(moment(9000, What::Happened, "/tasks/start c", None));
-        report.rung_begins("evidence", BEGAN + 1, 300);
-        report.rung_ends("evidence", BEGAN + 43, &[]);
-        report.rung_begins("kill_all", BEGAN + 50, 400);
+        report.step_begins("diagnose", BEGAN + 1, 300);
+        report.step_ends("diagnose", BEGAN + 43, &[]);
+        report.step_begins("kill_all", BEGAN + 50, 400);
         report.released = vec![Released::new("files", (0..6).map(|one| format!("/f{one}")))];
         report.ended_ms = Some(BEGAN + 412);
         report.goroutines.text =
@@ -276,7 +276,7 @@ mod tests {
             "    +0.000s  awaited    SIGKILL of c, due +2.000s",
             "    +0.500s  asked      Wait of c",
             "  a sign, for 2s",
-            "  evidence        +0.001s     42 ms of 300 ms",
+            "  diagnose        +0.001s     42 ms of 300 ms",
             "  kill all        +0.050s  did not come back of 400 ms",
             "  6 files: /f0, /f1, /f2, /f3, and 2 more",
             "Goroutines of the real shim (2)",

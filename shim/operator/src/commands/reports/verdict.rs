@@ -1,8 +1,8 @@
-//! What evidence says in one line. Pure, and it says no more than the evidence does.
+//! What diagnostics say in one line. Pure, and it says no more than they do.
 
 use runsc_guard_core::io::CauseKind;
 use runsc_guard_node::report::Report;
-use runsc_guard_sandbox::diagnostics::evidence::{Evidence, Thread, Witness};
+use runsc_guard_sandbox::diagnostics::processes::{Diagnostics, Thread, Witness};
 use runsc_guard_sandbox::processes::process::Role;
 
 use crate::known::{self, Hang, Release};
@@ -25,15 +25,15 @@ const SIGNALLING: &str = "(*containerManager).Signal";
 
 /// The verdict. What the host did to the sandbox explains it before anything inside does.
 pub(crate) fn verdict(report: &Report) -> String {
-    let evidence = &report.evidence;
+    let diagnostics = &report.diagnostics;
     if let Some(left) = report.left.first().filter(|_| report.is_unkillable()) {
-        let held = evidence.processes.iter().any(|one| one.frozen).then(|| held_by_host(evidence));
+        let held = diagnostics.processes.iter().any(|one| one.frozen).then(|| held_by_host(diagnostics));
         return held.flatten().unwrap_or_else(|| format!("the kernel does not let it die: {left}"));
     }
-    if evidence.processes.is_empty() {
+    if diagnostics.processes.is_empty() {
         return if report.sign.is_empty() { "no process was seen".to_owned() } else { report.sign.clone() };
     }
-    if let Some(held) = held_by_host(evidence) {
+    if let Some(held) = held_by_host(diagnostics) {
         return held;
     }
     let tasks = report.stacks.text.matches(STOPPED).count();
@@ -45,7 +45,7 @@ pub(crate) fn verdict(report: &Report) -> String {
     }
     match known(report) {
         Some(hang) => named(hang, &report.runsc_version),
-        None => inside(evidence) + &version(&report.runsc_version),
+        None => inside(diagnostics) + &version(&report.runsc_version),
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn verdict(report: &Report) -> String {
 fn known(report: &Report) -> Option<&'static Hang> {
     let release = Release::parse(&report.runsc_version);
     let seen = |sign: &String| {
-        let wchans = || report.evidence.processes.iter().flat_map(|one| &one.threads);
+        let wchans = || report.diagnostics.processes.iter().flat_map(|one| &one.threads);
         report.stacks.text.contains(sign.as_str())
             || report.goroutines.text.contains(sign.as_str())
             || wchans().any(|thread| thread.wchan.as_deref() == Some(sign.as_str()))
@@ -88,9 +88,9 @@ fn version(version: &str) -> String {
 }
 
 /// Frozen, stopped, or waiting in the host's kernel.
-fn held_by_host(evidence: &Evidence) -> Option<String> {
-    let of = |wanted: fn(&Role) -> bool| evidence.processes.iter().filter(move |one| wanted(&one.role));
-    if let Some(frozen) = evidence.processes.iter().find(|one| one.frozen) {
+fn held_by_host(diagnostics: &Diagnostics) -> Option<String> {
+    let of = |wanted: fn(&Role) -> bool| diagnostics.processes.iter().filter(move |one| wanted(&one.role));
+    if let Some(frozen) = diagnostics.processes.iter().find(|one| one.frozen) {
         let folder = frozen.cgroups.first().map(|folder| folder.display().to_string()).unwrap_or_default();
         return Some(format!("{} {} was frozen, by {folder} or above", frozen.role, frozen.pid));
     }
@@ -98,8 +98,8 @@ fn held_by_host(evidence: &Evidence) -> Option<String> {
     if let Some(stopped) = kernel.clone().find(|one| one.threads.iter().any(|thread| thread.state == 'T')) {
         return Some(format!("{} {} was stopped: somebody sent it SIGSTOP", stopped.role, stopped.pid));
     }
-    let Some((witness, thread)) = evidence.processes.iter().find_map(stuck) else {
-        let (witness, wchan, server) = evidence.processes.iter().find_map(served)?;
+    let Some((witness, thread)) = diagnostics.processes.iter().find_map(stuck) else {
+        let (witness, wchan, server) = diagnostics.processes.iter().find_map(served)?;
         return Some(format!("{} {} waited for {server}, in {wchan}", witness.role, witness.pid));
     };
     let wchan = thread.wchan.as_deref().unwrap_or("an unknown place");
@@ -120,8 +120,8 @@ fn served(witness: &Witness) -> Option<(&Witness, &str, &'static str)> {
 }
 
 /// Nothing on the host held it.
-fn inside(evidence: &Evidence) -> String {
-    let of = |wanted: fn(&Role) -> bool| evidence.processes.iter().filter(move |one| wanted(&one.role));
+fn inside(diagnostics: &Diagnostics) -> String {
+    let of = |wanted: fn(&Role) -> bool| diagnostics.processes.iter().filter(move |one| wanted(&one.role));
     let hung: Vec<&Witness> = of(|role| matches!(role, Role::Runsc(command) if command != "wait")).collect();
     match (of(|role| *role == Role::Sentry).next(), hung.first()) {
         (None, _) => "no sentry was left".to_owned(),
@@ -165,7 +165,7 @@ mod tests {
     fn report(processes: Vec<Witness>) -> Report {
         let mut report = Report::begin("ns", "box", 1);
         report.sign = "SIGKILL to c was acknowledged and did not end it".into();
-        report.evidence = Evidence { processes, omitted: 0 };
+        report.diagnostics = Diagnostics { processes, omitted: 0 };
         report
     }
 
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn what_the_host_shows_comes_first_and_who_was_not_hung_shows_no_hang() {
         let mut stopped = inside(STUCK_STUB, "release-20260714.0");
-        stopped.evidence.processes[0].threads[0].state = 'T';
+        stopped.diagnostics.processes[0].threads[0].state = 'T';
         assert!(verdict(&stopped).contains("was stopped"));
         let mut other = inside(STUCK_STUB, "release-20260714.0");
         for sign in

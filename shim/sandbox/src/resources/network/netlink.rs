@@ -1,4 +1,4 @@
-//! The three rtnetlink requests that rung 6 needs (linux/netlink.h, linux/rtnetlink.h, linux/if_link.h), written
+//! The three rtnetlink requests that step 6 needs (linux/netlink.h, linux/rtnetlink.h, linux/if_link.h), written
 //! out: a library for all the others would be in the memory of every pod's guard.
 
 use std::io;

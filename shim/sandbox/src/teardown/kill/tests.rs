@@ -102,14 +102,14 @@ fn soon() -> Instant {
 }
 
 #[test]
-fn rung_two_spares_the_real_shim_its_wait_and_strangers() {
-    let cast = sandbox("rung2");
+fn step_two_spares_the_real_shim_its_wait_and_strangers() {
+    let cast = sandbox("step2");
     for index in [2, 3, 4] {
         cast.stop(index);
     }
-    assert_eq!(kill_sandbox(&scope("rung2"), soon()).left, []);
+    assert_eq!(kill_sandbox(&scope("step2"), soon()).left, []);
     assert_eq!(cast.alive(), [true, true, false, false, false, false, false, true, true]);
-    assert_eq!(kill_sandbox(&scope("rung2"), soon()).left, []);
+    assert_eq!(kill_sandbox(&scope("step2"), soon()).left, []);
 }
 
 #[test]
@@ -125,10 +125,10 @@ fn a_stopped_real_shim_is_mute_and_so_is_one_whose_wait_is_stopped() {
 }
 
 #[test]
-fn rung_three_leaves_only_strangers() {
-    let cast = sandbox("rung3");
+fn step_three_leaves_only_strangers() {
+    let cast = sandbox("step3");
     cast.stop(0);
-    assert_eq!(kill_all(&scope("rung3"), soon()), []);
+    assert_eq!(kill_all(&scope("step3"), soon()), []);
     assert_eq!(cast.alive(), [false, false, false, false, false, false, false, true, true]);
 }
 

@@ -207,7 +207,7 @@ fn a_deleted_container_leaves_no_empty_cgroup_of_its_name() {
 }
 
 #[test]
-fn a_mount_that_somebody_holds_is_residue_until_it_is_let_go() {
+fn a_mount_that_somebody_holds_is_a_leftover_until_it_is_let_go() {
     let left = Left::new();
     let tmpfs = mounts::tests::Tmpfs::new(&left.at("c2/rootfs"));
     let file = fs::File::create(left.at("c2/rootfs/held")).unwrap();

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use log::Level;
 use log::kv::{Error, Key, Source, Value, VisitSource};
-use runsc_guard_core::io::told::{NAMESPACE, SANDBOX};
+use runsc_guard_core::io::keys::{NAMESPACE, SANDBOX};
 use runsc_guard_node::config::LogFormat;
 
 /// What a line's `runtime` is.
@@ -107,7 +107,7 @@ mod tests {
         line.of("box", "k8s.io");
         line.end(&[
             ("left", Value::from("")),
-            ("rung", Value::from("kill all")),
+            ("step", Value::from("kill all")),
             ("took_ms", Value::from(12_u64)),
         ])
     }
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(
             told(LogFormat::Logfmt),
             "time=2023-11-14T22:13:20.250000000Z level=warning msg=\"ended \\\"x\\\"\\nin 2ms\" sandbox=box \
-             namespace=k8s.io runtime=io.containerd.runsc-guard.v2 left=\"\" rung=\"kill all\" took_ms=12\n"
+             namespace=k8s.io runtime=io.containerd.runsc-guard.v2 left=\"\" step=\"kill all\" took_ms=12\n"
         );
         let json = told(LogFormat::Json);
         assert_eq!(json.matches('\n').count(), 1, "{json}");
@@ -126,7 +126,7 @@ mod tests {
             serde_json::json!({
                 "time": "2023-11-14T22:13:20.250000000Z", "level": "warning", "msg": "ended \"x\"\nin 2ms",
                 "sandbox": "box", "namespace": "k8s.io", "runtime": "io.containerd.runsc-guard.v2",
-                "left": "", "rung": "kill all", "took_ms": 12
+                "left": "", "step": "kill all", "took_ms": 12
             })
         );
     }

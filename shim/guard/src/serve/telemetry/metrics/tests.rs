@@ -78,9 +78,9 @@ fn an_ordinary_end_is_no_escalation() {
     metrics.step(&Step::KillAll);
     metrics.step(&Step::Release);
     let told = read(&metrics);
-    assert!(counts(&told.rungs).is_empty() && counts(&told.signs).is_empty());
+    assert!(counts(&told.steps).is_empty() && counts(&told.signs).is_empty());
     assert!(told.gone.iter().all(|count| *count == 0));
-    assert_eq!((told.rungs.len(), told.signs.len()), (RUNGS.len(), CauseKind::ALL.len()), "zeros are told");
+    assert_eq!((told.steps.len(), told.signs.len()), (STEPS.len(), CauseKind::ALL.len()), "zeros are told");
 }
 
 #[test]
@@ -88,16 +88,16 @@ fn an_escalation_is_told_from_its_sign_to_its_end() {
     let mut metrics = Metrics::default();
     let process = ProcessId::init("a");
     metrics.note(&wedged(Cause::KillWithoutExit { process, acknowledged: false }));
-    for rung in [Step::Evidence, Step::KillSandbox, Step::KillAll, Step::Free, Step::Release] {
-        metrics.step(&rung);
+    for step in [Step::Diagnose, Step::KillSandbox, Step::KillAll, Step::Unblock, Step::Release] {
+        metrics.step(&step);
     }
     metrics.note(&Note::Ended { took: Duration::from_millis(700), left: vec!["a mount".into()] });
     metrics.step(&Step::KillAll);
     let told = read(&metrics);
     assert_eq!(counts(&told.signs), [("kill_unacknowledged", 1)]);
-    let rungs = ["evidence", "kill_sandbox", "kill_all", "release", "free"];
-    assert_eq!(counts(&told.rungs), rungs.map(|rung| (rung, 1)));
-    assert_eq!((told.gone, told.gone_us, told.residue), (vec![0, 0, 0, 0, 0, 1, 0, 0, 0], 700_000, 1));
+    let steps = ["diagnose", "kill_sandbox", "kill_all", "release", "unblock"];
+    assert_eq!(counts(&told.steps), steps.map(|step| (step, 1)));
+    assert_eq!((told.gone, told.gone_us, told.leftover), (vec![0, 0, 0, 0, 0, 1, 0, 0, 0], 700_000, 1));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_create_that_hung_is_counted_once() {
     metrics.step(&Step::KillAll);
     let told = read(&metrics);
     assert_eq!(counts(&told.signs), [("create_stuck", 1)]);
-    assert_eq!(counts(&told.rungs), [("kill_all", 1), ("kill_create", 1)]);
+    assert_eq!(counts(&told.steps), [("kill_all", 1), ("kill_create", 1)]);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn what_the_watchdog_only_reports_is_no_escalation() {
     metrics.step(&Step::KillAll);
     let told = read(&metrics);
     assert_eq!(counts(&told.signs), [("silent_reported", 1)]);
-    assert!(counts(&told.rungs).is_empty());
+    assert!(counts(&told.steps).is_empty());
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn the_last_word_is_heard_by_who_listens_and_missed_by_nobody() {
 }
 
 #[test]
-fn every_sign_and_rung_has_a_name() {
+fn every_sign_and_step_has_a_name() {
     let process = || ProcessId::init("a");
     let signs = [
         (Cause::KillWithoutExit { process: process(), acknowledged: true }, "kill_without_exit"),
@@ -162,14 +162,14 @@ fn every_sign_and_rung_has_a_name() {
         assert_eq!(why.kind().as_str(), name);
     }
     for (step, name) in [
-        (Step::Evidence, "evidence"),
+        (Step::Diagnose, "diagnose"),
         (Step::KillSandbox, "kill_sandbox"),
         (Step::KillAll, "kill_all"),
         (Step::KillCreate("a".into()), "kill_create"),
         (Step::Release, "release"),
-        (Step::Free, "free"),
+        (Step::Unblock, "unblock"),
         (Step::ReleaseOne("a".into()), "release_one"),
     ] {
-        assert_eq!(RUNGS[rung(&step).unwrap()], name);
+        assert_eq!(STEPS[place(&step).unwrap()], name);
     }
 }

@@ -45,7 +45,7 @@ fn before_an_escalation_nothing_is_kept_or_written() {
     let writer = writer(folder.path());
     writer.happened("something");
     writer.hears(b"=== BEGIN goroutine stack dump ===");
-    writer.step_ends("evidence", &[]);
+    writer.step_ends("diagnose", &[]);
     writer.close(SOON);
     assert!(!writer.is_open() && writer.file().is_none() && read(folder.path()).is_empty());
 }
@@ -55,9 +55,9 @@ fn a_whole_escalation_is_one_report_and_is_forgotten_after() {
     let folder = tempfile::tempdir().unwrap();
     let writer = writer(folder.path());
     begun(&writer, true);
-    for rung in ["evidence", "kill all", "release"] {
-        writer.step_begins(rung, Duration::from_millis(300));
-        writer.step_ends(rung, &[]);
+    for step in ["diagnose", "kill all", "release"] {
+        writer.step_begins(step, Duration::from_millis(300));
+        writer.step_ends(step, &[]);
     }
     writer.told(Told { stacks: Dump::of(b"goroutine 1", true), version: "release-1".into() });
     writer.hears(b"x === BEGIN goroutine stack dump ===\ngoroutine 2\n=== END goroutine stack dump ===");
@@ -74,8 +74,8 @@ fn a_whole_escalation_is_one_report_and_is_forgotten_after() {
         ("goroutine 2", "goroutine 1")
     );
     assert!(
-        report.rungs.len() == 3
-            && report.rungs.iter().all(|rung| rung.took_ms.is_some() && rung.budget_ms == 300)
+        report.steps.len() == 3
+            && report.steps.iter().all(|step| step.took_ms.is_some() && step.budget_ms == 300)
     );
     assert!(report.ended_ms.is_some() && report.left.is_empty() && report.released.len() == 1);
     let lines: Vec<(What, &str)> = report.timeline.iter().map(|one| (one.what, one.text.as_str())).collect();
@@ -147,9 +147,9 @@ fn the_end_of_a_one_ends_its_report_unless_an_escalation_has_begun() {
 fn a_folder_that_takes_nothing_costs_nothing_else() {
     let writer = writer(Path::new("/proc/nowhere"));
     begun(&writer, true);
-    writer.step_begins("evidence", Duration::from_millis(300));
-    writer.step_ends("evidence", &[]);
-    let told = writer.lock().as_ref().map(|open| open.report.rungs[0].took_ms.is_some());
+    writer.step_begins("diagnose", Duration::from_millis(300));
+    writer.step_ends("diagnose", &[]);
+    let told = writer.lock().as_ref().map(|open| open.report.steps[0].took_ms.is_some());
     assert_eq!(told, Some(true));
     writer.ends(Duration::ZERO, &[]);
     writer.close(SOON);

@@ -1,7 +1,7 @@
 //! Which lines tell of a pod that does not end, of one that has ended at last, and of other troubles. Pure; the words
 //! are those of kubelet 1.20 to 1.37, containerd 1.6 to 2.4, dockerd, CRI-O, systemd, the kernel and the guard.
 
-use runsc_guard_core::io::{CauseKind, EscalationPhase, told};
+use runsc_guard_core::io::{CauseKind, EscalationPhase, keys};
 
 use super::cause::Cause;
 use crate::known::{self, Hang};
@@ -93,8 +93,8 @@ fn guards(text: &str) -> Option<Sign> {
 /// What a line of the guard's tells by its keys.
 fn by_key(text: &str) -> Option<Sign> {
     use EscalationPhase::{Begins, Ends, Forgotten, Silent, Unkillable};
-    let is_in = |phase: EscalationPhase| has_field(text, told::PHASE, phase.as_str());
-    let is_because = |cause: CauseKind| has_field(text, told::CAUSE, cause.as_str());
+    let is_in = |phase: EscalationPhase| has_field(text, keys::PHASE, phase.as_str());
+    let is_because = |cause: CauseKind| has_field(text, keys::CAUSE, cause.as_str());
     if is_in(Unkillable) {
         return Some(Sign::Failed(Cause::Unkillable));
     }

@@ -16,7 +16,7 @@ pub const SIGN: &str = "sign";
 /// How long had been waited before it.
 pub const WAITED_MS: &str = "waited_ms";
 /// A step, by its name.
-pub const RUNG: &str = "rung";
+pub const STEP: &str = "step";
 /// How long a step may take.
 pub const BUDGET_MS: &str = "budget_ms";
 /// How long a step, or all of it, has taken.

@@ -1,4 +1,4 @@
-//! Rung 1: what the host's /proc tells of a wedge. Nothing here asks the sandbox, so nothing here can hang with it.
+//! Step 1: what the host's /proc tells of a wedge. Nothing here asks the sandbox, so nothing here can hang with it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const TICKS: u64 = 100;
 
 /// A sandbox at one moment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct Diagnostics {
     /// The processes, stubs last.
     pub processes: Vec<Witness>,
     /// How many more there are.
@@ -65,7 +65,7 @@ pub struct Thread {
 }
 
 /// Looks at each of these processes until `deadline`.
-pub fn evidence(found: &[Process], deadline: Instant) -> Evidence {
+pub fn diagnostics(found: &[Process], deadline: Instant) -> Diagnostics {
     let total = found.len();
     let mut found: Vec<&Process> = found.iter().collect();
     found.sort_by_key(|process| process.role == Role::Stub);
@@ -77,7 +77,7 @@ pub fn evidence(found: &[Process], deadline: Instant) -> Evidence {
         .take_while(in_time)
         .map(|process| Witness::of(process, uptime))
         .collect();
-    Evidence { omitted: total - processes.len(), processes }
+    Diagnostics { omitted: total - processes.len(), processes }
 }
 
 /// Asks the real shim among these for its goroutines (SIGUSR1, `pkg/shim` of containerd): they arrive in its log. False
@@ -140,13 +140,13 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let guard = Identity::me().ok();
         let scope = Scope { guard, ..Scope::default() };
-        let seen = evidence(&find(&scope), Instant::now() + Duration::from_secs(5));
+        let seen = diagnostics(&find(&scope), Instant::now() + Duration::from_secs(5));
         let witness = seen.processes.iter().find(|one| one.pid == child.id() as i32).unwrap();
         assert_eq!((&witness.role, witness.frozen), (&Role::Other, false));
         assert_eq!(witness.threads.len(), 1);
         assert!(witness.age_s < 600);
         assert!(serde_json::to_string(&seen).unwrap().contains("\"threads\""));
-        let late = evidence(&find(&scope), Instant::now());
+        let late = diagnostics(&find(&scope), Instant::now());
         assert!(late.processes.is_empty() && late.omitted > 0);
         child.kill().unwrap();
         child.wait().unwrap();
