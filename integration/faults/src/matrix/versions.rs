@@ -2,10 +2,12 @@
 //! version could make different; and what is no cell, [`beside`] them.
 
 mod beside;
+mod line;
 
-use super::{Cell, Deadlines, Fault, Part, Report, Request, Subject, lanes::Plan};
+use super::{Cell, Deadlines, Fault, Part, Request, Subject, lanes::Plan};
 use anyhow::Result;
 pub use beside::Beside;
+pub use line::Line;
 use std::thread;
 
 /// A healthy life; a sandbox that is silent; a Create that never returns; a guard that dies; a containerd that dies,
@@ -17,19 +19,6 @@ pub const TRIALS: [(Fault, Request); 5] = [
     (Fault::Killed(Part::Guard), Request::None),
     (Fault::StoppedAfterRestart, Request::None),
 ];
-
-/// What came of one trial: a column of the table has one or two of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Of which column.
-    pub column: String,
-    /// As promised.
-    pub green: bool,
-    /// What stands in the table.
-    pub text: String,
-    /// What was wrong, in one line.
-    pub why: String,
-}
 
 /// All of it with both subjects.
 pub fn cells() -> Vec<Cell> {
@@ -67,21 +56,4 @@ pub fn run(
     let mut lines: Vec<Line> = reports?.iter().map(Line::of).collect();
     lines.extend(others.map_err(|_| anyhow::anyhow!("what runs beside the cells panicked"))??);
     Ok(lines)
-}
-
-impl Line {
-    fn of(report: &Report) -> Self {
-        let all = report.wrong.iter().chain(&report.slow);
-        Self {
-            column: report.cell.fault.to_string(),
-            green: report.is_green(),
-            text: report.ending(),
-            why: flat(&all.map(String::as_str).collect::<Vec<_>>().join("; ")),
-        }
-    }
-}
-
-/// In one line of a file whose fields are apart by tabs.
-fn flat(text: &str) -> String {
-    text.split(|letter: char| letter.is_control()).map(str::trim).collect::<Vec<_>>().join(" ")
 }

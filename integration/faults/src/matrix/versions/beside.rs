@@ -1,7 +1,7 @@
 //! What a version could make different and no cell of the matrix shows: containers that live on beside one that ends,
 //! Stats, and the operator's own drill.
 
-use super::{Line, flat};
+use super::line::{Line, flat};
 use crate::matrix::{Bench, Cell, Deadlines, Fault, Request, Subject, bench::HANDLER, lanes::Plan};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
