@@ -88,6 +88,32 @@ fn when_every_sibling_is_being_killed_the_deadline_holds_exactly() {
     assert_eq!(world.wedge().unwrap().0 - began, times::KILL);
 }
 
+/// The pod's end was asked for later than the container's: its deadline is the container's, nobody is to be spared.
+#[test]
+fn a_root_that_is_being_killed_spares_nobody() {
+    let mut world = World::siblings();
+    world.does(on::SIGKILL, Does::Nothing(ms(5)));
+    let began = world.now;
+    world.ask(sigkill("app"));
+    world.run(ms(3_000));
+    world.ask(sigkill("root"));
+    world.run(ms(8_000));
+    assert_eq!(world.wedge().unwrap().0 - began, times::KILL);
+}
+
+/// It has ended by itself: nobody has killed it, and it has nothing to lose.
+#[test]
+fn a_sibling_that_has_ended_is_not_waited_for() {
+    let mut world = World::siblings();
+    world.exits(&init("side"), 0);
+    world.run(ms(1_000));
+    world.does(on::SIGKILL, Does::Nothing(ms(5)));
+    let began = world.now;
+    world.ask(sigkill("app"));
+    world.run(ms(11_000));
+    assert_eq!(world.wedge().unwrap().0 - began, times::KILL);
+}
+
 #[test]
 fn who_was_spared_ends_with_the_sibling_that_is_asked_to_end_later() {
     let mut world = World::siblings();
