@@ -72,7 +72,8 @@ fn layer(busybox: &[u8]) -> Result<Vec<u8>> {
     Ok(layer.into_inner()?)
 }
 
-fn header(mode: u32, size: usize) -> tar::Header {
+/// Of an entry of an archive: root's, and of no time.
+pub fn header(mode: u32, size: usize) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_mode(mode);
     header.set_size(size as u64);
@@ -80,17 +81,25 @@ fn header(mode: u32, size: usize) -> tar::Header {
     header
 }
 
-fn file<W: std::io::Write>(archive: &mut tar::Builder<W>, name: &str, mode: u32, bytes: &[u8]) -> Result<()> {
+/// Adds a file.
+pub fn file<W: std::io::Write>(
+    archive: &mut tar::Builder<W>,
+    name: &str,
+    mode: u32,
+    bytes: &[u8],
+) -> Result<()> {
     archive.append_data(&mut header(mode, bytes.len()), name, bytes)?;
     Ok(())
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// The name by which a blob is found.
+pub fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
 
-fn descriptor(media_type: &str, bytes: &[u8]) -> serde_json::Value {
+/// What a manifest says of a blob.
+pub fn descriptor(media_type: &str, bytes: &[u8]) -> serde_json::Value {
     json!({ "mediaType": media_type, "digest": digest(bytes), "size": bytes.len() })
 }

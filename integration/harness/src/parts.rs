@@ -75,6 +75,11 @@ pub(crate) fn kubelet() -> Result<PathBuf> {
     Ok(stack(&["--kubelet"])?.join("kubelet"))
 }
 
+/// The conformance tests of CRI, built where they are not yet there.
+pub fn critest() -> Result<PathBuf> {
+    Ok(stack(&["--critest"])?.join("critest"))
+}
+
 /// The folder of `docker` and `dockerd`, built where they are not yet there.
 pub(crate) fn docker() -> Result<PathBuf> {
     stack(&["--docker"])

@@ -4,10 +4,10 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use containerd_shim_protos::api;
 use harness::{
-    Access, Asked, EventLog, Fuse, Handler, Host, LATER, Pod, PodContainer, TaskClient, code, eventually,
+    Access, Asked, EventLog, Fuse, Handler, Host, LATER, NodeLink, Pod, PodContainer, TaskClient, code,
+    eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
-    links_of_the_node,
     process::Process,
     promise::{DEADLINE, ESCALATION, HUNG, MARGIN, QUERY, subject},
     run,
@@ -466,7 +466,7 @@ fn a_pod_on_the_nodes_network_costs_the_node_no_link() -> Result<()> {
     let volumes = [(fuse.point(), faults::VOLUME)];
     let container = cri.create_container_with(&pod, "c", 0, faults::READS_VOLUME, &volumes)?;
     cri.start_container(&container)?;
-    let links = links_of_the_node()?;
+    let link = NodeLink::new()?;
     faults::hang_fuse(&fuse)?;
     stop_pod_within(&host, &pod, QUERY + DEADLINE + ESCALATION + MARGIN)?;
     await_unkillable(&host, &pod.id)?;
@@ -476,7 +476,7 @@ fn a_pod_on_the_nodes_network_costs_the_node_no_link() -> Result<()> {
         let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
         (!table.contains(&bundle)).then_some(())
     })?;
-    ensure!(links_of_the_node()? == links, "{links:?} are now {:?}", links_of_the_node()?);
+    link.assert_untouched()?;
     fuse.end()?;
     stop_pod_within(&host, &pod, LATER)?.context("it does not end although it can die")?;
     cri.remove_pod(&pod, LATER)?;

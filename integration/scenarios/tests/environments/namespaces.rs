@@ -3,10 +3,10 @@
 use super::{LIMIT, Running, alike_and_ended, quick};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Host, Outcome, SOON, Transcript,
+    Host, NodeLink, Outcome, SOON, Transcript,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
-    links_of_the_node, run,
+    run,
     runtime_v1::{IdMapping, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, UserNamespace},
 };
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn context(namespaces: NamespaceOption) -> LinuxSandboxSecurityContext {
 /// hostNetwork, hostPID and hostIPC: neither the node's links nor its processes are the pod's.
 #[test]
 fn the_nodes_own_namespaces_outlive_the_pod() -> Result<()> {
-    let links = links_of_the_node()?;
+    let link = NodeLink::new()?;
     let mut bystander = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn()?;
     let ended = alike_and_ended(|_, cri, handler, notes| {
         let node = NamespaceMode::Node.into();
@@ -42,8 +42,7 @@ fn the_nodes_own_namespaces_outlive_the_pod() -> Result<()> {
     bystander.wait()?;
     ended?;
     ensure!(lived, "a process of the node has ended");
-    ensure!(links_of_the_node()? == links, "{links:?} are now {:?}", links_of_the_node()?);
-    Ok(())
+    link.assert_untouched()
 }
 
 /// hostUsers: false. containerd pins the user namespace, and gVisor cannot enter one by its path: a clear error, under
