@@ -21,8 +21,11 @@ pub(crate) fn of_guard(judge: Judge) -> [f64; 3] {
     mib.map(|mib| mib * 1024.0)
 }
 
-/// Guard and real shim over the unguarded shims, by PSS.
-pub(crate) fn pss(pods: usize, containers: usize) -> Option<f64> {
+/// Guard and real shim over the unguarded shims, by PSS. An alarm is for more than without a guard.
+pub(crate) fn pss(judge: Judge, pods: usize, containers: usize) -> Option<f64> {
+    if judge == Judge::Alarm {
+        return Some(1.0);
+    }
     match (pods, containers) {
         (1, 1) => Some(0.85),
         (1, 3) => Some(0.60),

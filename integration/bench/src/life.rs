@@ -64,12 +64,12 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
 /// Rounds of one subject's life until the steps with a budget are known well enough.
 fn live(stage: &Stage<'_>, subject: Subject, budgets: &[(&'static str, f64)]) -> Result<Rounds> {
     // The first of each kind finds cold caches, which is not the handler's doing.
-    Rounds::default().add(&stage.nodes, |node| subject.live(node, 0, EXECS))?;
+    Rounds::default().add(stage, |node| subject.live(node, 0, EXECS))?;
     let mut rounds = Rounds::default();
     while rounds.len() < stage.options.pairs {
         for _ in 0..BATCH.min(stage.options.pairs - rounds.len()) {
             let number = rounds.len() + 1;
-            rounds.add(&stage.nodes, |node| subject.live(node, number, EXECS))?;
+            rounds.add(stage, |node| subject.live(node, number, EXECS))?;
         }
         stage.say(format_args!("{subject}, {} rounds: {}", rounds.len(), rounds.so_far(budgets)));
         let narrow = |(step, _): &(&str, f64)| rounds.ratio(step).is_some_and(|ratio| ratio.within(NARROW));

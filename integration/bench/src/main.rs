@@ -66,8 +66,9 @@ fn bench(arguments: Vec<String>) -> Result<ExitCode> {
     }
     let programs = options.programs()?;
     println!("{}\n", programs.versions);
+    let seed = harness::seed();
     let nodes = Nodes::start(&interrupt, options.grouping(), programs)?;
-    let sections = measure(&options, &nodes, &interrupt, began);
+    let sections = measure(&options, &nodes, &interrupt, (began, seed));
     let cleared = nodes.end(&interrupt);
     if interrupt.settle() {
         return Ok(ExitCode::from(130));
@@ -83,11 +84,11 @@ fn measure(
     options: &Options,
     nodes: &Nodes,
     interrupt: &Interrupt,
-    began: Instant,
+    (began, seed): (Instant, u64),
 ) -> Result<Vec<(Part, Section)>> {
     let nodes = nodes.all();
     let host = nodes.last().context("no node")?.host;
-    let stage = Stage { nodes, host, interrupt, options, began };
+    let stage = Stage { nodes, host, interrupt, options, began, seed };
     let one = |part: &Part| -> Result<(Part, Section)> {
         let section = match part {
             Part::Latency => latency::measure(&stage),

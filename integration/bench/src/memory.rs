@@ -35,7 +35,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
             }
         }
     }
-    let idle = if stage.options.check { None } else { Some(idle::measure(stage)?) };
+    let idle = idle::measure(stage)?;
     let binary_bytes = std::fs::metadata(&stage.host.parts().guard)?.len();
     let binary_kib = binary_bytes as f64 / 1024.0;
     let single = all.iter().find(|shims| shims.side == Side::Guarded).context("no guard was weighed")?;
@@ -48,17 +48,17 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
         // Where it shares its pages with others: alone, what it maps of its binary is its own, too.
         let crowd = guarded(&all).max_by_key(|shims| shims.pods).unwrap_or(single);
         findings.push(budget::size("guard's USS", crowd.guards.uss as f64 / crowd.pods as f64, uss));
-        findings.extend(pss_findings(&all));
     }
-    findings.extend(idle.as_ref().and_then(idle::Idle::finding));
+    findings.extend(pss_findings(&all, stage.options.judge()));
+    findings.extend(idle.finding());
     let mut table = table(&all);
     table.notes.push(format!("guard's binary: {:.2} MiB", binary_kib / 1024.0));
     Ok(Section {
-        tables: std::iter::once(table).chain(idle.as_ref().map(idle::Idle::table)).collect(),
+        tables: vec![table, idle.table()],
         panels: vec![panel(&all)],
         json: json!({
             "shims": all.iter().map(Shims::json).collect::<Vec<_>>(),
-            "idle": idle.as_ref().map(idle::Idle::json),
+            "idle": idle.json(),
             "guard_binary_bytes": binary_bytes,
         }),
         findings,
@@ -84,9 +84,9 @@ fn ratio(all: &[Shims], shims: &Shims, side: Side) -> Option<f64> {
     Some(shims.per_pod(|weight| weight.pss) / other.per_pod(|weight| weight.pss))
 }
 
-fn pss_findings(all: &[Shims]) -> Vec<budget::Finding> {
+fn pss_findings(all: &[Shims], judge: budget::Judge) -> Vec<budget::Finding> {
     let finding = |shims: &Shims| {
-        let limit = budget::pss(shims.pods, shims.containers)?;
+        let limit = budget::pss(judge, shims.pods, shims.containers)?;
         let ratio = ratio(all, shims, Side::Unguarded)?;
         Some(budget::Finding {
             what: format!("shims' PSS, {}", shims.name()),

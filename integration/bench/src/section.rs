@@ -9,7 +9,7 @@ use crate::{
     svg::Panel,
     table::Table,
 };
-use harness::{Host, Interrupt};
+use harness::{Host, Interrupt, Random};
 use serde_json::Value;
 use std::{fmt, time::Instant};
 
@@ -22,6 +22,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) interrupt: &'a Interrupt,
     pub(crate) options: &'a Options,
     pub(crate) began: Instant,
+    /// What repeats the orders of the rounds.
+    pub(crate) seed: u64,
 }
 
 impl Stage<'_> {
@@ -30,12 +32,16 @@ impl Stage<'_> {
         eprintln!("{:5.0} s  {text}", self.began.elapsed().as_secs_f64());
     }
 
-    /// The guarded and the unguarded node, in the order of this round: each comes first as often as the other.
+    /// The guarded and the unguarded node, in the order of this round.
     pub(crate) fn pair(&self, round: usize) -> Vec<&Node<'_>> {
-        let mut nodes: Vec<&Node<'_>> = self.nodes.iter().filter(|node| node.side != Side::Grouped).collect();
-        if round % 2 == 1 {
-            nodes.reverse();
-        }
+        self.order(round, |side| side != Side::Grouped)
+    }
+
+    /// These nodes in a random order, another one each round: no side always finds what another has warmed, and nothing
+    /// that comes and goes on the machine keeps step with the sides.
+    pub(crate) fn order(&self, round: usize, wanted: impl Fn(Side) -> bool) -> Vec<&Node<'_>> {
+        let mut nodes: Vec<&Node<'_>> = self.nodes.iter().filter(|node| wanted(node.side)).collect();
+        Random::new(self.seed.wrapping_add(round as u64)).shuffle(&mut nodes);
         nodes
     }
 }

@@ -38,8 +38,36 @@ impl Random {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Puts these into an order of its own (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, all: &mut [T]) {
+        for last in (1..all.len()).rev() {
+            let other = (self.fraction() * (last + 1) as f64) as usize;
+            all.swap(last, other);
+        }
+    }
+
     /// One of these; `None` where there is none.
     pub fn choose<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         from.get((self.fraction() * from.len() as f64) as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_order_comes_and_nothing_is_lost() {
+        let orders: std::collections::BTreeSet<_> = (0..200)
+            .map(|seed| {
+                let mut all = [1, 2, 3];
+                Random::new(seed).shuffle(&mut all);
+                all
+            })
+            .collect();
+        assert_eq!(orders.len(), 6);
+        assert!(orders.iter().all(|order| order.iter().sum::<i32>() == 6));
+        let mut none: [i32; 0] = [];
+        Random::new(1).shuffle(&mut none);
     }
 }

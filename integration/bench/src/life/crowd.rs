@@ -23,7 +23,7 @@ pub(crate) fn measure(stage: &Stage<'_>, pods: usize) -> Result<Rounds> {
     let mut rounds = Rounds::default();
     for number in 0..ROUNDS.min(stage.options.pairs) {
         stage.say(format_args!("{pods} pods at once, round {number}"));
-        rounds.add(&stage.nodes, |node| live(node, pods, number))?;
+        rounds.add(stage, |node| live(node, pods, number))?;
     }
     Ok(rounds)
 }

@@ -3,6 +3,7 @@
 use crate::{
     growth::Series,
     nodes::{Node, Side},
+    section::Stage,
     stats::{Interval, median, median_interval, quantile},
     subject::Times,
     svg::{Mark, Panel},
@@ -23,18 +24,15 @@ const GROUPED: usize = 20;
 pub(crate) struct Rounds(Vec<BTreeMap<Side, Times>>);
 
 impl Rounds {
-    /// One more round; who begins changes, so that no side always finds what another has warmed.
+    /// One more round.
     pub(crate) fn add(
         &mut self,
-        nodes: &[Node<'_>],
+        stage: &Stage<'_>,
         mut live: impl FnMut(&Node<'_>) -> Result<Times>,
     ) -> Result<()> {
         let number = self.0.len();
-        let nodes: Vec<_> =
-            nodes.iter().filter(|node| node.side != Side::Grouped || number < GROUPED).collect();
         let mut round = BTreeMap::new();
-        for turn in 0..nodes.len() {
-            let node = nodes[(number + turn) % nodes.len()];
+        for node in stage.order(number, |side| side != Side::Grouped || number < GROUPED) {
             let times = live(node).with_context(|| format!("{}, round {number}", node.side.name()))?;
             round.insert(node.side, times);
         }
