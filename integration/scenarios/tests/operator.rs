@@ -7,7 +7,7 @@ use harness::{
     faults::{self, Sandbox},
     leaks::{Holdings, assert_gone, assert_nothing_left},
     process::Process,
-    run,
+    run, write_script,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -181,6 +181,34 @@ fn unguarded_wedges_end_and_the_healthy_stay() -> Result<()> {
 }
 
 /// containerd stands still; a shim (and its guard) is killed, another sandbox is stopped.
+/// State is asked so rarely (the guard answers most) that one which was slow is all that is known of the real shim.
+#[test]
+fn a_sandbox_whose_runsc_state_is_slow_is_not_wedged() -> Result<()> {
+    let host = host(true)?;
+    let slow = host.path().join("slow-runsc");
+    let runsc = host.parts().runsc.display();
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *\" state \"*) sleep 3 </dev/null >/dev/null 2>&1;; esac\nexec {runsc} \"$@\"\n"
+    );
+    write_script(&slow, &script)?;
+    host.add_handler(&host.handler("h")?.runsc(slow))?;
+    let before = Holdings::of(&host);
+    let sandbox = start(&host, "subject")?;
+    let word = |one: &Value, name: &str| one.pointer(&format!("/guard/says/1/{name}")).cloned();
+    // With an answer long ago, and a State that was given up.
+    let state = eventually(3 * SOON, "a State is not answered", || {
+        let _ = host.ctr().tasks(SOON);
+        let subject = listed(&host).ok()?.remove("subject")?;
+        let long_ago = word(&subject, "answered_ms_ago")?.as_u64()? >= 10_000;
+        (long_ago && word(&subject, "unanswered")? == "State").then(|| subject["state"].clone())
+    })?;
+    ensure!(state == "running", "it is called {state}");
+    ensure!(sandbox.sentry.is_alive(), "it was ended");
+    host.ctr().force_delete_task("subject", SOON)?.ok()?;
+    host.ctr().delete_container("subject")?;
+    assert_nothing_left(&host, &before, SOON)
+}
+
 fn with_containerd_stopped(guarded: bool) -> Result<()> {
     let host = host(guarded)?;
     let before = Holdings::of(&host);

@@ -43,6 +43,7 @@ pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found 
     let heads: Vec<i32> = heads.map(|task| task.identity.pid).collect();
     let namespace = draft.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Found {
+        answers: false,
         pod: spec::pod(&bundle),
         killed: sentry.as_ref().is_some_and(is_killed),
         proved: !unproved,

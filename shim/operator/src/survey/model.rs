@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use runsc_guard_node::paths::Place;
 use runsc_guard_proto::guard::{Method, Progress};
+use runsc_guard_sandbox::diagnostics::control::Control;
 use runsc_guard_sandbox::processes::process::Role;
 pub(crate) use runsc_guard_sandbox::resources::spec::Pod;
 use runsc_guard_sandbox::sys::identity::Identity;
@@ -183,6 +184,11 @@ pub(crate) struct Found {
     pub(crate) real_shims: Vec<Task>,
     /// The sentry.
     pub(crate) sentry: Option<Task>,
+    /// It answers on its control socket. Asked only where its real shim has not answered: see [`judge::is_doubtful`].
+    ///
+    /// [`judge::is_doubtful`]: super::judge::is_doubtful
+    #[serde(skip)]
+    pub(crate) answers: bool,
     /// SIGKILL waits for the sentry, which does not take it.
     pub(crate) killed: bool,
     /// Gofers, exec'd processes' stand-ins and runsc commands.
@@ -197,6 +203,14 @@ pub(crate) struct Found {
     pub(crate) forgotten: bool,
     /// A shim above it, a guard, or runsc's files say that it is a sandbox.
     pub(crate) proved: bool,
+}
+
+impl Found {
+    /// Its sentry's control socket; none without a sentry.
+    pub(crate) fn control(&self) -> Option<Control> {
+        let sentry = self.sentry.as_ref()?.identity;
+        Some(Control { runsc_root: self.runsc_root.clone(), sandbox: self.id.clone(), sentry })
+    }
 }
 
 /// A sandbox with the judgement on it.

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
+use runsc_guard_sandbox::diagnostics::control::Unanswered;
 use runsc_guard_sandbox::diagnostics::pulse::Pulse;
 
 use crate::args::Scope;
@@ -60,8 +60,7 @@ fn again(one: &Sandbox, second: &[Sandbox]) -> Option<Sandbox> {
 fn is_silent(one: &Sandbox) -> bool {
     let found = &one.found;
     // What has no sentry has nobody to answer.
-    let Some(sentry) = found.sentry.as_ref().map(|task| task.identity) else { return true };
-    let control = Control { runsc_root: found.runsc_root.clone(), sandbox: found.id.clone(), sentry };
+    let Some(control) = found.control() else { return true };
     let asked = || control.answers(Instant::now() + PROBE);
     // Nobody will ever ask for the end of what containerd has forgotten, however well it is.
     if found.forgotten || one.state == State::Orphaned {
@@ -78,7 +77,7 @@ fn is_silent(one: &Sandbox) -> bool {
     // nobody listens on any more, or not yet: so it is while a sentry ends or starts, unless it cannot run at all.
     let is_silent = |unanswered: &Unanswered| match unanswered {
         Unanswered::Silent => true,
-        Unanswered::Gone => Pulse::of(sentry).is_some_and(|pulse| pulse.is_held()),
+        Unanswered::Gone => Pulse::of(control.sentry).is_some_and(|pulse| pulse.is_held()),
         _ => false,
     };
     (0..PROBES).all(|_| asked().is_err_and(|unanswered| is_silent(&unanswered)))

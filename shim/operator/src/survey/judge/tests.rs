@@ -85,6 +85,11 @@ fn what_is_owed_for_long_is_a_wedge_and_for_short_is_not() {
             });
         };
         assert_eq!(judged(unanswered).0, state);
+        let slow = |found: &mut Found| {
+            unanswered(found);
+            found.answers = true;
+        };
+        assert_eq!(judged(slow).0, State::Running, "its sentry answers: something was slow");
     }
     let (_, sign) = judged(|found| runsc(found, "kill", 200_000));
     assert_eq!(sign, "`runsc kill` 12 does not return (3m20s)");

@@ -27,6 +27,7 @@ pub(crate) fn found(id: &str) -> Found {
         place: None,
         real_shims: vec![task(10, Role::RealShim)],
         sentry: Some(task(11, Role::Sentry)),
+        answers: false,
         killed: false,
         others: vec![task(12, Role::Gofer), task(13, Role::Runsc("wait".into()))],
         pids: 20,
