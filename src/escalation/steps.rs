@@ -80,9 +80,10 @@ pub(crate) fn step_done(state: &mut State, done: StepResult) {
             unkillable::enter(state, left, Killing::CameBack);
         }
         (None, StepResult::AllKilled { left, at_ns }) => kill_came_back(state, left, at_ns),
-        (Some(Step::Release), StepResult::Released { left }) => released(state, left),
+        (Some(Step::Release), StepResult::Released { left }) => released(state, left, false),
         // A release that was given up for lateness comes home: only now is it known what is left.
         (None, StepResult::Released { left }) if matches!(state.phase(), Phase::Gone(_)) => {
+            state.note(Note::ReleasedLate(left.clone()));
             state.enter(Phase::Gone(left));
             state.output(Output::Save);
         }
@@ -128,7 +129,7 @@ pub(crate) fn step_is_over(state: &mut State) {
         Step::KillAll => unkillable::enter(state, kill_lost(), Killing::Lost),
         Step::Release => {
             let left = "release did not return in its time: a mount or a cgroup may still be there";
-            released(state, Vec::from([left.into()]));
+            released(state, Vec::from([left.into()]), true);
         }
         // No steps of an escalation.
         Step::KillCreate(_) | Step::ReleaseOne(_) | Step::Unblock | Step::Watch => {}
@@ -163,11 +164,12 @@ pub(crate) fn remnants_died(state: &mut State) {
     }
 }
 
-/// The last step is over: the sandbox is gone, and everything that still waits is answered.
-fn released(state: &mut State, left: Vec<String>) {
+/// The last step is over, or late (then what is left is `unsure`): the sandbox is gone, and everything that still waits is
+/// answered.
+fn released(state: &mut State, left: Vec<String>, unsure: bool) {
     let Phase::Ending(escalation) = state.phase() else { return };
     let (took, stuck_create) = (state.now() - escalation.began(), escalation.stuck_create().cloned());
-    state.note(Note::Ended { took, left: left.clone() });
+    state.note(Note::Ended { took, left: left.clone(), unsure });
     state.enter(Phase::Gone(left));
     if state.is_leaving_the_node() {
         return settle::leave_with_node(state);

@@ -30,7 +30,11 @@ pub enum Note {
         took: Duration,
         /// What is left.
         left: Vec<String>,
+        /// Its release has not come back in its time: what is left will be known by [`Self::ReleasedLate`].
+        unsure: bool,
     },
+    /// The release that was late has come back; this is left.
+    ReleasedLate(Vec<String>),
     /// These cannot be killed.
     Unkillable(Vec<String>),
     /// A Create hung and was torn down.

@@ -158,7 +158,7 @@ pub(crate) fn step_done(state: &mut State, done: StepResult) {
         (ShutdownStep::Releasing | ShutdownStep::Overtime, StepResult::Released { left }) => {
             let took = state.now() - shutdown.began();
             if !left.is_empty() {
-                state.note(Note::Ended { took, left });
+                state.note(Note::Ended { took, left, unsure: false });
             }
             settle::finish(state);
         }

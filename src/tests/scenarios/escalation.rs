@@ -73,6 +73,12 @@ fn a_release_that_comes_late_on_a_busy_node_still_tells_what_is_left() {
     assert!(!world.guard.is_released());
     world.run(ms(2_500));
     assert!(world.guard.is_released());
+    let told = world.ledger.notes.iter().filter_map(|(_, note)| match note {
+        Note::Ended { left, unsure, .. } => Some((left.len(), *unsure)),
+        Note::ReleasedLate(left) => Some((left.len(), false)),
+        _ => None,
+    });
+    assert!(told.eq([(1, true), (0, false)]));
 }
 
 #[test]

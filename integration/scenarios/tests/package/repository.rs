@@ -59,10 +59,11 @@ fn node() -> Result<(Root, PathBuf)> {
     Ok((root, repository))
 }
 
-/// A line of the page, on that node.
+/// A line of the page, on that node. What it leaves running (dnf's gpg-agent) ends with it.
 fn types(root: &Root, line: &str) -> Result<Outcome> {
     let line = line.replace("REPOSITORY", &format!("file://{HERE}"));
-    let told = root.run("sh", &["-c", &line])?;
+    let told =
+        root.run("unshare", &["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &line])?;
     println!("# {line}\n{}{}", told.stdout, told.stderr);
     Ok(told)
 }

@@ -64,10 +64,10 @@ pub(super) fn of(note: &Note, report: Option<&PathBuf>) -> Fields {
         Note::Wedged { waited, .. } | Note::Silent(waited) => {
             fields.push((keys::WAITED_MS, Field::millis(*waited)));
         }
-        Note::Ended { took, left } => {
+        Note::Ended { took, left, .. } => {
             fields.extend([(keys::TOOK_MS, Field::millis(*took)), (keys::LEFT, Field::count(left))]);
         }
-        Note::Unkillable(left) => fields.push((keys::LEFT, Field::count(left))),
+        Note::Unkillable(left) | Note::ReleasedLate(left) => fields.push((keys::LEFT, Field::count(left))),
         Note::CreateStuck { container, .. } => fields.push((keys::CONTAINER, text(container))),
         Note::ReleasedOne { container, waited, left } => fields.extend([
             (keys::CONTAINER, text(container)),
@@ -102,7 +102,7 @@ mod tests {
                 format!("phase=begins;cause=kill_unacknowledged;sign={sign};waited_ms=2000;"),
             ),
             (
-                Note::Ended { took: waited, left: vec!["a".into()] },
+                Note::Ended { took: waited, left: vec!["a".into()], unsure: false },
                 "phase=ends;took_ms=2000;left=1;".to_owned(),
             ),
             (Note::Unkillable(vec!["a".into(), "b".into()]), "phase=unkillable;left=2;".to_owned()),

@@ -98,15 +98,17 @@ impl Metrics {
                     self.found(CauseKind::Unkillable);
                 }
             }
-            Note::Ended { took, left } => {
+            Note::Ended { took, left, unsure } => {
                 if std::mem::take(&mut self.escalates) {
                     self.gone.add(*took);
                 }
-                if !left.is_empty() {
+                if !left.is_empty() && !unsure {
                     up(&mut self.leftover);
                 }
             }
-            Note::RealShimDied
+            Note::ReleasedLate(left) if !left.is_empty() => up(&mut self.leftover),
+            Note::ReleasedLate(_)
+            | Note::RealShimDied
             | Note::NodeGoesDown
             | Note::Late(_)
             | Note::AnswersAgain(_)

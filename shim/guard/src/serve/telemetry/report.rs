@@ -43,8 +43,9 @@ impl Report {
         }
         let happened = || self.writer.happened(&words::line(note).1);
         match note {
-            Note::Wedged { .. } | Note::Silent(_) | Note::Forgotten => {}
-            Note::Ended { took, left } => {
+            // What came home late is told by the release itself.
+            Note::Wedged { .. } | Note::Silent(_) | Note::Forgotten | Note::ReleasedLate(_) => {}
+            Note::Ended { took, left, .. } => {
                 happened();
                 self.writer.ends(*took, left);
             }

@@ -34,13 +34,20 @@ pub(super) fn line(note: &Note) -> (Level, String) {
             let what = "the guard itself did not run for";
             (Level::Warn, format!("{what} {by:?} (stopped or starved); every deadline moves by it"))
         }
-        Note::Ended { took, left } if left.is_empty() => {
+        Note::Ended { took, left, .. } if left.is_empty() => {
             (Level::Warn, format!("ended in {:?}, nothing is left", rounded(*took)))
         }
-        Note::Ended { took, left } => {
+        Note::Ended { took, left, .. } => {
             let (took, left) = (rounded(*took), left.join("; "));
             (Level::Error, format!("ended in {took:?}, but this is left: {left}"))
         }
+        Note::ReleasedLate(left) if left.is_empty() => {
+            (Level::Warn, "the release that was late has ended: nothing is left".to_owned())
+        }
+        Note::ReleasedLate(left) => (
+            Level::Error,
+            format!("the release that was late has ended, but this is left: {}", left.join("; ")),
+        ),
         Note::Unkillable(left) => {
             let left = left.join("; ");
             let line = format!(

@@ -84,6 +84,17 @@ fn an_ordinary_end_is_no_escalation() {
 }
 
 #[test]
+fn a_late_release_leaves_something_only_if_it_says_so() {
+    for (left, counted) in [(Vec::new(), 0), (vec!["a mount".to_owned()], 1)] {
+        let mut metrics = Metrics::default();
+        let late = vec!["release did not return".to_owned()];
+        metrics.note(&Note::Ended { took: Duration::from_secs(2), left: late, unsure: true });
+        metrics.note(&Note::ReleasedLate(left));
+        assert_eq!(read(&metrics).leftover, counted);
+    }
+}
+
+#[test]
 fn an_escalation_is_told_from_its_sign_to_its_end() {
     let mut metrics = Metrics::default();
     let process = ProcessId::init("a");
@@ -91,7 +102,11 @@ fn an_escalation_is_told_from_its_sign_to_its_end() {
     for step in [Step::Diagnose, Step::KillSandbox, Step::KillAll, Step::Unblock, Step::Release] {
         metrics.step(&step);
     }
-    metrics.note(&Note::Ended { took: Duration::from_millis(700), left: vec!["a mount".into()] });
+    metrics.note(&Note::Ended {
+        took: Duration::from_millis(700),
+        left: vec!["a mount".into()],
+        unsure: false,
+    });
     metrics.step(&Step::KillAll);
     let told = read(&metrics);
     assert_eq!(counts(&told.signs), [("kill_unacknowledged", 1)]);
