@@ -119,7 +119,8 @@ impl Ctr {
         }
         let mut create = vec!["container", "create", "--runtime", handler.runtime_type()];
         create.extend(flags);
-        create.extend([image::NAME, id]);
+        // Without it containerd 1.6 takes the `-c` of `sh -c` for its own.
+        create.extend(["--", image::NAME, id]);
         create.extend(command);
         self.call(&create, limit)?.ok()?;
         self.call(&["snapshots", "label", id, "containerd.io/gc.root=kept"], limit)?.ok()?;
