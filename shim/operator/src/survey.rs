@@ -107,11 +107,12 @@ pub(crate) fn look(scope: &Scope) -> Seen {
             guards::tell(&mut one.guard, words.get(&place.folder));
         }
     }
-    let answer = each(&found, found.len(), |one| {
-        let control = one.control().filter(|_| judge::is_doubtful(one));
-        control.is_some_and(|control| control.answers(Instant::now() + QUESTION).is_ok())
+    let doubtful: Vec<&mut Found> = found.iter_mut().filter(|one| judge::is_doubtful(one)).collect();
+    let answers = each(&doubtful, doubtful.len(), |one| {
+        LOOKED_AT.fetch_add(1, Ordering::Relaxed);
+        one.control().is_some_and(|control| control.answers(Instant::now() + QUESTION).is_ok())
     });
-    for (one, answers) in found.iter_mut().zip(answer) {
+    for (one, answers) in doubtful.into_iter().zip(answers) {
         one.answers = answers;
     }
     let mut sandboxes: Vec<Sandbox> = found.into_iter().map(judge).collect();

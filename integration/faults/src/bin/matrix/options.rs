@@ -13,7 +13,7 @@ pub(crate) struct Options {
     /// only cells whose name contains TEXT; several: all of them ("sentry stopped", "x pod")
     #[arg(long = "filter", value_name = "TEXT")]
     pub(crate) filters: Vec<String>,
-    /// so many cells at a time, each on a containerd of its own [default: 3 for each processor]
+    /// so many cells at a time, each on a containerd of its own [default: 4 for each processor]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// gVisor's own shim instead of the guard: what the guard is for

@@ -10,7 +10,7 @@ pub(crate) struct Options {
     /// only pairs whose name contains TEXT; several: all of them ("containerd 2.3", "released")
     #[arg(long = "filter", value_name = "TEXT")]
     pub(crate) filters: Vec<String>,
-    /// so many cells at a time, each on a containerd of its own [default: 3 for each processor]
+    /// so many cells at a time, each on a containerd of its own [default: 4 for each processor]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// gVisor's own shim instead of the guard: what the guard is for

@@ -1,5 +1,5 @@
 //! What a note tells in fields: the same in the log's line and in containerd's event, by the names that the report and
-//! the metrics have too ([`told`]).
+//! the metrics have too ([`keys`]).
 
 use std::fmt;
 use std::path::PathBuf;
