@@ -73,13 +73,40 @@ fn listening(host: &Traces<'_>) -> BTreeMap<PathBuf, bool> {
         .map(|target| target.to_string_lossy().into_owned())
         .collect();
     let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    table
-        .lines()
-        .filter_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let (inode, path) = (words.get(6)?, Path::new(words.get(7)?));
-            let shared = FOLDERS.iter().any(|folder| path.starts_with(folder));
-            shared.then(|| (path.to_owned(), inodes.contains(&format!("socket:[{inode}]"))))
-        })
+    listeners(&table)
+        .filter(|(_, path)| FOLDERS.iter().any(|folder| path.starts_with(folder)))
+        .map(|(inode, path)| (path.to_owned(), inodes.contains(&format!("socket:[{inode}]"))))
         .collect()
+}
+
+/// Inode and path of each socket that somebody listens on, from `/proc/net/unix`. The sockets of its connections have the
+/// same path there, and those that nobody has accepted yet no inode at all.
+fn listeners(table: &str) -> impl Iterator<Item = (&str, &Path)> {
+    /// `__SO_ACCEPTCON` (include/uapi/linux/net.h).
+    const LISTENS: u32 = 1 << 16;
+    table.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let flags = u32::from_str_radix(words.get(3)?, 16).ok()?;
+        let (inode, path) = (*words.get(6)?, Path::new(*words.get(7)?));
+        (flags & LISTENS != 0).then_some((inode, path))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn a_connection_that_waits_to_be_accepted_is_no_listener() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut connections: Vec<_> = (0..3).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        connections.push(listener.accept().unwrap().0);
+        let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+        let lines = table.lines().filter(|line| line.ends_with(path.to_str().unwrap())).count();
+        let found: Vec<_> = listeners(&table).filter(|(_, listened)| *listened == path).collect();
+        assert!(lines > 3 && found.len() == 1 && found[0].0 != "0", "{lines} lines, {found:?}");
+    }
 }
