@@ -231,7 +231,8 @@ fn prepare_cpuset(hierarchy: &Path, folder: &Path) -> Result<()> {
     for path in chain {
         for file in ["cpuset.cpus", "cpuset.mems"] {
             let (own, above) = (path.join(file), path.with_file_name(file));
-            if own.exists() && std::fs::read_to_string(&own)?.trim().is_empty() {
+            // With version 2 an empty one is the parent's, and the root has none.
+            if own.exists() && above.exists() && std::fs::read_to_string(&own)?.trim().is_empty() {
                 std::fs::write(&own, std::fs::read_to_string(above)?)?;
             }
         }

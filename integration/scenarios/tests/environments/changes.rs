@@ -3,7 +3,7 @@
 use super::{Running, quick, state};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Cri, Host, Parts, SOON, eventually,
+    Cri, Host, Parts, SOON, Versions, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
 };
@@ -81,17 +81,20 @@ fn a_typo_in_the_file_stops_new_pods_and_no_other() -> Result<()> {
 
 /// Copies that a scenario may replace.
 fn own_parts(folder: &Path) -> Result<Parts> {
+    copies(folder, Parts::pinned()?)
+}
+
+fn copies(folder: &Path, parts: Parts) -> Result<Parts> {
     let copy = |path: &Path| -> Result<PathBuf> {
         let own = folder.join(path.file_name().context("no name")?);
         fs::copy(path, &own).with_context(|| path.display().to_string())?;
         Ok(own)
     };
-    let pinned = Parts::pinned()?;
     Ok(Parts {
-        runsc: copy(&pinned.runsc)?,
-        real_shim: copy(&pinned.real_shim)?,
-        guard: copy(&pinned.guard)?,
-        ..pinned
+        runsc: copy(&parts.runsc)?,
+        real_shim: copy(&parts.real_shim)?,
+        guard: copy(&parts.guard)?,
+        ..parts
     })
 }
 
@@ -102,6 +105,12 @@ fn replace(path: &Path) -> Result<()> {
     let mut bytes = fs::OpenOptions::new().append(true).open(&new)?;
     std::io::Write::write_all(&mut bytes, b"another build")?;
     drop(bytes);
+    fs::rename(&new, path).with_context(|| path.display().to_string())
+}
+
+fn replace_with(path: &Path, other: &Path) -> Result<()> {
+    let new = path.with_extension("new");
+    fs::copy(other, &new)?;
     fs::rename(&new, path).with_context(|| path.display().to_string())
 }
 
@@ -118,6 +127,27 @@ fn guard_real_shim_and_runsc_are_replaced_under_running_pods() -> Result<()> {
     let more = cri.run_container(&pods[0].pod, "more", &["sleep", "1000"])?;
     cri.stop_container(&more, 0, SOON)?;
     all_end(&host, &cri, &pods)?;
+    cri.end_pod(&pod(&cri, "new")?.pod)?;
+    assert_nothing_left(&host, &before, SOON)
+}
+
+/// An upgrade of gVisor under running pods: their sentries and real shims are the old ones, every command that is run on
+/// them is the new runsc's. Whether these understand each other is gVisor's affair; that they end is not.
+#[test]
+fn another_gvisor_is_put_in_place_under_running_pods() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let new = Parts::pinned()?;
+    let old = Parts::of(Versions::named(&new.versions.containerd, "2025-05")?)?;
+    let parts = copies(folder.path(), old)?;
+    let host = Host::builder().parts(parts.clone()).handler(quick("guarded")).start()?;
+    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let [healthy, wedged, orphaned] = three(&cri)?;
+    for (path, with) in [(&parts.real_shim, &new.real_shim), (&parts.runsc, &new.runsc)] {
+        replace_with(path, with)?;
+    }
+    wedged.end_stopped(&host, &cri)?;
+    orphan(&host, &orphaned, &cri)?;
+    healthy.end_wedged(&cri)?;
     cri.end_pod(&pod(&cri, "new")?.pod)?;
     assert_nothing_left(&host, &before, SOON)
 }
