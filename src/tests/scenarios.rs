@@ -1,6 +1,7 @@
 //! One test for each row of the table and each step, named for what must be so.
 
 mod create;
+mod delete;
 mod ends;
 mod escalation;
 mod events;

@@ -97,6 +97,11 @@ impl Host {
         std::fs::read_to_string(self.path().join("containerd.log")).unwrap_or_default()
     }
 
+    /// The end of that, for who has to say why something failed.
+    pub fn last_words(&self) -> String {
+        format!("containerd's last words:\n{}", tail(&self.log(), 40))
+    }
+
     /// The handler of that name.
     pub fn handler(&self, name: &str) -> Result<Handler> {
         let handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -238,7 +243,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("containerd's last words:\n{}", tail(&self.log(), 40));
+            eprintln!("{}", self.last_words());
         }
         self.keep_log();
         if let Err(error) = self.end() {

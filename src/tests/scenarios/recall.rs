@@ -98,3 +98,19 @@ fn a_look_that_hangs_is_waited_for() {
     assert_eq!(world.ledger.recalls, 1);
     world.untouched();
 }
+
+/// Once it is certain, its end is under way: nobody looks again, however long that takes.
+#[test]
+fn what_is_forgotten_for_certain_is_not_looked_for_again() {
+    let mut world = World::pod();
+    world.fakes.recalled = Recalled::Forgotten;
+    world.stop_sentry();
+    world.fakes.unkillable = ["pid 7, state D".into()].into();
+    world.handle(Input::Deserted);
+    world.run(ms(3_600_000));
+    assert_eq!(world.ledger.recalls, 2);
+    assert!(!world.ledger.quit);
+    world.remnants_die();
+    world.run(ms(60_000));
+    assert!(world.ledger.quit);
+}

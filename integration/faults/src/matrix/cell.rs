@@ -229,7 +229,7 @@ fn hurt_and_end(
             let over = &over;
             move || feel(&sign, bench, over)
         });
-        let (ended, waited, last) = end(victim, cell.limit());
+        let (ended, waited, last) = end(victim, cell.patience(bench.is_guarded()));
         drop(weighed);
         report.bit = feeling.join().unwrap_or_default();
         (report.ended, report.waited) = (ended, waited);

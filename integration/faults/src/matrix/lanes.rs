@@ -92,6 +92,9 @@ impl Plan<'_> {
             if self.interrupt.raised() {
                 anyhow::bail!("interrupted");
             }
+            if self.guarded && !report.is_green() {
+                eprintln!("{report}\n{}", here.host().last_words());
+            }
             // What a cell has left behind must not be taken for another one's.
             if report.is_green() || here.sweep().is_ok() {
                 bench = Some(here);

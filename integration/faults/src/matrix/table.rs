@@ -1,9 +1,10 @@
 //! The table: each fault in each request against each subject, and why some of these cannot be.
 
 use super::{Deadlines, Fault, Part, Request, Subject, gate::Place};
+use harness::{AT_LAST, patience};
 use std::{fmt, time::Duration};
 
-/// How much longer than promised an end is waited for: one that comes late is told from one that never comes.
+/// How much longer than promised a client waits for its answer.
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// One combination.
@@ -38,6 +39,12 @@ impl Cell {
     /// How long its clients wait.
     pub(super) fn limit(&self) -> Duration {
         self.deadlines.promise(self.fault, self.subject) + MARGIN
+    }
+
+    /// How long its end is waited for. What is promised and comes after all was late, for which a busy machine may be to
+    /// blame; only what does not come is stuck.
+    pub(super) fn patience(&self, guarded: bool) -> Duration {
+        self.limit() + if guarded { patience(AT_LAST) } else { Duration::ZERO }
     }
 }
 
