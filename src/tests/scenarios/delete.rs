@@ -1,7 +1,7 @@
 //! Delete, asked for more than once or in the middle of something: the real shim is asked once, and what it says is told.
 
-use crate::exit::REAL_SHIM_LOST_IT;
-use crate::io::{Answer, Input, Outcome, Request, ResponseInfo};
+use crate::exit::{Exit, REAL_SHIM_LOST_IT};
+use crate::io::{Answer, Input, Outcome, Request, ResponseInfo, Step};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::{Lasts, any_release_one};
 use crate::tests::on;
@@ -59,7 +59,7 @@ fn a_delete_is_answered_with_the_exit_that_a_slow_escalation_brings() {
     world.exits(&init("root"), 5);
     world.run(ms(1));
     world.does(on::DELETE, Does::Hang);
-    world.step(crate::io::Step::KillAll, Lasts::For(ms(3_000)));
+    world.step(Step::KillAll, Lasts::For(ms(6_000)));
     let id = world.ask(delete("root"));
     world.run(ms(60_000));
     assert_eq!(world.exit_of(id).status, 5);
@@ -73,11 +73,31 @@ fn a_status_of_128_is_the_programs_own_as_long_as_nothing_was_killed() {
     let id = world.ask(delete("app"));
     let call = *world.ledger.in_flight.iter().next_back().unwrap();
     world.ledger.in_flight.remove(&call);
-    let exit = crate::exit::Exit { pid: 102, status: REAL_SHIM_LOST_IT, at_ns: 5 };
-    world.handle(Input::Returned(call, Outcome::Done(ResponseInfo::Exit(exit))));
+    world.handle(Input::Returned(call, Outcome::Done(ResponseInfo::Exit(lost()))));
     assert_eq!(world.answer(id), Some(Answer::Relay));
     let told = world.ask(Request::End("app".into()));
     assert_eq!(world.exit_of(told).status, REAL_SHIM_LOST_IT);
+}
+
+/// The real shim has found its sandbox dead, and says so before it has told any exit.
+#[test]
+fn a_status_of_128_is_the_guards_sigkill_once_that_was_sent() {
+    let mut world = World::alone();
+    world.does(on::DELETE, Does::Never);
+    world.fakes.reports = false;
+    let id = world.ask(delete("root"));
+    let call = *world.ledger.in_flight.iter().next_back().unwrap();
+    world.run(times::DELETE + ms(120));
+    assert!(world.steps().contains(&Step::KillSandbox));
+    world.ledger.in_flight.remove(&call);
+    world.handle(Input::Returned(call, Outcome::Done(ResponseInfo::Exit(lost()))));
+    world.run(ms(60_000));
+    assert_eq!(world.exit_of(id).status, 137);
+    assert_eq!(world.published(&init("root")), [137]);
+}
+
+fn lost() -> Exit {
+    Exit { pid: 102, status: REAL_SHIM_LOST_IT, at_ns: 5 }
 }
 
 /// What was created and is not known to the real shim any more: nobody has to delete it again.

@@ -1,8 +1,9 @@
 //! Rule 7: a guard that did not run itself must not blame the sandbox.
 
 use crate::io::{Answer, Note, Request};
-use crate::policy::Policy;
-use crate::tests::fake::{Does, ms};
+use crate::policy::{LATENESS, Policy};
+use crate::present::Present;
+use crate::tests::fake::{Does, at, ms};
 use crate::tests::on;
 use crate::tests::times;
 use crate::tests::world::{World, create, delete, init, sigkill, state};
@@ -110,4 +111,28 @@ fn what_an_input_makes_due_at_once_is_no_lateness() {
     world.run(ms(10));
     assert!(!world.ledger.notes.iter().any(|(_, note)| matches!(note, Note::Late(_))));
     assert_eq!(world.ledger.probes.len(), 1);
+}
+
+#[test]
+fn a_sleep_sets_the_present_back_to_before_what_was_due() {
+    let mut present = Present::default();
+    assert_eq!(present.advance(at(12_000), Some(at(2_000))), Some(ms(10_000)));
+    assert_eq!(present.now(), at(1_500));
+    assert_eq!(present.on_drivers_clock(at(2_000)), at(12_500));
+    // Until then what came meanwhile is read, and nothing is judged.
+    for (now, judges) in [(12_000, false), (12_499, false), (12_500, true)] {
+        assert_eq!(present.advance(at(now), None), None);
+        assert_eq!(present.may_judge(), judges, "{now}");
+    }
+}
+
+#[test]
+fn what_is_read_by_a_guard_that_was_a_little_late_may_have_come_in_time() {
+    let mut present = Present::default();
+    let due = at(2_000);
+    assert_eq!(present.advance(due + LATENESS, Some(due)), None, "no more than that is none");
+    for (now, on_time) in [(2_500, 2_000), (2_549, 2_000), (2_550, 2_550)] {
+        present.advance(at(now), None);
+        assert_eq!(present.on_time(), at(on_time), "{now}");
+    }
 }

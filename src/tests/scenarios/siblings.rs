@@ -7,7 +7,7 @@ use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Hears;
 use crate::tests::on;
 use crate::tests::times;
-use crate::tests::world::{World, create, init, sigkill, state};
+use crate::tests::world::{World, create, delete, init, sigkill, state};
 
 const HOUR: u64 = 3_600_000;
 
@@ -97,6 +97,20 @@ fn a_root_that_is_being_killed_spares_nobody() {
     world.ask(sigkill("app"));
     world.run(ms(3_000));
     world.ask(sigkill("root"));
+    world.run(ms(8_000));
+    assert_eq!(world.wedge().unwrap().0 - began, times::KILL);
+}
+
+/// Nor does one whose Delete hangs: the pod goes, though nobody has sent its root a SIGKILL.
+#[test]
+fn a_root_that_is_being_deleted_spares_nobody() {
+    let mut world = World::siblings();
+    world.does(on::SIGKILL, Does::Nothing(ms(5)));
+    world.does(on::DELETE, Does::Hang);
+    let began = world.now;
+    world.ask(sigkill("app"));
+    world.run(times::KILL - ms(1_000));
+    world.ask(delete("root"));
     world.run(ms(8_000));
     assert_eq!(world.wedge().unwrap().0 - began, times::KILL);
 }

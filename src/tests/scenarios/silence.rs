@@ -193,3 +193,45 @@ fn a_question_that_does_not_come_back_disables_nothing() {
     assert!(world.ledger.answers.contains_key(&again));
     assert_eq!(world.wedge().unwrap().0 - began, times::HARD_LIMIT);
 }
+
+/// Slow, and then stopped: nobody has to ask again for that to be seen.
+#[test]
+fn a_sentry_that_falls_silent_after_it_was_slow_is_asked_again_in_time() {
+    let mut world = World::siblings_with(never());
+    world.does(on::SIGKILL, Does::Nothing(ms(5)));
+    world.fakes.sentry = Hears::Slow;
+    let began = world.now;
+    world.relayed(sigkill("app"));
+    world.run(ms(6_000));
+    world.fakes.sentry = Hears::Nothing;
+    world.run(ms(HOUR));
+    let took = world.wedge().unwrap().0 - began;
+    assert!(took > times::KILL && took <= times::KILL + ms(3_000), "{took:?}");
+}
+
+/// In a paused sandbox a SIGKILL waits for ever: what answers there is of no use to who is being killed.
+#[test]
+fn a_paused_sandbox_is_no_excuse_for_a_member() {
+    let mut world = World::siblings();
+    world.does(on::SIGKILL, Does::Nothing(ms(5)));
+    world.fakes.sentry = Hears::Paused;
+    let began = world.now;
+    world.ask(sigkill("app"));
+    world.run(ms(12_000));
+    assert_eq!(world.wedge().unwrap().0 - began, times::KILL);
+}
+
+/// It has said what there is to say: that it says nothing more is no sign of anything.
+#[test]
+fn after_an_acknowledged_sigkill_the_real_shim_is_not_asked() {
+    let mut world = World::siblings_with(never());
+    world.does(on::SIGKILL, Does::Nothing(ms(5)));
+    world.does(on::CHECKPOINT, Does::Never);
+    world.relayed(sigkill("app"));
+    world.exits(&init("side"), 3);
+    world.run(ms(1));
+    world.started("late");
+    world.run(ms(HOUR));
+    world.untouched();
+    assert_eq!(world.ledger.count(|request| matches!(request, Request::Checkpoint(_))), 0);
+}
