@@ -8,7 +8,7 @@ use std::{
     ffi::CString,
     fs,
     io::ErrorKind,
-    os::unix::fs::symlink,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -18,8 +18,16 @@ use tempfile::TempDir;
 /// For what unpacks, on a machine that has other things to do.
 const LONG: Duration = Duration::from_secs(300);
 
-/// What a guard of the machine's own may have left there is not this root's.
+/// Reports of guards.
 const REPORTS: &str = "var/log/runsc-guard";
+/// What a contributor's own guard and containerd may have where the tests install theirs is not this root's.
+const AWAY: &[&str] = &[
+    REPORTS,
+    "etc/containerd",
+    "etc/runsc-guard",
+    "usr/local/bin/containerd-shim-runsc-guard-v2",
+    "usr/local/bin/runsc-guard",
+];
 
 /// What a node has of its own, in `$0` (Debian's rpm has its database below /root); `$1` is its /run/containerd, and `$3` its
 /// `$2`, where that names one. Sockets of shims stay where those of all hosts are.
@@ -60,9 +68,8 @@ impl Root {
         let options = format!("lowerdir=/,upperdir={},workdir={}", changed.display(), work.display());
         mount("overlay", &top, "overlay", MountFlags::empty(), CString::new(options)?.as_c_str())
             .context("an overlay over /")?;
-        match fs::remove_dir_all(top.join(REPORTS)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context(REPORTS),
-            _ => {}
+        for away in AWAY {
+            remove(&top.join(away)).with_context(|| format!("cannot have {away} of its own"))?;
         }
         mount("proc", top.join("proc"), "proc", MountFlags::empty(), None)?;
         mount_bind("/dev", top.join("dev"))?;
@@ -107,9 +114,7 @@ impl Root {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
                 let name = path.strip_prefix(top).unwrap_or(&path).to_string_lossy().into_owned();
-                // The machine's own reports, which are away here.
-                let is_away = name == REPORTS && !path.is_dir();
-                if KEPT.contains(&name.as_str()) || is_away {
+                if KEPT.contains(&name.as_str()) || is_whiteout(&path) {
                     continue;
                 }
                 let is_own = name.starts_with(REPORTS) || !Path::new("/").join(&name).exists();
@@ -152,11 +157,58 @@ impl Root {
     }
 }
 
+/// Whatever it is, or nothing.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+/// What an overlay has in its upper folder for a file of the lower one that was removed: nothing was brought there.
+fn is_whiteout(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == 0)
+}
+
 impl Drop for Root {
     fn drop(&mut self) {
         for point in ["root/dev", "root/proc", "root", "disk"] {
             // The error that ended the test is the one to tell.
             let _ = unmount(self.0.path().join(point), UnmountFlags::DETACH);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_removed_from_below_was_not_brought() {
+        let root = Root::new().unwrap();
+        for away in AWAY {
+            assert!(fs::symlink_metadata(root.path().join(away)).is_err(), "{away}");
+        }
+        fs::write(root.path().join("usr/brought"), "").unwrap();
+        remove(&root.path().join("etc/hostname")).unwrap();
+        remove(&root.path().join("etc/passwd")).unwrap();
+        assert_eq!(root.brought(), ["usr/brought".to_owned()].into());
+        assert!(Path::new("/etc/passwd").exists());
+    }
+
+    #[test]
+    fn links_and_folders_go_alike_and_what_is_not_there_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, below) = (folder.path().join("link"), folder.path().join("folder"));
+        fs::create_dir(&below).unwrap();
+        fs::write(below.join("kept"), "").unwrap();
+        symlink(&below, &link).unwrap();
+        remove(&link).unwrap();
+        assert!(below.join("kept").exists());
+        remove(&below).unwrap();
+        remove(&below).unwrap();
+        assert!(!below.exists());
     }
 }

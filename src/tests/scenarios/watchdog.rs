@@ -142,3 +142,43 @@ fn what_is_still_being_created_is_not_silent() {
     world.run(ms(85_000));
     world.untouched();
 }
+
+/// An error is no answer of the sentry's either.
+#[test]
+fn a_state_that_only_fails_is_a_sign() {
+    let mut world = world(Watchdog::Kill);
+    world.stop_sentry();
+    world.does(on::STATE, Does::Fail(ms(5)));
+    for _ in 0..70 {
+        world.ask(state("app"));
+        world.run(ms(1_000));
+    }
+    assert_eq!(world.wedge().unwrap().1, Cause::Silent);
+}
+
+/// Of what has ended and of an exec the real shim tells an error without having asked the sentry.
+#[test]
+fn a_state_that_fails_for_what_does_not_run_is_none() {
+    let mut world = world(Watchdog::Kill);
+    let exec = world.exec("app", "probe");
+    world.exits(&init("app"), 3);
+    world.run(ms(1));
+    world.does(on::STATE, Does::Fail(ms(5)));
+    for _ in 0..70 {
+        world.ask(state("app"));
+        world.ask(Request::State(exec.clone(), Sentry::Runs));
+        world.run(ms(1_000));
+    }
+    assert!(world.ledger.probes.is_empty());
+}
+
+/// A task's Start may take longer than an exec's, and its caller less.
+#[test]
+fn a_start_that_has_its_time_left_is_none() {
+    let mut world = world(Watchdog::Kill);
+    world.relayed(create("late"));
+    world.does(on::START, Does::Work(ms(105_000)));
+    world.ask_within(Request::Start(init("late")), Some(ms(40_000)));
+    world.run(ms(104_000));
+    assert!(world.ledger.probes.is_empty());
+}
