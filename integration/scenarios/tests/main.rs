@@ -26,6 +26,7 @@ mod kubelet;
 mod load;
 mod matrix;
 mod metrics;
+mod nerdctl;
 mod operator;
 mod package;
 mod prewarmer;
