@@ -3,6 +3,7 @@
 #   FOLDER     the cluster's own, with bin/, etc/, log/; on a disk, not below the temporary folder
 #   CHECKOUT   seen by the node at the same path
 #   TAG        the name of the node's cgroups
+#   LAYOUT     usual; or k3s: socket, configuration and service are where k3s has them
 #
 # The root is an overlay over /, and nothing that the node writes reaches the machine but through FOLDER and CHECKOUT.
 # /run and the temporary folder are the node's own. What containerd and the kubelet keep in /var is on the disk: an
@@ -58,8 +59,20 @@ sysctl -qw net.ipv4.ip_forward=1
 echo "10.77.0.2 node" >>/etc/hosts
 
 install -m 0755 "$FOLDER"/bin/* /usr/local/bin/
-mkdir -p /etc/containerd/conf.d /etc/containerd/certs.d/127.0.0.1:5000 /etc/cni/net.d /root/.kube
-cp "$FOLDER/etc/containerd.toml" /etc/containerd/config.toml
+case $LAYOUT in
+usual) config=/etc/containerd/config.toml drop_ins=/etc/containerd/conf.d service=containerd ;;
+k3s)
+    config=/var/lib/rancher/k3s/agent/etc/containerd/config.toml drop_ins=${config%/*}/config-v3.toml.d service=k3s
+    # What `ctr` and the page's programs are told on such a node.
+    export CONTAINERD_ADDRESS=/run/k3s/containerd/containerd.sock
+    mkdir -p /run/k3s/containerd /etc/systemd/system
+    echo '[Unit]' >/etc/systemd/system/k3s.service
+    ;;
+esac
+: "${CONTAINERD_ADDRESS:=/run/containerd/containerd.sock}"
+mkdir -p "${config%/*}" /etc/containerd/certs.d/127.0.0.1:5000 /etc/cni/net.d /root/.kube
+[[ $LAYOUT == k3s ]] || mkdir -p "$drop_ins"
+sed -i -e "s|DROP_INS|$drop_ins|; s|ADDRESS|$CONTAINERD_ADDRESS|; s|STATE|${CONTAINERD_ADDRESS%/*}|" "$FOLDER"/etc/{containerd.toml,kubelet.yaml}
 cp "$FOLDER/etc/hosts.toml" /etc/containerd/certs.d/127.0.0.1:5000/
 cp "$FOLDER/etc/10-bridge.conflist" /etc/cni/net.d/
 cp "$FOLDER/etc/kubeconfig" /root/.kube/config
@@ -67,13 +80,14 @@ cat >/usr/local/bin/systemctl <<'SYSTEMCTL'
 #!/bin/sh
 # The node's service manager, as far as a test needs one: process 1 does what is asked and answers.
 case "$1 $2" in
-'restart containerd' | 'kill containerd' | 'kill kubelet') ;;
+'restart SERVICE' | 'kill containerd' | 'kill kubelet') ;;
 *) echo "systemctl: cannot $*" >&2; exit 64 ;;
 esac
 exec 9>/run/service.lock
 flock 9
 echo "$1 $2" >/run/asked && read -r answer </run/answered && [ "$answer" = up ]
 SYSTEMCTL
+sed -i "s/SERVICE/$service/" /usr/local/bin/systemctl
 chmod 755 /usr/local/bin/systemctl
 mkfifo /run/asked /run/answered
 
@@ -111,8 +125,10 @@ until_true() { # until_true SECONDS COMMAND...
 }
 
 has_cri() { ctr plugins ls | grep -q 'io.containerd.grpc.v1.*cri.*ok'; }
+# k3s writes its containerd's configuration anew at each start.
 start_containerd() {
-    start containerd containerd
+    [[ $LAYOUT != k3s && -e $config ]] || cp "$FOLDER/etc/containerd.toml" "$config"
+    start containerd containerd --config "$config"
     until_true 60 has_cri
 }
 start_kubelet() { start kubelet kubelet --config "$FOLDER/etc/kubelet.yaml" --kubeconfig /root/.kube/config --hostname-override node --node-ip 10.77.0.2 -v=2; }
@@ -142,11 +158,13 @@ while :; do
     say "$what"
     case $what in
     'restart containerd') stop_containerd ;;
+    'restart k3s') stop_containerd && kill "${pid[kubelet]}" && wait "${pid[kubelet]}" ;;
     'kill containerd') kill -9 "${pid[containerd]}" && wait "${pid[containerd]}" ;;
     'kill kubelet') kill -9 "${pid[kubelet]}" && wait "${pid[kubelet]}" ;;
     esac
     case $what in
     *containerd) start_containerd ;;
+    *k3s) start_containerd && start_kubelet ;;
     *kubelet) start_kubelet ;;
     esac && echo up >/run/answered || echo failed >/run/answered
 done

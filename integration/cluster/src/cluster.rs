@@ -32,6 +32,24 @@ const STARTS: Duration = Duration::from_secs(180);
 /// A command that is typed.
 pub(crate) const TYPED: Duration = Duration::from_secs(240);
 
+/// Whose containerd the node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// The usual one.
+    Usual,
+    /// One whose places and service are those of k3s.
+    K3s,
+}
+
+impl Layout {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Usual => "usual",
+            Self::K3s => "k3s",
+        }
+    }
+}
+
 /// A running cluster; dropping it ends it.
 pub(crate) struct Cluster {
     folder: TempDir,
@@ -45,7 +63,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Starts one and waits until its node is ready.
-    pub(crate) fn start(programs: &Programs, leaving: &Leaving) -> Result<Self> {
+    pub(crate) fn start(programs: &Programs, layout: Layout, leaving: &Leaving) -> Result<Self> {
         let cache = checkout().join(".cache/cluster");
         fs::create_dir_all(&cache)?;
         let folder = tempfile::Builder::new().prefix("rgk").rand_bytes(5).tempdir_in(&cache)?;
@@ -71,6 +89,7 @@ impl Cluster {
             .env("FOLDER", folder.path())
             .env("CHECKOUT", checkout())
             .env("TAG", &tag)
+            .env("LAYOUT", layout.name())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -10,7 +10,7 @@ mod test;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use cluster::Cluster;
+use cluster::{Cluster, Layout};
 use leaving::Leaving;
 use parts::Programs;
 use std::{process::ExitCode, time::Instant};
@@ -54,25 +54,26 @@ fn main() -> ExitCode {
 
 fn run(what: What) -> Result<ExitCode> {
     let leaving = Leaving::on_signals()?;
-    let began = Instant::now();
     let programs = Programs::find()?;
-    let cluster = Cluster::start(&programs, &leaving);
-    let done = cluster.and_then(|cluster| {
+    let start = |layout: Layout| {
+        let began = Instant::now();
+        let cluster = Cluster::start(&programs, layout, &leaving)?;
         eprintln!("{:6.1} s  a cluster is ready: process {}", began.elapsed().as_secs_f64(), cluster.pid());
-        match what {
-            What::Start => {
-                eprintln!("its logs: {}/log", cluster.folder().display());
-                eprintln!(
-                    "a shell on its node, with kubectl, helm, crane and ctr: {} -i",
-                    cluster.shell_line()
-                );
-                eprintln!("Ctrl-C, or the end of process {}, ends all of it", cluster.pid());
-                cluster.wait();
-                Ok(ExitCode::SUCCESS)
-            }
-            What::Demo => demo::demonstrate(&cluster),
-            What::Test { short, skip } => test::run(&cluster, &test::Choice::of(short, skip)),
-        }
-    });
+        Ok(cluster)
+    };
+    let done = match what {
+        What::Start => start(Layout::Usual).map(|cluster| serve(&cluster)),
+        What::Demo => start(Layout::Usual).and_then(|cluster| demo::demonstrate(&cluster)),
+        What::Test { short, skip } => test::run(start, &test::Choice::of(short, skip)),
+    };
     if leaving.is_wanted() { Ok(ExitCode::from(130)) } else { done }
+}
+
+/// Says how to use it, until somebody ends it.
+fn serve(cluster: &Cluster) -> ExitCode {
+    eprintln!("its logs: {}/log", cluster.folder().display());
+    eprintln!("a shell on its node, with kubectl, helm, crane and ctr: {} -i", cluster.shell_line());
+    eprintln!("Ctrl-C, or the end of process {}, ends all of it", cluster.pid());
+    cluster.wait();
+    ExitCode::SUCCESS
 }

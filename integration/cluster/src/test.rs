@@ -1,20 +1,23 @@
 //! End to end: what is typed is what the page says, on a node that has gVisor, and the problem, and no guard.
 //!
-//! The parts are run in this order, on one cluster, and each leaves it as the next one expects it.
+//! The parts are run one after the other, and each leaves its cluster as the next one expects it.
 
 mod install;
 mod life;
-mod ready;
 mod typed;
+mod values;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Layout};
 use anyhow::{Context as _, Result};
 use std::{process::ExitCode, time::Instant};
 
 /// One part: its name, whether the short form has it, and what it does.
 type Part = (&'static str, bool, fn(&Cluster) -> Result<()>);
 
-const PARTS: &[Part] = &[
+/// In this order, all of a layout on one cluster.
+const PARTS: &[(Layout, &[Part])] = &[(Layout::Usual, USUAL), (Layout::K3s, K3S)];
+
+const USUAL: &[Part] = &[
     (
         "install: on a node that hangs, which is left as it is until the pod is reaped",
         true,
@@ -25,14 +28,19 @@ const PARTS: &[Part] = &[
     ("life: a hung pod is deleted, and kubectl tells why", true, life::a_hung_pod_is_deleted_and_told_of),
     ("life: a pod that was ended and comes back says why", false, life::a_pod_that_comes_back_says_why),
     ("life: upgrade and rollback under a running pod", false, life::upgrade_and_rollback),
+    ("values: monitors and the network policy of the metrics", false, values::monitors_and_network_policy),
+    ("values: with events off again nobody has access, and nothing is told", false, values::events_off),
     ("life: drain with hung pods", false, life::drain),
     ("life: containerd and kubelet are killed while a pod hangs", false, life::killed_in_the_middle),
-    ("ready: the label, the class that asks for it, the startup taint", false, ready::label_class_and_taint),
+    ("values: the label, the class that asks for it, the startup taint", false, values::ready),
     ("install: the old class becomes the guarded one, and back", false, install::the_class_that_was_there),
     ("install: installers that are killed", false, install::interrupted),
     ("uninstall: waits for a guarded pod, and leaves the node as it was", true, install::uninstalled),
+    ("install: once more, on a node that hangs, with node.reap=true", false, install::with_reap),
     ("install: once more, on a healthy node, and off again", false, install::once_more),
 ];
+
+const K3S: &[Part] = &[("install: node.distribution=k3s, from install to uninstall", false, values::k3s)];
 
 /// Which of them.
 pub(crate) enum Choice {
@@ -55,16 +63,24 @@ impl Choice {
     }
 }
 
-/// Runs them; the first that fails is the last.
-pub(crate) fn run(cluster: &Cluster, choice: &Choice) -> Result<ExitCode> {
-    let chosen: Vec<_> = PARTS.iter().filter(|part| choice.has(part)).collect();
-    let began = Instant::now();
-    for (name, _, part) in &chosen {
-        let since = Instant::now();
-        println!("== {name}");
-        part(cluster).with_context(|| format!("failed: {name}"))?;
-        println!("   passed in {:.1} s", since.elapsed().as_secs_f64());
+/// Runs them, each layout's on a cluster of its own; the first that fails is the last.
+pub(crate) fn run(start: impl Fn(Layout) -> Result<Cluster>, choice: &Choice) -> Result<ExitCode> {
+    let (began, mut passed) = (Instant::now(), 0);
+    for (layout, parts) in PARTS {
+        let chosen: Vec<_> = parts.iter().filter(|part| choice.has(part)).collect();
+        let cluster = if chosen.is_empty() { continue } else { start(*layout)? };
+        for (name, _, part) in chosen {
+            let since = Instant::now();
+            println!("== {name}");
+            part(&cluster).with_context(|| format!("failed: {name}"))?;
+            println!("   passed in {:.1} s", since.elapsed().as_secs_f64());
+            passed += 1;
+        }
     }
-    println!("all {} passed in {:.1} s", chosen.len(), began.elapsed().as_secs_f64());
+    if let Choice::Without(None) = choice {
+        typed::ensure_whole_page()?;
+        println!("every command of the page was typed");
+    }
+    println!("all {passed} passed in {:.1} s", began.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }

@@ -71,7 +71,7 @@ pub use kubelet::Kubelet;
 pub use neighbour::Neighbour;
 pub use network::NodeLink;
 pub use page::Page;
-pub use parts::{Parts, cluster_parts, critest};
+pub use parts::{Parts, cluster_parts, critest, monitors};
 pub use patience::{AT_LAST, LATER, Late, SHORTLY, SOON, eventually, patience, promised};
 pub use random::{Random, seed};
 pub use release::release;

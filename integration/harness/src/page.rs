@@ -33,8 +33,19 @@ impl Page {
 
     /// The commands of that block: a line each, those that a backslash continues joined.
     pub fn commands(&self, heading: &str, beginning: &str) -> Result<Vec<String>> {
-        let block = self.block(heading, beginning)?;
-        Ok(block.replace("\\\n", " ").lines().map(str::to_owned).collect())
+        Ok(commands(&self.block(heading, beginning)?))
+    }
+
+    /// All commands that there are, each with its heading.
+    pub fn all_commands(&self) -> Vec<(String, String)> {
+        let headings = self.text.lines().filter(|line| line.starts_with('#'));
+        let headings = headings.map(|line| line.trim_start_matches('#').trim());
+        let of = |heading: &str| {
+            let blocks = self.blocks(heading).unwrap_or_default();
+            let all = blocks.iter().flat_map(|block| commands(block));
+            all.map(|command| (heading.to_owned(), command)).collect::<Vec<_>>()
+        };
+        headings.flat_map(of).collect()
     }
 
     /// The same of a block that is one command.
@@ -66,4 +77,9 @@ impl Page {
         }
         Ok(blocks)
     }
+}
+
+/// A line each, those that a backslash continues joined.
+fn commands(block: &str) -> Vec<String> {
+    block.replace("\\\n", " ").lines().map(str::to_owned).collect()
 }

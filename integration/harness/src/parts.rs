@@ -91,6 +91,11 @@ pub fn cluster_parts() -> Result<Vec<PathBuf>> {
     Ok(vec![stack(&["--cluster"])?, tool("helm")?, tool("crane")?])
 }
 
+/// The folder of the definitions of the Prometheus operator's monitors, fetched where it is not yet there.
+pub fn monitors() -> Result<PathBuf> {
+    printed_by("hack/kubernetes/monitors", &[])
+}
+
 /// What `hack/stack` prints: the folder of what it was asked for.
 fn stack(arguments: &[&str]) -> Result<PathBuf> {
     printed_by("hack/stack", arguments)

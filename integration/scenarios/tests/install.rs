@@ -507,7 +507,7 @@ fn the_daemonset_installs_and_uninstalls() -> Result<()> {
     let bin = format!("{folder}/bin");
     Service::of(&node.host, |service| {
         let places = [
-            ("systemctl restart containerd", service.restart()),
+            ("\"--restart\"", format!("\"--restart={}\"", service.restart())),
             ("/run/containerd/containerd.sock", socket.to_string_lossy().into_owned()),
             ("/usr/local/bin", bin.clone()),
             ("/etc/containerd", folder.to_string()),

@@ -38,3 +38,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - {{ printf "--startup-taint=%s" . | quote }}
 {{- end }}
 {{- end }}
+
+{{- /* A node's places as YAML: what the values say, else as its distribution has it. */}}
+{{- define "node" -}}
+{{- $usual := dict "binDir" "/usr/local/bin" "configDir" "/etc/containerd" "socket" "/run/containerd/containerd.sock" }}
+{{- $rancher := dict "socket" "/run/k3s/containerd/containerd.sock" }}
+{{- $of := dict
+      "k3s" (merge (dict "configDir" "/var/lib/rancher/k3s/agent/etc/containerd") $rancher)
+      "rke2" (merge (dict "configDir" "/var/lib/rancher/rke2/agent/etc/containerd") $rancher)
+      "k0s" (dict "configDir" "/etc/k0s" "socket" "/run/k0s/containerd.sock")
+      "microk8s" (dict "configDir" "/var/snap/microk8s" "socket" "/var/snap/microk8s/common/run/containerd.sock")
+      "gardener" (dict "binDir" "/var/bin/containerruntimes") }}
+{{- $its := merge (get $of (.Values.node.distribution | default "") | default dict) $usual }}
+{{- range $place := keys $its | sortAlpha }}
+{{ $place }}: {{ get $.Values.node $place | default (get $its $place) | quote }}
+{{- end }}
+{{- end }}

@@ -6,11 +6,11 @@ use crate::{
     stage::{BARE, GRACE, GUARDED},
 };
 use anyhow::{Context as _, Result, ensure};
-use harness::{AT_LAST, LATER, eventually};
+use harness::{AT_LAST, LATER, Outcome, eventually};
 use std::time::Duration;
 
-const INSTALL: &str = "hack/kubernetes/image";
-const UNINSTALL: &str = "helm upgrade";
+pub(super) const INSTALL: &str = "hack/kubernetes/image";
+pub(super) const UNINSTALL: &str = "helm upgrade";
 /// What the guard may take for one container, with the kubelet's own time.
 pub(super) const GONE: Duration = Duration::from_secs(GRACE + 10 + 2 + 8);
 
@@ -27,7 +27,7 @@ impl Cluster {
     fn installer_says(&self, words: &[&str]) -> Result<String> {
         let command = typed::commands("A node that hangs already", "kubectl")?.concat();
         let told = eventually(AT_LAST, &format!("the installer says {words:?}"), || {
-            let told = self.does(&command).ok()?;
+            let told = self.types_of_page(&command).and_then(Outcome::ok).ok()?;
             words.iter().all(|word| told.contains(word)).then_some(told)
         })
         .with_context(|| self.installers_words())?;
@@ -155,6 +155,22 @@ fn cleaned(cluster: &Cluster) -> Result<()> {
     )?;
     ensure!(left.is_empty(), "left in the cluster: {left}");
     Ok(())
+}
+
+/// What holds containerd up is ended by the DaemonSet itself, as the page says; and off again.
+pub(super) fn with_reap(cluster: &Cluster) -> Result<()> {
+    cluster.start_pod("before", BARE)?;
+    cluster.wedge("before")?;
+    cluster.does("kubectl delete pod before --wait=false")?;
+    cluster.does_block("Install", INSTALL)?;
+    cluster.installer_says(&["default/before", "Nothing was changed"])?;
+    cluster.does_block("A node that hangs already", "helm upgrade")?;
+    cluster.rolled_out()?;
+    let said = cluster.does("kubectl -n runsc-guard logs daemonset/runsc-guard -c reap")?;
+    ensure!(said.contains("before"), "{said}");
+    cluster.gone("before", LATER)?;
+    cluster.does_block("Uninstall", UNINSTALL)?;
+    cleaned(cluster)
 }
 
 /// The second time, and without a wedge.
