@@ -41,16 +41,20 @@ pub(crate) const IDLE: f64 = 0.15;
 pub(crate) const IDLE_SHIMS: f64 = 0.10;
 /// Short-lived pods in a minute, guarded over unguarded.
 pub(crate) const CHURN: f64 = 1.15;
+/// KiB that containerd may have more of after hundreds of them: a heap of some 50 MiB breathes by so much.
+pub(crate) const CHURN_KIB: i64 = 4096;
 /// States that reach the real shim over those that reach the unguarded one.
 pub(crate) const STATES: f64 = 1.0 / 3.0;
 /// Growth of guard and real shim after the first thousand requests to a stopped sandbox.
 pub(crate) const SOAK: f64 = 0.02;
 
-/// Seconds from the deadline to the last exit of so many that were wedged at once.
-pub(crate) fn late(at_once: usize) -> Option<f64> {
-    match at_once {
-        1 => Some(0.05),
-        20 => Some(0.5),
+/// Seconds from the deadline to the last exit of so many that were wedged at once. An alarm is for what no busy machine
+/// explains.
+pub(crate) fn late(judge: Judge, at_once: usize) -> Option<f64> {
+    match (judge, at_once) {
+        (Judge::Claim, 1) => Some(0.05),
+        (Judge::Claim, 20) => Some(0.5),
+        (Judge::Alarm, 1) => Some(1.0),
         _ => None,
     }
 }
@@ -58,6 +62,13 @@ pub(crate) fn late(at_once: usize) -> Option<f64> {
 /// Seconds that the guard adds to a request that it forwards: half of all, and all but one in a hundred.
 pub(crate) const ADDED_P50: f64 = 40e-6;
 pub(crate) const ADDED_P99: f64 = 100e-6;
+/// The same between containerd and gVisor's shim; of an exec from its announcement to its exit; and from an exit to the
+/// answer of who waits for it.
+pub(crate) const ADDED_REAL: f64 = 40e-6;
+pub(crate) const ADDED_EXEC: f64 = 1e-3;
+pub(crate) const ADDED_EXIT: f64 = 100e-6;
+/// With 50 in flight, over the same through a process that only copies bytes.
+pub(crate) const CROWD_OVER_RELAYED: f64 = 2.0;
 /// A request through the guard over the same through a process that only copies bytes: 1.45 to 1.47 where nothing else
 /// runs. Processors differ in what a system call costs against all else, and so much is left for that.
 pub(crate) const FORWARDED_OVER_RELAYED: f64 = 1.8;

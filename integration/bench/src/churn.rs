@@ -2,7 +2,7 @@
 //! waits for most of its life: how many a node makes in a minute, and whether anything of them stays with it.
 
 use crate::{
-    budget,
+    budget::{self, Finding},
     memory::weight::{GUARD, REAL_SHIM, Weight, running},
     nodes::{Node, Side},
     section::{Section, Stage},
@@ -35,6 +35,7 @@ const LEAVING: Duration = Duration::from_secs(20);
 /// One turn of one side.
 #[derive(Clone, Copy, Debug)]
 struct Turn {
+    pods: usize,
     pods_per_minute: f64,
     /// Of a processor, by everybody who has a part in it: containerd, shims, commands, the sandbox.
     ms_per_pod: f64,
@@ -85,10 +86,11 @@ fn turn(node: &Node<'_>, number: &mut AtomicUsize, window: Duration) -> Result<T
     })?;
     let spent = account.milliseconds()? - spent;
     let left = Holdings::of(node.host).since(&before.2);
-    let pods = (number.load(Ordering::Relaxed) - first) as f64;
+    let pods = number.load(Ordering::Relaxed) - first;
     Ok(Turn {
-        pods_per_minute: pods * 60.0 / took.as_secs_f64(),
-        ms_per_pod: spent / pods,
+        pods,
+        pods_per_minute: pods as f64 * 60.0 / took.as_secs_f64(),
+        ms_per_pod: spent / pods as f64,
         containerd_kib: Weight::of(&containerd)?.uss as i64 - before.0 as i64,
         node_kib: node_in_use()? - before.1,
         left: count(&left) as i64,
@@ -124,7 +126,7 @@ impl Account {
 }
 
 /// Memory of the whole machine that nobody could have now, in KiB: what other processes take is in it.
-fn node_in_use() -> Result<i64> {
+pub(crate) fn node_in_use() -> Result<i64> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let kib = |name: &str| -> Result<i64> {
         let line = text.lines().find(|line| line.starts_with(name)).with_context(|| name.to_owned())?;
@@ -176,9 +178,9 @@ fn section(stage: &Stage<'_>, sides: &BTreeMap<Side, Vec<Turn>>) -> Section {
     let finding =
         stage.options.judge().ratio("churn, unguarded over guarded", median_interval(&inverse), limit);
     let json = |turn: &Turn| {
-        let Turn { pods_per_minute, ms_per_pod, containerd_kib, node_kib, left } = turn;
+        let Turn { pods, pods_per_minute, ms_per_pod, containerd_kib, node_kib, left } = turn;
         json!({
-            "pods_per_minute": pods_per_minute, "ms_per_pod": ms_per_pod, "containerd_kib_more": containerd_kib, "node_kib_more": node_kib,
+            "pods": pods, "pods_per_minute": pods_per_minute, "ms_per_pod": ms_per_pod, "containerd_kib_more": containerd_kib, "node_kib_more": node_kib,
             "left_more": left,
         })
     };
@@ -186,7 +188,25 @@ fn section(stage: &Stage<'_>, sides: &BTreeMap<Side, Vec<Turn>>) -> Section {
     Section {
         tables: vec![table],
         json: serde_json::Value::Object(all.collect()),
-        findings: vec![finding],
+        findings: vec![finding, left_finding(sides), containerd_finding(sides)],
         ..Section::default()
+    }
+}
+
+/// Of no turn anything may be left.
+fn left_finding(sides: &BTreeMap<Side, Vec<Turn>>) -> Finding {
+    let left: i64 = sides.get(&Side::Guarded).into_iter().flatten().map(|turn| turn.left).sum();
+    Finding { what: "churn, left behind".to_owned(), text: format!("{left}, at most 0"), held: left == 0 }
+}
+
+/// What containerd has grown by in the guarded turns after the first, which fills its caches.
+fn containerd_finding(sides: &BTreeMap<Side, Vec<Turn>>) -> Finding {
+    let turns = || sides.get(&Side::Guarded).into_iter().flatten().skip(1);
+    let kib: i64 = turns().map(|turn| turn.containerd_kib).sum();
+    let pods: usize = turns().map(|turn| turn.pods).sum();
+    Finding {
+        what: "churn, containerd's memory".to_owned(),
+        text: format!("{kib} KiB more after {pods} pods, at most {}", budget::CHURN_KIB),
+        held: kib <= budget::CHURN_KIB,
     }
 }

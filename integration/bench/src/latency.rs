@@ -114,30 +114,46 @@ fn panel(figures: &[Figure]) -> Panel {
     }
 }
 
-/// The budgets are those of a forwarded request, one at a time. In short the machine's speed and the scheduler's choices
-/// are taken out: on one core, a request through the guard is held against one through a relay.
+/// In short the machine's speed and the scheduler's choices are taken out: on one core, a request through the guard is held
+/// against one through a relay. A claim is for what the guard adds, and with 50 in flight for its ratio to a relay.
 fn judge(figures: &[Figure], judge: Judge) -> Vec<Finding> {
-    let server = if judge == Judge::Claim { bare::SERVER } else { bare::ONE_CORE };
-    let single = |what: &str| {
-        figures.iter().find(|figure| figure.what == what && figure.server == server && figure.in_flight == 1)
+    let find = |server: &str, what: &str, at_once: usize| {
+        figures
+            .iter()
+            .find(|figure| figure.server == server && figure.what == what && figure.in_flight == at_once)
     };
-    let (Some(guard), Some(relay)) = (single(bare::FORWARDED), single(bare::RELAYED)) else {
-        return Vec::new();
+    let over_relayed = |server, [what, relayed]: [&str; 2], at_once, limit| {
+        let (guard, relay) = (find(server, what, at_once)?, find(server, relayed, at_once)?);
+        let name = format!("{server}: {what}, over relayed, {at_once} at once");
+        Some(judge.ratio(&name, guard.over(relay), limit))
     };
-    match judge {
-        Judge::Claim => [(0.5, budget::ADDED_P50), (0.99, budget::ADDED_P99)]
-            .map(|(q, limit)| {
-                let added = guard.added(q);
-                let end = added.interval.map_or(added.value, |(_, high)| high);
-                Finding {
-                    what: format!("added, forwarded, p{:.0}", q * 100.0),
-                    text: format!("upper end {} us, at most {} us", us(end), us(limit)),
-                    held: end <= limit,
-                }
-            })
-            .into(),
-        Judge::Alarm => {
-            vec![judge.ratio("forwarded over relayed", guard.over(relay), budget::FORWARDED_OVER_RELAYED)]
-        }
+    let bare = [bare::FORWARDED, bare::RELAYED];
+    if judge == Judge::Alarm {
+        let limit = budget::FORWARDED_OVER_RELAYED;
+        return over_relayed(bare::ONE_CORE, bare, 1, limit).into_iter().collect();
+    }
+    let added = |server, what, q, limit| find(server, what, 1).map(|figure| added(figure, q, limit));
+    let crowd = budget::CROWD_OVER_RELAYED;
+    [
+        added(bare::SERVER, bare::FORWARDED, 0.5, budget::ADDED_P50),
+        added(bare::SERVER, bare::FORWARDED, 0.99, budget::ADDED_P99),
+        added(real::SERVER, real::FORWARDED, 0.5, budget::ADDED_REAL),
+        added(real::SERVER, real::EXEC, 0.5, budget::ADDED_EXEC),
+        added(real::SERVER, real::EXIT, 0.5, budget::ADDED_EXIT),
+        over_relayed(bare::SERVER, bare, effort::CROWD, crowd),
+        over_relayed(real::SERVER, [real::FORWARDED, real::RELAYED], effort::CROWD, crowd),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn added(figure: &Figure, q: f64, limit: f64) -> Finding {
+    let added = figure.added(q);
+    let end = added.interval.map_or(added.value, |(_, high)| high);
+    Finding {
+        what: format!("{}: {}, added, p{:.0}", figure.server, figure.what, q * 100.0),
+        text: format!("{} us, upper end {}, at most {}", us(added.value), us(end), us(limit)),
+        held: end <= limit,
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
         }
     }
     if !stage.options.check {
-        for pods in crowd::sizes(stage.options.pods) {
+        for pods in crowd::sizes(stage.options.crowd) {
             let rounds = crowd::measure(stage, pods)?;
             add(format!("{pods} pods at once"), &rounds, &[]);
             by_pods.push((pods, rounds));

@@ -1,7 +1,7 @@
 //! What the guard costs, against the shim that it guards: both in one run, in pairs, on one containerd.
 //!
 //! `hack/bench` builds what this needs and runs it. What is measured, and what disturbs it, stands with each
-//! part: [`latency`], [`life`], [`memory`], [`commands`], [`ending`], [`soak`], [`idle`], [`churn`]; [`nodes`] says on what, [`stats`] how sure it is, [`budget`] how much is too
+//! part: [`latency`], [`life`], [`memory`], [`commands`], [`ending`], [`soak`], [`idle`], [`many`], [`churn`]; [`nodes`] says on what, [`stats`] how sure it is, [`budget`] how much is too
 //! much.
 
 mod budget;
@@ -12,6 +12,7 @@ mod growth;
 mod idle;
 mod latency;
 mod life;
+mod many;
 mod memory;
 mod nodes;
 mod options;
@@ -98,6 +99,7 @@ fn measure(
             Part::Ending => ending::measure(&stage),
             Part::Soak => soak::measure(&stage),
             Part::Idle => idle::measure(&stage),
+            Part::Many => many::measure(&stage),
             Part::Churn => churn::measure(&stage),
         };
         Ok((*part, section.with_context(|| part.name())?))

@@ -13,6 +13,9 @@ use std::{
 /// So many pairs give an interval that leaves out the two extreme values at each end.
 const CHECK_PAIRS: usize = 12;
 const PAIRS: usize = 200;
+/// Pods that start and stop at once, and pods of a full node.
+const CROWD: usize = 50;
+const MANY: usize = 100;
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +27,16 @@ pub(crate) enum Part {
     Ending,
     Soak,
     Idle,
+    Many,
     Churn,
 }
 
 impl Part {
     /// Those that a plain run measures.
     const USUAL: [Self; 3] = [Self::Memory, Self::Latency, Self::Life];
+
+    /// Those of a check: the same, and whether a wedged sandbox ends in time.
+    const CHECKED: [Self; 4] = [Self::Memory, Self::Latency, Self::Life, Self::Ending];
 
     /// Those that measure at several sizes.
     const GROWING: &[Self] = &[Self::Memory, Self::Life, Self::Ending, Self::Soak];
@@ -43,6 +50,7 @@ impl Part {
             Self::Ending => "ending",
             Self::Soak => "soak",
             Self::Idle => "idle",
+            Self::Many => "many",
             Self::Churn => "churn",
         }
     }
@@ -66,6 +74,8 @@ enum Wanted {
     Soak,
     /// what a node of idle pods spends while CRI asks for their Stats
     Idle,
+    /// the same of a node that is full (--pods, --minutes); then all its guarded sandboxes wedged at once
+    Many,
     /// pods that live for a second, as many as the processors allow
     Churn,
     /// how all this grows with containers, pods and requests: the exponents of what the sections beside it measured, or, by
@@ -86,6 +96,7 @@ impl Wanted {
             Self::Ending => Part::Ending,
             Self::Soak => Part::Soak,
             Self::Idle => Part::Idle,
+            Self::Many => Part::Many,
             Self::Churn => Part::Churn,
             Self::Growth | Self::Trace => return None,
         })
@@ -105,9 +116,12 @@ struct Arguments {
     /// at most N pairs [default: 200, with --check 12], fewer if what has a budget is known to 2 % before
     #[arg(long, value_name = "N")]
     pairs: Option<NonZeroUsize>,
-    /// so many at once
-    #[arg(long, value_name = "N", default_value = "50")]
-    pods: NonZeroUsize,
+    /// so many at once [default: 50, of `many` 100]
+    #[arg(long, value_name = "N")]
+    pods: Option<NonZeroUsize>,
+    /// how long each side of `many` is looked at
+    #[arg(long, value_name = "N", default_value = "10")]
+    minutes: NonZeroUsize,
     /// of the soak
     #[arg(long, value_name = "N", default_value = "100000")]
     requests: NonZeroUsize,
@@ -128,7 +142,11 @@ pub(crate) struct Options {
     pub(crate) parts: Vec<Part>,
     pub(crate) check: bool,
     pub(crate) pairs: usize,
+    /// Of the section `life`.
+    pub(crate) crowd: usize,
+    /// Of the section `many`.
     pub(crate) pods: usize,
+    pub(crate) minutes: usize,
     pub(crate) requests: usize,
     gvisor: Option<String>,
     pub(crate) json: Option<PathBuf>,
@@ -142,7 +160,7 @@ impl Options {
     pub(crate) fn parse(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let Arguments { wanted, check, pairs, pods, requests, gvisor, json, svg } =
+        let Arguments { wanted, check, pairs, pods, minutes, requests, gvisor, json, svg } =
             Arguments::try_parse_from(arguments)?;
         let (growth, trace) = (wanted.contains(&Wanted::Growth), wanted.contains(&Wanted::Trace));
         let mut parts: Vec<Part> = wanted.into_iter().filter_map(Wanted::part).collect();
@@ -151,11 +169,17 @@ impl Options {
             return Err(Arguments::command().error(ErrorKind::ArgumentConflict, refusal));
         }
         if parts.is_empty() {
-            parts.extend(if growth { Part::GROWING } else { &Part::USUAL[..] });
+            parts.extend(match (growth, check) {
+                (true, _) => Part::GROWING,
+                (false, true) => &Part::CHECKED[..],
+                (false, false) => &Part::USUAL[..],
+            });
         }
-        let (pods, requests) = (pods.get(), requests.get());
+        let at_once = |usual| pods.map_or(usual, NonZeroUsize::get);
+        let (crowd, pods) = (at_once(CROWD), at_once(MANY));
+        let (minutes, requests) = (minutes.get(), requests.get());
         let pairs = pairs.map_or(if check { CHECK_PAIRS } else { PAIRS }, NonZeroUsize::get);
-        Ok(Self { parts, check, pairs, pods, requests, gvisor, json, svg, growth, trace })
+        Ok(Self { parts, check, pairs, crowd, pods, minutes, requests, gvisor, json, svg, growth, trace })
     }
 
     /// The programs under test.
@@ -203,9 +227,16 @@ mod tests {
     fn sections_are_chosen_by_name() {
         let parts = |line| parse(line).unwrap().parts;
         assert_eq!(parts(""), Part::USUAL);
+        assert_eq!(parts("--check"), Part::CHECKED);
         assert_eq!(parts("latency --check memory"), [Part::Latency, Part::Memory]);
         assert_eq!(parts("growth"), Part::GROWING);
         assert_eq!(parts("growth memory"), [Part::Memory]);
+    }
+
+    #[test]
+    fn how_many_depends_on_what_for() {
+        let sizes = |line| parse(line).map(|options| (options.crowd, options.pods)).unwrap();
+        assert_eq!((sizes(""), sizes("--pods 7")), ((CROWD, MANY), (7, 7)));
     }
 
     #[test]

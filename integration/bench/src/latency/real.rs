@@ -20,6 +20,10 @@ use harness::{
 use std::{path::PathBuf, thread};
 
 pub(super) const SERVER: &str = "real";
+pub(super) const FORWARDED: &str = "CloseIO";
+pub(super) const RELAYED: &str = "CloseIO, relayed";
+pub(super) const EXEC: &str = "Exec, start to exit";
+pub(super) const EXIT: &str = "exit to Wait's answer";
 /// Commands that start at once. With 50 gVisor's shim locks itself up, with and without the guard: its reaper tells
 /// every exit to everybody who waits for one, and each listens to the first 32 only.
 const EXEC_CROWD: usize = 10;
@@ -73,7 +77,7 @@ impl Side {
 /// Methods with what a figure calls them, directly and relayed, and whether runsc is run for them.
 const METHODS: [(&str, [&str; 2], bool); 6] = [
     ("Connect", ["Connect", "Connect, relayed"], false),
-    ("CloseIO", ["CloseIO", "CloseIO, relayed"], false),
+    ("CloseIO", [FORWARDED, RELAYED], false),
     ("State", ["State", "State, relayed"], true),
     ("Pids", ["Pids", "Pids, relayed"], true),
     ("Stats", ["Stats", "Stats, relayed"], true),
@@ -168,9 +172,9 @@ fn execs(
     let ([direct, relayed, guarded], [told_direct, told_relayed, told_guarded]) = (whole, told);
     Ok([
         figure("Exec, relayed", &direct, relayed, None),
-        figure("Exec, start to exit", &direct, guarded, cost),
+        figure(EXEC, &direct, guarded, cost),
         figure("exit to Wait's answer, relayed", &told_direct, told_relayed, None),
-        figure("exit to Wait's answer", &told_direct, told_guarded, None),
+        figure(EXIT, &told_direct, told_guarded, None),
     ])
 }
 

@@ -75,24 +75,38 @@ impl Weight {
     }
 }
 
+/// How many of what were weighed, and for which time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) pods: usize,
+    /// In each of the pods.
+    pub(crate) containers: usize,
+    pub(crate) round: usize,
+}
+
+impl Size {
+    pub(crate) fn same_size(self, other: Self) -> bool {
+        (self.pods, self.containers) == (other.pods, other.containers)
+    }
+}
+
 /// What stands between containerd and the sandboxes of a node, in all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shims {
     pub(crate) side: Side,
-    pub(crate) pods: usize,
-    /// In each of the pods.
-    pub(crate) containers: usize,
+    pub(crate) of: Size,
     pub(crate) guards: Weight,
     pub(crate) real_shims: Weight,
 }
 
 impl Shims {
     /// Runs so many pods and weighs their shims.
-    pub(crate) fn weigh(stage: &Stage<'_>, node: &Node<'_>, pods: usize, containers: usize) -> Result<Self> {
+    pub(crate) fn weigh(stage: &Stage<'_>, node: &Node<'_>, of: Size) -> Result<Self> {
+        let Size { pods, containers, round } = of;
         eventually(LEAVING, "the shims of earlier pods leave", || {
             (running(node.host, GUARD).is_empty() && running(node.host, REAL_SHIM).is_empty()).then_some(())
         })?;
-        let name = |number| format!("{}-weigh-{pods}-{containers}-{number}", node.side.name());
+        let name = |number| format!("{}-weigh-{pods}-{containers}-{round}-{number}", node.side.name());
         let started = (0..pods)
             .map(|number| Ok(subject::start(node, &name(number), containers)?.0))
             .collect::<Result<Vec<_>>>()?;
@@ -100,22 +114,23 @@ impl Shims {
         let weight = |program| Weight::sum(&running(node.host, program));
         let (guards, real_shims) = (weight(GUARD)?, weight(REAL_SHIM)?);
         started.iter().try_for_each(|pod| subject::end(node, pod))?;
-        Ok(Self { side: node.side, pods, containers, guards, real_shims })
+        Ok(Self { side: node.side, of, guards, real_shims })
     }
 
     pub(crate) fn name(&self) -> String {
-        let pods = if self.pods == 1 { "1 pod".to_owned() } else { format!("{} pods", self.pods) };
-        format!("{pods} of {}", self.containers)
+        let Size { pods, containers, .. } = self.of;
+        let pods = if pods == 1 { "1 pod".to_owned() } else { format!("{pods} pods") };
+        format!("{pods} of {containers}")
     }
 
     /// Everything together, per pod, in KiB.
     pub(crate) fn per_pod(&self, what: impl Fn(Weight) -> u64) -> f64 {
-        (what(self.guards) + what(self.real_shims)) as f64 / self.pods as f64
+        (what(self.guards) + what(self.real_shims)) as f64 / self.of.pods as f64
     }
 
     pub(crate) fn json(&self) -> Value {
         json!({
-            "side": self.side.name(), "pods": self.pods, "containers": self.containers,
+            "side": self.side.name(), "pods": self.of.pods, "containers": self.of.containers, "round": self.of.round,
             "guards": self.guards.json(), "real_shims": self.real_shims.json(),
         })
     }
