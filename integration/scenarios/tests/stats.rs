@@ -73,6 +73,17 @@ fn gvisor_2026_09() -> Result<()> {
     holds_on("2026-09")
 }
 
+#[test]
+fn gvisor_2026_09_as_released() -> Result<()> {
+    holds_on("2026-09-released")
+}
+
+#[test]
+#[ignore = "its gVisor is no part of hack/stack --tests: for a long run"]
+fn gvisor_2026_04() -> Result<()> {
+    holds_on("2026-04")
+}
+
 /// One real shim for each container.
 #[test]
 fn gvisor_2025_05() -> Result<()> {
