@@ -5,7 +5,9 @@
 //! from it (its cgroup has used up its quota, it stands in the queue of a crowded machine, its program must be read from
 //! a disk) or has a lot to do (a checkpoint). Measured on a sentry whose control socket is deaf because an exec holds
 //! `Loader.mu` while its gofer is stopped: gVisor 2026-09 uses 0.00 ms of a processor in a second, all 18 threads asleep;
-//! an idle one of 2025-05 uses 31 to 42 ms by itself, some 1,000 wake-ups.
+//! an idle one of 2025-05 uses 31 to 42 ms by itself, some 1,000 wake-ups. So on a crowded machine a thread of it is seen in
+//! the queue now and then; but a thread that has gone to sleep of its own accord hundreds of times meanwhile had the
+//! processor each time for as long as it wanted, and it is not for the queue that nobody is answered.
 
 use std::fs;
 use std::path::Path;
@@ -20,9 +22,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// The part of one processor above which a sentry is at work: one in fifteen, twice what one of gVisor 2025-05 uses when
 /// nobody wants anything of it.
 const AT_WORK: u32 = 15;
+/// A thread that goes to sleep of its own accord once in this time or more often does not wait for a processor: an answer
+/// takes a few threads' turns, and fifty such waits fit into the time that a question has.
+const RESTS: Duration = Duration::from_millis(20);
 
 /// One look at a sentry.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Pulse {
     at: Instant,
     /// Processor time that it has used, all its threads together.
@@ -33,9 +38,19 @@ pub struct Pulse {
     throttled: u64,
     /// Stopped or frozen: it cannot do anything until somebody lets it.
     held: bool,
-    /// A thread of it can run and may have to wait: for its cgroup's next period, since such a cgroup has been used up
-    /// before, or because the machine has more of such threads than processors.
+    /// A thread of it can run and may have to wait for its cgroup's next period, since that has been used up before.
     queued: bool,
+    /// Its threads, where the machine has more threads that can run than processors.
+    crowded: Vec<Thread>,
+}
+
+/// One of its threads.
+#[derive(Clone, Copy, Debug)]
+struct Thread {
+    id: i32,
+    can_run: bool,
+    /// How often it has gone to sleep of its own accord.
+    rests: u64,
 }
 
 impl Pulse {
@@ -46,15 +61,17 @@ impl Pulse {
         let line = procfs::read_file(&procfs::dir(pid).join("stat")).ok()?;
         let (ticks, major_faults) = counts(&line)?;
         let frozen = || cgroup::freezable(pid).iter().any(|folder| cgroup::is_frozen(folder));
-        let runs = || identity::threads(pid).iter().any(|thread| thread.state == 'R');
         let throttled = throttled(pid);
+        let is_crowded = procfs::is_crowded();
+        let threads = if throttled > 0 || is_crowded { threads(pid) } else { Vec::new() };
         Some(Self {
             at: Instant::now(),
             ticks,
             major_faults,
             throttled,
             held: procfs::is_stopped(stat.state) || frozen(),
-            queued: (throttled > 0 || procfs::is_crowded()) && runs(),
+            queued: throttled > 0 && threads.iter().any(|thread| thread.can_run),
+            crowded: if is_crowded { threads } else { Vec::new() },
         })
     }
 
@@ -72,8 +89,27 @@ impl Pulse {
         // What is counted in ticks may be one more than it was.
         let at_work = used > TICK + self.at.saturating_duration_since(before.at) / AT_WORK;
         let kept = self.throttled > before.throttled || self.major_faults > before.major_faults;
-        at_work || kept || self.queued
+        at_work || kept || self.queued || self.is_crowded_out(before)
     }
+
+    /// Whether one of its threads can run and has not had a processor time and again since `before`.
+    fn is_crowded_out(&self, before: &Self) -> bool {
+        let since = self.at.saturating_duration_since(before.at);
+        let rests = |thread: &Thread| {
+            let earlier = before.crowded.iter().find(|earlier| earlier.id == thread.id)?;
+            let rests = thread.rests.saturating_sub(earlier.rests);
+            Some(RESTS * u32::try_from(rests).unwrap_or(u32::MAX) >= since)
+        };
+        self.crowded.iter().filter(|thread| thread.can_run).any(|thread| rests(thread) != Some(true))
+    }
+}
+
+fn threads(pid: i32) -> Vec<Thread> {
+    let thread = |stat: Stat| {
+        let rests = procfs::switches(stat.identity.pid).unwrap_or(0);
+        Thread { id: stat.identity.pid, can_run: stat.state == 'R', rests }
+    };
+    identity::threads(pid).into_iter().map(thread).collect()
 }
 
 /// Processor time and major faults in a line of `/proc/<pid>/stat`.
@@ -101,12 +137,14 @@ mod tests {
     use super::*;
 
     fn pulse() -> Pulse {
-        Pulse { at: Instant::now(), ticks: 500, major_faults: 3, throttled: 7, held: false, queued: false }
+        let at = Instant::now();
+        let crowded = vec![Thread { id: 1, can_run: false, rests: 70 }];
+        Pulse { at, ticks: 500, major_faults: 3, throttled: 7, held: false, queued: false, crowded }
     }
 
     fn explains(change: impl FnOnce(&mut Pulse)) -> bool {
         let before = pulse();
-        let mut after = Pulse { at: before.at + Duration::from_secs(1), ..before };
+        let mut after = Pulse { at: before.at + Duration::from_secs(1), ..before.clone() };
         change(&mut after);
         after.explains(&before)
     }
@@ -123,6 +161,23 @@ mod tests {
         assert!(!explains(
             |after| (after.held, after.throttled, after.queued, after.ticks) = (true, 9, true, 900)
         ));
+    }
+
+    #[test]
+    fn a_thread_that_rests_time_and_again_does_not_wait_for_a_processor() {
+        let can_run =
+            |id, rests| move |after: &mut Pulse| after.crowded.push(Thread { id, can_run: true, rests });
+        // It has had its turn once in 20 ms, and in a little more.
+        assert!(!explains(can_run(1, 70 + 50)));
+        assert!(explains(can_run(1, 70 + 49)));
+        // It began meanwhile; or another one is crowded out.
+        assert!(explains(can_run(2, 9000)));
+        assert!(explains(|after| {
+            can_run(1, 9000)(after);
+            can_run(3, 0)(after);
+        }));
+        // That the machine is crowded is not enough.
+        assert!(!explains(|after| after.crowded[0].rests += 1));
     }
 
     #[test]
@@ -149,7 +204,8 @@ mod tests {
         while Pulse::of(identity).unwrap().throttled == before.throttled && Instant::now() < limit {
             std::thread::yield_now();
         }
-        let after = Pulse { ticks: before.ticks, queued: false, ..Pulse::of(identity).unwrap() };
+        let crowded = Vec::new();
+        let after = Pulse { ticks: before.ticks, queued: false, crowded, ..Pulse::of(identity).unwrap() };
         busy.kill().unwrap();
         busy.wait().unwrap();
         assert!(after.throttled > before.throttled && after.explains(&before), "{after:?}");
