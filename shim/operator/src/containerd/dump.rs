@@ -55,6 +55,11 @@ impl Dump {
         self.at(&["state"]).and_then(Value::as_str).unwrap_or(STATE)
     }
 
+    /// Whether containerd writes its log as JSON.
+    pub(crate) fn logs_json(&self) -> bool {
+        self.at(&["debug", "format"]).and_then(Value::as_str) == Some("json")
+    }
+
     /// Whether containerd's CRI is switched off, by whichever of its names.
     pub(crate) fn has_no_cri(&self) -> bool {
         let disabled = self.at(&["disabled_plugins"]).and_then(Value::as_array);
@@ -123,7 +128,8 @@ mod tests {
         let dump = Dump::read(V2).unwrap();
         assert_eq!(dump.handlers().into_keys().collect::<Vec<_>>(), ["h", "runc"]);
         assert_eq!((dump.default_handler(), dump.state()), (Some("runc"), "/run/c"));
-        assert!(!dump.has_no_cri());
+        assert!(!dump.has_no_cri() && !dump.logs_json());
+        assert!(Dump::read("version = 4\n[debug]\nformat = \"json\"").unwrap().logs_json());
         assert!(Dump::read("disabled_plugins = [\"cri\"]").unwrap().has_no_cri());
     }
 

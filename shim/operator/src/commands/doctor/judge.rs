@@ -5,6 +5,7 @@ use super::finding::{Finding, Level};
 
 mod containerd;
 mod handler;
+mod log;
 mod node;
 mod runsc;
 mod settings;
@@ -19,6 +20,7 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
         findings.extend(handler::handler(one, &facts.kernel));
     }
     findings.extend(timeouts::timeouts(facts));
+    findings.extend(log::log(facts));
     findings.extend(runsc::runsc(facts));
     findings.extend(node::sandboxes(facts));
     findings

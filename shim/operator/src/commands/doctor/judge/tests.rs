@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use runsc_guard_node::config::Config;
+use runsc_guard_node::config::{Config, LogFormat};
 
 use super::*;
 use crate::commands::doctor::facts::{Cgroups, Handler, Kernel, Parts};
@@ -325,6 +325,38 @@ fn no_deadline_may_be_longer_than_its_caller_waits() {
     for value in ["1200ms", "2s", "1m"] {
         assert!(findings(Level::Fail, timeout("task.state", value)).is_empty(), "{value}");
     }
+}
+
+#[test]
+fn one_journal_should_have_one_format() {
+    let set = |facts: &mut Facts, containerds: &str, guards| {
+        let handler = "[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.gvisor]";
+        let text = format!("version = 3\n[debug]\nformat = \"{containerds}\"\n{handler}");
+        facts.merged = Some(Ok(Dump::read(&text).unwrap()));
+        facts.handlers[0].config.as_mut().unwrap().log_format = guards;
+    };
+    let json = |facts: &mut Facts| set(facts, "json", LogFormat::Logfmt);
+    warns(
+        json,
+        "as logfmt, and containerd as JSON",
+        "log_format = \"json\" under [guard] in /etc/containerd/runsc.toml",
+    );
+    warns(
+        |facts| set(facts, "text", LogFormat::Json),
+        "as JSON, and containerd as logfmt",
+        "format = \"json\" under [debug]",
+    );
+    warns(|facts| set(facts, "", LogFormat::Json), "one journal has both", "log_format = \"logfmt\"");
+    for (containerds, guards) in
+        [("json", LogFormat::Json), ("text", LogFormat::Logfmt), ("", LogFormat::Logfmt)]
+    {
+        assert_eq!(findings(Level::Warn, |facts| set(facts, containerds, guards)).len(), 1, "{containerds}");
+    }
+    let unguarded = |facts: &mut Facts| {
+        json(facts);
+        facts.handlers[0].defined.guarded = false;
+    };
+    assert!(findings(Level::Warn, unguarded).iter().all(|one| one.about != "log"));
 }
 
 #[test]

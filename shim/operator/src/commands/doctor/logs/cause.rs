@@ -26,8 +26,12 @@ pub(crate) enum Cause {
     Reserved,
     /// Something on the node holds its rootfs.
     BusyRootfs,
+    /// The kernel does not come back from it.
+    Lockup,
     /// kubelet's list of containers stands still.
     Pleg,
+    /// containerd does not come up.
+    Start,
     /// The node does not go down.
     Shutdown,
     /// Create or Start did not return.
@@ -73,7 +77,7 @@ impl Cause {
 
     /// About the node and no single pod.
     pub(super) fn is_of_the_node(self) -> bool {
-        matches!(self, Self::Pleg | Self::Known)
+        matches!(self, Self::Pleg | Self::Start | Self::Known)
     }
 
     /// In words, for a table.
@@ -89,7 +93,9 @@ impl Cause {
             Self::Leaked => "its shim was left behind",
             Self::Reserved => "its name is still taken",
             Self::BusyRootfs => "its rootfs is busy",
+            Self::Lockup => "a processor is locked up in it",
             Self::Pleg => "kubelet's PLEG stands still",
+            Self::Start => "containerd does not start",
             Self::Shutdown => "the node waits for it to go down",
             Self::Create => "Create or Start took too long",
             Self::Silent => "silent, says the guard",
@@ -119,6 +125,10 @@ impl Cause {
             }
             Self::BusyRootfs => {
                 "the rootfs is busy: a process of the node holds it, the sandbox itself is not silent"
+            }
+            Self::Lockup => "the kernel does not come back from it: a processor is locked up",
+            Self::Start => {
+                "containerd does not come up: it waits for a shim that does not answer, or for its disk"
             }
             Self::Pleg => "kubelet's list of containers (PLEG) stands still: the runtime does not answer",
             Self::Shutdown => "the shutdown of the node waits for it",
@@ -168,6 +178,12 @@ impl Cause {
             ),
             Self::Pleg => "time crictl pods and time crictl ps: which does not return? runsc-guard ls shows which \
                            sandbox does not answer; end that by its id with runsc-guard reap ID"
+                .into(),
+            Self::Lockup => "the trace below that line in journalctl -k tells where it loops: upgrade the kernel, and on a \
+                             virtual machine look at the steal time; nothing ends that process before"
+                .into(),
+            Self::Start => "runsc-guard ls shows which sandbox does not answer: runsc-guard reap ID ends it, and \
+                            containerd comes up; its last line before it was ended tells what it waited for"
                 .into(),
             Self::Shutdown => "before the next reboot: runsc-guard doctor --fix gives the handler the guard, which ends \
                                its sandbox when the node goes down"

@@ -48,13 +48,13 @@ fn peel(text: &str, envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
             logrus(&unquoted(&text[at..], is_csv), envelope, depth, found);
         }
         Payload::Json(value) => {
-            for inner in json::within(&value, envelope, depth + 1) {
+            for inner in json::within(&value, envelope) {
                 match inner {
-                    Inner::Line(line, envelope, depth) => peel_lines(&line, &envelope, depth, found),
+                    Inner::Line(line, envelope) => peel_lines(&line, &envelope, depth + 1, found),
                     Inner::Message(record) => found.push(record),
                     // A message that has its own form is read by that.
-                    Inner::Either(line, envelope, depth, record) => match payload(&line) {
-                        Some(_) => peel_lines(&line, &envelope, depth, found),
+                    Inner::Either(line, envelope, record) => match payload(&line) {
+                        Some(_) => peel_lines(&line, &envelope, depth + 1, found),
                         None => found.push(record),
                     },
                 }

@@ -59,14 +59,16 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
     let failures: Vec<&Fact> =
         subject.facts.iter().copied().filter(|fact| fact.failure().is_some()).collect();
     let all = tries(failures.iter().copied());
-    let open: Vec<&Fact> = failures.iter().copied().filter(|fact| !is_over(fact, &subject)).collect();
+    let ends: Vec<&Fact> = subject.facts.iter().copied().rev().filter(|fact| is_end(fact)).collect();
+    let open: Vec<&Fact> =
+        failures.iter().copied().filter(|fact| !is_over(fact, &ends, &subject.descending)).collect();
     let (cause, count) = cause(&open, &subject);
-    let ends = subject.facts.iter().any(|fact| matches!(fact.sign, Sign::GuardEnds));
+    let by_guard = subject.facts.iter().any(|fact| matches!(fact.sign, Sign::GuardEnds));
     let waits = subject.facts.iter().any(|fact| matches!(fact.sign, Sign::GuardWaits));
     let only_tried = open.iter().all(|fact| matches!(fact.sign, Sign::Tried(_)));
     let is_enough = open.iter().any(|fact| fact.is_enough && fact.failure() == Some(cause));
     let is_named = !subject.names.is_empty() || cause.is_of_the_node();
-    let (state, tries) = if ends && count < AGAIN && !is_enough {
+    let (state, tries) = if by_guard && count < AGAIN && !is_enough {
         (State::Guarded, all)
     } else if cause.is_other() {
         (if open.is_empty() { State::Well } else { State::Excused }, count)
@@ -78,7 +80,7 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
         (if all >= AGAIN { State::Slow } else { State::Well }, all)
     } else if only_tried && count < AGAIN {
         (State::Well, count)
-    } else if waits && !ends {
+    } else if waits && !by_guard {
         (State::GuardWaits, count)
     } else if cause.is_own() && (count >= AGAIN || is_enough) && is_named {
         (State::Stuck, count)
@@ -88,16 +90,20 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
     Judged { names: subject.names, state, cause, tries, facts: subject.facts }
 }
 
+/// Whether it tells that something has ended.
+fn is_end(fact: &Fact) -> bool {
+    matches!(fact.sign, Sign::Ended(_) | Sign::GuardEnds)
+}
+
 /// Whether the pod, or the container that the failure was about, has ended afterwards, or the guard has ended it.
-fn is_over(failure: &Fact, subject: &Subject<'_>) -> bool {
-    subject.facts.iter().any(|end| {
-        let ends = match end.sign {
-            Sign::Ended(Whole::Pod) | Sign::GuardEnds => true,
+fn is_over(failure: &Fact, ends: &[&Fact], descending: &[bool]) -> bool {
+    let is_descending = descending.get(failure.source.saturating_sub(1) as usize).copied();
+    ends.iter().any(|end| {
+        let is_its = match end.sign {
             Sign::Ended(Whole::Container) => end.id.is_some() && end.id == failure.id,
-            _ => false,
+            _ => true,
         };
-        let is_descending = subject.descending.get(failure.source.saturating_sub(1) as usize).copied();
-        ends && failure.is_before(end, is_descending.unwrap_or(false))
+        is_its && failure.is_before(end, is_descending.unwrap_or(false))
     })
 }
 

@@ -57,6 +57,9 @@ static POD: LazyLock<Regex> = LazyLock::new(|| {
         r#"|\bpods=\["([a-z0-9][-a-z0-9.]*/[a-z0-9][-a-z0-9.]*)"\]"#
     ))
 });
+/// kubectl's.
+static NAME_AND_SPACE: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"pod "([a-z0-9][-a-z0-9.]*)" in namespace "([a-z0-9][-a-z0-9]*)""#));
 /// `pod "web_shop(uid)"`, and `k8s_main_web_shop_uid_0` of CRI-O and Docker.
 static OLD_POD: LazyLock<Regex> = LazyLock::new(|| {
     regex(
@@ -76,8 +79,8 @@ static DOCKER: LazyLock<Regex> = LazyLock::new(|| {
         r#"(?:/containers/|container:? "?|sandbox ")([a-zA-Z0-9][-a-zA-Z0-9_.]*)(?:"|/stop|/kill|/restart|\?|: | returned)"#,
     )
 });
-/// `task runsc-sandbox:4711 blocked`, and systemd's `4711 (runsc-sandbox)`.
-static TASK: LazyLock<Regex> = LazyLock::new(|| regex(r"task ([^ :]+):([0-9]+) blocked"));
+/// `task runsc-sandbox:4711 blocked`, `stuck for 22s! [runsc-sandbox:4711]`, and systemd's `4711 (runsc-sandbox)`.
+static TASK: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:task |! \[)([^ :]+):([0-9]+)(?: blocked|\])"));
 static PROCESS: LazyLock<Regex> = LazyLock::new(|| regex(r"\b([0-9]+) \(([^)]*)\)"));
 
 /// All names in `text`, of one pod; the most telling comes first.
@@ -129,7 +132,10 @@ fn pod(text: &str) -> Option<String> {
         return found.all(|next| next == first).then_some(first);
     }
     let pair = |regex: &Regex| regex.captures(text).map(|found| (found[1].to_owned(), found[2].to_owned()));
-    let named = pair(&NAME_FIRST).or_else(|| pair(&OLD_POD)).map(|(name, space)| format!("{space}/{name}"));
+    let named = pair(&NAME_FIRST)
+        .or_else(|| pair(&OLD_POD))
+        .or_else(|| pair(&NAME_AND_SPACE))
+        .map(|(name, space)| format!("{space}/{name}"));
     named.or_else(|| pair(&SPACE_FIRST).map(|(space, name)| format!("{space}/{name}")))
 }
 

@@ -48,7 +48,7 @@ impl Reader {
                 Err(error) if line.is_empty() => break Err(error),
                 Err(error) => {
                     lines += 1;
-                    reader.line(&String::from_utf8_lossy(&line), &mut take);
+                    reader.lines(&String::from_utf8_lossy(&line), &mut take);
                     break Err(error);
                 }
                 Ok(_) => {}
@@ -62,14 +62,24 @@ impl Reader {
             if is_cut && let Err(error) = skip_line(log) {
                 break Err(error);
             }
-            reader.line(&String::from_utf8_lossy(&line), &mut take);
+            reader.lines(&String::from_utf8_lossy(&line), &mut take);
         };
         reader.end(&mut take);
         (lines, result)
     }
 
+    /// What ends with a carriage return alone is a line too, and a blank of a web page is a blank.
+    fn lines(&mut self, text: &str, take: &mut impl FnMut(Record)) {
+        let text = text.trim_end_matches(['\n', '\r']).trim_start_matches('\u{feff}');
+        for line in text.split('\r') {
+            match line.contains('\u{a0}') {
+                true => self.line(&line.replace('\u{a0}', " "), take),
+                false => self.line(line, take),
+            }
+        }
+    }
+
     fn line(&mut self, line: &str, take: &mut impl FnMut(Record)) {
-        let line = line.trim_end_matches(['\n', '\r']).trim_start_matches('\u{feff}');
         if self.is_in_json(line) {
             if let Some(line) = self.wrapped.end() {
                 self.text(&line, take);

@@ -49,6 +49,7 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
         return Some(sign);
     }
     let cause = CAUSES.iter().find(|(words, _)| has(words)).map(|(_, cause)| *cause);
+    let cause = cause.or_else(|| another_runtime(text).map(|_| Cause::Runc));
     if FAILED.iter().any(has) {
         if GONE.iter().any(|word| text.contains(word)) {
             return None;
@@ -116,7 +117,9 @@ fn has_field(text: &str, name: &str, value: &str) -> bool {
 fn alone(text: &str) -> Option<Sign> {
     let has = |words: Words| words.iter().all(|word| text.contains(word));
     let cause = if has(&["blocked for more than", "seconds"]) {
-        return task(text).filter(|name| PROCESSES.contains(name)).map(|_| Sign::Failed(Cause::Unkillable));
+        return of_process(text, "task ", Cause::Unkillable);
+    } else if has(&["soft lockup - CPU", "stuck for"]) {
+        return of_process(text, "! [", Cause::Lockup);
     } else if has(&["Waiting for process"]) {
         let is_ours = PROCESSES.iter().any(|name| has_word(text, name)) || text.contains("containerd-shim");
         return is_ours.then_some(Sign::Failed(Cause::Shutdown));
@@ -124,8 +127,15 @@ fn alone(text: &str) -> Option<Sign> {
         Cause::Shutdown
     } else if has(&["till around after", "SIGKILL"]) || has(&["rocesses still around after"]) {
         Cause::Unkillable
-    } else if has(&["PLEG is not healthy", "last seen active"]) {
+    } else if has(&["PLEG is not healthy", "last seen active"])
+        || has(&["List", "from runtime service failed", "DeadlineExceeded"])
+        || has(&["Unable to retrieve pods", "DeadlineExceeded"])
+    {
         Cause::Pleg
+    } else if has(&["containerd.service", "tart operation timed out"]) {
+        Cause::Start
+    } else if has(&["Sentry detected", "stuck task"]) || has(&["Watchdog goroutine is stuck"]) {
+        Cause::Known
     } else if has(&["failed to load shim"]) || has(&["unable to load shim"]) {
         Cause::LoadShim
     } else if has(&["cleaning leaked shim process"])
@@ -163,9 +173,17 @@ fn create(text: &str) -> bool {
             .any(|(words, cause)| cause.is_other() && words.iter().all(|word| text.contains(word)))
 }
 
-/// The name in the kernel's `task NAME:PID blocked`.
-fn task(text: &str) -> Option<&str> {
-    text.split("task ").nth(1)?.split(':').next()
+/// crun, youki or whichever other program `did not terminate successfully` in runsc's place.
+fn another_runtime(text: &str) -> Option<&str> {
+    let (before, _) = text.split_once(" did not terminate successfully")?;
+    let program = before.rsplit([' ', '/', '"', '\'']).find(|word| !word.is_empty())?;
+    (!program.starts_with("runsc")).then_some(program)
+}
+
+/// What the kernel says of a process, if it is one of gVisor's: `task NAME:PID blocked`, `stuck for 22s! [NAME:PID]`.
+fn of_process(text: &str, before: &str, cause: Cause) -> Option<Sign> {
+    let name = text.split(before).nth(1)?.split(':').next()?;
+    PROCESSES.contains(&name).then_some(Sign::Failed(cause))
 }
 
 fn has_word(text: &str, name: &str) -> bool {

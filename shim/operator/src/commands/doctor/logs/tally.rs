@@ -276,11 +276,11 @@ fn weight(text: &str) -> u64 {
     seen.and_then(|(count, _)| count.parse().ok()).unwrap_or(1)
 }
 
-/// Whether a failure needs no second one to be believed: the kernel has waited for two minutes, a shim that was not
+/// Whether a failure needs no second one to be believed: the kernel has waited for two minutes and gVisor for three, a shim that was not
 /// loaded is forgotten, and a node goes down once.
 fn is_enough(sign: &Sign, text: &str) -> bool {
     match sign {
-        Sign::Failed(Cause::Unkillable) => true,
+        Sign::Failed(Cause::Unkillable | Cause::Known) => true,
         Sign::Failed(Cause::LoadShim) => text.contains("deadline exceeded"),
         Sign::Failed(Cause::Shutdown) => text.contains("runsc") || text.contains("gvisor"),
         Sign::Failed(Cause::Pleg) => is_long(text),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use super::*;
 
+mod damaged;
+
 struct Row {
     file: &'static str,
     shipper: &'static str,
@@ -108,34 +110,5 @@ fn the_table_is_of_a_terminals_width_and_the_findings_have_the_whole_id() {
 fn json_is_as_the_schema_says() {
     for row in rows() {
         crate::schema::assert_valid("logs", &read(&[folder().join(row.file)]));
-    }
-}
-
-/// What is damaged is judged somehow, and never ends the program.
-#[test]
-fn damaged_samples_are_read_to_their_end() {
-    let mut seed = 7_u64;
-    let mut random = move |below: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as usize % below.max(1)
-    };
-    let bytes_of = [b'"', b'{', b'}', b'[', b'\\', b'=', 0, 0xff, b'\n', b' ', b'(', b'x'];
-    for row in rows() {
-        let whole = std::fs::read(folder().join(row.file)).unwrap();
-        for _ in 0..8 {
-            let mut bytes = whole.clone();
-            for _ in 0..=random(6) {
-                let (at, byte) = (random(bytes.len()), bytes_of[random(bytes_of.len())]);
-                match random(3) {
-                    0 if at < bytes.len() => bytes[at] = byte,
-                    1 => bytes.truncate(at),
-                    _ => bytes.insert(at.min(bytes.len()), byte),
-                }
-            }
-            let (mut tally, mut unread) = (Tally::default(), Vec::new());
-            read_one(row.file, input::text(io::Cursor::new(bytes)), &mut tally, &mut unread);
-            let report = verdict::report(&tally, &unread);
-            assert!(!text(&report).is_empty(), "{}", row.file);
-        }
     }
 }

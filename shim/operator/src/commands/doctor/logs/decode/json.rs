@@ -2,89 +2,17 @@
 
 use serde_json::{Map, Value};
 
-use super::text::{self, DEEPEST, unquoted};
+use super::payload;
+use super::text::{self, unquoted};
 use crate::commands::doctor::logs::record::{Envelope, Form, Record, Speaker};
 use crate::commands::doctor::logs::time::Stamp;
 
-/// Under which names envelopes hold the line.
-const LINE: [&str; 23] = [
-    "MESSAGE",
-    "message",
-    "log",
-    "textPayload",
-    "Message",
-    "msg",
-    "@message",
-    "line",
-    "LogEntry",
-    "LogMessage",
-    "_raw",
-    "short_message",
-    "full_message",
-    "stringValue",
-    "text",
-    "Log",
-    "LogLine",
-    "Body",
-    "body",
-    "event",
-    "content",
-    "note",
-    "value",
-];
-/// And when it was written.
-const TIME: [&str; 14] = [
-    "__REALTIME_TIMESTAMP",
-    "_SOURCE_REALTIME_TIMESTAMP",
-    "time",
-    "ts",
-    "timestamp",
-    "@timestamp",
-    "Timestamp",
-    "date",
-    "timeUnixNano",
-    "TimeGenerated",
-    "TimeStamp",
-    "lastTimestamp",
-    "_time",
-    "eventTime",
-];
-/// And which program wrote it.
-const PROGRAM: [&str; 18] = [
-    "SYSLOG_IDENTIFIER",
-    "_SYSTEMD_UNIT",
-    "_COMM",
-    "UNIT",
-    "unit",
-    "ident",
-    "appname",
-    "app_name",
-    "program",
-    "talos-service",
-    "logName",
-    "service",
-    "tag",
-    "job",
-    "container_name",
-    "ContainerName",
-    "LogName",
-    "source",
-];
-/// What a message of its own has beside it.
-const BESIDE: [&str; 12] = [
-    "level",
-    "severity",
-    "lvl",
-    "caller",
-    "v",
-    "err",
-    "error",
-    "pod",
-    "podUID",
-    "podSandboxID",
-    "sandboxID",
-    "containerID",
-];
+mod keys;
+
+use keys::{BESIDE, LINE, PROGRAM, TIME};
+
+/// Objects in objects: OpenTelemetry needs nine.
+const NESTED: usize = 32;
 
 /// The first object or array in `before` that `whole` ends with.
 pub(super) fn find(before: &str, whole: &str) -> Option<(usize, Value)> {
@@ -110,9 +38,15 @@ fn parse(text: &str) -> Option<Value> {
     let read = |text: &str| {
         // What follows is a bracket of the envelope's, if anything.
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-        let value = values.next()?.ok().filter(is_whole)?;
-        let rest = &text[values.byte_offset()..];
-        rest.trim_end_matches(['"', ']', '\'', ' ', ',', ')']).is_empty().then_some(value)
+        // Firehose puts no line ends between records.
+        let (mut all, mut end) = (Vec::new(), 0);
+        while let Some(value) = values.next().and_then(Result::ok).filter(is_whole) {
+            all.push(value);
+            end = values.byte_offset();
+        }
+        let rest = text[end..].trim_end_matches(['"', ']', '\'', ' ', ',', ')']);
+        let value = if all.len() > 1 { Value::Array(all) } else { all.pop()? };
+        rest.is_empty().then_some(value)
     };
     read(text)
         .or_else(|| text.starts_with("{\"\"").then(|| read(&text.replace("\"\"", "\"")))?)
@@ -125,28 +59,28 @@ fn parse(text: &str) -> Option<Value> {
 /// What an envelope of JSON holds.
 pub(super) enum Inner {
     /// A line, which may be in another envelope.
-    Line(String, Envelope, usize),
+    Line(String, Envelope),
     /// A message.
     Message(Record),
     /// A line, and the message that it is if it has no form of its own.
-    Either(String, Envelope, usize, Record),
+    Either(String, Envelope, Record),
 }
 
 /// Everything in `value`.
-pub(super) fn within(value: &Value, envelope: Envelope, depth: usize) -> Vec<Inner> {
+pub(super) fn within(value: &Value, envelope: Envelope) -> Vec<Inner> {
     let mut found = Vec::new();
-    walk(value, envelope, depth, &mut found);
+    walk(value, envelope, 0, &mut found);
     found
 }
 
 fn walk(value: &Value, envelope: Envelope, depth: usize, found: &mut Vec<Inner>) {
-    if depth > DEEPEST {
+    if depth > NESTED {
         return;
     }
     match value {
         Value::Object(fields) => object(fields, envelope, depth, found),
         Value::Array(all) => array(all, &envelope, depth, found),
-        Value::String(text) => found.push(Inner::Line(text.clone(), envelope, depth)),
+        Value::String(text) => found.push(Inner::Line(text.clone(), envelope)),
         _ => {}
     }
 }
@@ -155,6 +89,9 @@ fn object(fields: &Map<String, Value>, mut envelope: Envelope, depth: usize, fou
     if let Some(record) = event(fields) {
         found.push(Inner::Message(record));
         return;
+    }
+    if let Some(fields) = pairs(fields) {
+        return object(&fields, envelope, depth, found);
     }
     if let Some(time) = TIME.iter().find_map(|key| time(fields.get(*key)?)) {
         envelope.time = Some(time);
@@ -165,26 +102,59 @@ fn object(fields: &Map<String, Value>, mut envelope: Envelope, depth: usize, fou
         envelope.speaker = Some(speaker);
     }
     let line = LINE.iter().find_map(|key| fields.get(*key).filter(|value| is_line(value)));
+    let is_message = BESIDE.iter().any(|key| fields.contains_key(*key));
+    let is_mere_text = |line: &Value| line.is_string() && !is_message && !has_form(line);
+    if line.is_none_or(is_mere_text) && by_form(fields, &envelope, found) {
+        return;
+    }
     match line {
         Some(Value::Array(bytes)) => {
             let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
-            found.push(Inner::Line(String::from_utf8_lossy(&bytes).into_owned(), envelope, depth));
+            found.push(Inner::Line(String::from_utf8_lossy(&bytes).into_owned(), envelope));
         }
         Some(Value::String(text)) => {
-            let is_message = BESIDE.iter().any(|key| fields.contains_key(*key));
             found.push(if is_message {
                 let record = message(text, fields, envelope.clone());
-                Inner::Either(text.clone(), envelope, depth, record)
+                Inner::Either(text.clone(), envelope, record)
             } else {
-                Inner::Line(text.clone(), envelope, depth)
+                Inner::Line(text.clone(), envelope)
             });
         }
-        Some(other) => walk(other, envelope, depth + 1, found),
+        Some(other) => {
+            let before = found.len();
+            walk(other, envelope.clone(), depth + 1, found);
+            if found.len() == before {
+                by_form(fields, &envelope, found);
+            }
+        }
         None => {
             let inner = fields.values().filter(|value| value.is_object() || value.is_array());
             inner.for_each(|value| walk(value, envelope.clone(), depth + 1, found));
         }
     }
+}
+
+/// Lines under names that are not known: their form tells that they are some. Whether there are any.
+fn by_form(fields: &Map<String, Value>, envelope: &Envelope, found: &mut Vec<Inner>) -> bool {
+    let before = found.len();
+    let lines = fields.values().filter(|value| has_form(value)).filter_map(Value::as_str);
+    found.extend(lines.map(|line| Inner::Line(line.to_owned(), envelope.clone())));
+    found.len() > before
+}
+
+/// A text that is a message in a form of its own, or holds one.
+fn has_form(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| payload(text).is_some())
+}
+
+/// OpenTelemetry's `{"kvlistValue": {"values": [{"key": "MESSAGE", "value": {"stringValue": "..."}}]}}`.
+fn pairs(fields: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let pairs = fields.get("kvlistValue")?.get("values")?.as_array()?;
+    let pair = |pair: &Value| {
+        let value = pair.get("value")?;
+        Some((pair.get("key")?.as_str()?.to_owned(), value.get("stringValue").unwrap_or(value).clone()))
+    };
+    Some(pairs.iter().filter_map(pair).collect())
 }
 
 /// A text, an object that holds one, or bytes, as journald gives what is not UTF-8.
@@ -208,7 +178,7 @@ fn array(all: &[Value], envelope: &Envelope, depth: usize, found: &mut Vec<Inner
         envelope.time = Some(time);
     }
     if all.iter().filter(|value| value.is_object()).count() == 0 {
-        found.push(Inner::Line(line.to_owned(), envelope, depth));
+        found.push(Inner::Line(line.to_owned(), envelope));
         return;
     }
     all.iter().for_each(|value| walk(value, envelope.clone(), depth + 1, found));

@@ -13,7 +13,7 @@ pub(crate) enum Whole {
 pub(super) type Words = &'static [&'static str];
 
 /// The failures of an end.
-pub(super) const FAILED: [Words; 52] = [
+pub(super) const FAILED: [Words; 55] = [
     &["Failed to kill pod"],
     &["failed to \"KillPodSandbox\""],
     &["failed to \"KillContainer\""],
@@ -66,6 +66,9 @@ pub(super) const FAILED: [Words; 52] = [
     &["Cannot kill container"],
     &["cannot stop container"],
     &["stop containers in parallel"],
+    &["removal of container", "already in progress"],
+    &["converting task to protobuf", "deadline exceeded"],
+    &["error when waiting for pod", "to terminate", "timeout"],
 ];
 
 /// What a healthy pod has once.
@@ -159,7 +162,7 @@ pub(super) const CAUSES: [(Words, Cause); 66] = [
 ];
 
 /// What else is told of an end that failed.
-pub(super) const REASONS: [(Words, Cause); 13] = [
+pub(super) const REASONS: [(Words, Cause); 14] = [
     (&["ttrpc: closed"], Cause::DeadShim),
     (&["ttrpc: server closed"], Cause::DeadShim),
     (&["code = Unavailable", "failed to"], Cause::DeadShim),
@@ -171,23 +174,33 @@ pub(super) const REASONS: [(Words, Cause); 13] = [
     (&["failed to get task"], Cause::State),
     (&["failed to load task"], Cause::State),
     (&["get state for"], Cause::State),
+    (&["converting task to protobuf"], Cause::State),
     (&["failed to stop sandbox container"], Cause::State),
     (&["failed to kill"], Cause::State),
 ];
 
-/// It is gone already, which is what was wanted.
-pub(super) const GONE: [&str; 6] = [
+/// It is gone already, which is what was wanted; or a plugin was to be told, which has no part in it.
+pub(super) const GONE: [&str; 7] = [
     "code = NotFound",
     "No such container",
     "no such process",
     "process already finished",
     "already stopped",
     "is not running",
+    "NRI failed to",
 ];
 
-/// Names of gVisor's processes, as the kernel and systemd have them.
-pub(super) const PROCESSES: [&str; 7] =
-    ["runsc", "runsc-sandbox", "runsc-gofer", "gvisor_sentry", "gvisor_sentry_p", "exe", "gvisor-sentry-p"];
+/// Names of gVisor's processes and shims, as the kernel and systemd have them.
+pub(super) const PROCESSES: [&str; 8] = [
+    "runsc",
+    "containerd-shim",
+    "runsc-sandbox",
+    "runsc-gofer",
+    "gvisor_sentry",
+    "gvisor_sentry_p",
+    "exe",
+    "gvisor-sentry-p",
+];
 
 /// The guard's lines when it has begun to end a sandbox, and when it has ended it.
 pub(super) const GUARD_ENDS: [&str; 7] = [
