@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-const TIMEOUT: Duration = Duration::from_millis(1600);
+const TIMEOUT: Duration = Duration::from_secs(6);
 
 /// A sentry that says what it is told to; of nothing it keeps its mouth shut.
 struct Sentry {
