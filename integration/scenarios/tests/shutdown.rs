@@ -2,8 +2,9 @@
 //! reported that is none. SIGTERM on a running node is something else.
 
 use anyhow::{Context as _, Result, ensure};
+use containerd_shim_protos::api;
 use harness::{
-    Handler, Host, Pod, SOON, eventually,
+    Handler, Host, Pod, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
     leaks::{Holdings, assert_nothing_left},
     patience,
@@ -96,6 +97,38 @@ fn containerd_that_is_told_in_the_same_moment_is_waited_for() -> Result<()> {
     host.stop_containerd();
     ensure!(reports(&host).is_empty(), "{:?}", reports(&host));
     comes_back(&host, &pods, &before)
+}
+
+/// A sandbox that hangs is ended while containerd goes. Its guard has events left, and keeps them for a containerd that
+/// comes back; none does.
+#[test]
+fn events_that_nobody_will_hear_hold_up_no_node() -> Result<()> {
+    let host = Host::guarded("1s")?;
+    let (ctr, id, before) = (host.ctr(), "subject".to_owned(), Holdings::of(&host));
+    ctr.start(&host.handler("guarded")?, &id, &["sleep", "1000"])?;
+    let sandbox = Sandbox::of(&host, &id)?;
+    let guard = sandbox.guard.clone().context("no guard")?;
+    let client = TaskClient::connect(&host, ctr.namespace(), &id)?;
+    sandbox.stop_sentry()?;
+    host.end_containerd(Signal::TERM)?;
+    let kill = api::KillRequest { id: id.clone(), signal: 9, ..Default::default() };
+    let wait = api::WaitRequest { id: id.clone(), ..Default::default() };
+    let delete = api::DeleteRequest { id: id.clone(), ..Default::default() };
+    client.call::<_, api::Empty>("Kill", &kill, SOON)?;
+    client.call::<_, api::WaitResponse>("Wait", &wait, SOON)?;
+    client.call::<_, api::DeleteResponse>("Delete", &delete, SOON)?;
+    let shutdown = api::ShutdownRequest { id: id.clone(), ..Default::default() };
+    client.call::<_, api::Empty>("Shutdown", &shutdown, SOON)?;
+    eventually(SOON, "its folder has gone", || {
+        Holdings::of(&host).since(&before).guard_files.is_empty().then_some(())
+    })?;
+    ensure!(guard.is_alive(), "it does not keep its events");
+    let since = Instant::now();
+    guard.signal(Signal::TERM)?;
+    gone_at_once(&[guard], since)?;
+    host.start_containerd()?;
+    eventually(SOON, "the container can be deleted", || ctr.delete_container(&id).ok())?;
+    assert_nothing_left(&host, &before, SOON)
 }
 
 #[test]

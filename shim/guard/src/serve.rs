@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use runsc_guard_proto::Envelope;
 use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
 
 use runsc_guard_node::gc;
@@ -83,41 +84,51 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
         .enable_time()
         .build()
         .context("cannot start the runtime")?;
-    let address = params.ttrpc_address.clone();
+    let (address, containerd) = (params.ttrpc_address.clone(), params.address.clone().into());
     let report = ReportWriter::new(&params.config, &params.namespace, &params.sandbox, &params.bundle);
     let served = runtime.block_on(serve(params, listener, real_shim, fifo, report.clone()));
     // Ends every connection. A step of the escalation that was abandoned must not keep the process.
     runtime.shutdown_background();
     // By what lies there `start` and `delete` find this guard, and what is left of its sandbox. One of them that holds
     // the lock waits for this guard's end, and then does it.
-    if !matches!(served, Ok(End::NodeGoesDown { released: false }))
+    if !matches!(served, Ok((End::NodeGoesDown { released: false }, _)))
         && let Ok(_lock) = Lock::take(&place.lock, Instant::now() + LEAVING)
     {
         place.remove().with_context(|| format!("cannot remove {}", place.folder.display()))?;
     }
     report.close(LAST_REPORT);
     let told = match served? {
-        End::Served(events) => deliver_rest(address, events),
+        (End::Served { told }, events) => deliver_rest(address, events, containerd, told),
         // Nobody will hear it, and the node waits.
-        End::NodeGoesDown { .. } => return Ok(()),
+        (End::NodeGoesDown { .. }, _) => return Ok(()),
     };
     // Last: it takes its time where many guards were killed, and nobody waits for it.
     gc::sweep(&place);
     told
 }
 
-/// Nothing is left but to tell a containerd that comes back, or is busy, what it has not heard yet.
-fn deliver_rest(address: String, events: Vec<Envelope>) -> anyhow::Result<()> {
+/// Nothing is left but to tell a containerd that comes back, or is busy, what it has not heard yet; unless the node goes
+/// down, of which somebody may have been `told` already (rule 10).
+fn deliver_rest(
+    address: String,
+    events: Vec<Envelope>,
+    containerd: PathBuf,
+    told: bool,
+) -> anyhow::Result<()> {
     if events.is_empty() {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
+        let terminations = signal(SignalKind::terminate())?;
         let publisher = Publisher::start(address);
         events.into_iter().for_each(|event| publisher.publish(event));
-        publisher.flush(FAREWELL).await;
-    });
-    Ok(())
+        tokio::select! {
+            () = publisher.flush(FAREWELL) => {}
+            () = node::end(terminations, containerd, told) => {}
+        }
+        Ok(())
+    })
 }
 
 async fn serve(
@@ -126,7 +137,7 @@ async fn serve(
     real_shim: RealShim,
     fifo: PathBuf,
     report: ReportWriter,
-) -> anyhow::Result<End> {
+) -> anyhow::Result<(End, Vec<Envelope>)> {
     let (reports, messages) = unbounded_channel();
     listener.set_nonblocking(true)?;
     real_shim.events.set_nonblocking(true)?;
@@ -145,5 +156,5 @@ async fn serve(
         tokio::task::yield_now().await;
     }
     publisher.flush(LAST_EVENTS).await;
-    Ok(end.unwrap_or_else(|| End::Served(publisher.rest())))
+    Ok((end, publisher.rest()))
 }

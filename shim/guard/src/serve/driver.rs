@@ -81,8 +81,8 @@ impl Incoming {
 
 /// How the guard's work ended.
 pub(crate) enum End {
-    /// Its last container is deleted; events that containerd has not taken.
-    Served(Vec<Envelope>),
+    /// Its last container is deleted; whether somebody was sent SIGTERM meanwhile, which may have been the node's.
+    Served { told: bool },
     /// With its node; whether all of the sandbox was released.
     NodeGoesDown { released: bool },
 }
@@ -146,11 +146,8 @@ impl Driver {
         }
     }
 
-    /// Works until the state machine has nothing more to do, ever; tells if that is because of its node.
-    pub(super) async fn run(
-        mut self,
-        mut messages: UnboundedReceiver<Message>,
-    ) -> anyhow::Result<Option<End>> {
+    /// Works until the state machine has nothing more to do, ever.
+    pub(super) async fn run(mut self, mut messages: UnboundedReceiver<Message>) -> anyhow::Result<End> {
         let mut children = signal(SignalKind::child())?;
         for kind in SIGNALS {
             let mut stream = signal(kind)?;
@@ -163,7 +160,7 @@ impl Driver {
         }
         // A real shim that ended before anybody listened for it sends no second signal.
         if !self.reap() {
-            return Ok(None);
+            return Ok(End::Served { told: false });
         }
         let alarm = sleep_until(self.start.into());
         tokio::pin!(alarm);
@@ -189,8 +186,11 @@ impl Driver {
             if !more {
                 recall::tidy(&self.keeper.scope().members);
                 self.telemetry.send_final_metrics(&self.params, self.publisher.backlog());
-                let released = self.guard.is_released();
-                return Ok(self.node_goes_down.then_some(End::NodeGoesDown { released }));
+                return Ok(if self.node_goes_down {
+                    End::NodeGoesDown { released: self.guard.is_released() }
+                } else {
+                    End::Served { told: self.watch.is_some() }
+                });
             }
         }
     }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
+use tokio::signal::unix::Signal;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long after a SIGTERM a containerd that goes is taken for the end of the node: as long as those wait who tell all
@@ -21,11 +22,24 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Process 1 at the end of a node, in the 15 bytes that the kernel keeps (systemd's src/shutdown/shutdown.c).
 const SHUTDOWN: &[u8] = b"systemd-shutdow\n";
 
+/// Ends with the node, for somebody who has nothing else to do: each SIGTERM is a reason to look, and so is one before this
+/// was called, of which it is `told`. One that came in between is seen by process 1.
+pub(super) async fn end(mut terminations: Signal, containerd: PathBuf, mut told: bool) {
+    while !(is_shutting_down() || told && goes_down(containerd.clone()).await) {
+        terminations.recv().await;
+        told = true;
+    }
+}
+
+fn is_shutting_down() -> bool {
+    fs::read("/proc/1/comm").is_ok_and(|name| name == SHUTDOWN)
+}
+
 /// Ends when the node is seen to go down; false if it is not.
 pub(super) async fn goes_down(containerd: PathBuf) -> bool {
     let end = Instant::now() + WINDOW;
     loop {
-        if fs::read("/proc/1/comm").is_ok_and(|name| name == SHUTDOWN) {
+        if is_shutting_down() {
             return true;
         }
         match UnixStream::connect(&containerd).await {
