@@ -8,9 +8,11 @@ use super::record::{Envelope, Form, Record, Speaker};
 use super::time::{Stamp, age};
 
 mod fields;
+mod form;
 mod json;
 mod text;
 
+use form::{klog, logrus_start};
 use json::Inner;
 use text::{DEEPEST, message, unquoted, without_colours};
 
@@ -90,41 +92,6 @@ fn payload(text: &str) -> Option<(usize, Payload)> {
     };
     let before = text_payload.as_ref().map_or(text.len(), |(at, _)| *at);
     json::find(&text[..before], text).map(|(at, value)| (at, Payload::Json(value))).or(text_payload)
-}
-
-/// klog's header: where it begins, its time, and how long it is.
-fn klog(text: &str) -> Option<(usize, Stamp, usize)> {
-    let bytes = text.as_bytes();
-    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    for at in 0..bytes.len().saturating_sub(22) {
-        let is_header = matches!(bytes[at], b'I' | b'W' | b'E' | b'F')
-            && is_digit(at + 1)
-            && is_digit(at + 4)
-            && bytes[at + 5] == b' '
-            && bytes[at + 8] == b':'
-            && (at == 0 || !bytes[at - 1].is_ascii_alphanumeric());
-        if !is_header {
-            continue;
-        }
-        let Some(time) = text.get(at + 1..).and_then(Stamp::klog) else { continue };
-        // `04:05:06.111222     812 file.go:1] `
-        let header = text.get(at..at + 160).or_else(|| text.get(at..))?;
-        if let Some(end) = header.find("] ").or_else(|| header.ends_with(']').then(|| header.len() - 1)) {
-            return Some((at, time, (end + 2).min(text.len() - at)));
-        }
-    }
-    None
-}
-
-/// Where logrus' text begins.
-fn logrus_start(text: &str) -> Option<usize> {
-    let is_start = |at: usize| at == 0 || !text.as_bytes()[at - 1].is_ascii_alphanumeric();
-    let first = ["time=\"", "time=\\\"", "time=2", "level=", "ts=2"]
-        .iter()
-        .filter_map(|word| text.match_indices(word).map(|(at, _)| at).find(|at| is_start(*at)))
-        .min()?;
-    // The guard's lines have no time, and `level=` alone is anybody's.
-    text[first..].contains("msg=").then_some(first)
 }
 
 /// `line` is without backslashes.

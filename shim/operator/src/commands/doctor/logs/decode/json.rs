@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::payload;
+use super::form::{klog, logrus_start};
 use super::text::{self, unquoted};
 use crate::commands::doctor::logs::record::{Envelope, Form, Record, Speaker};
 use crate::commands::doctor::logs::time::Stamp;
@@ -144,7 +144,9 @@ fn by_form(fields: &Map<String, Value>, envelope: &Envelope, found: &mut Vec<Inn
 
 /// A text that is a message in a form of its own, or holds one.
 fn has_form(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| payload(text).is_some())
+    value.as_str().is_some_and(|text| {
+        klog(text).is_some() || logrus_start(text).is_some() || find(text, text).is_some()
+    })
 }
 
 /// OpenTelemetry's `{"kvlistValue": {"values": [{"key": "MESSAGE", "value": {"stringValue": "..."}}]}}`.
