@@ -6,6 +6,7 @@
 //! unguarded shim, or it proves nothing about the guard. Nothing here sleeps to wait for a fact:
 //! [`eventually`] looks again at short intervals, within a limit that `RUNSC_GUARD_PATIENCE` scales.
 
+mod alike;
 mod checkout;
 mod clear;
 mod cri;
@@ -53,6 +54,7 @@ pub mod traces;
 pub mod usage;
 pub mod wire;
 
+pub use alike::alike;
 pub use checkout::checkout;
 pub use cri::{Cri, Pod, PodContainer, container_config, runtime_v1};
 pub use crio::{Crio, CrioContainer};

@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    AT_LAST, Handler, Host, SOON, Shared, Transcript, eventually, faults::Sandbox, leaks::assert_gone,
+    AT_LAST, Handler, Host, SOON, Shared, Transcript, alike, eventually, faults::Sandbox, leaks::assert_gone,
     patience, run,
 };
 use rustix::process::Signal;
@@ -26,17 +26,7 @@ fn host() -> Result<Arc<Host>> {
 
 /// Under both handlers, with the same answers.
 fn same(name: &str, scenario: impl Fn(&Host, &Handler, &str, &mut Transcript) -> Result<()>) -> Result<()> {
-    let host = host()?;
-    let transcript = |handler: &str| {
-        let id = format!("{name}-{handler}");
-        let mut notes = Transcript::default();
-        notes.rename(&id, "ID");
-        scenario(&host, &host.handler(handler)?, &id, &mut notes)
-            .with_context(|| format!("{handler}, after:\n{notes}"))?;
-        println!("{handler}:\n{notes}");
-        Ok::<_, anyhow::Error>(notes)
-    };
-    transcript("unguarded")?.assert_same(&transcript("guarded")?)
+    alike(&*host()?, name, scenario)
 }
 
 /// `nerdctl run -d`.

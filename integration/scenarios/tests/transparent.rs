@@ -1,10 +1,10 @@
 //! While the sandbox answers, nobody can tell the guard from gVisor's shim: every scenario runs under both
 //! handlers of one containerd, and the answers are the same (rule 2).
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use containerd_shim_protos::api;
 use harness::{
-    EventLog, Handler, Host, SOON, Shared, TaskClient, Transcript, code, eventually,
+    EventLog, Handler, Host, SOON, Shared, TaskClient, Transcript, alike, code, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_gone, assert_nothing_left},
     run,
@@ -21,21 +21,9 @@ fn host() -> Result<Arc<Host>> {
     HOST.get(|| Host::pair(Handler::guarded("guarded")))
 }
 
-/// Runs `scenario` under both handlers and compares what it noted.
+/// Under both handlers, with the same answers.
 fn same(name: &str, scenario: impl Fn(&Host, &Handler, &str, &mut Transcript) -> Result<()>) -> Result<()> {
-    let host = host()?;
-    let transcript = |handler: &str| {
-        let id = format!("{name}-{handler}");
-        let mut notes = Transcript::default();
-        notes.rename(&id, "ID");
-        scenario(&host, &host.handler(handler)?, &id, &mut notes)
-            .with_context(|| format!("{handler}, after:\n{notes}"))?;
-        Ok::<_, anyhow::Error>(notes)
-    };
-    let unguarded = transcript("unguarded")?;
-    println!("{name}, unguarded:\n{unguarded}");
-    let guarded = transcript("guarded")?;
-    unguarded.assert_same(&guarded)
+    alike(&*host()?, name, scenario)
 }
 
 fn status(host: &Host, id: &str) -> Result<String> {
