@@ -2,8 +2,9 @@
 //! containerd, the control plane, the kubelet and a registry. When that process ends, all of it does.
 
 use crate::{leaving::Leaving, parts::Programs};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use harness::{Outcome, checkout, eventually, patience, run};
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::Value;
 use std::{
@@ -13,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -117,7 +119,7 @@ impl Cluster {
     /// Waits until somebody ends it.
     pub(crate) fn wait(&self) {
         while !self.has_ended() {
-            std::thread::sleep(Duration::from_millis(200));
+            thread::sleep(Duration::from_millis(200));
         }
     }
 
@@ -183,6 +185,18 @@ impl Cluster {
     /// The same of one that has to succeed, and what it prints.
     pub(crate) fn does(&self, line: &str) -> Result<String> {
         self.types(line)?.ok()
+    }
+
+    /// Does something where the node's mounts are.
+    pub(crate) fn in_its_mounts<T: Send>(&self, does: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let mounts = File::open(format!("/proc/{}/ns/mnt", self.pid))?;
+        let moves = || {
+            // Who shares root and working folder with other threads may not move.
+            unshare(CloneFlags::CLONE_FS).context("unshare")?;
+            setns(mounts, CloneFlags::CLONE_NEWNS).context("setns")?;
+            does()
+        };
+        thread::scope(|scope| scope.spawn(moves).join()).map_err(|_| anyhow!("it has panicked"))?
     }
 
     /// What `kubectl get` tells of one thing, if it is there.
@@ -260,7 +274,7 @@ fn remove_cgroups(tag: &str) -> Result<()> {
                     if error.kind() == ErrorKind::ResourceBusy
                         && began.elapsed() < Duration::from_secs(10) =>
                 {
-                    std::thread::sleep(Duration::from_millis(50));
+                    thread::sleep(Duration::from_millis(50));
                 }
                 done => {
                     ensure!(done.is_ok(), "{}: {done:?}", top.display());

@@ -32,6 +32,7 @@ const USUAL: &[Part] = &[
     ("values: with events off again nobody has access, and nothing is told", false, values::events_off),
     ("life: drain with hung pods", false, life::drain),
     ("life: containerd and kubelet are killed while a pod hangs", false, life::killed_in_the_middle),
+    ("life: a pod that SIGKILL cannot end marks the node until it ends", false, life::a_pod_that_cannot_end),
     ("values: the label, the class that asks for it, the startup taint", false, values::ready),
     ("install: the old class becomes the guarded one, and back", false, install::the_class_that_was_there),
     ("install: installers that are killed", false, install::interrupted),

@@ -6,9 +6,12 @@ use crate::{
     stage::{GUARDED, pod},
 };
 use anyhow::{Context as _, Result, ensure};
-use harness::{AT_LAST, LATER, eventually};
-use serde_json::Value;
-use std::time::Duration;
+use harness::{
+    AT_LAST, Access, Fuse, LATER, eventually,
+    faults::{READS_VOLUME, VOLUME, hang_fuse},
+};
+use serde_json::{Value, json};
+use std::{fs, path::Path, time::Duration};
 
 /// Events about one object.
 fn events(cluster: &Cluster, kind: &str, name: &str) -> Result<Vec<Value>> {
@@ -132,4 +135,48 @@ pub(super) fn killed_in_the_middle(cluster: &Cluster) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// A hung FUSE volume that is not the pod's alone: the guard may not abort it, and says so until somebody mends it.
+pub(super) fn a_pod_that_cannot_end(cluster: &Cluster) -> Result<()> {
+    let events = cluster.types_of_block("Events, a condition, a taint", "helm upgrade", "helm upgrade")?;
+    events.into_iter().try_for_each(|outcome| outcome.ok().map(drop))?;
+    cluster.rolled_out()?;
+    let source = cluster.folder().join("volume");
+    fs::create_dir(&source)?;
+    fs::write(source.join("file"), "well\n")?;
+    let served =
+        cluster.in_its_mounts(|| Fuse::serve(&source, Path::new("/srv/volume"), Access::ReadOnly))?;
+
+    let mut stuck = pod("stuck", GUARDED);
+    stuck["spec"]["containers"][0]["command"] = json!(READS_VOLUME);
+    stuck["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "volume", "mountPath": VOLUME }]);
+    stuck["spec"]["volumes"] = json!([{ "name": "volume", "hostPath": { "path": "/srv/volume" } }]);
+    cluster.apply(&stuck)?;
+    cluster.wait_running("stuck")?;
+    hang_fuse(&served)?;
+    cluster.does("kubectl delete pod stuck --wait=false")?;
+    let is_marked = |cluster: &Cluster, status: &str, taints: usize| {
+        let node = cluster.get("node node").ok()??;
+        let conditions = node["status"]["conditions"].as_array()?;
+        let condition = conditions.iter().find(|one| one["type"] == "GVisorSandboxStuck")?.clone();
+        let tainted = node["spec"]["taints"].as_array().into_iter().flatten();
+        let tainted = tainted.filter(|one| one["key"] == "example.org/stuck").count();
+        (condition["status"] == status && tainted == taints).then_some(condition)
+    };
+    let condition = eventually(GONE + AT_LAST, "condition and taint", || is_marked(cluster, "True", 1))
+        .with_context(|| format!("{:?}", cluster.sandboxes()))?;
+    println!("   {}", condition["message"]);
+    ensure!(condition["message"].as_str().is_some_and(|text| text.contains("default/stuck")), "{condition}");
+    let told = eventually(AT_LAST, "an Event on the pod", || {
+        cluster.does("kubectl describe pod stuck").ok().filter(|told| told.contains("SandboxStuck"))
+    })?;
+    for line in told.lines().filter(|line| line.contains("SandboxStuck")) {
+        println!("   {line}");
+    }
+    ensure!(served.is_connected(), "the node's own mount was aborted");
+
+    served.answer();
+    cluster.gone("stuck", GONE + AT_LAST)?;
+    eventually(AT_LAST, "neither condition nor taint", || is_marked(cluster, "False", 0)).map(drop)
 }

@@ -10,8 +10,12 @@ use std::{
 
 const PAGE: &str = "hack/docs/kubernetes.md";
 /// What is left open, and what it is here.
-const OPEN: &[(&str, &str)] =
-    &[("REGISTRY", "127.0.0.1:5000"), ("LABEL=VALUE", "gvisor=yes"), ("KEY", "example.org/starting")];
+const OPEN: &[(&str, &str)] = &[
+    ("REGISTRY", "127.0.0.1:5000"),
+    ("LABEL=VALUE", "gvisor=yes"),
+    ("KEY:EFFECT", "example.org/stuck:NoSchedule"),
+    ("KEY", "example.org/starting"),
+];
 /// Of the scenario `walk`, on a node without Kubernetes.
 const ELSEWHERE: &str = "By hand, without Kubernetes";
 
