@@ -18,6 +18,8 @@ pub enum ConnectionKind {
     Wait,
     /// One of its own, so that cancelling it reaches the real shim (signals).
     Own,
+    /// To the sentry, past the real shim; where that does not take it, [`Self::Own`].
+    Sentry,
 }
 
 /// A request of the guard's own to the real shim.

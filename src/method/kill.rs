@@ -5,6 +5,7 @@ use alloc::string::ToString;
 use core::time::Duration;
 
 use crate::error::GuardError;
+use crate::escalation::cost::Cost;
 use crate::inflight::{Call, Kind};
 use crate::io::{Answer, CallId, ConnectionKind, Method, Outcome, ProcessId, RequestId};
 use crate::method::plain;
@@ -53,12 +54,25 @@ pub(crate) fn request(
     if signals::to_share(state, &process, number, all).is_some_and(|call| state.inflight.share(call, id)) {
         return;
     }
+    let connection = connection(state, &process, number, all);
     let now = state.now();
     if let Some(known) = state.tasks.get_mut(&process) {
         known.may_change(now);
     }
-    let call = state.forward(id, kind, process.clone(), PENDING_SIGNAL, ConnectionKind::Own);
+    let call = state.forward(id, kind, process.clone(), PENDING_SIGNAL, connection);
     signals::remember(state, &process, Signal { number, all, call });
+}
+
+/// All that `runsc kill` does for a running container is to tell the sentry. That spares two programs, but is no word of
+/// the real shim's, on which the verdict depends where there is a sibling to protect.
+fn connection(state: &State, process: &ProcessId, number: u32, all: bool) -> ConnectionKind {
+    let runs = state.tasks.get(process).is_some_and(|known| known.is_running());
+    let is_plain = number == SIGKILL && !all && process.is_init();
+    if is_plain && runs && Cost::of(state, process, Effect::Exit) == Cost::Nobody {
+        ConnectionKind::Sentry
+    } else {
+        ConnectionKind::Own
+    }
 }
 
 /// The sandbox is being ended, or has been.

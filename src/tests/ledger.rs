@@ -7,7 +7,8 @@ use std::vec::Vec;
 
 use crate::exit::Exit;
 use crate::io::{
-    Answer, CallId, Event, Note, Output, OwnCall, ProcessId, Publication, Request, RequestId, Step,
+    Answer, CallId, ConnectionKind, Event, Note, Output, OwnCall, ProcessId, Publication, Request, RequestId,
+    Step,
 };
 use crate::policy::{ANSWER_MARGIN, Policy, budgets};
 use crate::task::SIGKILL;
@@ -51,7 +52,8 @@ pub(crate) struct Ledger {
     pub(crate) abandoned: BTreeSet<RequestId>,
     pub(crate) answers: BTreeMap<RequestId, (Time, Answer)>,
     pub(crate) calls: BTreeMap<CallId, Sent>,
-    forwarded: BTreeSet<RequestId>,
+    /// What was forwarded, and over which connection.
+    pub(crate) forwarded: BTreeMap<RequestId, ConnectionKind>,
     pub(crate) in_flight: BTreeSet<CallId>,
     pub(crate) cancelled: BTreeSet<CallId>,
     /// What containerd got, with the event that the guard passed on or replaced.
@@ -98,9 +100,10 @@ impl Ledger {
                     assert!(took <= bound + self.lateness, "{asked:?} after {took:?}: {answer:?}");
                 }
             }
-            Output::Forward { call, request, timeout, .. } => {
+            Output::Forward { call, request, timeout, connection } => {
                 let open = !self.answers.contains_key(request) && !self.abandoned.contains(request);
-                assert!(self.forwarded.insert(*request), "{request:?} forwarded twice");
+                let before = self.forwarded.insert(*request, *connection);
+                assert!(before.is_none(), "{request:?} forwarded twice");
                 assert!(open, "forwarded a request that nobody waits for: {request:?}");
                 self.sent(*call, self.asked[request].request.clone(), *timeout, false);
             }

@@ -40,6 +40,7 @@ mod real_shim;
 mod recall;
 mod record;
 mod shim_pool;
+mod sigkill;
 mod socket;
 mod stats;
 mod telemetry;

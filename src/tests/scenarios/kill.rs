@@ -1,7 +1,7 @@
 //! Kill: SIGKILL's deadline to the exit, other signals pending until delivered.
 
 use crate::error::{Code, GuardError};
-use crate::io::{Answer, Cause, Request, Step};
+use crate::io::{Answer, Cause, ConnectionKind, ProcessId, Request, Step};
 use crate::policy::Policy;
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, at, ms};
@@ -239,4 +239,36 @@ fn during_the_escalation_signals_are_answered_by_the_guard() {
     world.run(ms(1_000));
     assert_eq!(world.answer(kill), Some(Answer::Done));
     assert!(world.now >= at(10_000));
+}
+
+#[test]
+fn a_sigkill_goes_past_the_real_shim_where_nobody_is_to_be_spared() {
+    let way = |world: &mut World, process: ProcessId, signal: u32, all: bool| {
+        let id = world.ask(Request::Kill { process, signal, all });
+        world.ledger.forwarded[&id]
+    };
+    let (past, through) = (ConnectionKind::Sentry, ConnectionKind::Own);
+    assert_eq!(way(&mut World::alone(), init("root"), SIGKILL, false), past);
+    assert_eq!(way(&mut World::pod(), init("app"), SIGKILL, false), past);
+    assert_eq!(way(&mut World::siblings(), init("root"), SIGKILL, false), past);
+
+    // The last of all members, and whoever ends with the root.
+    let mut world = World::siblings();
+    world.does(on::SIGKILL, Does::Never);
+    assert_eq!(way(&mut world, init("app"), SIGKILL, false), through);
+    assert_eq!(way(&mut world, init("side"), SIGKILL, false), past);
+    let mut world = World::siblings();
+    world.does(on::SIGKILL, Does::Never);
+    world.ask(sigkill("root"));
+    assert_eq!(way(&mut world, init("app"), SIGKILL, false), past);
+
+    // What else the real shim has to do, or to know.
+    let mut world = World::alone();
+    let exec = world.exec("root", "e");
+    assert_eq!(way(&mut world, exec, SIGKILL, false), through);
+    assert_eq!(way(&mut world, init("root"), 15, false), through);
+    assert_eq!(way(&mut world, init("root"), SIGKILL, true), through);
+    let mut world = World::pod();
+    world.relayed(create("late"));
+    assert_eq!(way(&mut world, init("late"), SIGKILL, false), through);
 }

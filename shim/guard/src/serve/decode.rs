@@ -90,6 +90,11 @@ pub(crate) fn stats_of(request: &ttrpc::Request) -> Option<String> {
     task::StatsRequest::parse_from_bytes(&request.payload).ok().map(|request| request.id)
 }
 
+/// The container to which a Kill goes.
+pub(crate) fn killed_by(request: &ttrpc::Request) -> Option<String> {
+    task::KillRequest::parse_from_bytes(&request.payload).ok().map(|request| request.id)
+}
+
 /// The caller's own timeout; none where it set none.
 pub(crate) fn caller_timeout(timeout_nano: i64) -> Option<Duration> {
     u64::try_from(timeout_nano).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)

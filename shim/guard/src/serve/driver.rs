@@ -28,11 +28,12 @@ use super::publish::Publisher;
 use super::recall::{self, Question};
 use super::record::Keeper;
 use super::shim_pool::Loss;
-use super::stats::{Forward, Next, Stats};
+use super::sigkill::{self, Sigkills};
+use super::stats::{Next, Stats};
 use super::telemetry::Telemetry;
 use super::telemetry::fact::{Fact, Outcome as Ending};
 use super::telemetry::report_writer::ReportWriter;
-use super::upstream::Upstream;
+use super::upstream::{Forward, Upstream};
 use super::{decode, effects, encode, node};
 use runsc_guard_node::config::StatsWay;
 use runsc_guard_node::params::ServeParams;
@@ -93,6 +94,7 @@ pub(super) struct Driver {
     pending: BTreeMap<RequestId, PendingRequest>,
     upstream: Upstream,
     stats: Stats,
+    sigkills: Sigkills,
     publisher: Publisher,
     escalation: effects::Escalation,
     telemetry: Telemetry,
@@ -131,6 +133,7 @@ impl Driver {
             pending: BTreeMap::new(),
             upstream: Upstream::new(params.clone(), real_shim, reports.clone()),
             stats: Stats::new(params.config.stats == StatsWay::Direct, reports.clone()),
+            sigkills: Sigkills::new(reports.clone()),
             escalation: effects::Escalation::new(&params.config, report.clone(), reports.clone()),
             telemetry: Telemetry::new(report, publisher.clone(), &params),
             publisher,
@@ -214,6 +217,7 @@ impl Driver {
             }
             Message::Answered(answered) => self.answered(answered),
             Message::Used(call, told) => self.used(call, told),
+            Message::Signalled(call, is_taken) => self.killed(call, is_taken),
             Message::Disconnected(connection) => {
                 let lost: Vec<CallId> = self.upstream.disconnected(connection);
                 lost.into_iter().all(|call| {
@@ -287,6 +291,21 @@ impl Driver {
             Next::Answer(response) => {
                 let outcome = decode::outcome(Method::Stats, &response);
                 self.input(Input::Returned(call, outcome), Incoming::Response(response))
+            }
+        }
+    }
+
+    /// The sentry has been told to kill.
+    fn killed(&mut self, call: CallId, is_taken: bool) -> bool {
+        match self.sigkills.told(call, is_taken) {
+            sigkill::Next::Nothing => true,
+            sigkill::Next::Taken => {
+                let response = encode::ok(Vec::new());
+                self.answered(Answered { call, method: Method::Kill, response })
+            }
+            sigkill::Next::Forward(forward) => {
+                self.forward(Method::Kill, forward);
+                true
             }
         }
     }
@@ -377,8 +396,9 @@ impl Driver {
                 {
                     request.service = service::TASK_V2.to_owned();
                     let forward = Forward { call, request, timeout, connection };
-                    let forward = match method {
-                        Method::Stats => self.stats.ask(forward, self.control()),
+                    let forward = match (method, connection) {
+                        (Method::Stats, _) => self.stats.ask(forward, self.control()),
+                        (_, ConnectionKind::Sentry) => self.sigkills.ask(forward, self.control()),
                         _ => Some(forward),
                     };
                     forward.into_iter().for_each(|forward| self.forward(method, forward));
@@ -391,6 +411,7 @@ impl Driver {
             }
             Output::Cancel(call) => {
                 self.stats.forget(call);
+                self.sigkills.forget(call);
                 self.upstream.cancel(call);
             }
             Output::Publish(publication) => self.publish(publication, incoming),

@@ -23,6 +23,8 @@ pub(crate) enum Message {
     Answered(Answered),
     /// The sentry was asked what a container uses, for a call.
     Used(CallId, Result<Reading, Unanswered>),
+    /// The sentry was told to kill a container, for a call: whether it has taken that.
+    Signalled(CallId, bool),
     /// A connection to the real shim ended.
     Disconnected(ConnectionId),
     /// The real shim published.

@@ -13,15 +13,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{CallId, ConnectionKind};
+use runsc_guard_core::io::CallId;
 use runsc_guard_core::self_proof::{SelfProof, Way as Proved};
 use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
 use runsc_guard_sandbox::diagnostics::usage::{Reading, Told, processor};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout_at;
-use ttrpc::{Request, Response};
+use ttrpc::Response;
 
 use super::message::Message;
+use super::upstream::Forward;
 use super::watch::answer;
 use super::{decode, encode};
 
@@ -32,14 +33,6 @@ use metrics::{Form, Read};
 /// How long the sentry is waited for, a third of a call's time at most: the rest is the real shim's. An answer takes a
 /// millisecond, a busy node's some tens.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// A request on its way to the real shim.
-pub(super) struct Forward {
-    pub(super) call: CallId,
-    pub(super) request: Request,
-    pub(super) timeout: Duration,
-    pub(super) connection: ConnectionKind,
-}
 
 /// What follows from what the sentry has said.
 pub(super) enum Next {

@@ -29,6 +29,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, send, shutdown,
     socket, sockopt::PeerCredentials,
@@ -151,6 +152,12 @@ impl Control {
         }
     }
 
+    /// Sends a running container SIGKILL, and waits for nothing: what `runsc kill` tells the sentry, which it is all that it
+    /// does (runsc/sandbox/sandbox.go, `SignalContainer`).
+    pub fn kill(&self, container: &str) -> Result<Question, Unanswered> {
+        self.put(SIGNAL, SignalArgs { container, signal: Signal::SIGKILL as i32, pid: 0, mode: TO_PROCESS })
+    }
+
     /// Asks, and waits for nothing.
     pub fn put(&self, method: &str, arg: impl Serialize) -> Result<Question, Unanswered> {
         let call = serde_json::to_vec(&Call { method, arg }).map_err(io::Error::from)?;
@@ -190,6 +197,26 @@ impl Control {
         Err(io::Error::from(io::ErrorKind::NotFound).into())
     }
 }
+
+/// Takes [`SignalArgs`] and answers nothing.
+const SIGNAL: &str = "containerManager.Signal";
+
+/// As the sentry reads them (runsc/boot/controller.go, `SignalArgs`).
+#[derive(Serialize)]
+struct SignalArgs<'a> {
+    #[serde(rename = "CID")]
+    container: &'a str,
+    #[serde(rename = "Signo")]
+    signal: i32,
+    /// 0 is the container's first process.
+    #[serde(rename = "PID")]
+    pid: i32,
+    #[serde(rename = "Mode")]
+    mode: u32,
+}
+
+/// To one process (runsc/boot/controller.go, `DeliverToProcess`).
+const TO_PROCESS: u32 = 0;
 
 /// Takes a string, the container's id, and answers a number.
 const STATE_OF: &str = "containerManager.ContainerRuntimeState";

@@ -1,6 +1,7 @@
 //! This process stands for the sentry, and a thread of it answers on its socket; the real shim is played by the test.
 
 use super::*;
+use runsc_guard_core::io::ConnectionKind;
 use runsc_guard_core::self_proof::{HELD, STRIKES};
 use runsc_guard_proto::protobuf::{Message as _, MessageField, well_known_types::any::Any};
 use runsc_guard_proto::task;
@@ -11,6 +12,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use ttrpc::Request;
 
 const TIMEOUT: Duration = Duration::from_secs(6);
 

@@ -164,3 +164,19 @@ fn a_path_longer_than_an_address_is_no_obstacle() {
     Control { runsc_root: long_name, ..sandbox.control() }.answers(long()).unwrap();
     server.join().unwrap();
 }
+
+#[test]
+fn a_container_is_killed_in_the_words_of_runsc() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.serve(vec![br#"{"success":true,"err":"","result":{}}"#.to_vec()]);
+    let mut question = sandbox.control().kill("c2").unwrap();
+    assert!(wait_readable(question.as_fd(), long()).unwrap());
+    let taken = loop {
+        if let Some(taken) = question.told::<IgnoredAny>().unwrap() {
+            break taken;
+        }
+    };
+    assert_eq!(taken, IgnoredAny);
+    let asked = r#"{"method":"containerManager.Signal","arg":{"CID":"c2","Signo":9,"PID":0,"Mode":0}}"#;
+    assert_eq!(server.join().unwrap(), [asked]);
+}
