@@ -41,7 +41,8 @@ pub(crate) const IDLE: f64 = 0.15;
 pub(crate) const IDLE_SHIMS: f64 = 0.10;
 /// Short-lived pods in a minute, guarded over unguarded.
 pub(crate) const CHURN: f64 = 1.15;
-/// KiB that containerd may have more of after hundreds of them: a heap of some 50 MiB breathes by so much.
+/// KiB that containerd may have more of after hundreds of them, where it does not grow by itself: a heap of some 50 MiB
+/// breathes by so much.
 pub(crate) const CHURN_KIB: i64 = 4096;
 /// States that reach the real shim over those that reach the unguarded one.
 pub(crate) const STATES: f64 = 1.0 / 3.0;

@@ -11,14 +11,16 @@ pub(super) struct Effort {
     pub(super) quick: usize,
     /// And where runsc is run for it.
     pub(super) slow: usize,
+    /// Blocks of one exec each, which differ by milliseconds among themselves.
+    pub(super) execs: usize,
 }
 
 impl Effort {
     pub(super) fn of(short: bool) -> Self {
         if short {
-            Self { blocks: 20, quick: 200, slow: 0 }
+            Self { blocks: 20, quick: 200, slow: 0, execs: 20 }
         } else {
-            Self { blocks: 40, quick: 500, slow: 5 }
+            Self { blocks: 40, quick: 500, slow: 5, execs: 400 }
         }
     }
 }

@@ -153,7 +153,7 @@ fn execs(
 ) -> Result<[Figure; 4]> {
     let in_flight = in_flight.min(EXEC_CROWD);
     stage.say(format_args!("latency: real Exec, {in_flight} at once"));
-    let blocks = if in_flight == 1 { effort.blocks } else { EXEC_ROUNDS };
+    let blocks = if in_flight == 1 { effort.execs } else { EXEC_ROUNDS };
     let [mut whole, mut told] = [(); 2].map(|()| [(); 3].map(|()| Way::default()));
     let before = Cost::so_far(guard)?;
     for block in 0..blocks {

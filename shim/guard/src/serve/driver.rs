@@ -458,7 +458,7 @@ impl Driver {
             (Answer::Relay, Incoming::Response(response)) => response.clone(),
             // A private End, whose answer has a form of its own.
             (Answer::Deleted(exit), _) if pending.method == Method::End => encode::ended(exit),
-            (answer, _) => encode::response(answer, std::process::id()),
+            (answer, _) => encode::response(answer),
         };
         pending.reply.send(response);
     }

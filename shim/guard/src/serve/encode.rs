@@ -16,8 +16,8 @@ use ttrpc::{Request, Response};
 /// Go's zero time, which the real shim reports for a process that has not exited.
 const GO_ZERO_TIME_SECONDS: i64 = -62_135_596_800;
 
-/// The response that carries an answer of the guard's own. `guard_pid` is what Connect calls the shim's.
-pub(crate) fn response(answer: Answer, guard_pid: u32) -> Response {
+/// The response that carries an answer of the guard's own. What Connect calls the shim's pid is this process'.
+pub(crate) fn response(answer: Answer) -> Response {
     match answer {
         // Without a response of the real shim at hand there is nothing to relay; the driver passes it on.
         Answer::Relay | Answer::Done => ok(Vec::new()),
@@ -31,7 +31,7 @@ pub(crate) fn response(answer: Answer, guard_pid: u32) -> Response {
         }
         Answer::Connect(pid) => {
             let mut response = task::ConnectResponse::new();
-            response.shim_pid = guard_pid;
+            response.shim_pid = std::process::id();
             response.task_pid = pid;
             message(&response)
         }
@@ -227,7 +227,7 @@ mod tests {
             ),
         ];
         for (refusal, code) in cases {
-            let response = response(Answer::Error(refusal), 1);
+            let response = response(Answer::Error(refusal));
             assert_eq!(response.status().code(), code);
             assert!(response.status().message().starts_with("guard: "));
         }
@@ -259,7 +259,7 @@ mod tests {
             pid: 9,
             exit: None,
         };
-        let sent = task::StateResponse::parse_from_bytes(&response(answer, 1).payload).unwrap();
+        let sent = task::StateResponse::parse_from_bytes(&response(answer).payload).unwrap();
         assert_eq!((sent.id.as_str(), sent.pid, sent.bundle.as_str()), ("e", 9, "/b"));
         let stdio = [sent.stdin, sent.stdout, sent.stderr];
         assert_eq!((stdio, sent.terminal), (["/in", "/out", "/err"].map(str::to_owned), true));

@@ -46,7 +46,7 @@ impl Service for Endpoint {
             }
             Err(error) => log::warn!("an event of the real shim cannot be decoded and is lost: {error}"),
         }
-        Asked::Now(encode::response(Answer::Done, 0))
+        Asked::Now(encode::response(Answer::Done))
     }
 
     fn abandon(&mut self, _: RequestId) {}
