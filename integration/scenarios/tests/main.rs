@@ -36,6 +36,7 @@ mod restart;
 mod shim_killed;
 mod shutdown;
 mod siblings;
+mod sigkill;
 mod starved;
 mod stats;
 mod talos;
