@@ -1,6 +1,6 @@
 //! What is remembered of processes that are deleted: how they ended, and who has published that.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -29,7 +29,8 @@ pub(crate) struct UnpublishedExit {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     silenced: VecDeque<ProcessId>,
-    unpublished: BTreeMap<ProcessId, UnpublishedExit>,
+    /// The oldest first.
+    unpublished: VecDeque<(ProcessId, UnpublishedExit)>,
     /// Exits that the real shim has reported of a sandbox that was killed and is not known to be dead.
     withheld: Vec<(ProcessId, Exit)>,
     deleted: VecDeque<(String, Exit)>,
@@ -62,16 +63,18 @@ impl Memory {
         id: &ProcessId,
         exit: UnpublishedExit,
     ) -> Option<(ProcessId, UnpublishedExit)> {
-        self.unpublished.insert(id.clone(), exit);
-        if self.unpublished.len() > UNPUBLISHED { self.unpublished.pop_first() } else { None }
+        self.take_unpublished(id);
+        self.unpublished.push_back((id.clone(), exit));
+        if self.unpublished.len() > UNPUBLISHED { self.unpublished.pop_front() } else { None }
     }
 
     /// The exit of a deleted process whose event comes now.
     pub(crate) fn take_unpublished(&mut self, id: &ProcessId) -> Option<UnpublishedExit> {
-        self.unpublished.remove(id)
+        let at = self.unpublished.iter().position(|(waiting, _)| waiting == id)?;
+        self.unpublished.remove(at).map(|(_, exit)| exit)
     }
 
-    pub(crate) fn take_all_unpublished(&mut self) -> BTreeMap<ProcessId, UnpublishedExit> {
+    pub(crate) fn take_all_unpublished(&mut self) -> VecDeque<(ProcessId, UnpublishedExit)> {
         core::mem::take(&mut self.unpublished)
     }
 
@@ -127,4 +130,108 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
         queue.pop_front();
     }
     queue.push_back(item);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    fn init(container: &str) -> ProcessId {
+        ProcessId::init(container)
+    }
+
+    fn exec(container: &str) -> ProcessId {
+        ProcessId { container: container.into(), exec: "e".into() }
+    }
+
+    const EXIT: Exit = Exit { pid: 7, status: 3, at_ns: 1 };
+
+    fn waits() -> UnpublishedExit {
+        UnpublishedExit { exit: EXIT, is_guess: false }
+    }
+
+    #[test]
+    fn who_is_new_under_a_name_is_heard_and_nobody_else() {
+        let mut memory = Memory::default();
+        memory.remember_publisher(&init("a"), Publisher::Guard);
+        memory.remember_publisher(&init("b"), Publisher::Guard);
+        memory.remember_publisher(&init("c"), Publisher::RealShim);
+        assert!(memory.is_silenced(&init("a")) && !memory.is_silenced(&init("c")));
+        memory.remember_released(&init("a"));
+        memory.listen_to(&init("a"));
+        assert!(!memory.is_silenced(&init("a")) && memory.is_silenced(&init("b")));
+        assert!(!memory.is_released(&init("a")));
+    }
+
+    #[test]
+    fn what_is_released_covers_its_execs_and_no_other_container() {
+        let mut memory = Memory::default();
+        memory.remember_released(&init("a"));
+        assert!(memory.is_released(&init("a")) && memory.is_released(&exec("a")));
+        assert!(!memory.is_released(&init("b")) && !memory.is_released(&exec("b")));
+        let mut memory = Memory::default();
+        memory.remember_released(&exec("a"));
+        assert!(memory.is_released(&exec("a")) && !memory.is_released(&init("a")));
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_its_execs_along_and_nothing_else() {
+        let all = || {
+            let mut memory = Memory::default();
+            [init("a"), exec("a"), init("b"), exec("b")].iter().for_each(|id| memory.remember_released(id));
+            memory
+        };
+        let left = |memory: &Memory| {
+            [init("a"), exec("a"), init("b"), exec("b")].map(|id| memory.released.contains(&id))
+        };
+        let mut memory = all();
+        memory.forget_released(&init("a"));
+        assert_eq!(left(&memory), [false, false, true, true]);
+        let mut memory = all();
+        memory.forget_released(&exec("a"));
+        assert_eq!(left(&memory), [true, false, true, true]);
+    }
+
+    #[test]
+    fn of_a_deleted_container_the_last_exit_is_known_and_not_for_ever() {
+        let mut memory = Memory::default();
+        let later = Exit { status: 9, ..EXIT };
+        memory.remember_deleted(&init("a"), EXIT);
+        memory.remember_deleted(&init("b"), EXIT);
+        memory.remember_deleted(&init("a"), later);
+        memory.remember_deleted(&exec("c"), EXIT);
+        assert_eq!(memory.deleted_exit("a"), Some(later));
+        assert_eq!(memory.deleted_exit("b"), Some(EXIT));
+        assert_eq!(memory.deleted_exit("c"), None);
+        (0..DELETED).for_each(|number| memory.remember_deleted(&init(&format!("{number}")), EXIT));
+        assert_eq!(memory.deleted_exit("a"), None);
+        assert_eq!(memory.deleted().count(), DELETED);
+    }
+
+    #[test]
+    fn who_has_waited_longest_for_an_event_is_published_first() {
+        let mut memory = Memory::default();
+        // Against the order of their names.
+        let names: Vec<_> = (0..UNPUBLISHED).rev().map(|number| init(&format!("{number:03}"))).collect();
+        for id in &names {
+            assert!(memory.await_event(id, waits()).is_none());
+        }
+        // Again is later.
+        assert!(memory.await_event(&names[0], waits()).is_none());
+        let (first, _) = memory.await_event(&init("new"), waits()).unwrap();
+        assert_eq!(first, names[1]);
+        assert!(memory.take_unpublished(&names[1]).is_none());
+        assert_eq!(memory.take_unpublished(&names[0]).map(|one| one.exit), Some(EXIT));
+        assert_eq!(memory.take_all_unpublished().len(), UNPUBLISHED - 1);
+        assert_eq!(memory.unpublished(), 0);
+    }
+
+    #[test]
+    fn what_is_withheld_is_told_once() {
+        let mut memory = Memory::default();
+        memory.withhold(init("a"), EXIT);
+        assert_eq!(memory.take_withheld(), [(init("a"), EXIT)]);
+        assert!(memory.take_withheld().is_empty());
+    }
 }

@@ -1,7 +1,8 @@
 //! The steps, what is answered during and after them, and what cannot be killed.
 
 use crate::error::Code;
-use crate::io::{Answer, Cause, Note, Request, Status, Step};
+use crate::exit::{Exit, REAL_SHIM_LOST_IT};
+use crate::io::{Answer, Cause, Event, Note, ProcessId, ProcessSpec, Request, Status, Step};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Lasts;
 use crate::tests::on;
@@ -87,6 +88,77 @@ fn the_real_shims_own_words_are_kept_but_for_the_128() {
     world.run(ms(2_000));
     // Reported by the real shim as 128, in KillSandbox.
     assert_eq!(world.published(&init("root")), [137]);
+}
+
+/// What the real shim says of a process that it does not find any more.
+fn lost(world: &mut World, container: &str) {
+    let exit = Exit { pid: 101, status: REAL_SHIM_LOST_IT, at_ns: 5 };
+    world.event(Event::Exit(init(container), exit));
+}
+
+#[test]
+fn until_something_is_killed_an_exit_of_128_is_the_programs_own() {
+    let mut world = World::alone();
+    world.step(Step::Diagnose, Lasts::For(ms(200)));
+    world.stop_sentry();
+    world.ask(sigkill("root"));
+    world.run(ms(10_100));
+    assert_eq!(world.steps(), [Step::Diagnose]);
+    lost(&mut world, "root");
+    assert_eq!(world.published(&init("root")), [REAL_SHIM_LOST_IT]);
+}
+
+#[test]
+fn what_the_real_shim_has_lost_is_no_exit_while_it_may_live() {
+    let mut world = World::alone();
+    world.step(Step::KillSandbox, Lasts::For(ms(300)));
+    world.fakes.unkillable = ["pid 7 state D".into()].into();
+    world.stop_sentry();
+    let wait = world.ask(Request::Wait(init("root")));
+    world.ask(sigkill("root"));
+    world.run(ms(10_150));
+    assert_eq!(world.steps(), [Step::Diagnose, Step::KillSandbox]);
+    lost(&mut world, "root");
+    world.run(ms(60_000));
+    assert!(world.published(&init("root")).is_empty());
+    assert_eq!(world.answer(wait), None);
+    world.remnants_die();
+    world.run(ms(2_000));
+    assert_eq!(world.published(&init("root")), [137]);
+    assert_eq!(world.exit_of(wait).status, 137);
+}
+
+#[test]
+fn what_the_real_shim_has_lost_is_told_once_the_sandbox_is_dead_and_the_rest_awaited() {
+    let mut world = World::alone();
+    let exec = world.exec("root", "e");
+    world.step(Step::KillSandbox, Lasts::For(ms(300)));
+    world.fakes.reports = false;
+    world.stop_sentry();
+    world.ask(sigkill("root"));
+    world.run(ms(10_150));
+    lost(&mut world, "root");
+    assert!(world.published(&init("root")).is_empty());
+    world.run(ms(300));
+    // Not before the real shim has told of the exec, or the step's time is over.
+    assert_eq!(world.steps(), [Step::Diagnose, Step::KillSandbox]);
+    assert_eq!(world.published(&init("root")), [137]);
+    assert!(world.published(&exec).is_empty());
+    world.run(ms(2_000));
+    assert_eq!(world.published(&exec), [137]);
+}
+
+#[test]
+fn nobody_waits_for_the_exit_of_what_never_started() {
+    let mut world = World::alone();
+    let exec = ProcessId { container: "root".into(), exec: "e".into() };
+    world.relayed(Request::Exec(exec.clone(), ProcessSpec::default()));
+    world.stop_sentry();
+    let began = world.now;
+    world.ask(sigkill("root"));
+    world.run(ms(12_000));
+    let ended = world.ledger.notes.iter().find(|(_, note)| matches!(note, Note::Ended { .. })).unwrap();
+    assert!(ended.0 - began < times::KILL + ms(300), "{:?}", ended.0 - began);
 }
 
 #[test]
