@@ -1,7 +1,7 @@
 //! Events: as the real shim says them (rule 2), each of the guard's exits once (rule 3), nothing that contradicts one.
 
 use crate::exit::Exit;
-use crate::io::{Answer, Event, ProcessId, Request};
+use crate::io::{Answer, Event, Input, Outcome, ProcessId, ProcessSpec, Request, ResponseInfo};
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
 use crate::tests::world::{World, delete, init, pids, sigkill};
@@ -89,6 +89,34 @@ fn an_exit_that_was_told_is_published_as_it_was_told() {
     assert_eq!(world.published(&init("app")), [137]);
     let wait = world.ask(Request::Wait(init("app")));
     assert_eq!(world.exit_of(wait).status, 137);
+}
+
+/// The real shim answers Wait with one status and publishes another: of a healthy sandbox that is its affair.
+#[test]
+fn what_a_healthy_real_shim_publishes_passes_whatever_it_has_told() {
+    let mut world = World::alone();
+    let wait = world.ask(Request::Wait(init("root")));
+    let call = *world.ledger.in_flight.iter().next_back().unwrap();
+    world.ledger.in_flight.remove(&call);
+    let exit = |status| Exit { pid: 101, status, at_ns: 5 };
+    world.handle(Input::Returned(call, Outcome::Done(ResponseInfo::Exit(exit(5)))));
+    assert_eq!(world.answer(wait), Some(Answer::Relay));
+    world.event(Event::Exit(init("root"), exit(1)));
+    assert_eq!(world.published(&init("root")), [1]);
+}
+
+#[test]
+fn of_an_exec_that_never_started_no_exit_is_owed() {
+    let mut world = World::alone();
+    let exec = ProcessId { container: "root".into(), exec: "e".into() };
+    world.relayed(Request::Exec(exec.clone(), ProcessSpec::default()));
+    world.exits(&init("root"), 0);
+    world.run(ms(1));
+    world.relayed(delete("root"));
+    assert_eq!(world.guard.open_ends().unpublished, 0);
+    world.ask(Request::Shutdown);
+    world.run(ms(5_000));
+    assert!(world.published(&exec).is_empty());
 }
 
 #[test]
