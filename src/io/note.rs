@@ -89,7 +89,7 @@ impl Note {
 /// Why a sandbox is ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// SIGKILL had no effect; `acknowledged` tells whether the real shim answered it.
+    /// SIGKILL had no effect; `acknowledged` tells whether the real shim, or the sentry itself, answered it.
     KillWithoutExit {
         /// Whose.
         process: ProcessId,

@@ -123,7 +123,7 @@ pub(super) fn about(op: &Request) -> String {
 /// An answer, in words.
 pub(super) fn answer(answer: &Answer) -> String {
     match answer {
-        Answer::Relay => "as the real shim answered".to_owned(),
+        Answer::Relay => "as gVisor answered".to_owned(),
         Answer::Done => "done".to_owned(),
         Answer::State { .. } | Answer::Pids(_) | Answer::Connect(_) => "from the guard's record".to_owned(),
         Answer::Waited(exit) | Answer::Deleted(exit) => format!("exit status {}", exit.status),
