@@ -199,6 +199,10 @@ fn hurt_and_end(
         // Dropped on every way out: the scope waits for who weighs.
         let weighed = Raise(&over);
         let shut = cell.gate().map(|(place, command)| bench.gate().shut(place, command)).transpose()?;
+        // Who serves it, while it is certain to be there.
+        let is_there = !cell.request.makes_the_container() && !cell.is_never_made();
+        let who = || (checks::hashes(victim), inject::guard(victim), inject::real_shim(victim));
+        let known = is_there.then(who);
         let mut injected: Option<(Held, Sign)> = None;
         if cell.is_injected_first() {
             injected = Some(inject::inject(&cell, victim, scope)?);
@@ -208,11 +212,11 @@ fn hurt_and_end(
         scope.spawn(move || victim.asked("the request in flight", limit, || victim.ask(limit)));
         match &shut {
             Some(shut) => shut.await_reached(TO_THE_GATE)?,
-            // Where the sandbox is still being made, it is there before anything else happens.
+            None if is_there => {}
+            // It is still being made, and there before anything else happens.
             None => drop(Sandbox::await_of(bench.host(), victim.sandbox())?),
         }
-        let hashes = checks::hashes(victim);
-        let (guard, real_shim) = (inject::guard(victim), inject::real_shim(victim));
+        let (hashes, guard, real_shim) = known.unwrap_or_else(who);
         let weighing = scope.spawn({
             let over = &over;
             move || weigh(guard, real_shim, over)

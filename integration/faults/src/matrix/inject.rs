@@ -258,7 +258,7 @@ fn stick_create<'scope, 'a: 'scope>(
         return Ok(None);
     }
     let limit = TO_THE_GATE + cell.limit();
-    if cell.is_injected_first() {
+    if cell.is_never_made() {
         scope.spawn(move || victim.asked("the Create that is stuck", limit, || victim.bare_run(limit)));
         return Ok(None);
     }

@@ -26,8 +26,13 @@ impl Cell {
         if self.is_injected_first() { None } else { self.request.gate(self.fault) }
     }
 
-    /// A stand-alone container has one Create. Where that is stuck, nothing can have been in flight before.
+    /// Its SIGKILL takes the guard one word to the sentry, and no command that could be held.
     pub(super) fn is_injected_first(&self) -> bool {
+        self.is_never_made() || (self.request == Request::KillKill && self.subject == Subject::StandAlone)
+    }
+
+    /// A stand-alone container has one Create. Where that is stuck, nothing can have been in flight before.
+    pub(super) fn is_never_made(&self) -> bool {
         self.fault == Fault::CreateStuck && self.subject == Subject::StandAlone
     }
 

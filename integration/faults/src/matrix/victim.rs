@@ -74,7 +74,7 @@ impl<'a> Victim<'a> {
     }
 
     fn bring_up_container(&self) -> Result<()> {
-        if self.cell.request.makes_the_container() || self.cell.is_injected_first() {
+        if self.cell.request.makes_the_container() || self.cell.is_never_made() {
             return Ok(());
         }
         self.run(HEALTHY)?;
