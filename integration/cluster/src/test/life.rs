@@ -152,7 +152,10 @@ pub(super) fn a_pod_that_cannot_end(cluster: &Cluster) -> Result<()> {
     stuck["spec"]["containers"][0]["command"] = json!(READS_VOLUME);
     stuck["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "volume", "mountPath": VOLUME }]);
     stuck["spec"]["volumes"] = json!([{ "name": "volume", "hostPath": { "path": "/srv/volume" } }]);
+    // Pod Security's baseline takes no hostPath.
+    cluster.does("kubectl label namespace default pod-security.kubernetes.io/enforce=privileged")?;
     cluster.apply(&stuck)?;
+    cluster.does("kubectl label namespace default pod-security.kubernetes.io/enforce-")?;
     cluster.wait_running("stuck")?;
     hang_fuse(&served)?;
     cluster.does("kubectl delete pod stuck --wait=false")?;
