@@ -27,6 +27,7 @@ mod decode;
 mod driver;
 mod effects;
 mod encode;
+mod forward;
 mod frames;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;

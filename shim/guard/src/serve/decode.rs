@@ -90,8 +90,8 @@ pub(crate) fn stats_of(request: &ttrpc::Request) -> Option<String> {
     task::StatsRequest::parse_from_bytes(&request.payload).ok().map(|request| request.id)
 }
 
-/// The container to which a Kill goes.
-pub(crate) fn killed_by(request: &ttrpc::Request) -> Option<String> {
+/// Whose Kill is asked for.
+pub(crate) fn kill_of(request: &ttrpc::Request) -> Option<String> {
     task::KillRequest::parse_from_bytes(&request.payload).ok().map(|request| request.id)
 }
 

@@ -22,18 +22,19 @@ use ttrpc::{Request, Response};
 
 use super::arrivals::Callers;
 use super::connection::Reply;
+use super::forward::{Forward, Next};
 use super::last_words::LastWords;
 use super::message::{Answered, Message};
 use super::publish::Publisher;
 use super::recall::{self, Question};
 use super::record::Keeper;
 use super::shim_pool::Loss;
-use super::sigkill::{self, Sigkills};
-use super::stats::{Next, Stats};
+use super::sigkill::Sigkills;
+use super::stats::Stats;
 use super::telemetry::Telemetry;
 use super::telemetry::fact::{Fact, Outcome as Ending};
 use super::telemetry::report_writer::ReportWriter;
-use super::upstream::{Forward, Upstream};
+use super::upstream::Upstream;
 use super::{decode, effects, encode, node};
 use runsc_guard_node::config::StatsWay;
 use runsc_guard_node::params::ServeParams;
@@ -217,7 +218,10 @@ impl Driver {
             }
             Message::Answered(answered) => self.answered(answered),
             Message::Used(call, told) => self.used(call, told),
-            Message::Signalled(call, is_taken) => self.killed(call, is_taken),
+            Message::Signalled(call, is_taken) => {
+                let next = self.sigkills.told(call, is_taken);
+                self.go_on(call, Method::Kill, next)
+            }
             Message::Disconnected(connection) => {
                 let lost: Vec<CallId> = self.upstream.disconnected(connection);
                 lost.into_iter().all(|call| {
@@ -282,30 +286,20 @@ impl Driver {
     fn used(&mut self, call: CallId, told: Result<Reading, Unanswered>) -> bool {
         let next = self.stats.sentry_told(call, told);
         self.tell_refuted();
+        self.go_on(call, Method::Stats, next)
+    }
+
+    /// The sentry has answered in the real shim's place, or has not.
+    fn go_on(&mut self, call: CallId, method: Method, next: Next) -> bool {
         match next {
             Next::Nothing => true,
             Next::Forward(forward) => {
-                self.forward(Method::Stats, forward);
+                self.forward(method, forward);
                 true
             }
             Next::Answer(response) => {
-                let outcome = decode::outcome(Method::Stats, &response);
+                let outcome = decode::outcome(method, &response);
                 self.input(Input::Returned(call, outcome), Incoming::Response(response))
-            }
-        }
-    }
-
-    /// The sentry has been told to kill.
-    fn killed(&mut self, call: CallId, is_taken: bool) -> bool {
-        match self.sigkills.told(call, is_taken) {
-            sigkill::Next::Nothing => true,
-            sigkill::Next::Taken => {
-                let response = encode::ok(Vec::new());
-                self.answered(Answered { call, method: Method::Kill, response })
-            }
-            sigkill::Next::Forward(forward) => {
-                self.forward(Method::Kill, forward);
-                true
             }
         }
     }

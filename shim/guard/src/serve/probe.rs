@@ -10,7 +10,7 @@ use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
 use runsc_guard_sandbox::diagnostics::pulse::Pulse;
 use runsc_guard_sandbox::resources::state_file;
 use serde::de::IgnoredAny;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::sleep_until;
 
 use super::watch::answer;
 
@@ -19,9 +19,7 @@ pub(super) async fn hear(control: Control, timeout: Duration) -> ProbeResult {
     let deadline = Instant::now() + timeout;
     let before = Pulse::of(control.sentry);
     let told = match control.ask_state() {
-        Ok(question) => timeout_at(deadline.into(), answer::<IgnoredAny>(question))
-            .await
-            .unwrap_or(Err(Unanswered::Silent)),
+        Ok(question) => answer::<IgnoredAny>(question, deadline).await,
         Err(error) => Err(error),
     };
     let told = control.heard(told, before);

@@ -11,12 +11,11 @@ use runsc_guard_core::io::{CallId, ConnectionKind};
 use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
 use serde::de::IgnoredAny;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::timeout_at;
 
-use super::decode;
+use super::forward::{Forward, Next};
 use super::message::Message;
-use super::upstream::Forward;
 use super::watch::answer;
+use super::{decode, encode};
 
 /// How long the sentry is waited for. An answer takes a millisecond, a busy node's some tens.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -35,7 +34,7 @@ impl Sigkills {
     /// A call is to be made: gives it back where it is the real shim's.
     pub(super) fn ask(&mut self, mut forward: Forward, control: Option<Control>) -> Option<Forward> {
         forward.connection = ConnectionKind::Own;
-        let (Some(control), Some(container)) = (control, decode::killed_by(&forward.request)) else {
+        let (Some(control), Some(container)) = (control, decode::kill_of(&forward.request)) else {
             return Some(forward);
         };
         let (call, now, reports) = (forward.call, Instant::now(), self.reports.clone());
@@ -51,11 +50,8 @@ impl Sigkills {
     pub(super) fn told(&mut self, call: CallId, is_taken: bool) -> Next {
         match self.open.remove(&call) {
             None => Next::Nothing,
-            Some(_) if is_taken => Next::Taken,
-            Some((mut forward, since)) => {
-                forward.timeout = forward.timeout.saturating_sub(since.elapsed());
-                Next::Forward(forward)
-            }
+            Some(_) if is_taken => Next::Answer(encode::ok(Vec::new())),
+            Some((forward, since)) => Next::Forward(forward.later(since)),
         }
     }
 
@@ -65,19 +61,8 @@ impl Sigkills {
     }
 }
 
-/// What follows from what the sentry has said.
-pub(super) enum Next {
-    /// Nothing: nobody waits for it any more.
-    Nothing,
-    /// The call is answered.
-    Taken,
-    /// The real shim is asked.
-    Forward(Forward),
-}
-
 async fn tell(control: &Control, container: &str, until: Instant) -> Result<IgnoredAny, Unanswered> {
-    let question = control.kill(container)?;
-    timeout_at(until.into(), answer(question)).await.unwrap_or(Err(Unanswered::Silent))
+    answer(control.kill(container)?, until).await
 }
 
 #[cfg(test)]

@@ -18,11 +18,10 @@ use runsc_guard_core::self_proof::{SelfProof, Way as Proved};
 use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
 use runsc_guard_sandbox::diagnostics::usage::{Reading, Told, processor};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::timeout_at;
 use ttrpc::Response;
 
+use super::forward::{Forward, Next};
 use super::message::Message;
-use super::upstream::Forward;
 use super::watch::answer;
 use super::{decode, encode};
 
@@ -33,16 +32,6 @@ use metrics::{Form, Read};
 /// How long the sentry is waited for, a third of a call's time at most: the rest is the real shim's. An answer takes a
 /// millisecond, a busy node's some tens.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// What follows from what the sentry has said.
-pub(super) enum Next {
-    /// Nothing, for now.
-    Nothing,
-    /// The call is answered.
-    Answer(Response),
-    /// The real shim is asked.
-    Forward(Forward),
-}
 
 /// All of them.
 pub(super) struct Stats {
@@ -112,12 +101,9 @@ impl Stats {
                 self.proof.answered();
                 Next::Answer(encode::ok(form.payload(&told.usage)))
             }
-            (Stage::Sentry(mut forward, form, since), told) => {
-                // None left at all would be no limit on the wire.
-                let left = forward.timeout.saturating_sub(since.elapsed());
-                forward.timeout = left.max(Duration::from_millis(1));
+            (Stage::Sentry(forward, form, since), told) => {
                 self.open.insert(call, Open { control, container, stage: Stage::Shim(told, form.is_none()) });
-                Next::Forward(forward)
+                Next::Forward(forward.later(since))
             }
             (Stage::Again(before, shim), Ok(after)) => {
                 let (low, high) = Reading::between(&before, &after);
@@ -182,8 +168,7 @@ impl Stats {
 /// One question, which takes neither a thread nor a program. runsc reads the cgroup after the answer, too.
 async fn hear(control: &Control, container: &str, until: Instant) -> Result<Reading, Unanswered> {
     let question = control.ask_usage(container)?;
-    let told = timeout_at(until.into(), answer::<Told>(question)).await.unwrap_or(Err(Unanswered::Silent))?;
-    told.of(container, processor::time_of(control.sentry.pid))
+    answer::<Told>(question, until).await?.of(container, processor::time_of(control.sentry.pid))
 }
 
 #[cfg(test)]

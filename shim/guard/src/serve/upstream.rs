@@ -36,14 +36,6 @@ use runsc_guard_sandbox::sys::identity::Identity;
 /// How long a real shim may take to say what it holds: for that it need not run anything.
 const TELLS: Duration = Duration::from_secs(1);
 
-/// A request of containerd's on its way to the real shim.
-pub(super) struct Forward {
-    pub(super) call: CallId,
-    pub(super) request: Request,
-    pub(super) timeout: Duration,
-    pub(super) connection: ConnectionKind,
-}
-
 /// One connection with the calls that wait on it.
 struct Connection {
     shim: ShimId,

@@ -4,10 +4,12 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::timeout_at;
 
 use runsc_guard_sandbox::diagnostics::control::{Question, Unanswered};
 use runsc_guard_sandbox::sys::kernel::PidFd;
@@ -30,8 +32,12 @@ pub(crate) fn watch_death(process: PidFd) -> io::Result<AsyncFd<PidFd>> {
     watch(process, Interest::READABLE)
 }
 
-/// The answer to a question to the sentry, when all of it has come.
-pub(super) async fn answer<T: DeserializeOwned>(question: Question) -> Result<T, Unanswered> {
+/// The answer to a question to the sentry, when all of it has come, at most until then.
+pub(super) async fn answer<T: DeserializeOwned>(question: Question, until: Instant) -> Result<T, Unanswered> {
+    timeout_at(until.into(), whole(question)).await.unwrap_or(Err(Unanswered::Silent))
+}
+
+async fn whole<T: DeserializeOwned>(question: Question) -> Result<T, Unanswered> {
     let mut question = watch(question, Interest::READABLE)?;
     loop {
         let mut ready = question.readable_mut().await?;

@@ -69,7 +69,7 @@ async fn what_the_sentry_takes_is_done() {
     serve(folder.path(), TAKEN);
     let mut world = World::new();
     assert!(world.sigkills.ask(forward(), Some(control(folder.path()))).is_none());
-    assert!(matches!(world.heard().await, Next::Taken));
+    assert!(matches!(world.heard().await, Next::Answer(response) if decode::is_success(&response)));
     assert!(world.sigkills.open.is_empty());
 }
 
@@ -112,4 +112,15 @@ async fn a_call_that_is_given_up_goes_nowhere() {
     assert!(world.sigkills.ask(forward(), Some(control(folder.path()))).is_none());
     world.sigkills.forget(CALL);
     assert!(matches!(world.heard().await, Next::Nothing));
+}
+
+#[tokio::test]
+async fn a_call_whose_time_is_over_still_has_a_limit_on_the_wire() {
+    let folder = tempfile::tempdir().unwrap();
+    serve(folder.path(), REFUSED);
+    let mut world = World::new();
+    let short = Forward { timeout: Duration::ZERO, ..forward() };
+    assert!(world.sigkills.ask(short, Some(control(folder.path()))).is_none());
+    let Next::Forward(forward) = world.heard().await else { panic!("not the real shim's") };
+    assert!(!forward.timeout.is_zero());
 }
