@@ -75,7 +75,12 @@ impl Node {
 
     fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.args(args).arg("--bin-dir").arg(self.host.path().join("bin"));
+        command.args(args);
+        let bin = self.host.path().join("bin");
+        // Without it, a package's own would be where they are.
+        if program.parent() != Some(&bin) {
+            command.arg("--bin-dir").arg(bin);
+        }
         command.arg("--address").arg(self.host.socket());
         if args.first() == Some(&"install") {
             command.arg("--runsc-config").arg(self.host.path().join("runsc-guard.toml"));
@@ -287,6 +292,31 @@ fn a_program_that_pods_need_stays_wherever_containerds_state_is() -> Result<()> 
         cri.end_pod(&pod)?;
         node.run(&program, &check)?.ok()?;
         node.run(&program, &["uninstall", &restart])?.ok().map(drop)
+    })
+}
+
+#[test]
+fn what_a_package_has_brought_stays_where_it_is_and_is_asked_about() -> Result<()> {
+    let node = Node::new()?;
+    let brought = node.version("brought")?;
+    let bin = node.host.path().join("bin");
+    for program in [GUARD, NAME] {
+        fs::copy(brought.with_file_name(program), bin.join(program))?;
+    }
+    let (program, programs) = (bin.join(NAME), [inode(&bin.join(GUARD))?, inode(&bin.join(NAME))?]);
+    Service::of(&node.host, |service| {
+        let restart = format!("--restart={}", service.restart());
+        let said = node.run(&program, &["install", &restart])?.ok()?;
+        ensure!(said.contains(&format!("{}: there already", bin.join(GUARD).display())), "{said}");
+        let pod = node.host.cri()?.run_pod(NAME, "packaged")?;
+        node.refused(&program, &["uninstall", "--check"], &[&pod.id])?;
+        node.wedge_and_end(&pod)?;
+        node.run(&program, &["uninstall", "--check"])?.ok()?;
+        let said = node.run(&program, &["uninstall", &restart])?.ok()?;
+        ensure!(said.contains("stays"), "{said}");
+        ensure!(node.config()? == node.original, "{}", node.config()?);
+        ensure!(programs == [inode(&bin.join(GUARD))?, inode(&program)?], "a package's program was replaced");
+        Ok(())
     })
 }
 

@@ -8,7 +8,8 @@ use super::value::socket;
 use crate::containerd::distribution::Distribution;
 
 pub(super) const INSTALL_EXAMPLES: &str = "\
-Copies this program and the guard beside it to the node and adds a runtime handler to containerd's
+Copies this program and the guard beside it to the node, unless a package or a system extension has
+brought them and containerd takes them from there, and adds a runtime handler to containerd's
 configuration: as a separate file if the configuration imports a folder and merges its files
 (containerd 2), otherwise as a marked block at the end of the configuration file, whose other bytes
 do not change. Before anything is written, `containerd config dump` must show that the handler is
@@ -25,7 +26,7 @@ pub(super) const UNINSTALL_EXAMPLES: &str = "\
 Removes what `install` has added, and nothing else: containerd's configuration becomes byte for
 byte what it was. Refused while guarded pods or processes of the guard are there, because containerd
 needs the guard's program to clean up after them. The programs are removed only when containerd no
-longer knows the handler.
+longer knows the handler; what a package or a system extension has brought stays.
 
 Examples:
   runsc-guard uninstall --check         fails as long as a guarded pod needs the program
@@ -35,8 +36,8 @@ Examples:
 /// The node.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Node {
-    /// Folder for the programs; must be on containerd's PATH; by default /usr/local/bin (Gardener:
-    /// /var/bin/containerruntimes)
+    /// Folder for the programs; must be on containerd's PATH; by default where containerd finds this program's own
+    /// guard already, else /usr/local/bin (Gardener: /var/bin/containerruntimes)
     #[arg(long, value_name = "FOLDER")]
     pub(crate) bin_dir: Option<PathBuf>,
     /// containerd's configuration; by default what the running one was started with, else
@@ -83,7 +84,7 @@ pub(crate) struct Uninstall {
     /// Uninstall even while guarded pods are there; containerd will not be able to clean up after them
     #[arg(long)]
     pub(crate) force: bool,
-    /// Change nothing; fail, and say why, if a guarded pod of this node still needs the program in --bin-dir
+    /// Change nothing; fail, and say why, if a guarded pod of this node still needs the program
     #[arg(long, conflicts_with_all = ["force", "restart", "reap", "dry_run"])]
     pub(crate) check: bool,
 }

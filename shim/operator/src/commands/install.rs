@@ -13,19 +13,18 @@
 //! Entering the namespaces of process 1 instead, as others do, would need the right to do anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env::{current_exe, split_paths};
+use std::env::split_paths;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{AccessFlags, access, geteuid};
 use runsc_guard_node::lock::Lock;
 use runsc_guard_node::paths::Base;
 
 use crate::args::{Install, Node, Uninstall};
-use crate::bounded;
 use crate::commands::doctor;
 use crate::containerd::dump;
 use crate::containerd::files::{self, GUARD, GUARDS_TYPE, TYPE_URL, Table};
@@ -36,6 +35,7 @@ mod hand;
 mod living;
 mod node;
 mod plan;
+mod programs;
 mod running;
 mod site;
 mod text;
@@ -46,14 +46,11 @@ use hand::{Hand, Kind};
 use living::needed;
 use node::{Containerd, Overdue};
 use plan::{Change, Plan, Settings};
+use programs::Programs;
 use site::Site;
 
-/// This program's name on a node.
-const COMMAND: &str = "runsc-guard";
 /// Another run takes a minute or two where containerd comes up slowly.
 const OTHER_RUN: Duration = Duration::from_secs(180);
-/// A program that runs at all says something at once.
-const RUNS: Duration = Duration::from_secs(10);
 /// Looking at what belongs to a handler.
 const LOOKS: Duration = Duration::from_secs(10);
 
@@ -76,7 +73,7 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
         wedged::clear_the_way(hand, root, &site, &containerd.state_folder(&settings.dump), &config_path)?;
     }
 
-    programs.place(hand, &site.bin_dir, &containerd)?;
+    programs.place(hand, &site.place, &containerd.path)?;
     if fs::read_to_string(&config_path).is_ok_and(|there| there != text::RUNSC_CONFIG) {
         hand.say("gVisor", &format!("{} is its owner's: left as it is", config_path.display()));
     } else {
@@ -119,11 +116,11 @@ pub(crate) fn uninstall(root: &Path, args: &Uninstall) -> Result<ExitCode> {
         let site = Site::of(&args.node);
         let state = site.found.containerd.process.as_ref().and_then(node::state);
         let state = state.unwrap_or_else(|| dump::STATE.into());
-        return ensure_unneeded(&state, &site.bin_dir.join(GUARD)).map(|()| ExitCode::SUCCESS);
+        return ensure_unneeded(&state, &site.place.guard()).map(|()| ExitCode::SUCCESS);
     }
     let (hand, _lock) = begin(&args.node)?;
     let site = Site::of(&args.node);
-    let guard = site.bin_dir.join(GUARD);
+    let guard = site.place.guard();
     let containerd = Containerd::find(&site)?;
     let settings = Settings::read(&containerd)?;
     let state = containerd.state_folder(&settings.dump);
@@ -170,8 +167,7 @@ pub(crate) fn uninstall(root: &Path, args: &Uninstall) -> Result<ExitCode> {
         stay.join(", ")
     );
     unneeded().context("the programs stay")?;
-    hand.remove("guard", &guard)?;
-    hand.remove("command", &site.bin_dir.join(COMMAND))?;
+    site.place.clear(hand)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -195,38 +191,12 @@ fn begin(node: &Node) -> Result<(Hand, Lock)> {
     Ok((Hand { dry_run: node.dry_run }, lock))
 }
 
-/// What goes onto the node.
-struct Programs {
-    guard: Vec<u8>,
-    command: Vec<u8>,
-}
-
-impl Programs {
-    /// This one, and the guard beside it.
-    fn beside_this_one() -> Result<Self> {
-        let this = current_exe()?;
-        let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
-        Ok(Self { guard: read(&this.with_file_name(GUARD))?, command: read(Path::new("/proc/self/exe"))? })
-    }
-
-    fn place(&self, hand: Hand, folder: &Path, containerd: &Containerd) -> Result<()> {
-        let runs = |draft: &Path| {
-            let mut command = Command::new(draft);
-            let done = bounded::run(command.arg("-v").env("PATH", &containerd.path), Instant::now() + RUNS);
-            let done = done.map_err(|why| anyhow!(why))?;
-            // What it says depends on much; that it says something shows that this node can run it.
-            ensure!(done.status.code().is_some(), "{} does not run here: {}", draft.display(), done.status);
-            Ok(())
-        };
-        hand.place("guard", &folder.join(GUARD), &self.guard, Kind::Program, runs)?;
-        hand.place("command", &folder.join(COMMAND), &self.command, Kind::Program, runs)
-    }
-}
-
 /// Whether sandboxes would work here with this handler, as `doctor` judges it, and containerd would find the guard.
 fn check(containerd: &Containerd, site: &Site, handler: &str, config_path: &Path) -> Result<()> {
-    let folder = &site.bin_dir;
-    ensure_writable(folder)?;
+    let folder = &site.place.folder;
+    if !site.place.is_anothers {
+        ensure_writable(folder)?;
+    }
     let real = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
     let is_it = |one: &PathBuf| fs::canonicalize(one).is_ok_and(|one| one == real);
     match split_paths(&containerd.path).find(|one| is_it(one) || one.join(GUARD).is_file()) {

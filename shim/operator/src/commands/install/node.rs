@@ -15,15 +15,13 @@ use runsc_guard_node::program;
 use runsc_guard_sandbox::processes::proof::Vantage;
 use runsc_guard_sandbox::processes::trusted::Ground;
 
-use super::site::Site;
+use super::site::{PATH, Site};
 use crate::bounded::{self, Let};
 use crate::containerd::distribution::Distribution;
 use crate::containerd::dump::Dump;
 use crate::containerd::live::{self, Handler};
 use crate::containerd::process::{Greeting, Process, number, settings_of, state_of};
 
-/// Where a service is looked for that has no PATH of its own: what systemd gives to one.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Printing a version or a dump takes a twentieth of a second.
 const PRINTS: Duration = Duration::from_secs(10);
 /// A service manager gives it 90 s to end (systemd's `DefaultTimeoutStopSec`).
@@ -66,9 +64,7 @@ impl Containerd {
             }
         };
         let process = met.process.as_ref();
-        let path = process.map(|process| process.path.clone()).filter(|path| !path.is_empty());
-        let path = path.unwrap_or_else(|| PATH.into());
-        let program = program(process, &path, site.found.distribution)?;
+        let program = program(process, &site.path, site.found.distribution)?;
         let given = process.and_then(|process| settings_of(process.pid));
         let mut found = Self {
             name: process.and_then(name).unwrap_or_else(|| program.clone().into_os_string()),
@@ -79,7 +75,7 @@ impl Containerd {
             address: met.address.clone(),
             is_running,
             program,
-            path,
+            path: site.path.clone(),
         };
         let version = found.run(&["--version"])?;
         found.major =
