@@ -7,7 +7,7 @@
 use alloc::string::ToString;
 
 use crate::error::GuardError;
-use crate::exit::{Exit, Publisher, REAL_SHIM_LOST_IT};
+use crate::exit::{Exit, Publisher};
 use crate::inflight::Kind;
 use crate::io::{Answer, Event, Output, ProcessId, Publication};
 use crate::phase::Phase;
@@ -63,7 +63,7 @@ fn exit_event(state: &mut State, id: ProcessId, exit: Exit) {
     };
     // A status that was told already (by Wait or Delete) stays.
     let told = process.exit().unwrap_or(seen);
-    if is_lost_alive(state, exit) {
+    if may_live(state) {
         return state.exits.withhold(id, exit);
     }
     let publisher = publish_received(state, &id, exit, told);
@@ -77,15 +77,16 @@ fn is_published(state: &mut State, id: &ProcessId, publisher: Publisher) {
     }
 }
 
-/// The real shim has lost a process to the guard's SIGKILL that may not be dead: a thread in state D keeps the sandbox
-/// alive, though nothing in it answers any more. That is no exit yet.
-pub(crate) fn is_lost_alive(state: &State, exit: Exit) -> bool {
+/// The guard has begun to kill the sandbox, which may not be dead: a thread in state D keeps it alive, though nothing in it
+/// answers any more. What the real shim has lost by that is no exit yet; and who is told of one, even of a true one,
+/// asks for a Delete at once, which cannot be done and is tried again ever more seldom.
+pub(crate) fn may_live(state: &State) -> bool {
     let ended = match state.phase() {
         Phase::Ending(escalation) => escalation.has_killed(),
         Phase::Unkillable(..) => false,
         Phase::Open | Phase::Gone(_) | Phase::Closing(_) | Phase::Closed => true,
     };
-    state.is_forced() && !ended && exit.status == REAL_SHIM_LOST_IT
+    state.is_forced() && !ended
 }
 
 /// The sandbox is dead: what the real shim said of it was so.

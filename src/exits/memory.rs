@@ -31,7 +31,7 @@ pub(crate) struct Memory {
     silenced: VecDeque<ProcessId>,
     /// The oldest first.
     unpublished: VecDeque<(ProcessId, UnpublishedExit)>,
-    /// Exits that the real shim has reported of a sandbox that was killed and is not known to be dead.
+    /// Exits that the real shim has reported of a sandbox that the guard was killing and that is not known to be dead.
     withheld: Vec<(ProcessId, Exit)>,
     deleted: VecDeque<(String, Exit)>,
     /// What was released alone and deleted, though the real shim may still know it.

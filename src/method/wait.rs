@@ -60,8 +60,8 @@ fn fails_for_long(state: &mut State, id: &ProcessId, now: Time, limit: Duration)
 }
 
 fn exited(state: &mut State, id: &ProcessId, exit: Exit, outcome: &Outcome) {
-    if exits::is_lost_alive(state, exit) {
-        return;
+    if exits::may_live(state) {
+        return state.exits.withhold(id.clone(), exit);
     }
     if state.is_forced() {
         return exits::ended(state, id, exit.told_after_kill());

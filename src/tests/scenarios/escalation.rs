@@ -2,7 +2,9 @@
 
 use crate::error::Code;
 use crate::exit::{Exit, REAL_SHIM_LOST_IT};
-use crate::io::{Answer, Cause, Event, Note, ProcessId, ProcessSpec, Request, Status, Step};
+use crate::io::{
+    Answer, Cause, Event, Input, Note, Outcome, ProcessId, ProcessSpec, Request, ResponseInfo, Status, Step,
+};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Lasts;
 use crate::tests::on;
@@ -126,6 +128,46 @@ fn what_the_real_shim_has_lost_is_no_exit_while_it_may_live() {
     world.run(ms(2_000));
     assert_eq!(world.published(&init("root")), [137]);
     assert_eq!(world.exit_of(wait).status, 137);
+}
+
+/// Its container may have ended, and the sentry have said so with its last breath: whoever is told deletes it at once, which
+/// cannot be done yet.
+#[test]
+fn an_exit_of_its_own_is_told_once_the_sandbox_is_dead_too() {
+    let mut world = World::alone();
+    world.step(Step::KillSandbox, Lasts::For(ms(300)));
+    world.fakes.unkillable = ["pid 7 state D".into()].into();
+    world.stop_sentry();
+    let wait = world.ask(Request::Wait(init("root")));
+    world.ask(sigkill("root"));
+    world.run(ms(10_150));
+    assert_eq!(world.steps(), [Step::Diagnose, Step::KillSandbox]);
+    world.event(Event::Exit(init("root"), Exit { pid: 101, status: 3, at_ns: 5 }));
+    world.run(ms(60_000));
+    assert!(world.published(&init("root")).is_empty());
+    assert_eq!(world.answer(wait), None);
+    world.remnants_die();
+    world.run(ms(2_000));
+    assert_eq!(world.published(&init("root")), [3]);
+    assert_eq!(world.exit_of(wait).status, 3);
+}
+
+#[test]
+fn so_is_one_that_only_the_answer_to_a_wait_has_told() {
+    let mut world = World::alone();
+    let wait = world.ask(Request::Wait(init("root")));
+    let call = *world.ledger.in_flight.iter().next_back().unwrap();
+    world.step(Step::KillSandbox, Lasts::For(ms(300)));
+    world.stop_sentry();
+    world.ask(sigkill("root"));
+    world.run(ms(10_150));
+    world.ledger.in_flight.remove(&call);
+    let exit = Exit { pid: 101, status: 3, at_ns: 5 };
+    world.handle(Input::Returned(call, Outcome::Done(ResponseInfo::Exit(exit))));
+    assert_eq!(world.answer(wait), None);
+    world.run(ms(2_000));
+    assert_eq!(world.exit_of(wait).status, 3);
+    assert_eq!(world.published(&init("root")), [3]);
 }
 
 #[test]
