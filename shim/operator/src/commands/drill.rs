@@ -166,11 +166,14 @@ impl Stage<'_> {
         }
         let deadline = Instant::now() + RUNS;
         let found = loop {
-            match subject.look(self.scope)?.map(|sandbox| sandbox.found) {
-                Some(found) if found.id == id && found.sentry.is_some() => break found,
+            let found = subject.look(self.scope)?.map(|sandbox| sandbox.found).filter(|found| found.id == id);
+            // On a crowded node a look is not told everything in its time.
+            let sentry = found.as_ref().context("it is not to be seen").and_then(subject::sentry);
+            match (found, sentry) {
+                (Some(found), Ok(_)) => break found,
                 _ if subject.ids()?.is_empty() => return Ok(None),
-                _ if Instant::now() >= deadline => {
-                    bail!("{id} was started, and no sentry of it is to be seen")
+                (_, Err(why)) if Instant::now() >= deadline => {
+                    bail!("{id} was started, and after {} s {why:#}", RUNS.as_secs())
                 }
                 _ => std::thread::sleep(LOOKS),
             }
