@@ -226,7 +226,11 @@ impl Pool {
     fn field(&self, random: &mut Random, fields: &[String], whole: &Value) -> (String, Value) {
         let field = random.choose(fields).cloned().unwrap_or_default();
         let neighbours = whole.pointer(&field).cloned().unwrap_or_default();
-        let mut values = vec![neighbours.clone(), Value::Null, json!([])];
+        let is_proof = field == "/sentry" || field.starts_with("/gofers");
+        let mut values = vec![Value::Null, json!([])];
+        if !(is_proof && neighbours.is_object()) {
+            values.push(neighbours.clone());
+        }
         match neighbours {
             Value::Number(_) => {
                 values.extend([0, 1, 2, -1].map(Value::from));
@@ -235,7 +239,6 @@ impl Pool {
             }
             Value::Bool(value) => values.push((!value).into()),
             Value::Object(_) => {
-                let is_proof = field == "/sentry" || field.starts_with("/gofers");
                 values.extend(self.victims.iter().map(if is_proof { reused } else { identity }));
             }
             _ => {
