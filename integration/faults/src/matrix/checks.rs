@@ -103,13 +103,16 @@ pub(super) fn exits(cell: &Cell, logs: &[EventLog], ids: &[String]) -> (Exits, V
     (exits, wrong)
 }
 
-/// The signs by which the guard has found this victim hung, of each report that it wrote.
-pub(super) fn reports(victim: &Victim<'_>) -> Vec<String> {
+/// The signs by which the guard has found this victim hung, of each report that it wrote, and how long it had waited.
+pub(super) fn reports(victim: &Victim<'_>) -> Vec<(String, Duration)> {
     let all = entries(&victim.bench().host().path().join("reports"));
     let its = all.into_iter().filter(|path| path.to_string_lossy().contains(victim.sandbox()));
     let read = |path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap_or_default());
-    its.map(|path| read(path).map_or_else(|error| error.to_string(), |report| report["sign"].to_string()))
-        .collect()
+    let told = |report: Value| {
+        let waited = report["waited_ms"].as_u64().unwrap_or_default();
+        (report["sign"].to_string(), Duration::from_millis(waited))
+    };
+    its.map(|path| read(path).map_or_else(|error| (error.to_string(), Duration::ZERO), told)).collect()
 }
 
 /// Names of what belongs to this victim among what all hosts of a machine share: the hashes in the addresses
