@@ -147,6 +147,31 @@ fn a_dead_guard_leaves_nothing_of_it() -> Result<()> {
     neighbour.assert_untouched(&host)
 }
 
+/// containerd removes the bundle of a Create that has failed while it runs `delete`, which may then find no config.json and,
+/// since the real shim ends its `runsc create` with the guard, nobody who is in a cgroup either.
+#[test]
+fn a_dead_guard_leaves_nothing_of_it_without_a_bundle() -> Result<()> {
+    let host = guarded()?;
+    let neighbour = Neighbour::start(&host)?;
+    let before = Holdings::of(&host);
+    let (ctr, handler) = (host.ctr(), host.handler(ID)?);
+    let containerd = host.containerd()?;
+    thread::scope(|scope| {
+        scope.spawn(|| ctr.run_detached(&handler, &ROOT, ID, &SLEEP, LATER));
+        let stuck = await_prewarmer(&host, SOON)?;
+        let guard = faults::guard(&host, ID).context("no guard")?;
+        faults::stop(&containerd)?;
+        guard.signal(Signal::KILL)?;
+        let _ = stuck.signal(Signal::KILL);
+        stuck.wait_gone(SOON)?;
+        std::fs::remove_file(host.bundle(ctr.namespace(), ID).join("config.json"))?;
+        containerd.signal(Signal::CONT)
+    })?;
+    assert_nothing_left(&host, &before, DELETE)?;
+    ctr.delete_container(ID)?;
+    neighbour.assert_untouched(&host)
+}
+
 /// The operator ends what gVisor's own shim, dead by now, has left.
 #[test]
 fn an_orphan_is_reaped() -> Result<()> {

@@ -360,7 +360,7 @@ impl Worker {
     /// The answer of a container that is gone, as far as runsc knew.
     fn swept(&self, answer: Answer) -> Answer {
         let (id, bundle) = (self.target.id.clone(), self.bundle().to_owned());
-        held::sweep_cgroups(&Member { id, bundle });
+        held::sweep_cgroups(&Member::new(id, bundle));
         answer
     }
 

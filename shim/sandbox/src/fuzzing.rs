@@ -7,9 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use crate::Member;
 use crate::Scope;
 use crate::processes::process::{Role, claims, guard_name, guards_another, serves};
+use crate::resources::asked::Asked;
 use crate::resources::cgroup;
 use crate::resources::cgroup_path;
-use crate::resources::held::Linux;
 use crate::resources::mounts::Mount;
 use crate::resources::state_file::{self, RunscState};
 use crate::sys::identity::Stat;
@@ -50,25 +50,26 @@ pub fn state_file(data: &[u8]) {
 
 /// What config.json asks for on the host.
 pub fn configured(data: &[u8]) {
-    let Some(linux) = Linux::in_config(data) else { return };
-    if let Some(path) = &linux.cgroups_path {
+    let Some(asked) = Asked::in_config(data) else { return };
+    if let Some(path) = &asked.cgroups_path {
         let own = [("cpu,pids".to_owned(), "/a/b".into()), (String::new(), "/a/b".into())];
         let ids = path.to_string_lossy().into_owned();
         for id in ids.split([':', '/']) {
             cgroup_path::folders(path, &own, id).iter().for_each(|folder| assert_below(CGROUPS, folder));
         }
     }
-    assert!(linux.network_namespace().is_none_or(|path| path.is_absolute()));
+    assert!(asked.network_namespace.is_none_or(|path| path.is_absolute()));
 }
 
 /// What /proc says: `stat`, `cgroup`, `cmdline` and `mountinfo` of one process. What was understood and is written
 /// as the kernel writes it is understood as the same.
 pub fn proc(data: &[u8]) {
     if let Some(stat) = Stat::parse(data) {
-        let Stat { identity, comm, state, parent, threads } = &stat;
+        let Stat { identity, comm, state, parent, threads, flags } = &stat;
         let (pid, start) = (identity.pid, identity.start_time);
-        let zeros = "0 ".repeat(15);
-        let line = format!("{pid} ({comm}) {state} {parent} {zeros}{threads} 0 {start}\n");
+        let zeros = |count| "0 ".repeat(count);
+        let (before, after) = (zeros(4), zeros(10));
+        let line = format!("{pid} ({comm}) {state} {parent} {before}{flags} {after}{threads} 0 {start}\n");
         assert_eq!(Stat::parse(line.as_bytes()), Some(stat.clone()), "{line}");
     }
     for line in data.split(|byte| *byte == b'\n') {
@@ -104,7 +105,7 @@ fn line_of(mount: &Mount) -> Vec<u8> {
 /// Nothing proves that a process is ours and another guard's, and nothing proves it without a scope.
 fn command_line(argv: &[OsString]) {
     let folder = Path::new("/run/runsc-guard").join(guard_name("/c.sock", "k8s.io", "root1"));
-    let member = |id: &str| Member { id: id.into(), bundle: Path::new("/run/b").join(id) };
+    let member = |id: &str| Member::new(id, Path::new("/run/b").join(id));
     let scope = Scope {
         members: vec![member("root1"), member("sub1")],
         runsc_root: ROOT.into(),
@@ -118,7 +119,7 @@ fn command_line(argv: &[OsString]) {
         let named = |id: &str| argv.iter().any(|one| one.to_string_lossy().contains(id));
         assert!(named("root1") || named("sub1"), "{argv:?}");
     }
-    let nobody = Member { id: String::new(), bundle: PathBuf::new() };
+    let nobody = Member::new("", "");
     assert!(!claims(argv, &Scope { members: vec![nobody], ..Scope::default() }), "{argv:?}");
     assert!(!claims(argv, &Scope::default()) && !serves(argv, Path::new("")), "{argv:?}");
 }

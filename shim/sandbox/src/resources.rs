@@ -1,6 +1,7 @@
 //! What a sandbox holds besides processes: cgroups, mounts, files, a network, FUSE connections; and the files of runsc and
 //! the engine that say so.
 
+pub mod asked;
 pub mod cgroup;
 pub(crate) mod cgroup_path;
 pub mod fuse;

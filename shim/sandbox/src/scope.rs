@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::resources::asked::Asked;
 use crate::resources::state_file::{RunscState, StateFileError};
 use crate::sys::identity::Identity;
 
@@ -54,4 +55,18 @@ pub struct Member {
     pub id: String,
     /// Its bundle, absolute.
     pub bundle: PathBuf,
+    /// What it asked for when it was created, as far as that was written down.
+    pub asked: Option<Asked>,
+}
+
+impl Member {
+    /// One of which nothing else was written down.
+    pub fn new(id: impl Into<String>, bundle: impl Into<PathBuf>) -> Self {
+        Self { id: id.into(), bundle: bundle.into(), asked: None }
+    }
+
+    /// What it asks for. containerd removes the bundle of a Create that fails while somebody still clears up after it.
+    pub(crate) fn asked_for(&self) -> Option<Asked> {
+        Asked::in_bundle(&self.bundle).or_else(|| self.asked.clone())
+    }
 }

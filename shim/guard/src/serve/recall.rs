@@ -89,7 +89,7 @@ mod tests {
 
     /// One container with its bundle there.
     fn question(bundle: &Path, containerd: &str, connected: bool) -> Question {
-        let members = vec![Member { id: "c".into(), bundle: bundle.into() }];
+        let members = vec![Member::new("c", bundle)];
         Question { members, connected, containerd: containerd.into(), namespace: "default".into() }
     }
 

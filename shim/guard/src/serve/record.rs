@@ -8,6 +8,7 @@ use runsc_guard_core::guard::Guard;
 
 use runsc_guard_node::bundle::{self, Record};
 use runsc_guard_sandbox::Scope;
+use runsc_guard_sandbox::resources::asked::Asked;
 use runsc_guard_sandbox::sys::identity::Identity;
 
 /// The record with what was written last.
@@ -48,6 +49,9 @@ impl Keeper {
             member.pid = container.pid;
             member.exit = container.exit.map(to_disk);
             member.released = false;
+            if member.asked.is_none() {
+                member.asked = Asked::in_bundle(&member.bundle);
+            }
         }
         let released = guard.is_released();
         for member in &mut self.record.members {

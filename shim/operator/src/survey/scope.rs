@@ -22,7 +22,7 @@ const ADDRESS: u64 = 4096;
 /// What the library must know to find a sandbox. A guard has all of it below itself. An unguarded one is found
 /// below each of its shims, which take in orphans as a guard does, and by command lines, the last of these.
 pub(crate) fn scopes(found: &Found) -> Vec<Scope> {
-    let member = |one: &Container| Member { id: one.id.clone(), bundle: one.bundle.clone() };
+    let member = |one: &Container| Member::new(one.id.clone(), one.bundle.clone());
     let scope = |keeper: Option<&Task>| Scope {
         guard: keeper.map(|task| task.identity),
         real_shim: found.real_shims.first().map(|task| task.identity),

@@ -152,8 +152,8 @@ fn subgroups(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Removes a cgroup that runsc made. False if it is still there at `deadline` with nobody but the sandbox's
-/// dying processes in it; one that somebody else uses by now is left to them, and that is success.
+/// Removes a cgroup that runsc made. False if it is still there at `deadline` with nobody but dying processes in it; one
+/// that somebody else uses by now is left to them, and that is success.
 pub(crate) fn remove(folder: &Path, ours: &BTreeSet<i32>, deadline: Instant) -> bool {
     loop {
         match fs::remove_dir(folder) {
@@ -165,9 +165,10 @@ pub(crate) fn remove(folder: &Path, ours: &BTreeSet<i32>, deadline: Instant) -> 
     }
 }
 
-/// Whether somebody else's processes or cgroups are in there.
+/// Whether somebody else's processes or cgroups are in there. Who is about to be dead uses nothing, whosever it was.
 pub(crate) fn in_use(folder: &Path, ours: &BTreeSet<i32>) -> bool {
-    let is_a_strangers = |pid: &i32| !ours.contains(pid) && Stat::of(*pid).is_ok_and(|stat| !stat.is_dead());
+    let is_a_strangers =
+        |pid: &i32| !ours.contains(pid) && Stat::of(*pid).is_ok_and(|stat| !stat.is_exiting());
     !subgroups(folder).is_empty() || members(folder).iter().any(is_a_strangers)
 }
 

@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use crate::Member;
 use crate::Scope;
 use crate::processes::find;
@@ -15,11 +13,7 @@ use crate::resources::cgroup_path;
 use crate::resources::hooks::Hooks;
 use crate::resources::mounts::{self, Mount};
 use crate::resources::state_file::{self, RunscState};
-use crate::sys::file;
 use crate::sys::procfs;
-
-/// Far beyond any OCI spec (containerd's gRPC limit).
-const CONFIG_LIMIT: u64 = 16 << 20;
 
 /// Everything that [`release`](crate::teardown::release::release) has to give back.
 #[derive(Clone, Debug, Default)]
@@ -129,7 +123,7 @@ impl Resources {
         }
         // Of the other containers the configuration names the sentry's, by a pid.
         if member.id == sandbox {
-            self.network_namespace = configured(&member.bundle).and_then(Linux::network_namespace);
+            self.network_namespace = member.asked_for().and_then(|asked| asked.network_namespace);
         }
         let kinds = ["state", "lock"].into_iter();
         self.files
@@ -180,46 +174,11 @@ fn cgroups_named_for(scope: &Scope, member: &Member, recorded: bool) -> Vec<Path
 
 /// In every hierarchy, what config.json asked for and is named for this very container.
 fn configured_cgroups(member: &Member, scope: &Scope) -> Vec<PathBuf> {
-    let Some(path) = configured(&member.bundle).and_then(|linux| linux.cgroups_path) else {
+    let Some(path) = member.asked_for().and_then(|asked| asked.cgroups_path) else {
         return Vec::new();
     };
     // What is no absolute path lies beside or below the cgroups of who ran runsc, as the guard does.
     let callers = [scope.guard, scope.real_shim].into_iter().flatten().map(|one| one.pid);
     let own = callers.chain(i32::try_from(std::process::id())).flat_map(procfs::cgroups);
     cgroup_path::folders(&path, &own.collect::<Vec<_>>(), &member.id)
-}
-
-/// What config.json asks for.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Linux {
-    pub(crate) cgroups_path: Option<PathBuf>,
-    namespaces: Option<Vec<Namespace>>,
-}
-
-#[derive(Deserialize)]
-struct Namespace {
-    #[serde(rename = "type")]
-    kind: String,
-    path: Option<PathBuf>,
-}
-
-impl Linux {
-    pub(crate) fn in_config(content: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Config {
-            linux: Option<Linux>,
-        }
-        serde_json::from_slice::<Config>(content).ok()?.linux
-    }
-
-    pub(crate) fn network_namespace(self) -> Option<PathBuf> {
-        let mut namespaces = self.namespaces.into_iter().flatten();
-        let path = namespaces.find(|namespace| namespace.kind == "network")?.path?;
-        path.is_absolute().then_some(path)
-    }
-}
-
-fn configured(bundle: &Path) -> Option<Linux> {
-    Linux::in_config(&file::read(&bundle.join("config.json"), CONFIG_LIMIT).ok()?)
 }

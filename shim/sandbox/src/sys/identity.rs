@@ -61,7 +61,12 @@ pub struct Stat {
     pub parent: i32,
     /// Threads left. A process is gone only when its last one is.
     pub threads: u32,
+    /// The kernel's flags of the process (include/linux/sched.h).
+    pub(crate) flags: u32,
 }
+
+/// Set when a thread begins to exit.
+const PF_EXITING: u32 = 4;
 
 impl Stat {
     /// Of a process, or of a single thread when `pid` is one's id.
@@ -83,15 +88,22 @@ impl Stat {
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
-        let threads = fields.nth(15)?.parse().ok()?;
+        let flags = fields.nth(4)?.parse().ok()?;
+        let threads = fields.nth(10)?.parse().ok()?;
         let start_time = fields.nth(1)?.parse().ok()?;
-        Some(Self { identity: Identity { pid, start_time }, comm, state, parent, threads })
+        Some(Self { identity: Identity { pid, start_time }, comm, state, parent, threads, flags })
     }
 
     /// A zombie, except one whose other threads still run: a Go program's first thread ends first, and the
     /// one that hangs in the kernel may be any.
     pub fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
+    }
+
+    /// Its first thread is on its way out or has ended: whoever is killed is so for a while before it is dead, and has
+    /// neither a program nor a command line any more by which it could be told whose it is.
+    pub(crate) const fn is_exiting(&self) -> bool {
+        self.flags & PF_EXITING != 0
     }
 }
 
@@ -164,6 +176,14 @@ mod tests {
         assert!(!stat.is_dead());
         stat.threads = 1;
         assert!(stat.is_dead());
+    }
+
+    #[test]
+    fn who_is_about_to_be_dead_says_so() {
+        let killed = b"460 (exe) Z 1 460 460 0 -1 4227340 1768 0 0 0 1 0 0 0 20 0 2 0 504576 0\n";
+        let stat = Stat::parse(killed).unwrap();
+        assert!(stat.is_exiting() && !stat.is_dead());
+        assert!(!Stat::of(std::process::id() as i32).unwrap().is_exiting());
     }
 
     #[test]

@@ -30,9 +30,9 @@ impl Drop for Sleeper {
 }
 
 fn scope(id: &str) -> Scope {
-    let bundle = format!("/nonexistent/bundles/{id}").into();
+    let bundle = format!("/nonexistent/bundles/{id}");
     Scope {
-        members: vec![Member { id: id.into(), bundle }],
+        members: vec![Member::new(id, bundle)],
         runsc_root: "/nonexistent/runsc/ns".into(),
         folder: format!("/nonexistent/guard/{id}").into(),
         ..Scope::default()

@@ -7,10 +7,7 @@ fn argv(line: &str) -> Vec<OsString> {
 
 fn scope() -> Scope {
     Scope {
-        members: vec![
-            Member { id: "root1".into(), bundle: "/run/b/root1".into() },
-            Member { id: "sub1".into(), bundle: "/run/b/sub1".into() },
-        ],
+        members: vec![Member::new("root1", "/run/b/root1"), Member::new("sub1", "/run/b/sub1")],
         runsc_root: "/run/runsc/ns".into(),
         folder: Path::new("/run/guard").join(guard_name("/c.sock", "ns", "root1")),
         ..Scope::default()
@@ -115,7 +112,7 @@ fn a_command_line_names_by_bundle_or_by_root_and_whole_id() {
 
 #[test]
 fn an_empty_scope_is_named_by_nothing() {
-    let member = Member { id: String::new(), bundle: Default::default() };
+    let member = Member::new("", "");
     let empty = Scope { members: vec![member], ..Scope::default() };
     for line in ["runsc --root= state ", "runsc-sandbox --bundle= ", "runsc"] {
         assert!(!claims(&argv(line), &empty), "{line}");

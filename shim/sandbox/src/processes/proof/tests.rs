@@ -26,11 +26,8 @@ fn who_has_given_up_its_capabilities_or_its_namespaces_is_not_root() {
     assert!(nix::unistd::geteuid().is_root(), "run as root: this starts who has given up what root has");
     assert!(vantage.is_root(me.identity.pid) && vantage.shares_files(me.identity.pid));
     let line = ["runsc-sandbox", "--root=/r/ns", "boot", "--bundle=/b/c1", "c1"].map(OsString::from);
-    let scope = Scope {
-        members: vec![Member { id: "c1".into(), bundle: "/b/c1".into() }],
-        runsc_root: "/r/ns".into(),
-        ..Scope::default()
-    };
+    let scope =
+        Scope { members: vec![Member::new("c1", "/b/c1")], runsc_root: "/r/ns".into(), ..Scope::default() };
     for (program, arguments) in [
         ("setpriv", &["--bounding-set=-all", "--inh-caps=-all", "sleep", "60"][..]),
         ("unshare", &["--user", "--map-root-user", "sleep", "60"]),

@@ -23,7 +23,7 @@ fn a_mount_is_the_pods_own_below_its_bundles_and_its_folder_only() {
     let bundle = tempfile::tempdir().unwrap();
     let config = r#"{"annotations": {"io.kubernetes.cri.sandbox-uid": "uid-1"}}"#;
     fs::write(bundle.path().join("config.json"), config).unwrap();
-    let member = Member { id: "a".into(), bundle: bundle.path().to_owned() };
+    let member = Member::new("a", bundle.path());
     let places = Places::of(&Scope { members: vec![member], ..Scope::default() });
     assert!(places.hold(&bundle.path().join("rootfs")));
     assert!(places.hold(Path::new("/var/lib/kubelet/pods/uid-1/volumes/v/mount")));

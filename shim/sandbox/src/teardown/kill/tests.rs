@@ -63,7 +63,7 @@ impl Drop for Cast {
 
 /// A root that no other test has: the processes of all tests are there at once.
 fn scope(name: &str) -> Scope {
-    let member = |id: &str| Member { id: id.into(), bundle: format!("/nonexistent/{name}/{id}").into() };
+    let member = |id: &str| Member::new(id, format!("/nonexistent/{name}/{id}"));
     Scope {
         members: vec![member("s1"), member("c2")],
         runsc_root: format!("/nonexistent/{name}/root").into(),

@@ -3,6 +3,7 @@ use std::process::Command;
 
 use super::*;
 use crate::Member;
+use crate::resources::asked::Asked;
 use crate::sys::identity::Identity;
 use crate::teardown::sequence;
 use crate::teardown::verify::verify;
@@ -18,7 +19,7 @@ impl Left {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let member = |id: &str| Member { id: id.into(), bundle: at(id) };
+        let member = |id: &str| Member::new(id, at(id));
         let scope = Scope {
             members: vec![member("s1"), member("c2")],
             runsc_root: at("runsc"),
@@ -186,6 +187,27 @@ fn a_killed_create_leaves_a_cgroup_that_only_its_configuration_knows() {
         let _ = fs::remove_dir(&leaf);
         fs::remove_dir(leaf.parent().unwrap()).unwrap();
     }
+}
+
+/// containerd removes the bundle of a Create that has failed while others clear up after it.
+#[test]
+fn a_killed_create_leaves_a_cgroup_that_is_known_without_its_bundle() {
+    let mut left = Left::new();
+    fs::remove_file(left.at("runsc/s1_sandbox:s1.state")).unwrap();
+    let group = format!("guard-test-asked-{}", std::process::id());
+    let leaf = Path::new("/sys/fs/cgroup/cpu").join(&group).join("s1");
+    fs::create_dir_all(&leaf).expect(NEEDS);
+    let config = format!(
+        r#"{{"linux":{{"cgroupsPath":"/{group}/s1","namespaces":[{{"type":"network","path":"/run/netns/n"}}]}}}}"#
+    );
+    fs::write(left.at("s1/config.json"), config).unwrap();
+    left.scope.members[0].asked = Asked::in_bundle(&left.at("s1"));
+    fs::remove_dir_all(left.at("s1")).unwrap();
+    let mut resources = Resources::of(&left.scope, &left.scope.members);
+    assert_eq!(resources.network_namespace(), Some(Path::new("/run/netns/n")));
+    assert_eq!(release(&left.scope, &mut resources, soon()), []);
+    assert!(!leaf.exists());
+    fs::remove_dir(leaf.parent().unwrap()).unwrap();
 }
 
 /// `runsc delete` fails midway, removes its state and leaves its cgroups.
