@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use runsc_guard_sandbox::Member;
 use runsc_guard_sandbox::Scope;
-use runsc_guard_sandbox::resources::asked::Asked;
 use runsc_guard_sandbox::sys::file;
 use runsc_guard_sandbox::sys::identity::Identity;
 
@@ -77,8 +76,6 @@ pub struct MemberRecord {
     pub exit: Option<Exit>,
     /// Closed cleanly or torn down: nothing of it is left.
     pub released: bool,
-    /// What it asked for, for when the bundle is gone.
-    pub asked: Option<Asked>,
 }
 
 /// How a container ended.
@@ -183,10 +180,7 @@ impl Record {
             members: self
                 .members
                 .iter()
-                .map(|member| Member {
-                    asked: member.asked.clone(),
-                    ..Member::new(member.id.as_str(), member.bundle.as_path())
-                })
+                .map(|member| Member::new(member.id.as_str(), member.bundle.as_path()))
                 .collect(),
             runsc_root: self.runsc_root.clone(),
             folder: self.folder.clone(),

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::resources::asked::Asked;
 use crate::resources::state_file::{RunscState, StateFileError};
 use crate::sys::identity::Identity;
 
@@ -22,7 +21,7 @@ pub struct Scope {
     pub members: Vec<Member>,
     /// runsc's root folder with the namespace: `/run/containerd/runsc/k8s.io`.
     pub runsc_root: PathBuf,
-    /// The guard's private folder (real shim's cwd and socket, events socket).
+    /// The guard's private folder (real shim's cwd and socket, events socket, what each config.json was).
     pub folder: PathBuf,
     /// gVisor's command, as the guard was configured; empty where that is not known.
     pub runsc: PathBuf,
@@ -55,18 +54,11 @@ pub struct Member {
     pub id: String,
     /// Its bundle, absolute.
     pub bundle: PathBuf,
-    /// What it asked for when it was created, as far as that was written down.
-    pub asked: Option<Asked>,
 }
 
 impl Member {
-    /// One of which nothing else was written down.
+    /// One with this id and bundle.
     pub fn new(id: impl Into<String>, bundle: impl Into<PathBuf>) -> Self {
-        Self { id: id.into(), bundle: bundle.into(), asked: None }
-    }
-
-    /// What it asks for. containerd removes the bundle of a Create that fails while somebody still clears up after it.
-    pub(crate) fn asked_for(&self) -> Option<Asked> {
-        Asked::in_bundle(&self.bundle).or_else(|| self.asked.clone())
+        Self { id: id.into(), bundle: bundle.into() }
     }
 }

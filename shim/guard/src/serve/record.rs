@@ -7,9 +7,9 @@ use runsc_guard_core::exit::Exit;
 use runsc_guard_core::guard::Guard;
 
 use runsc_guard_node::bundle::{self, Record};
-use runsc_guard_sandbox::Scope;
-use runsc_guard_sandbox::resources::asked::Asked;
+use runsc_guard_sandbox::resources::asked;
 use runsc_guard_sandbox::sys::identity::Identity;
+use runsc_guard_sandbox::{Member, Scope};
 
 /// The record with what was written last.
 pub(crate) struct Keeper {
@@ -43,14 +43,21 @@ impl Keeper {
     pub(crate) fn save(&mut self, guard: &Guard) {
         let known: BTreeMap<String, _> =
             guard.record().into_iter().map(|container| (container.id.clone(), container)).collect();
+        let folder = self.record.folder.clone();
         for container in known.values() {
             let member = self.record.member_mut(&container.id, Path::new(&container.bundle));
             member.bundle = container.bundle.clone().into();
             member.pid = container.pid;
             member.exit = container.exit.map(to_disk);
             member.released = false;
-            if member.asked.is_none() {
-                member.asked = Asked::in_bundle(&member.bundle);
+            let before = self.written.as_ref().and_then(|written| written.member(&container.id));
+            if before.is_none_or(|before| before.released)
+                && let Err(error) = asked::keep(&folder, &Member::new(&*container.id, &*container.bundle))
+            {
+                log::info!(
+                    "config.json of {} is not kept for when its bundle is gone: {error}",
+                    container.id
+                );
             }
         }
         let released = guard.is_released();
@@ -63,7 +70,12 @@ impl Keeper {
         }
         // A container that was deleted and whose bundle is gone is nobody's business any more.
         self.record.members.retain(|member| {
-            member.id == self.record.sandbox || known.contains_key(&member.id) || member.bundle.exists()
+            let stays =
+                member.id == self.record.sandbox || known.contains_key(&member.id) || member.bundle.exists();
+            if !stays {
+                asked::forget(&folder, &member.id);
+            }
+            stays
         });
         if self.written.as_ref() != Some(&self.record) {
             for error in self.record.store() {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::Member;
 use crate::Scope;
 use crate::processes::find;
+use crate::resources::asked::Asked;
 use crate::resources::cgroup;
 use crate::resources::cgroup_path;
 use crate::resources::hooks::Hooks;
@@ -123,7 +124,7 @@ impl Resources {
         }
         // Of the other containers the configuration names the sentry's, by a pid.
         if member.id == sandbox {
-            self.network_namespace = member.asked_for().and_then(|asked| asked.network_namespace);
+            self.network_namespace = Asked::by(scope, member).and_then(|asked| asked.network_namespace);
         }
         let kinds = ["state", "lock"].into_iter();
         self.files
@@ -174,7 +175,7 @@ fn cgroups_named_for(scope: &Scope, member: &Member, recorded: bool) -> Vec<Path
 
 /// In every hierarchy, what config.json asked for and is named for this very container.
 fn configured_cgroups(member: &Member, scope: &Scope) -> Vec<PathBuf> {
-    let Some(path) = member.asked_for().and_then(|asked| asked.cgroups_path) else {
+    let Some(path) = Asked::by(scope, member).and_then(|asked| asked.cgroups_path) else {
         return Vec::new();
     };
     // What is no absolute path lies beside or below the cgroups of who ran runsc, as the guard does.

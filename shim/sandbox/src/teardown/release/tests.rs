@@ -3,7 +3,7 @@ use std::process::Command;
 
 use super::*;
 use crate::Member;
-use crate::resources::asked::Asked;
+use crate::resources::asked;
 use crate::sys::identity::Identity;
 use crate::teardown::sequence;
 use crate::teardown::verify::verify;
@@ -192,7 +192,7 @@ fn a_killed_create_leaves_a_cgroup_that_only_its_configuration_knows() {
 /// containerd removes the bundle of a Create that has failed while others clear up after it.
 #[test]
 fn a_killed_create_leaves_a_cgroup_that_is_known_without_its_bundle() {
-    let mut left = Left::new();
+    let left = Left::new();
     fs::remove_file(left.at("runsc/s1_sandbox:s1.state")).unwrap();
     let group = format!("guard-test-asked-{}", std::process::id());
     let leaf = Path::new("/sys/fs/cgroup/cpu").join(&group).join("s1");
@@ -201,7 +201,7 @@ fn a_killed_create_leaves_a_cgroup_that_is_known_without_its_bundle() {
         r#"{{"linux":{{"cgroupsPath":"/{group}/s1","namespaces":[{{"type":"network","path":"/run/netns/n"}}]}}}}"#
     );
     fs::write(left.at("s1/config.json"), config).unwrap();
-    left.scope.members[0].asked = Asked::in_bundle(&left.at("s1"));
+    asked::keep(&left.scope.folder, &left.scope.members[0]).unwrap();
     fs::remove_dir_all(left.at("s1")).unwrap();
     let mut resources = Resources::of(&left.scope, &left.scope.members);
     assert_eq!(resources.network_namespace(), Some(Path::new("/run/netns/n")));
