@@ -44,6 +44,18 @@ fn a_stuck_member_is_torn_down_alone() {
     world.relayed(delete("sidecar"));
 }
 
+/// One that was asked for later has its own time.
+#[test]
+fn the_first_of_two_that_are_stuck_is_torn_down_first() {
+    let mut world = World::pod();
+    world.does(on::CREATE, Does::Never);
+    world.ask(create("sidecar"));
+    world.run(ms(30_000));
+    world.ask(create("later"));
+    world.run(ms(61_000));
+    assert_eq!(world.steps(), [kill_create("sidecar")]);
+}
+
 #[test]
 fn an_old_create_that_returns_late_does_not_speak_for_a_new_one() {
     let mut world = World::pod();

@@ -210,6 +210,24 @@ fn a_task_that_has_exited_keeps_its_status() {
 }
 
 #[test]
+fn what_is_on_its_way_when_the_sandbox_ends_is_answered_from_the_record() {
+    let mut world = World::alone();
+    world.stop_sentry();
+    for on in [on::STATE, on::STATS, on::PIDS, on::KILL] {
+        world.does(on, Does::Never);
+    }
+    world.ask(sigkill("root"));
+    world.run(ms(9_950));
+    let state = world.ask(state("root"));
+    let (stats, pids) = (world.ask(Request::Stats("root".into())), world.ask(pids("root")));
+    let term = world.ask(Request::Kill { process: init("root"), signal: 15, all: true });
+    world.run(ms(1_500));
+    assert_eq!(world.status_of(state), (Status::Stopped, Some(137)));
+    assert_eq!((world.code(stats), world.code(pids)), (Code::NotFound, Code::NotFound));
+    assert_eq!(world.answer(term), Some(Answer::Done));
+}
+
+#[test]
 fn all_answers_after_a_forced_end_agree() {
     let mut world = wedged();
     world.run(ms(2_000));

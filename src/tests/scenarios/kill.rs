@@ -170,8 +170,6 @@ fn a_pending_signal_is_sent_until_it_is_acknowledged_once() {
     world.does(on::KILL, Does::Hang);
     world.ask(sigterm("root"));
     world.run(ms(70_000));
-    let terms =
-        |world: &World| world.ledger.count(|request| matches!(request, Request::Kill { signal: 15, .. }));
     assert_eq!(terms(&world), 3);
     world.does(on::KILL, Does::Work(ms(1)));
     world.run(ms(600_000));
@@ -189,6 +187,41 @@ fn a_pending_signal_is_not_doubled_by_retries() {
         world.run(ms(2_500));
     }
     assert_eq!(world.ledger.count(|request| matches!(request, Request::Kill { signal: 15, .. })), 1);
+}
+
+fn terms(world: &World) -> usize {
+    world.ledger.count(|request| matches!(request, Request::Kill { signal: 15, .. }))
+}
+
+/// A signal that failed for long and waits to be sent again is not, when its sender has sent it since.
+#[test]
+fn a_failed_signal_that_was_sent_anew_is_not_sent_again() {
+    let mut world = World::alone();
+    world.does(on::KILL, Does::Fail(ms(1)));
+    for _ in 0..2 {
+        world.ask(sigterm("root"));
+        world.run(ms(2_500));
+    }
+    assert_eq!(terms(&world), 2);
+    world.does(on::KILL, Does::Work(ms(1)));
+    // Another one, to another: the one that failed waits on.
+    world.relayed(Request::Kill { process: init("root"), signal: 1, all: false });
+    world.relayed(sigterm("root"));
+    world.run(ms(600_000));
+    assert_eq!(terms(&world), 3);
+}
+
+/// What has worked in between has failed for no time.
+#[test]
+fn a_signal_that_fails_now_and_then_is_the_callers_to_send_again() {
+    let mut world = World::alone();
+    for does in [Does::Fail(ms(1)), Does::Work(ms(1)), Does::Fail(ms(1))] {
+        world.does(on::KILL, does);
+        world.relayed(sigterm("root"));
+        world.run(ms(2_500));
+    }
+    world.run(ms(600_000));
+    assert_eq!(terms(&world), 3);
 }
 
 #[test]

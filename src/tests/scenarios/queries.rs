@@ -1,11 +1,23 @@
 //! State, Pids and Stats: shared, answered from the record when late, cut off after that.
 
 use crate::error::Code;
-use crate::io::{Answer, Request, Sentry, Status};
+use crate::io::{Answer, ProcessId, Request, Sentry, Status};
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
 use crate::tests::times;
 use crate::tests::world::{World, create, init, pids, sigkill, sigterm, state};
+
+/// An exec that was refused is none that anybody has to end, and its id is free.
+#[test]
+fn a_refused_exec_is_forgotten() {
+    let mut world = World::alone();
+    let exec = ProcessId { container: "root".into(), exec: "e".into() };
+    world.does(on::EXEC, Does::Fail(ms(1)));
+    world.relayed(Request::Exec(exec.clone(), Default::default()));
+    assert_eq!(world.guard.view(world.now).containers[0].execs, 0);
+    world.does(on::EXEC, Does::Work(ms(1)));
+    assert_eq!(world.exec("root", "e"), exec);
+}
 
 #[test]
 fn callers_share_one_question() {

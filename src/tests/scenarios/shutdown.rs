@@ -1,7 +1,11 @@
 //! The way out: Shutdown and Join.
 
 use crate::error::Code;
-use crate::io::{Answer, Request, Step};
+use std::string::ToString;
+use std::vec;
+use std::vec::Vec;
+
+use crate::io::{Answer, Note, Request, Step};
 use crate::policy::{Policy, budgets};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::Lasts;
@@ -60,6 +64,20 @@ fn a_guard_whose_first_container_never_comes_leaves() {
     world.run(ms(2_000));
     assert!(world.ledger.quit);
     assert_eq!(world.ledger.kills(), 1);
+}
+
+/// Only what is left is worth a word.
+#[test]
+fn a_quiet_end_is_not_told() {
+    for left in [Vec::new(), vec!["a mount".to_string()]] {
+        let mut world = emptied();
+        world.fakes.leftover = left.clone();
+        world.ask(Request::Shutdown);
+        world.run(ms(4_000));
+        assert!(world.ledger.quit);
+        let told = world.ledger.notes.iter().filter(|(_, note)| matches!(note, Note::Ended { .. }));
+        assert_eq!(told.count(), left.len(), "{left:?}");
+    }
 }
 
 /// The place of a member that never came holds no pod's guard, once the pod is gone; and one that comes late finds it.
