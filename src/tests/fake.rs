@@ -260,7 +260,9 @@ pub(crate) fn fail(call: CallId, after: Duration) -> Soon {
 }
 
 fn waited(call: CallId, exit: Exit, after: Duration) -> Soon {
-    Vec::from([(after, Input::Returned(call, Outcome::Done(ResponseInfo::Exit(exit))))])
+    // The answer to a Wait has no pid.
+    let told = ResponseInfo::Exit(Exit { pid: 0, ..exit });
+    Vec::from([(after, Input::Returned(call, Outcome::Done(told)))])
 }
 
 pub(crate) const fn ms(millis: u64) -> Duration {

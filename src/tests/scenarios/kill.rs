@@ -193,9 +193,8 @@ fn terms(world: &World) -> usize {
     world.ledger.count(|request| matches!(request, Request::Kill { signal: 15, .. }))
 }
 
-/// A signal that failed for long and waits to be sent again is not, when its sender has sent it since.
-#[test]
-fn a_failed_signal_that_was_sent_anew_is_not_sent_again() {
+/// SIGTERM has failed for so long that the guard sends it again, after a while.
+fn failed() -> World {
     let mut world = World::alone();
     world.does(on::KILL, Does::Fail(ms(1)));
     for _ in 0..2 {
@@ -204,11 +203,49 @@ fn a_failed_signal_that_was_sent_anew_is_not_sent_again() {
     }
     assert_eq!(terms(&world), 2);
     world.does(on::KILL, Does::Work(ms(1)));
-    // Another one, to another: the one that failed waits on.
-    world.relayed(Request::Kill { process: init("root"), signal: 1, all: false });
-    world.relayed(sigterm("root"));
+    world
+}
+
+#[test]
+fn a_failed_signal_is_sent_again_unless_its_sender_has_done_so() {
+    for (signal, all, terms_in_all) in [(15, false, 3), (15, true, 4), (1, false, 3)] {
+        let mut world = failed();
+        world.relayed(Request::Kill { process: init("root"), signal, all });
+        world.run(ms(600_000));
+        assert_eq!(terms(&world), terms_in_all, "{signal} {all}");
+    }
+}
+
+#[test]
+fn a_failed_signal_is_moot_after_the_exit() {
+    let mut world = failed();
+    world.exits(&init("root"), 0);
     world.run(ms(600_000));
-    assert_eq!(terms(&world), 3);
+    assert_eq!(terms(&world), 2);
+}
+
+#[test]
+fn a_signal_that_somebody_waits_for_is_not_given_up() {
+    let mut world = World::alone();
+    world.does(on::KILL, Does::Work(ms(500)));
+    world.does(on::SIGKILL, Does::Nothing(ms(1)));
+    let term = world.ask(sigterm("root"));
+    world.ask(sigkill("root"));
+    world.run(ms(501));
+    assert_eq!(world.answer(term), Some(Answer::Relay));
+    assert_eq!(world.ledger.cancelled.len(), 0);
+}
+
+/// To the init alone is not to all.
+#[test]
+fn a_pending_signal_stands_for_no_other() {
+    let mut world = World::alone();
+    world.does(on::KILL, Does::Hang);
+    for all in [false, true, false, true] {
+        world.ask(Request::Kill { process: init("root"), signal: 15, all });
+        world.run(ms(2_500));
+    }
+    assert_eq!(terms(&world), 2);
 }
 
 /// What has worked in between has failed for no time.
