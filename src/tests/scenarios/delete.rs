@@ -1,12 +1,12 @@
 //! Delete, asked for more than once or in the middle of something: the real shim is asked once, and what it says is told.
 
 use crate::exit::{Exit, REAL_SHIM_LOST_IT};
-use crate::io::{Answer, Input, Outcome, Request, ResponseInfo, Step};
+use crate::io::{Answer, Event, Input, Outcome, Request, ResponseInfo, Step};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::{Lasts, any_release_one};
 use crate::tests::on;
 use crate::tests::times;
-use crate::tests::world::{World, create, delete, init, sigkill};
+use crate::tests::world::{World, create, delete, init, sigkill, sigterm};
 
 const HOUR: u64 = 3_600_000;
 
@@ -124,4 +124,39 @@ fn a_sigkill_to_who_is_spared_is_answered_at_its_deadline() {
     world.run(ms(30_000));
     assert_eq!((world.took(first), world.took(second)), (times::KILL, times::KILL));
     world.untouched();
+}
+
+/// The root has exited and its Delete is answered, in this moment.
+fn is_deleted(world: &mut World) {
+    let root = Exit { pid: 101, status: 0, at_ns: 5 };
+    world.event(Event::Exit(init("root"), root));
+    world.does(on::DELETE, Does::Never);
+    world.ask(delete("root"));
+    let deleted = *world.ledger.in_flight.last().unwrap();
+    world.handle(Input::Returned(deleted, Outcome::Done(ResponseInfo::Exit(root))));
+}
+
+#[test]
+fn a_signal_on_its_way_to_what_is_deleted_is_given_up() {
+    let mut world = World::alone();
+    world.does(on::KILL, Does::Never);
+    let term = world.ask(sigterm("root"));
+    is_deleted(&mut world);
+    assert_eq!(world.answer(term), Some(Answer::Done));
+    assert_eq!(world.ledger.cancelled.len(), 1);
+}
+
+/// The real shim still answers it, whose container was deleted a moment before.
+#[test]
+fn an_execs_wait_outlasts_the_delete_of_its_container() {
+    let mut world = World::alone();
+    world.does(on::WAIT, Does::Never);
+    let exec = world.exec("root", "e");
+    let wait = world.ask(Request::Wait(exec.clone()));
+    let call = *world.ledger.in_flight.last().unwrap();
+    is_deleted(&mut world);
+    assert_eq!(world.answer(wait), None);
+    let told = ResponseInfo::Exit(Exit { pid: 0, status: 3, at_ns: 4 });
+    world.handle(Input::Returned(call, Outcome::Done(told)));
+    assert_eq!(world.answer(wait), Some(Answer::Relay));
 }

@@ -76,11 +76,14 @@ fn switched_off_it_only_answers_late() {
 
 #[test]
 fn a_stopped_sentry_that_proc_tells_of_is_a_sign() {
-    let mut world = world(Watchdog::Kill);
-    world.stop_sentry();
-    world.ask(Request::State(init("root"), Sentry::Stopped));
-    world.run(ms(64_000));
-    assert_eq!(world.wedge().unwrap().1, Cause::Silent);
+    let pids = Request::Pids("root".into(), Sentry::Stopped);
+    for request in [Request::State(init("root"), Sentry::Stopped), pids] {
+        let mut world = world(Watchdog::Kill);
+        world.stop_sentry();
+        world.ask(request);
+        world.run(ms(64_000));
+        assert_eq!(world.wedge().unwrap().1, Cause::Silent);
+    }
 }
 
 #[test]
