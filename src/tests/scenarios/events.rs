@@ -267,3 +267,17 @@ fn an_owed_exit_is_not_that_of_the_next_process_of_the_name() {
     world.run(ms(5));
     assert_eq!(world.published(&exec), [6]);
 }
+
+/// The answer to a Wait has no pid, and what is told later has.
+#[test]
+fn an_exit_that_wait_has_told_is_that_of_its_pid() {
+    let mut world = World::alone();
+    world.does(on::WAIT, Does::Never);
+    let wait = world.ask(Request::Wait(init("root")));
+    let call = *world.ledger.in_flight.last().unwrap();
+    let told = ResponseInfo::Exit(Exit { pid: 0, status: 3, at_ns: 4 });
+    world.handle(Input::Returned(call, Outcome::Done(told)));
+    assert_eq!(world.answer(wait), Some(Answer::Relay));
+    let again = world.ask(Request::Wait(init("root")));
+    assert_eq!(world.exit_of(again), Exit { pid: 101, status: 3, at_ns: 4 });
+}

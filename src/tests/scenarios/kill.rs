@@ -236,12 +236,27 @@ fn a_signal_that_somebody_waits_for_is_not_given_up() {
     assert_eq!(world.ledger.cancelled.len(), 0);
 }
 
+/// One SIGKILL is as good as two; any other signal counts.
+#[test]
+fn two_at_once_share_a_sigkill_and_no_other_signal() {
+    for (request, sent) in [(sigkill("root"), 1), (sigterm("root"), 2)] {
+        let mut world = World::alone();
+        for on in [on::KILL, on::SIGKILL] {
+            world.does(on, Does::Nothing(ms(100)));
+        }
+        let both = [request.clone(), request.clone()].map(|request| world.ask(request));
+        world.run(ms(101));
+        assert_eq!(world.ledger.count(|one| matches!(one, Request::Kill { .. })), sent, "{request:?}");
+        assert!(both.iter().all(|id| world.answer(*id) == Some(Answer::Relay)), "{request:?}");
+    }
+}
+
 /// To the init alone is not to all.
 #[test]
 fn a_pending_signal_stands_for_no_other() {
     let mut world = World::alone();
     world.does(on::KILL, Does::Hang);
-    for all in [false, true, false, true] {
+    for all in [false, true] {
         world.ask(Request::Kill { process: init("root"), signal: 15, all });
         world.run(ms(2_500));
     }
