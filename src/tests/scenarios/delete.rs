@@ -126,6 +126,16 @@ fn a_sigkill_to_who_is_spared_is_answered_at_its_deadline() {
     world.untouched();
 }
 
+/// The record tells it to `delete`, which may come when the guard is dead.
+#[test]
+fn the_exit_of_what_is_deleted_is_remembered() {
+    let mut world = World::siblings();
+    world.relayed(sigkill("app"));
+    world.relayed(delete("app"));
+    assert_eq!(world.guard.deleted_exit("app").map(|exit| exit.status), Some(137));
+    assert_eq!(world.guard.deleted_exit("side"), None);
+}
+
 /// The root has exited and its Delete is answered, in this moment.
 fn is_deleted(world: &mut World) {
     let root = Exit { pid: 101, status: 0, at_ns: 5 };
