@@ -366,7 +366,9 @@ fn a_pod_of_three_with_a_restart_answers_alike() -> Result<()> {
         notes.note("third", state(&third.id)?);
         cri.end_pod(&pod)?;
         notes.note("pods of that id", cri.pods(SOON)?.iter().filter(|(id, _)| *id == pod.id).count());
-        assert_gone(host, &pod.id, SOON)
+        // CRI asks for Stats all the time: a `runsc events` that comes after `runsc delete` makes its lock file anew, and
+        // gVisor's own shim leaves that.
+        if handler == "unguarded" { Ok(()) } else { assert_gone(host, &pod.id, SOON) }
     })
 }
 
@@ -396,7 +398,10 @@ fn twenty_pods_at_once_run_and_leave_nothing() -> Result<()> {
             pods.into_iter().try_for_each(|pod| pod.join().map_err(|_| anyhow::anyhow!("a pod panicked"))?)
         })?;
         println!("20 pods, guarded {}: {:?}", handler.is_guarded(), began.elapsed());
-        assert_nothing_left(&host, &before, SOON)?;
+        // See above: gVisor's own shim may leave a lock file.
+        if handler.is_guarded() {
+            assert_nothing_left(&host, &before, SOON)?;
+        }
     }
     Ok(())
 }
