@@ -25,7 +25,7 @@ use crate::teardown::hooks::run_hooks;
 use crate::teardown::kill::{Hunted, kill_all, kill_sandbox};
 use crate::teardown::leftover::Leftover;
 use crate::teardown::release::release;
-use crate::teardown::stuck::{StuckProcess, await_death};
+use crate::teardown::stuck::{StuckProcess, and_dying, await_death};
 use crate::teardown::unblock::{UnblockPolicy, take_from_the_living};
 use crate::teardown::verify::verify;
 
@@ -88,12 +88,13 @@ impl Sequence {
         // Whether a server hangs takes its time to see, which begins now.
         self.watch_fuse(scopes, &left, Instant::now(), observer);
         if !left.is_empty() {
-            left = kill_each(scopes, deadline);
+            left = and_dying(kill_each(scopes, deadline), &left, deadline);
         }
         let last = Instant::now() + overload;
         while !left.is_empty() && Instant::now() < last {
             self.watch_fuse(scopes, &left, Instant::now(), observer);
-            let again = kill_each(scopes, last.min(Instant::now() + budgets::KILL_ALL));
+            let until = last.min(Instant::now() + budgets::KILL_ALL);
+            let again = and_dying(kill_each(scopes, until), &left, until);
             let stuck = again == left && !again.iter().any(StuckProcess::runs) && !procfs::is_crowded();
             left = again;
             if stuck {
@@ -195,7 +196,7 @@ impl Sequence {
             let again = if undecided { LOOK_AGAIN_AFTER } else { UNBLOCK_AGAIN };
             let dying = await_death(&stuck);
             wait_all(dying.iter().map(|(_, process)| process), over.min(Instant::now() + again));
-            let left = kill(Instant::now());
+            let left = and_dying(kill(Instant::now()), &stuck, Instant::now());
             if left.is_empty() || Instant::now() >= over {
                 stuck.retain(|one| one.identity.is_alive());
                 observer.ends(Step::Unblock.as_str(), &words(&stuck));
