@@ -175,6 +175,41 @@ fn restarts_in_a_living_pod_leave_nothing_behind_in_the_guard() -> Result<()> {
     assert_nothing_left(&host, &before, SOON)
 }
 
+/// Containers of a living pod that fail to start: one whose program is missing, one whose mounts fail (gVisor's own shim
+/// leaves the cgroups of that one).
+#[test]
+fn a_container_that_fails_to_start_leaves_nothing_in_a_living_pod() -> Result<()> {
+    let host = Host::pair(quick("guarded"))?;
+    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let pod = cri.run_pod("guarded", "fails")?;
+    let stays = cri.run_container(&pod, "stays", SLEEP)?;
+    let settled = Holdings::of(&host);
+    let absent = container_config("absent", 0, &["/no/such/program"]);
+    let file_over_folder = Mount {
+        host_path: "/etc/hostname".to_owned(),
+        container_path: "/bin".to_owned(),
+        ..Default::default()
+    };
+    let unmountable =
+        ContainerConfig { mounts: vec![file_over_folder], ..container_config("unmountable", 0, SLEEP) };
+    for config in [absent, unmountable] {
+        let container = cri.create_container_of(&pod, config)?;
+        let refused = cri.start_container(&container).err().context("it was started")?;
+        println!("{refused:#}");
+        cri.remove_container(&container, SOON)?;
+        eventually(SOON, "the bundle is gone", || {
+            (!host.bundle("k8s.io", &container.id).exists()).then_some(())
+        })?;
+        let mut grown = Holdings::of(&host).since(&settled);
+        grown.processes.retain(|process| !process.args.is_empty());
+        ensure!(grown.is_empty(), "left in the living pod:\n{grown}");
+    }
+    let answer = cri.exec(&stays, &["echo", "well"], SOON)?;
+    ensure!(answer.stdout == b"well\n", "{answer:?}");
+    Running::of(pod, [stays]).end_stopped(&host, &cri)?;
+    assert_nothing_left(&host, &before, SOON)
+}
+
 #[test]
 fn an_image_is_a_volume_and_goes_with_the_pod() -> Result<()> {
     alike_and_ended(|host, cri, handler, notes| {

@@ -62,11 +62,15 @@ impl Keeper {
         }
         let released = guard.is_released();
         for member in &mut self.record.members {
+            let before = member.released;
             if let Some(exit) = guard.deleted_exit(&member.id) {
                 member.exit = Some(to_disk(exit));
                 member.released |= !known.contains_key(&member.id);
             }
             member.released |= released;
+            if member.released && !before {
+                asked::forget(&folder, &member.id);
+            }
         }
         // A container that was deleted and whose bundle is gone is nobody's business any more.
         self.record.members.retain(|member| {
