@@ -72,21 +72,25 @@ fn await_abort(fuse: &Fuse) -> Result<()> {
     eventually(Duration::from_secs(5), "the connection is aborted", || (!fuse.is_connected()).then_some(()))
 }
 
-/// Threads of the sandbox that wait in state D, by where in the kernel. Of the sentry or of a stub: what a guest has
-/// mapped from a file is read by the stub itself, when it touches the page. (Wait channel 0 is only passing by.)
-fn stuck(sandbox: &Sandbox) -> Vec<String> {
+/// Threads of the sandbox by state and where in the kernel they wait. Of the sentry or of a stub: what a guest has mapped
+/// from a file is read by the stub itself, when it touches the page. (Wait channel 0 is only passing by.)
+fn waiting(sandbox: &Sandbox) -> impl Iterator<Item = (char, String)> {
     let pids = sandbox.stubs().into_iter().map(|stub| stub.pid).chain([sandbox.sentry.pid]);
     let threads = pids.flat_map(|pid| {
         let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
         threads.into_iter().flatten().flatten()
     });
-    threads
-        .filter_map(|thread| {
-            let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
-            stat.rsplit_once(") ")?.1.starts_with('D').then_some(())?;
-            std::fs::read_to_string(thread.path().join("wchan")).ok().filter(|wchan| wchan != "0")
-        })
-        .collect()
+    threads.filter_map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+        let state = stat.rsplit_once(") ")?.1.chars().next()?;
+        let wchan = std::fs::read_to_string(thread.path().join("wchan")).ok()?;
+        (wchan != "0").then_some((state, wchan))
+    })
+}
+
+/// Where those wait that SIGKILL does not end.
+fn stuck(sandbox: &Sandbox) -> Vec<String> {
+    waiting(sandbox).filter(|(state, _)| *state == 'D').map(|(_, wchan)| wchan).collect()
 }
 
 /// The unguarded side of them all: not ended when asked, and not when somebody kills the sentry by hand.
@@ -390,6 +394,10 @@ fn shared_mount(
     let sandbox = Sandbox::of(&host, &pod.id)?;
     let spared = Sandbox::of(&host, &neighbour.id)?;
     faults::hang_fuse(&fuse)?;
+    // Whoever came first may have been the neighbour.
+    eventually(LATER, "the subject waits for the server", || {
+        waiting(&sandbox).find(|(_, wchan)| wchan == "request_wait_answer")
+    })?;
     let stopped = stop_pod_within(&host, &pod, QUERY + DEADLINE + ESCALATION + MARGIN)?;
     ensure!(stopped.is_none(), "stopped in {stopped:?} although it cannot die");
     await_unkillable(&host, &pod.id)?;
