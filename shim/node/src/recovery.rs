@@ -19,7 +19,6 @@ use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::spec::{self, Membership};
 use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::identity::Identity;
-use runsc_guard_sandbox::teardown::kill::kill_all;
 use runsc_guard_sandbox::teardown::leftover::Leftover;
 use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_verify};
 use runsc_guard_sandbox::teardown::unblock::UnblockPolicy;
@@ -119,7 +118,7 @@ pub fn cleanup_by(
     sequence.learn(slice::from_ref(&scope));
     if let Some(guard) = scope.guard.filter(|guard| guard.is_alive()) {
         // First with its help: whatever descends from it is proved by that alone.
-        kill_all(&scope, patience.dead);
+        sequence.kill(slice::from_ref(&scope), patience.dead);
         end_guard(guard);
     }
     scope.guard = None;
@@ -161,7 +160,7 @@ pub fn bury_rest(
     deadline: Instant,
 ) -> bool {
     let scope = Scope { guard: None, ..record.scope() };
-    let dead = kill_all(&scope, deadline).is_empty();
+    let dead = sequence.kill(slice::from_ref(&scope), deadline).is_empty();
     let released = dead && is_gone(&release_and_verify(&scope, resources, deadline, &Nobody));
     cleanup_by(sequence, record, place, patience(deadline), &Nobody).is_empty() && released
 }

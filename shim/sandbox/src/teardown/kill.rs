@@ -24,24 +24,24 @@ const ROUND: Duration = Duration::from_millis(100);
 /// Descriptors kept to wait on. Stubs can be many; they die with their sentry, and the next round tells.
 const WAITED_FOR: usize = 128;
 
+/// Whom SIGKILL was sent to and who may not be dead. A dying process loses its command line and its program, by which it
+/// was proved, before its life: so each hunt for a sandbox goes on from the one before.
+pub type Struck = BTreeMap<Identity, Process>;
+
 /// What a hunt ends with.
 #[derive(Default)]
 pub struct Hunted {
-    /// Those that live on.
+    /// Those that live on, whoever struck them.
     pub left: Vec<StuckProcess>,
     /// All that was found when it was looked last.
     seen: Vec<Process>,
 }
 
 impl Hunted {
-    /// Both hunts, for one sandbox in two scopes: what lives on after the second, each process once.
+    /// Both hunts, for one sandbox in two scopes.
     pub(crate) fn and(mut self, later: Self) -> Self {
-        self.left.retain(|one| one.identity.is_alive());
-        self.left.extend(later.left);
-        self.left.sort_by_key(|one| one.identity);
-        self.left.dedup_by_key(|one| one.identity);
         self.seen.extend(later.seen);
-        self
+        Self { left: later.left, seen: self.seen }
     }
 
     /// Whether the real shim cannot tell how the containers ended: it is stopped, or the `runsc wait` is that tells it.
@@ -58,11 +58,11 @@ impl Hunted {
 /// Step 2: ends the sandbox and every `runsc` command there is now, but neither the real shim nor its
 /// `runsc wait`, whose end tells the real shim how each container ended. Commands that the real shim starts
 /// afterwards, to clean up, are left to it.
-pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Hunted {
+pub fn kill_sandbox(scope: &Scope, struck: &mut Struck, deadline: Instant) -> Hunted {
     let blow = Blow::at_sandbox(scope);
-    blow.land(deadline);
+    blow.land(struck, deadline);
     let mut present: BTreeSet<Identity> = blow.found.iter().map(|process| process.identity).collect();
-    hunt(scope, deadline, |found| {
+    hunt(scope, struck, deadline, |found| {
         if present.is_empty() {
             present = found.iter().map(|process| process.identity).collect();
         }
@@ -77,9 +77,9 @@ pub fn kill_sandbox(scope: &Scope, deadline: Instant) -> Hunted {
 }
 
 /// Step 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
-pub fn kill_all(scope: &Scope, deadline: Instant) -> Vec<StuckProcess> {
-    Blow::at_all(scope).land(deadline);
-    hunt(scope, deadline, |found| found.to_vec()).left
+pub fn kill_all(scope: &Scope, struck: &mut Struck, deadline: Instant) -> Hunted {
+    Blow::at_all(scope).land(struck, deadline);
+    hunt(scope, struck, deadline, |found| found.to_vec())
 }
 
 /// A first blow: it needs no thread, and no look that could hang stands before it.
@@ -87,7 +87,7 @@ pub struct Blow {
     /// All that was there.
     found: Vec<Process>,
     /// Those that it was meant for.
-    struck: BTreeMap<Identity, Process>,
+    struck: Struck,
     /// Some of them, to wait for.
     fds: Vec<PidFd>,
 }
@@ -106,7 +106,7 @@ impl Blow {
     fn at(scope: &Scope, dies: impl Fn(&Process) -> bool) -> Self {
         let found = at_once(scope);
         let doomed = found.iter().filter(|process| dies(process));
-        let struck: BTreeMap<Identity, Process> = doomed.map(|one| (one.identity, one.clone())).collect();
+        let struck: Struck = doomed.map(|one| (one.identity, one.clone())).collect();
         let fds = strike_these(&struck);
         cgroup::thaw(&pids(&found), &own_cgroups(scope));
         Self { found, struck, fds }
@@ -114,10 +114,11 @@ impl Blow {
 
     /// Who of those that it was meant for lives.
     pub fn left(&self) -> Vec<StuckProcess> {
-        self.struck.values().filter(|process| process.identity.is_alive()).map(StuckProcess::of).collect()
+        living(&self.struck)
     }
 
-    fn land(&self, deadline: Instant) {
+    fn land(&self, struck: &mut Struck, deadline: Instant) {
+        struck.extend(self.struck.clone());
         wait_all(&self.fds, deadline.min(Instant::now() + ROUND));
     }
 }
@@ -126,7 +127,7 @@ impl Blow {
 /// bundle (the sentry if it is the root container), and what descends from these.
 pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<StuckProcess> {
     let is_root = scope.sandbox_id() == Some(&member.id);
-    hunt(scope, deadline, |found| {
+    hunt(scope, &mut Struck::new(), deadline, |found| {
         let began = |process: &&Process| {
             let named = process.container().is_some_and(|id| id == member.id.as_str());
             let bundle = process.bundle() == Some(&member.bundle);
@@ -167,11 +168,15 @@ pub fn kill_commands(scope: &Scope, member: &Member, deadline: Instant) {
     wait_all(&struck, deadline);
 }
 
-/// Kills what `choose` picks from the sandbox's processes, round by round, until it picks nothing.
-fn hunt(scope: &Scope, deadline: Instant, mut choose: impl FnMut(&[Process]) -> Vec<Process>) -> Hunted {
+/// Kills what `choose` picks from the sandbox's processes, and who was struck before, round by round, until all of them
+/// are dead.
+fn hunt(
+    scope: &Scope,
+    struck: &mut Struck,
+    deadline: Instant,
+    mut choose: impl FnMut(&[Process]) -> Vec<Process>,
+) -> Hunted {
     let own = own_cgroups(scope);
-    // A dying process loses its command line before its life, so those once proved are remembered.
-    let mut struck: BTreeMap<Identity, Process> = BTreeMap::new();
     loop {
         let found = find(scope);
         struck.extend(choose(&found).into_iter().map(|process| (process.identity, process)));
@@ -179,19 +184,22 @@ fn hunt(scope: &Scope, deadline: Instant, mut choose: impl FnMut(&[Process]) -> 
         if struck.is_empty() {
             return Hunted { left: Vec::new(), seen: found };
         }
-        let fds = strike_these(&struck);
+        let fds = strike_these(struck);
         cgroup::kill(&struck.keys().map(|identity| identity.pid).collect(), &own);
         cgroup::thaw(&pids(&found), &own);
         wait_all(&fds, deadline.min(Instant::now() + ROUND));
         if Instant::now() >= deadline {
-            struck.retain(|identity, _| identity.is_alive());
-            return Hunted { left: struck.values().map(StuckProcess::of).collect(), seen: found };
+            return Hunted { left: living(struck), seen: found };
         }
     }
 }
 
+fn living(struck: &Struck) -> Vec<StuckProcess> {
+    struck.values().filter(|process| process.identity.is_alive()).map(StuckProcess::of).collect()
+}
+
 /// Strikes them all; gives as many descriptors as may be kept.
-fn strike_these(struck: &BTreeMap<Identity, Process>) -> Vec<PidFd> {
+fn strike_these(struck: &Struck) -> Vec<PidFd> {
     let mut fds: Vec<PidFd> = Vec::new();
     for fd in real_shim_first(struck).filter_map(sigkill) {
         if fds.len() < WAITED_FOR {
@@ -201,7 +209,7 @@ fn strike_these(struck: &BTreeMap<Identity, Process>) -> Vec<PidFd> {
     fds
 }
 
-fn real_shim_first(struck: &BTreeMap<Identity, Process>) -> impl Iterator<Item = Identity> {
+fn real_shim_first(struck: &Struck) -> impl Iterator<Item = Identity> {
     let rank = |role: &Role| match role {
         Role::RealShim => 0,
         Role::Sentry => 1,

@@ -22,10 +22,10 @@ use crate::resources::inventory::Inventory;
 use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
 use crate::teardown::hooks::run_hooks;
-use crate::teardown::kill::{Hunted, kill_all, kill_sandbox};
+use crate::teardown::kill::{Hunted, Struck, kill_all, kill_sandbox};
 use crate::teardown::leftover::Leftover;
 use crate::teardown::release::release;
-use crate::teardown::stuck::{StuckProcess, and_dying, await_death};
+use crate::teardown::stuck::{StuckProcess, await_death};
 use crate::teardown::unblock::{UnblockPolicy, take_from_the_living};
 use crate::teardown::verify::verify;
 
@@ -44,16 +44,23 @@ struct Known {
 }
 
 /// What is carried from one step to the next.
+#[derive(Default)]
+struct Carried {
+    known: Option<Known>,
+    struck: Struck,
+}
+
+/// The steps, with what they have learned and whom they have struck.
 #[derive(Clone)]
 pub struct Sequence {
-    known: Arc<Mutex<Option<Known>>>,
+    carried: Arc<Mutex<Carried>>,
     policy: UnblockPolicy,
 }
 
 impl Sequence {
     /// Nothing is known yet.
     pub fn new(policy: UnblockPolicy) -> Self {
-        Self { known: Arc::default(), policy }
+        Self { carried: Arc::default(), policy }
     }
 
     /// What the sandbox holds, as long as runsc's files can tell. No look at a process that could hang: killing waits for
@@ -61,7 +68,7 @@ impl Sequence {
     pub fn learn(&self, scopes: &[Scope]) {
         // By descent, where there is any: without a state file only the processes themselves tell of their cgroups.
         let Some(scope) = scopes.first() else { return };
-        self.lock().get_or_insert_with(|| Known {
+        self.lock().known.get_or_insert_with(|| Known {
             resources: Resources::of(scope, &scope.members),
             connections: Connections::of(&scopes.iter().flat_map(find::before_a_blow).collect::<Vec<_>>()),
         });
@@ -70,7 +77,23 @@ impl Sequence {
     /// Step 2: the sandbox, not the real shim.
     pub fn kill_sandbox(&self, scopes: &[Scope], deadline: Instant) -> Hunted {
         self.learn(scopes);
-        scopes.iter().map(|scope| kill_sandbox(scope, deadline)).reduce(Hunted::and).unwrap_or_default()
+        self.hunt(scopes, |scope, struck| kill_sandbox(scope, struck, deadline))
+    }
+
+    /// The real shim and all that belongs to the sandbox, until a deadline; gives what lives on.
+    pub fn kill(&self, scopes: &[Scope], deadline: Instant) -> Vec<StuckProcess> {
+        self.hunt(scopes, |scope, struck| kill_all(scope, struck, deadline)).left
+    }
+
+    /// Nothing is locked meanwhile: another step may hunt beside.
+    fn hunt(&self, scopes: &[Scope], kill: impl Fn(&Scope, &mut Struck) -> Hunted) -> Hunted {
+        let mut struck = self.lock().struck.clone();
+        let hunts = scopes.iter().map(|scope| kill(scope, &mut struck));
+        let hunted = hunts.reduce(Hunted::and).unwrap_or_default();
+        let mut carried = self.lock();
+        carried.struck.append(&mut struck);
+        carried.struck.retain(|identity, _| identity.is_alive());
+        hunted
     }
 
     /// Step 3: all of it, with patience for a node that is so busy that dying takes long: what runs, or changes from one
@@ -84,17 +107,16 @@ impl Sequence {
         observer: &dyn Observer,
     ) -> Vec<StuckProcess> {
         self.learn(scopes);
-        let mut left = kill_each(scopes, deadline.min(Instant::now() + PLAINLY));
+        let mut left = self.kill(scopes, deadline.min(Instant::now() + PLAINLY));
         // Whether a server hangs takes its time to see, which begins now.
         self.watch_fuse(scopes, &left, Instant::now(), observer);
         if !left.is_empty() {
-            left = and_dying(kill_each(scopes, deadline), &left, deadline);
+            left = self.kill(scopes, deadline);
         }
         let last = Instant::now() + overload;
         while !left.is_empty() && Instant::now() < last {
             self.watch_fuse(scopes, &left, Instant::now(), observer);
-            let until = last.min(Instant::now() + budgets::KILL_ALL);
-            let again = and_dying(kill_each(scopes, until), &left, until);
+            let again = self.kill(scopes, last.min(Instant::now() + budgets::KILL_ALL));
             let stuck = again == left && !again.iter().any(StuckProcess::runs) && !procfs::is_crowded();
             left = again;
             if stuck {
@@ -114,7 +136,7 @@ impl Sequence {
         observer: &dyn Observer,
     ) -> (Vec<StuckProcess>, bool) {
         self.learn(scopes);
-        self.take_from(scopes, kill_each(scopes, Instant::now()), deadline, observer)
+        self.take_from(scopes, self.kill(scopes, Instant::now()), deadline, observer)
     }
 
     /// Nothing is locked while mounts are taken away and servers watched, which may take its time: the escalation may go on.
@@ -125,11 +147,11 @@ impl Sequence {
         deadline: Instant,
         observer: &dyn Observer,
     ) -> (Vec<StuckProcess>, bool) {
-        let known = self.lock().as_ref().map(|known| known.resources.clone());
+        let known = self.lock().known.as_ref().map(|known| known.resources.clone());
         let (Some(scope), Some(mut resources)) = (scopes.last(), known) else { return (left, false) };
         let taken = take_from_the_living(scope, &mut resources, self.policy, &left, deadline);
         taken.iter().for_each(|line| observer.happened(line));
-        if let Some(known) = self.lock().as_mut() {
+        if let Some(known) = self.lock().known.as_mut() {
             known.resources = resources;
         }
         let undecided = self.watch_fuse(scopes, &left, deadline, observer);
@@ -140,7 +162,7 @@ impl Sequence {
     /// Steps 4 and 5, of a sandbox whose processes are dead: gives back what it held, and proves that nothing is left.
     pub fn release(&self, scopes: &[Scope], deadline: Instant, observer: &dyn Observer) -> Vec<Leftover> {
         let Some(scope) = scopes.last() else { return Vec::new() };
-        let known = self.lock().take().map(|known| known.resources);
+        let known = self.lock().known.take().map(|known| known.resources);
         let mut resources = known.unwrap_or_else(|| Resources::of(scope, &scope.members));
         release_and_verify(scope, &mut resources, deadline, observer)
     }
@@ -165,7 +187,7 @@ impl Sequence {
         observer.begins(Step::KillAll.as_str(), patience.dead);
         let left = self.kill_all(scopes, patience.dead, patience.overload, observer);
         observer.ends(Step::KillAll.as_str(), &words(&left));
-        let kill = |deadline| kill_each(scopes, deadline);
+        let kill = |deadline| self.kill(scopes, deadline);
         let stuck = self.unblock_until_dead(scopes, left, patience.over, &kill, observer);
         if !stuck.is_empty() {
             return self.with_what_it_holds(scopes, stuck);
@@ -196,20 +218,19 @@ impl Sequence {
             let again = if undecided { LOOK_AGAIN_AFTER } else { UNBLOCK_AGAIN };
             let dying = await_death(&stuck);
             wait_all(dying.iter().map(|(_, process)| process), over.min(Instant::now() + again));
-            let left = and_dying(kill(Instant::now()), &stuck, Instant::now());
-            if left.is_empty() || Instant::now() >= over {
-                stuck.retain(|one| one.identity.is_alive());
+            stuck = kill(Instant::now());
+            if stuck.is_empty() || Instant::now() >= over {
+                self.name(&mut stuck);
                 observer.ends(Step::Unblock.as_str(), &words(&stuck));
                 return stuck;
             }
-            stuck = left;
         }
     }
 
     /// These processes, and what is seen to be there beside them.
     fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<StuckProcess>) -> Vec<Leftover> {
         let mut left: Vec<Leftover> = stuck.into_iter().map(Leftover::Process).collect();
-        if let (Some(scope), Some(known)) = (scopes.last(), self.lock().as_ref()) {
+        if let (Some(scope), Some(known)) = (scopes.last(), &self.lock().known) {
             add_new(&mut left, verify(scope, &known.resources));
         }
         left
@@ -223,24 +244,24 @@ impl Sequence {
         until: Instant,
         observer: &dyn Observer,
     ) -> bool {
-        let known = self.lock().as_ref().map(|known| known.connections.clone());
+        let known = self.lock().known.as_ref().map(|known| known.connections.clone());
         let (Some(scope), Some(mut connections)) = (scopes.last(), known) else { return false };
         let (lines, undecided) = self.policy.watch_fuse(scope, &mut connections, stuck, until);
         lines.iter().for_each(|line| observer.happened(line));
-        if let Some(known) = self.lock().as_mut() {
+        if let Some(known) = self.lock().known.as_mut() {
             known.connections = connections;
         }
         undecided
     }
 
     fn name(&self, left: &mut [StuckProcess]) {
-        if let Some(known) = self.lock().as_ref() {
+        if let Some(known) = self.lock().known.as_ref() {
             known.connections.name(left);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Carried> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -279,15 +300,6 @@ fn add_new(left: &mut Vec<Leftover>, more: Vec<Leftover>) {
             left.push(leftover);
         }
     }
-}
-
-/// [`kill_all`] in each scope; a process that several have is left once.
-fn kill_each(scopes: &[Scope], deadline: Instant) -> Vec<StuckProcess> {
-    let mut left: Vec<StuckProcess> = scopes.iter().flat_map(|scope| kill_all(scope, deadline)).collect();
-    left.retain(|one| scopes.len() == 1 || one.identity.is_alive());
-    left.sort_by_key(|one| one.identity);
-    left.dedup_by_key(|one| one.identity);
-    left
 }
 
 fn words(left: &[StuckProcess]) -> Vec<String> {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +9,7 @@ use crate::processes::process::{Process, Role};
 use crate::resources::cgroup;
 use crate::resources::mounts;
 use crate::sys::identity::{self, Identity};
-use crate::sys::kernel::{PidFd, wait_all};
+use crate::sys::kernel::PidFd;
 use crate::sys::procfs;
 
 /// File systems by what their wait channels are called.
@@ -45,25 +44,16 @@ pub struct StuckProcess {
 
 impl StuckProcess {
     pub(crate) fn of(process: &Process) -> Self {
-        Self::look(process.identity, process.role.clone(), process.comm.clone(), process.state)
-    }
-
-    /// The same one, as it is now.
-    fn again(&self) -> Self {
-        Self::look(self.identity, self.role.clone(), self.comm.clone(), self.state)
-    }
-
-    fn look(identity: Identity, role: Role, comm: String, state: char) -> Self {
-        let pid = identity.pid;
+        let pid = process.identity.pid;
         let threads = identity::threads(pid);
         let in_state = |state| threads.iter().find(|thread| thread.state == state);
         let stuck = in_state('D').or(in_state('R')).or(threads.first());
         let wchan = procfs::wait_channel(stuck.map_or(pid, |thread| thread.identity.pid));
         Self {
-            identity,
-            role,
-            comm,
-            state: stuck.map_or(state, |thread| thread.state),
+            identity: process.identity,
+            role: process.role.clone(),
+            comm: process.comm.clone(),
+            state: stuck.map_or(process.state, |thread| thread.state),
             frozen: cgroup::freezable(pid).into_iter().find(|folder| cgroup::is_frozen(folder)),
             mount: wchan.as_deref().and_then(|wchan| waited_for(pid, wchan)),
             wchan,
@@ -79,22 +69,6 @@ impl StuckProcess {
 /// A descriptor for each of these that becomes readable when the process has died after all.
 pub fn await_death(stuck: &[StuckProcess]) -> Vec<(Identity, PidFd)> {
     stuck.iter().filter_map(|one| Some((one.identity, one.identity.open().ok()?))).collect()
-}
-
-/// Those that live on after another hunt, and of those `before` it whoever is still dying by then: that one has lost the
-/// program and the command line by which it was proved, so that no hunt finds it any more.
-pub(crate) fn and_dying(
-    mut found: Vec<StuckProcess>,
-    before: &[StuckProcess],
-    deadline: Instant,
-) -> Vec<StuckProcess> {
-    let is_found = |one: &StuckProcess| found.iter().any(|other| other.identity == one.identity);
-    let lost: Vec<StuckProcess> = before.iter().filter(|one| !is_found(one)).cloned().collect();
-    let dying = await_death(&lost);
-    wait_all(dying.iter().map(|(_, process)| process), deadline);
-    found.extend(lost.iter().filter(|one| one.identity.is_alive()).map(StuckProcess::again));
-    found.sort_by_key(|one| one.identity);
-    found
 }
 
 /// The mount of the kind that a wait channel belongs to, if the process sees one.
@@ -115,27 +89,5 @@ impl fmt::Display for StuckProcess {
             write!(f, ", frozen by {}", folder.display())?;
         }
         self.mount.as_ref().map_or(Ok(()), |mount| write!(f, ", waiting for mount {mount}"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::process::Command;
-    use std::time::Duration;
-
-    /// As an orphan is whose program is gone: no hunt finds it, and it is not dead.
-    #[test]
-    fn who_is_found_no_more_counts_until_it_is_dead() {
-        let mut dying = Command::new("sleep").arg("60").spawn().unwrap();
-        let identity = Identity::of(dying.id() as i32).unwrap();
-        let before = [StuckProcess::look(identity, Role::Gofer, "exe".into(), 'S')];
-        let soon = || Instant::now() + Duration::from_millis(10);
-        let left = and_dying(Vec::new(), &before, soon());
-        assert_eq!(left.iter().map(|one| one.identity).collect::<Vec<_>>(), [identity]);
-        assert_eq!(and_dying(left.clone(), &before, soon()).len(), 1, "found again, and once");
-        dying.kill().unwrap();
-        assert_eq!(and_dying(Vec::new(), &before, Instant::now() + Duration::from_secs(10)), []);
-        dying.wait().unwrap();
     }
 }

@@ -107,20 +107,20 @@ fn step_two_spares_the_real_shim_its_wait_and_strangers() {
     for index in [2, 3, 4] {
         cast.stop(index);
     }
-    assert_eq!(kill_sandbox(&scope("step2"), soon()).left, []);
+    assert_eq!(kill_sandbox(&scope("step2"), &mut Struck::new(), soon()).left, []);
     assert_eq!(cast.alive(), [true, true, false, false, false, false, false, true, true]);
-    assert_eq!(kill_sandbox(&scope("step2"), soon()).left, []);
+    assert_eq!(kill_sandbox(&scope("step2"), &mut Struck::new(), soon()).left, []);
 }
 
 #[test]
 fn a_stopped_real_shim_is_mute_and_so_is_one_whose_wait_is_stopped() {
     let cast = sandbox("mute");
     cast.stop(2);
-    assert!(!kill_sandbox(&scope("mute"), soon()).is_mute());
+    assert!(!kill_sandbox(&scope("mute"), &mut Struck::new(), soon()).is_mute());
     for teller in [0, 1] {
         let cast = sandbox(&format!("mute{teller}"));
         cast.stop(teller);
-        assert!(kill_sandbox(&scope(&format!("mute{teller}")), soon()).is_mute());
+        assert!(kill_sandbox(&scope(&format!("mute{teller}")), &mut Struck::new(), soon()).is_mute());
     }
 }
 
@@ -128,7 +128,7 @@ fn a_stopped_real_shim_is_mute_and_so_is_one_whose_wait_is_stopped() {
 fn step_three_leaves_only_strangers() {
     let cast = sandbox("step3");
     cast.stop(0);
-    assert_eq!(kill_all(&scope("step3"), soon()), []);
+    assert_eq!(kill_all(&scope("step3"), &mut Struck::new(), soon()).left, []);
     assert_eq!(cast.alive(), [false, false, false, false, false, false, false, true, true]);
 }
 
@@ -152,7 +152,7 @@ fn what_descends_from_the_guard_dies_and_the_guard_does_not() {
         std::thread::yield_now();
     }
     let found = find(&scope);
-    assert_eq!(kill_all(&scope, soon()), []);
+    assert_eq!(kill_all(&scope, &mut Struck::new(), soon()).left, []);
     assert!(identity.is_alive() && found.iter().all(|process| !process.identity.is_alive()));
     guard.kill().unwrap();
     guard.wait().unwrap();
@@ -197,7 +197,7 @@ fn a_frozen_sandbox_is_thawed_and_dies() {
     let pids = [cast.0[2].1.pid, cast.0[3].1.pid];
     let freezer = Freezer::holding("frozen", &pids);
     let start = Instant::now();
-    assert_eq!(kill_sandbox(&scope("frozen"), soon()).left, []);
+    assert_eq!(kill_sandbox(&scope("frozen"), &mut Struck::new(), soon()).left, []);
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(cast.alive()[2..4], [false, false]);
     drop((cast, freezer));
@@ -222,7 +222,7 @@ fn what_is_frozen_does_nothing_more_before_it_dies() {
         let pids: Vec<i32> = find(&scope).iter().map(|process| process.identity.pid).collect();
         let freezer = Freezer::holding(&format!("busy{round}"), &pids);
         let before = written();
-        assert_eq!(kill_all(&scope, soon()), []);
+        assert_eq!(kill_all(&scope, &mut Struck::new(), soon()).left, []);
         assert_eq!(written(), before, "round {round}");
         guard.kill().unwrap();
         guard.wait().unwrap();
@@ -236,7 +236,8 @@ fn what_cannot_die_is_named_and_can_be_waited_for() {
     // A stranger in the same frozen cgroup forbids to thaw it: the stand-in here for state D.
     let freezer = Freezer::holding("stuck", &[cast.0[2].1.pid, stranger.0[0].1.pid]);
     let start = Instant::now();
-    let stuck = kill_sandbox(&scope("stuck"), start + Duration::from_millis(250)).left;
+    let mut struck = Struck::new();
+    let stuck = kill_sandbox(&scope("stuck"), &mut struck, start + Duration::from_millis(250)).left;
     assert!(start.elapsed() >= Duration::from_millis(250) && start.elapsed() < Duration::from_secs(1));
     assert_eq!(stuck.len(), 1);
     let (one, sentry) = (&stuck[0], cast.0[2].1);
@@ -247,8 +248,12 @@ fn what_cannot_die_is_named_and_can_be_waited_for() {
     assert!(text.starts_with(&format!("pid {} (sh, sentry) state D", sentry.pid)), "{text}");
     let waiting = await_death(&stuck);
     assert!(waiting.len() == 1 && !waiting[0].1.is_dead());
+    // As one is that is dying: no look finds it by what proved it.
+    let found_no_more = kill_all(&scope("elsewhere"), &mut struck, Instant::now());
+    assert_eq!(found_no_more.left.iter().map(|one| one.identity).collect::<Vec<_>>(), [sentry]);
     freezer.thaw();
-    assert!(waiting[0].1.wait(soon()));
+    assert_eq!(kill_all(&scope("elsewhere"), &mut struck, soon()).left, []);
+    assert!(waiting[0].1.is_dead() && struck.is_empty());
     assert!(stranger.alive()[0]);
     assert!(await_death(&stuck).is_empty() || await_death(&stuck)[0].1.is_dead());
     drop((cast, stranger, freezer));
@@ -278,7 +283,7 @@ fn pids_in_runscs_files_are_not_believed() {
         let text = format!(r#"{{"id":"s1","goferPid":{gofer},"sandbox":{{"id":"s1","pid":{pid}}}}}"#);
         std::fs::write(folder.path().join("s1_sandbox:s1.state"), text).unwrap();
         let scope = Scope { runsc_root: folder.path().to_owned(), ..scope("forged") };
-        assert_eq!(kill_all(&scope, soon()), []);
+        assert_eq!(kill_all(&scope, &mut Struck::new(), soon()).left, []);
     }
     assert!(stranger.alive()[0]);
 }
