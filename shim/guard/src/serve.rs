@@ -31,6 +31,7 @@ mod forward;
 mod frames;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
+mod in_hand;
 mod inbound;
 mod last_words;
 mod message;
@@ -42,6 +43,7 @@ mod recall;
 mod record;
 mod shim_pool;
 mod sigkill;
+mod signals;
 mod socket;
 mod stats;
 mod telemetry;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use runsc_guard_core::policy::DELETE_BINARY;
 
-use super::{Answer, MARGIN};
+use super::reply::{Answer, MARGIN};
 use crate::cli::Target;
 use runsc_guard_node::bundle::Exit;
 use runsc_guard_node::paths::Base;

@@ -1,13 +1,17 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::*;
 use runsc_guard_node::testing::{fake_guard, ok, status};
+use runsc_guard_proto::guard::{EndRequest, EndResponse};
+use runsc_guard_proto::protobuf::Message as _;
+use runsc_guard_proto::task::DeleteResponse;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::testing::started;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use runsc_guard_core::guard::Guard;
 use runsc_guard_core::io::{
     Answer, CallId, ConnectionKind, Event, Input, Method, Note, Outcome, Output, Publication,
-    Request as TaskRequest, RequestId, ResponseInfo, Sentry, Step,
+    Request as TaskRequest, RequestId, ResponseInfo,
 };
 use runsc_guard_core::time::Time;
 use runsc_guard_core::view::View;
@@ -23,6 +23,7 @@ use ttrpc::{Request, Response};
 use super::arrivals::Callers;
 use super::connection::Reply;
 use super::forward::{Forward, Next};
+use super::in_hand::InHand;
 use super::last_words::LastWords;
 use super::message::{Answered, Message};
 use super::publish::Publisher;
@@ -35,25 +36,14 @@ use super::telemetry::Telemetry;
 use super::telemetry::fact::{Fact, Outcome as Ending};
 use super::telemetry::report_writer::ReportWriter;
 use super::upstream::Upstream;
-use super::{decode, effects, encode, node};
+use super::{decode, effects, encode, node, signals};
 use runsc_guard_node::config::StatsWay;
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
 use runsc_guard_sandbox::diagnostics::usage::Reading;
 use runsc_guard_sandbox::processes::find;
 use runsc_guard_sandbox::processes::process::Role;
-use runsc_guard_sandbox::sys::identity::{Identity, Stat};
-use runsc_guard_sandbox::sys::kernel::PidFd;
-use runsc_guard_sandbox::sys::procfs;
-
-/// Signals that would end a process that does not expect them.
-const SIGNALS: [SignalKind; 5] = [
-    SignalKind::terminate(),
-    SignalKind::interrupt(),
-    SignalKind::hangup(),
-    SignalKind::user_defined1(),
-    SignalKind::user_defined2(),
-];
+use runsc_guard_sandbox::sys::identity::Identity;
 
 /// A request that has come in and not been answered.
 struct PendingRequest {
@@ -100,11 +90,7 @@ pub(super) struct Driver {
     escalation: effects::Escalation,
     telemetry: Telemetry,
     keeper: Keeper,
-    /// The sandbox's sentry, from the first Create that told a pid.
-    sentry: Option<Identity>,
-    /// What ends sentry and real shim even when no descriptor is left, opened when there were some.
-    sentry_fd: Option<PidFd>,
-    real_shim_fd: Option<PidFd>,
+    in_hand: InHand,
     /// Somebody was sent SIGTERM: whether that is the node's end.
     watch: Option<JoinHandle<()>>,
     /// It is.
@@ -139,9 +125,7 @@ impl Driver {
             telemetry: Telemetry::new(report, publisher.clone(), &params),
             publisher,
             keeper: Keeper::new(record),
-            sentry: None,
-            sentry_fd: None,
-            real_shim_fd: real_shim.open().ok(),
+            in_hand: InHand::new(real_shim),
             watch: None,
             node_goes_down: false,
             reports,
@@ -153,15 +137,7 @@ impl Driver {
     /// Works until the state machine has nothing more to do, ever.
     pub(super) async fn run(mut self, mut messages: UnboundedReceiver<Message>) -> anyhow::Result<End> {
         let mut children = signal(SignalKind::child())?;
-        for kind in SIGNALS {
-            let mut stream = signal(kind)?;
-            let reports = self.reports.clone();
-            tokio::spawn(async move {
-                while stream.recv().await.is_some() {
-                    let _ = reports.send(Message::Signal(kind));
-                }
-            });
-        }
+        signals::listen(&self.reports)?;
         // A real shim that ended before anybody listened for it sends no second signal.
         if !self.reap() {
             return Ok(End::Served { told: false });
@@ -312,8 +288,8 @@ impl Driver {
 
     fn request(&mut self, id: RequestId, op: TaskRequest, request: Request, reply: Reply) -> bool {
         let op = match op {
-            TaskRequest::State(process, _) => TaskRequest::State(process, self.look_at_sentry()),
-            TaskRequest::Pids(container, _) => TaskRequest::Pids(container, self.look_at_sentry()),
+            TaskRequest::State(process, _) => TaskRequest::State(process, self.in_hand.look_at_sentry()),
+            TaskRequest::Pids(container, _) => TaskRequest::Pids(container, self.in_hand.look_at_sentry()),
             other => other,
         };
         let caller = decode::caller_timeout(request.timeout_nano);
@@ -324,50 +300,22 @@ impl Driver {
         self.input(Input::Request { id, request: op, caller }, Incoming::Nothing)
     }
 
-    /// Whether the sentry can answer at all, as far as /proc tells.
-    fn look_at_sentry(&self) -> Sentry {
-        let Some(known) = self.sentry else { return Sentry::Runs };
-        match Stat::of(known.pid) {
-            Ok(stat) if stat.identity != known || stat.is_dead() => Sentry::Dead,
-            Ok(stat) if procfs::is_stopped(stat.state) => Sentry::Stopped,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Sentry::Dead,
-            // That it cannot be looked at says nothing of it.
-            Ok(_) | Err(_) => Sentry::Runs,
-        }
-    }
-
     /// A pid that is told is a hint. Who is below the guard is the sandbox's, and is written down for whoever must end it
     /// when descent tells nothing any more.
     fn learn_sentry(&mut self, method: Method, outcome: &Outcome) {
         let (Method::Create, Outcome::Done(ResponseInfo::Pid(pid))) = (method, outcome) else { return };
         let found = find::at_once(&self.keeper.scope());
         let told = found.iter().map(|one| one.identity).find(|one| u32::try_from(one.pid) == Ok(*pid));
-        if let (None, Some(sentry)) = (self.sentry, told) {
-            self.sentry = Some(sentry);
-            self.sentry_fd = sentry.open().ok();
-        }
+        told.into_iter().for_each(|sentry| self.in_hand.learn(sentry));
+        let sentry = self.in_hand.sentry();
         let of_itself = found.iter().filter(|process| process.role == Role::Sentry).map(|one| one.identity);
-        self.keeper.seen(self.sentry, of_itself.filter(|one| self.sentry != Some(*one)).collect());
-    }
-
-    /// The first blows, by what is held already: they need neither thread nor descriptor, nor any look.
-    fn strike(&self, step: &Step) {
-        let doomed = match step {
-            Step::KillSandbox => [None, self.sentry_fd.as_ref()],
-            Step::KillAll => [self.real_shim_fd.as_ref(), self.sentry_fd.as_ref()],
-            _ => [None; 2],
-        };
-        for process in doomed.into_iter().flatten() {
-            if let Err(error) = process.send(Signal::SIGKILL) {
-                log::warn!("guard: SIGKILL: {error}");
-            }
-        }
+        self.keeper.seen(sentry, of_itself.filter(|one| sentry != Some(*one)).collect());
     }
 
     /// Where the sentry is asked, once it is known.
     fn control(&self) -> Option<Control> {
         let (runsc_root, sandbox) = (self.params.runsc_root(), self.params.sandbox.clone());
-        self.sentry.map(|sentry| Control { runsc_root, sandbox, sentry })
+        self.in_hand.sentry().map(|sentry| Control { runsc_root, sandbox, sentry })
     }
 
     /// One input, and everything that follows from it. False when there is nothing more to do, ever.
@@ -412,7 +360,7 @@ impl Driver {
             Output::Probe(timeout) => effects::probe_sentry(self.control(), timeout, self.reports.clone()),
             Output::Step(step, budget) => {
                 self.tell(&Fact::StepBegins(&step, budget));
-                self.strike(&step);
+                self.in_hand.strike(&step);
                 self.escalation.step(step, budget, self.keeper.scope());
             }
             Output::Recall => self.recall(),
@@ -495,15 +443,13 @@ impl Driver {
         }
     }
 
-    /// The pod has no real shim any more. One that was sent SIGTERM leaves without a complaint (containerd
-    /// pkg/shim/shim_unix.go).
+    /// The pod has no real shim any more.
     fn lose_real_shim(&mut self, how: WaitStatus) -> bool {
-        let left = matches!(how, WaitStatus::Exited(_, 0) | WaitStatus::Signaled(_, Signal::SIGTERM, _));
-        if left {
-            self.watch_node();
+        if !signals::has_left(how) {
+            return self.input(Input::RealShimExited, Incoming::Nothing);
         }
-        let input = if left { Input::RealShimLeft } else { Input::RealShimExited };
-        self.input(input, Incoming::Nothing)
+        self.watch_node();
+        self.input(Input::RealShimLeft, Incoming::Nothing)
     }
 
     /// Somebody was sent SIGTERM. Each time it is seen anew whether the node goes down.
@@ -522,19 +468,14 @@ impl Driver {
     /// Takes leave of every child that has ended, the real shim's orphans among them.
     fn reap(&mut self) -> bool {
         let mut more = true;
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(how @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _))) => {
-                    let Some(loss) = self.upstream.child_ended(pid.as_raw()) else { continue };
-                    self.tell(&Fact::RealShimEnded(how));
-                    if loss == Loss::Shim {
-                        more &= self.lose_real_shim(how);
-                    }
-                }
-                Ok(WaitStatus::StillAlive) | Err(_) => return more,
-                Ok(_) => {}
+        while let Some((pid, how)) = signals::ended_child() {
+            let Some(loss) = self.upstream.child_ended(pid) else { continue };
+            self.tell(&Fact::RealShimEnded(how));
+            if loss == Loss::Shim {
+                more &= self.lose_real_shim(how);
             }
         }
+        more
     }
 }
 
