@@ -97,3 +97,53 @@ impl Probe {
         self.0 = Progress::Answered(ProbeResult::Slow, now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    fn unanswered(probe: &mut Probe, at: Time) {
+        probe.ask(at);
+        assert!(probe.hear(ProbeResult::Nothing, at));
+    }
+
+    fn is_silent(probe: &Probe) -> bool {
+        probe.heard_since(Time::default()).is_some_and(|(heard, _)| heard == ProbeResult::Nothing)
+    }
+
+    #[test]
+    fn silence_takes_as_many_questions_and_as_long() {
+        let begun = Time(Duration::from_secs(1));
+        let (mut hurried, mut seldom, mut silent) = (Probe::default(), Probe::default(), Probe::default());
+        for _ in 0..QUESTIONS {
+            unanswered(&mut hurried, begun);
+        }
+        assert!(!is_silent(&hurried), "in no time");
+        seldom.ask(begun);
+        assert!(seldom.hear(ProbeResult::Nothing, begun + SILENCE) && !is_silent(&seldom), "by one question");
+        for question in 1..QUESTIONS {
+            unanswered(&mut silent, begun + PACE * (question - 1));
+        }
+        silent.ask(begun + PACE * (QUESTIONS - 1));
+        assert!(silent.hear(ProbeResult::Nothing, begun + SILENCE) && is_silent(&silent));
+    }
+
+    #[test]
+    fn a_question_long_after_the_last_begins_anew() {
+        let begun = Time(Duration::from_secs(1));
+        for (late, counts) in [(Duration::ZERO, true), (MOMENT, false)] {
+            let mut probe = Probe::default();
+            let mut at = begun;
+            for _ in 1..QUESTIONS {
+                unanswered(&mut probe, at);
+                at = at + PACE * 2 + late;
+            }
+            probe.ask(at);
+            assert!(probe.hear(ProbeResult::Nothing, at.max(begun + SILENCE)));
+            assert_eq!(is_silent(&probe), counts, "{late:?}");
+        }
+    }
+}
