@@ -117,14 +117,14 @@ impl Resources {
 
     fn add(&mut self, scope: &Scope, member: &Member, shared: &BTreeSet<PathBuf>) {
         let Some(sandbox) = scope.sandbox_id().filter(|_| scope.runsc_root.is_absolute()) else { return };
-        let state = scope.state_of(member);
-        self.cgroups.extend(cgroups_named_for(scope, member, state.is_some()));
+        let (state, asked) = (scope.state_of(member), Asked::by(scope, member).unwrap_or_default());
+        self.cgroups.extend(cgroups_named_for(scope, member, &asked, state.is_some()));
         if let Some(state) = state {
             self.add_recorded(scope, sandbox, &state, shared);
         }
         // Of the other containers the configuration names the sentry's, by a pid.
         if member.id == sandbox {
-            self.network_namespace = Asked::by(scope, member).and_then(|asked| asked.network_namespace);
+            self.network_namespace = asked.network_namespace;
         }
         let kinds = ["state", "lock"].into_iter();
         self.files
@@ -152,7 +152,8 @@ impl Resources {
 /// Removes the cgroups of a container that has been deleted, as far as they are empty: where `runsc delete` fails
 /// midway it removes its state all the same, and nobody else knows of them.
 pub fn sweep_cgroups(member: &Member) {
-    for folder in configured_cgroups(member, &Scope::default()) {
+    let scope = Scope::default();
+    for folder in configured_cgroups(&scope, member, &Asked::by(&scope, member).unwrap_or_default()) {
         // In use means not deleted, and gone is as it should be.
         let _ = fs::remove_dir(folder);
     }
@@ -161,9 +162,9 @@ pub fn sweep_cgroups(member: &Member) {
 /// A Create that was killed leaves the cgroup that runsc made and no state file to say so. The one that config.json
 /// asked for, or (where no file tells) that the sandbox's processes are in, can be nobody else's if it is named for
 /// this very container.
-fn cgroups_named_for(scope: &Scope, member: &Member, recorded: bool) -> Vec<PathBuf> {
+fn cgroups_named_for(scope: &Scope, member: &Member, asked: &Asked, recorded: bool) -> Vec<PathBuf> {
     // Also what is not there yet: a runsc create that is about to be killed may still be making them.
-    let asked_for = configured_cgroups(member, scope);
+    let asked_for = configured_cgroups(scope, member, asked);
     if !asked_for.is_empty() || recorded {
         return asked_for;
     }
@@ -174,12 +175,10 @@ fn cgroups_named_for(scope: &Scope, member: &Member, recorded: bool) -> Vec<Path
 }
 
 /// In every hierarchy, what config.json asked for and is named for this very container.
-fn configured_cgroups(member: &Member, scope: &Scope) -> Vec<PathBuf> {
-    let Some(path) = Asked::by(scope, member).and_then(|asked| asked.cgroups_path) else {
-        return Vec::new();
-    };
+fn configured_cgroups(scope: &Scope, member: &Member, asked: &Asked) -> Vec<PathBuf> {
+    let Some(path) = &asked.cgroups_path else { return Vec::new() };
     // What is no absolute path lies beside or below the cgroups of who ran runsc, as the guard does.
     let callers = [scope.guard, scope.real_shim].into_iter().flatten().map(|one| one.pid);
     let own = callers.chain(i32::try_from(std::process::id())).flat_map(procfs::cgroups);
-    cgroup_path::folders(&path, &own.collect::<Vec<_>>(), &member.id)
+    cgroup_path::folders(path, &own.collect::<Vec<_>>(), &member.id)
 }
