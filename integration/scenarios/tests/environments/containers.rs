@@ -127,18 +127,57 @@ fn an_ephemeral_container_for_a_wedged_pod_is_refused_in_time() -> Result<()> {
     assert_nothing_left(&host, &before, SOON)
 }
 
+/// A guarded pod that lives on with one container, while others come to it and go.
+struct LivingPod {
+    host: Host,
+    cri: Cri,
+    before: Holdings,
+    pod: Pod,
+    stays: PodContainer,
+    settled: Holdings,
+}
+
+impl LivingPod {
+    fn start(name: &str) -> Result<Self> {
+        let host = Host::pair(quick("guarded"))?;
+        let (cri, before) = (host.cri()?, Holdings::of(&host));
+        let pod = cri.run_pod("guarded", name)?;
+        let stays = cri.run_container(&pod, "stays", SLEEP)?;
+        let settled = Holdings::of(&host);
+        Ok(Self { host, cri, before, pod, stays, settled })
+    }
+
+    /// The last of a removed container to go is its bundle, and with it goes its place in the record.
+    fn remove(&self, container: &PodContainer) -> Result<()> {
+        self.cri.remove_container(container, SOON)?;
+        eventually(SOON, "the bundle is gone", || {
+            (!self.host.bundle("k8s.io", &container.id).exists()).then_some(())
+        })
+    }
+
+    fn assert_nothing_more(&self) -> Result<()> {
+        let grown = Holdings::of(&self.host).since(&self.settled);
+        ensure!(grown.is_empty(), "left in the living pod:\n{grown}");
+        Ok(())
+    }
+
+    fn end(self) -> Result<()> {
+        let answer = self.cri.exec(&self.stays, &["echo", "well"], SOON)?;
+        ensure!(answer.stdout == b"well\n", "{answer:?}");
+        Running::of(self.pod, [self.stays]).end_stopped(&self.host, &self.cri)?;
+        assert_nothing_left(&self.host, &self.before, SOON)
+    }
+}
+
 /// One container of a living pod exits, is removed and comes again with another id, many times over: what the guard
 /// keeps of them does not grow.
 #[test]
 fn restarts_in_a_living_pod_leave_nothing_behind_in_the_guard() -> Result<()> {
     const WARM: u32 = 4;
     const ROUNDS: u32 = 16;
-    let host = Host::pair(quick("guarded"))?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
-    let pod = cri.run_pod("guarded", "restarts")?;
-    let stays = cri.run_container(&pod, "stays", SLEEP)?;
-    let guard = Sandbox::of(&host, &pod.id)?.guard.context("no guard")?;
-    let settled = Holdings::of(&host);
+    let living = LivingPod::start("restarts")?;
+    let LivingPod { host, cri, pod, .. } = &living;
+    let guard = Sandbox::of(host, &pod.id)?.guard.context("no guard")?;
     let kept = || -> Result<(u64, u64, u64)> {
         let record = host.bundle("k8s.io", &pod.id).join("runsc-guard.json").metadata()?.len();
         let open = std::fs::read_dir(format!("/proc/{}/fd", guard.pid))?.count() as u64;
@@ -146,14 +185,10 @@ fn restarts_in_a_living_pod_leave_nothing_behind_in_the_guard() -> Result<()> {
     };
     let mut warm = None;
     for attempt in 0..ROUNDS {
-        let restarted = cri.create_container(&pod, "restarted", attempt, &["sh", "-c", "exit 1"])?;
+        let restarted = cri.create_container(pod, "restarted", attempt, &["sh", "-c", "exit 1"])?;
         cri.start_container(&restarted)?;
-        await_exit(&cri, &restarted)?;
-        cri.remove_container(&restarted, SOON)?;
-        // The last of the removed one to go is its bundle, and with it goes its place in the record.
-        eventually(SOON, "the bundle is gone", || {
-            (!host.bundle("k8s.io", &restarted.id).exists()).then_some(())
-        })?;
+        await_exit(cri, &restarted)?;
+        living.remove(&restarted)?;
         if attempt + 1 == WARM {
             warm = Some(kept()?);
         }
@@ -165,23 +200,15 @@ fn restarts_in_a_living_pod_leave_nothing_behind_in_the_guard() -> Result<()> {
     );
     ensure!(now.0 <= record && now.1 <= open, "it grows: {now:?}");
     ensure!(now.2 <= rss + 64, "it grows by {} KiB", now.2 - rss);
-    let grown = Holdings::of(&host).since(&settled);
-    ensure!(grown.is_empty(), "left in the living pod:\n{grown}");
-    let answer = cri.exec(&stays, &["echo", "well"], SOON)?;
-    ensure!(answer.stdout == b"well\n", "{answer:?}");
-    Running::of(pod, [stays]).end_stopped(&host, &cri)?;
-    assert_nothing_left(&host, &before, SOON)
+    living.assert_nothing_more()?;
+    living.end()
 }
 
 /// Containers of a living pod that fail to start: one whose program is missing, one whose mounts fail (gVisor's own shim
 /// leaves the cgroups of that one).
 #[test]
 fn a_container_that_fails_to_start_leaves_nothing_in_a_living_pod() -> Result<()> {
-    let host = Host::pair(quick("guarded"))?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
-    let pod = cri.run_pod("guarded", "fails")?;
-    let stays = cri.run_container(&pod, "stays", SLEEP)?;
-    let settled = Holdings::of(&host);
+    let living = LivingPod::start("fails")?;
     let absent = container_config("absent", 0, &["/no/such/program"]);
     let file_over_folder = Mount {
         host_path: "/etc/hostname".to_owned(),
@@ -191,20 +218,13 @@ fn a_container_that_fails_to_start_leaves_nothing_in_a_living_pod() -> Result<()
     let unmountable =
         ContainerConfig { mounts: vec![file_over_folder], ..container_config("unmountable", 0, SLEEP) };
     for config in [absent, unmountable] {
-        let container = cri.create_container_of(&pod, config)?;
-        let refused = cri.start_container(&container).err().context("it was started")?;
+        let container = living.cri.create_container_of(&living.pod, config)?;
+        let refused = living.cri.start_container(&container).err().context("it was started")?;
         println!("{refused:#}");
-        cri.remove_container(&container, SOON)?;
-        eventually(SOON, "the bundle is gone", || {
-            (!host.bundle("k8s.io", &container.id).exists()).then_some(())
-        })?;
-        let grown = Holdings::of(&host).since(&settled);
-        ensure!(grown.is_empty(), "left in the living pod:\n{grown}");
+        living.remove(&container)?;
+        living.assert_nothing_more()?;
     }
-    let answer = cri.exec(&stays, &["echo", "well"], SOON)?;
-    ensure!(answer.stdout == b"well\n", "{answer:?}");
-    Running::of(pod, [stays]).end_stopped(&host, &cri)?;
-    assert_nothing_left(&host, &before, SOON)
+    living.end()
 }
 
 #[test]
