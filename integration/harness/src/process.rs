@@ -43,24 +43,38 @@ impl std::fmt::Display for Process {
 impl Process {
     /// Reads process `pid`; `None` if there is none (any more).
     pub fn read(pid: i32) -> Option<Self> {
+        Self::with_args(Self::of_stat(pid).into_iter().collect()).pop()
+    }
+
+    /// It without its arguments.
+    fn of_stat(pid: i32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (head, tail) = stat.rsplit_once(')')?;
         let comm = head.split_once('(')?.1.to_owned();
         let fields: Vec<&str> = tail.split_whitespace().collect();
         let started = fields.get(19)?.parse().ok()?;
-        let args = memory::read(pid, started, "cmdline");
         Some(Self {
             pid,
             parent: fields.get(1)?.parse().ok()?,
             started,
             state: fields.first()?.chars().next()?,
-            args: args
-                .split(|byte| *byte == 0)
-                .filter(|arg| !arg.is_empty())
-                .map(|arg| String::from_utf8_lossy(arg).into_owned())
-                .collect(),
+            args: Vec::new(),
             comm,
         })
+    }
+
+    fn with_args(mut all: Vec<Self>) -> Vec<Self> {
+        let lines = Self::memory(&all, "cmdline");
+        for (process, line) in all.iter_mut().zip(lines) {
+            let args = line.split(|byte| *byte == 0).filter(|arg| !arg.is_empty());
+            process.args = args.map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+        }
+        all
+    }
+
+    fn memory(all: &[Self], file: &str) -> Vec<Vec<u8>> {
+        let identities: Vec<_> = all.iter().map(|process| (process.pid, process.started)).collect();
+        memory::read(&identities, file)
     }
 
     /// Its state alone, for which nobody can make one wait.
@@ -69,10 +83,11 @@ impl Process {
         stat.rsplit_once(") ")?.1.chars().next()
     }
 
-    /// Its environment holds this word.
-    pub(crate) fn environment_has(&self, word: &str) -> bool {
-        let bytes = memory::read(self.pid, self.started, "environ");
-        bytes.split(|byte| *byte == 0).any(|one| one == word.as_bytes())
+    /// The pids of those whose environment holds this word.
+    pub(crate) fn whose_environment_has(all: &[Self], word: &str) -> BTreeSet<i32> {
+        let has = |bytes: &Vec<u8>| bytes.split(|byte| *byte == 0).any(|one| one == word.as_bytes());
+        let environments = Self::memory(all, "environ");
+        all.iter().zip(environments).filter(|(_, bytes)| has(bytes)).map(|(process, _)| process.pid).collect()
     }
 
     /// This one.
@@ -85,16 +100,17 @@ impl Process {
         let Ok(entries) = std::fs::read_dir("/proc") else {
             return Vec::new();
         };
-        entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter_map(Self::read)
-            .collect()
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Self::with_args(pids.filter_map(Self::of_stat).collect())
     }
 
     /// The processes that `mine` names, and all that descend from them.
     pub fn with_descendants(mine: impl Fn(&Self) -> bool) -> Vec<Self> {
-        let all = Self::all();
+        Self::descending(Self::all(), mine)
+    }
+
+    /// The same of these.
+    pub(crate) fn descending(all: Vec<Self>, mine: impl Fn(&Self) -> bool) -> Vec<Self> {
         let parents: BTreeMap<i32, i32> = all.iter().map(|p| (p.pid, p.parent)).collect();
         let roots: BTreeSet<i32> = all.iter().filter(|p| mine(p)).map(|p| p.pid).collect();
         let belongs = |pid: i32| {

@@ -16,10 +16,11 @@ const GUARDS: &str = "/run/runsc-guard";
 /// containerd was ever led there.
 pub(crate) fn of(host: &Traces<'_>, log: &str) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
     let listening = listening(host);
-    let led_there = |path: &Path| {
-        let hashes = path.iter().filter_map(|part| part.to_str()?.get(..64));
-        hashes.into_iter().any(|hash| log.contains(hash))
-    };
+    // A log grows to megabytes, and these folders hold hundreds of names: so it is read once, not once for each of them.
+    let told: BTreeSet<&str> =
+        log.split(|c: char| !c.is_ascii_hexdigit()).filter(|word| word.len() == 64).collect();
+    let led_there =
+        |path: &Path| path.iter().filter_map(|part| part.to_str()?.get(..64)).any(|hash| told.contains(hash));
     // The guard names socket, folder and lock of a pod by one hash, and keeps in the folder what it was told.
     let foreign: BTreeSet<String> = listening
         .iter()

@@ -21,9 +21,11 @@ impl Traces<'_> {
     pub fn processes(&self) -> Vec<Process> {
         let mark = format!("{MARK}={}", self.tag);
         let own = std::process::id().cast_signed();
-        Process::with_descendants(|p| {
+        let all = Process::all();
+        let marked = Process::whose_environment_has(&all, &mark);
+        Process::descending(all, |p| {
             p.pid != own
-                && (p.environment_has(&mark)
+                && (marked.contains(&p.pid)
                     || file_contains(p.pid, "cgroup", &format!("/{}/", self.tag))
                     || p.args.iter().any(|arg| arg.contains(self.folder.to_string_lossy().as_ref())))
                 && !p.args.first().is_some_and(|arg| arg.ends_with("/ctr"))

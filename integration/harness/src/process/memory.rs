@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, Sender, channel},
     },
     thread,
@@ -27,22 +27,38 @@ thread_local! {
     static READER: RefCell<Option<Reader>> = const { RefCell::new(None) };
 }
 
-/// The bytes of this file of process `pid`, which started then; none where they cannot be had.
-pub(super) fn read(pid: i32, started: u64, file: &str) -> Vec<u8> {
-    let held = || HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    if held().contains(&(pid, started)) {
-        return Vec::new();
-    }
+/// The bytes of this file of each of these processes, by pid and start; none where they cannot be had. The thread reads
+/// ahead while its answers are taken: to wake it for each file would cost more than to read one.
+pub(super) fn read(processes: &[(i32, u64)], file: &str) -> Vec<Vec<u8>> {
+    let mut found = vec![Vec::new(); processes.len()];
+    let mut left: Vec<usize> = (0..processes.len()).filter(|at| !held().contains(&processes[*at])).collect();
     READER.with_borrow_mut(|reader| {
-        let (ask, answer) = reader.get_or_insert_with(start);
-        let path = PathBuf::from(format!("/proc/{pid}/{file}"));
-        let bytes = ask.send(path).ok().and_then(|()| answer.recv_timeout(LIMIT).ok());
-        bytes.unwrap_or_else(|| {
-            held().insert((pid, started));
+        while !left.is_empty() {
+            let (ask, answer) = reader.get_or_insert_with(start);
+            for at in &left {
+                // Where the thread has ended, its answers do not come either.
+                let _ = ask.send(PathBuf::from(format!("/proc/{}/{file}", processes[*at].0)));
+            }
+            let late = left.iter().position(|at| match answer.recv_timeout(LIMIT) {
+                Ok(bytes) => {
+                    found[*at] = bytes;
+                    false
+                }
+                Err(_) => true,
+            });
+            let Some(late) = late else {
+                return;
+            };
+            held().insert(processes[left[late]]);
             *reader = None;
-            Vec::new()
-        })
-    })
+            left.drain(..=late);
+        }
+    });
+    found
+}
+
+fn held() -> MutexGuard<'static, BTreeSet<(i32, u64)>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn start() -> Reader {
