@@ -118,7 +118,7 @@ pub fn cleanup_by(
     sequence.learn(slice::from_ref(&scope));
     if let Some(guard) = scope.guard.filter(|guard| guard.is_alive()) {
         // First with its help: whatever descends from it is proved by that alone.
-        sequence.kill(slice::from_ref(&scope), patience.dead);
+        sequence.kill_until(slice::from_ref(&scope), patience.dead);
         end_guard(guard);
     }
     scope.guard = None;
@@ -160,7 +160,7 @@ pub fn bury_rest(
     deadline: Instant,
 ) -> bool {
     let scope = Scope { guard: None, ..record.scope() };
-    let dead = sequence.kill(slice::from_ref(&scope), deadline).is_empty();
+    let dead = sequence.kill_until(slice::from_ref(&scope), deadline).is_empty();
     let released = dead && is_gone(&release_and_verify(&scope, resources, deadline, &Nobody));
     cleanup_by(sequence, record, place, patience(deadline), &Nobody).is_empty() && released
 }

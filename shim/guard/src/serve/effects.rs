@@ -27,7 +27,7 @@ use runsc_guard_sandbox::processes::process::{Process, Role};
 use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::sys::procfs;
-use runsc_guard_sandbox::teardown::kill::{kill_commands, kill_create};
+use runsc_guard_sandbox::teardown::kill::kill_commands;
 use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence, release_and_verify};
 use runsc_guard_sandbox::teardown::stuck::StuckProcess;
 
@@ -138,7 +138,7 @@ impl Escalation {
         };
         let mut holdings = Resources::of(scope, std::slice::from_ref(member));
         let stuck = where_create_hangs(scope, container);
-        let mut left = words(&kill_create(scope, member, deadline));
+        let mut left = words(&self.sequence.kill_create(scope, member, deadline));
         if left.is_empty() {
             let leftover = release_and_verify(scope, &mut holdings, deadline, &self.report);
             left = leftover.iter().map(ToString::to_string).collect();

@@ -125,9 +125,9 @@ impl Blow {
 
 /// Ends what one container's Create began, and only that: its `runsc create`, its gofer, whatever names its
 /// bundle (the sentry if it is the root container), and what descends from these.
-pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<StuckProcess> {
+pub fn kill_create(scope: &Scope, member: &Member, struck: &mut Struck, deadline: Instant) -> Hunted {
     let is_root = scope.sandbox_id() == Some(&member.id);
-    hunt(scope, &mut Struck::new(), deadline, |found| {
+    hunt(scope, struck, deadline, |found| {
         let began = |process: &&Process| {
             let named = process.container().is_some_and(|id| id == member.id.as_str());
             let bundle = process.bundle() == Some(&member.bundle);
@@ -150,7 +150,6 @@ pub fn kill_create(scope: &Scope, member: &Member, deadline: Instant) -> Vec<Stu
         }
         found.iter().filter(|process| doomed.contains(&process.identity.pid)).cloned().collect()
     })
-    .left
 }
 
 /// Ends the `runsc` commands about one container that has ended. Its gofer is left: the sentry would take the end of

@@ -13,7 +13,6 @@ use runsc_guard_core::hung::LOOK_AGAIN_AFTER;
 use runsc_guard_core::io::Step;
 use runsc_guard_core::policy::budgets;
 
-use crate::Scope;
 use crate::processes::find;
 use crate::resources::fuse::Connections;
 use crate::resources::held::Resources;
@@ -22,12 +21,13 @@ use crate::resources::inventory::Inventory;
 use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
 use crate::teardown::hooks::run_hooks;
-use crate::teardown::kill::{Hunted, Struck, kill_all, kill_sandbox};
+use crate::teardown::kill::{Hunted, Struck, kill_all, kill_create, kill_sandbox};
 use crate::teardown::leftover::Leftover;
 use crate::teardown::release::release;
 use crate::teardown::stuck::{StuckProcess, await_death};
 use crate::teardown::unblock::{UnblockPolicy, take_from_the_living};
 use crate::teardown::verify::verify;
+use crate::{Member, Scope};
 
 pub use crate::teardown::observer::{Nobody, Observer, Patience};
 
@@ -80,8 +80,17 @@ impl Sequence {
         self.hunt(scopes, |scope, struck| kill_sandbox(scope, struck, deadline))
     }
 
-    /// The real shim and all that belongs to the sandbox, until a deadline; gives what lives on.
-    pub fn kill(&self, scopes: &[Scope], deadline: Instant) -> Vec<StuckProcess> {
+    /// What one container's Create began, until a deadline; gives what lives on of that, and of nothing that another
+    /// container's Create has left.
+    pub fn kill_create(&self, scope: &Scope, member: &Member, deadline: Instant) -> Vec<StuckProcess> {
+        let mut struck = Struck::new();
+        let left = kill_create(scope, member, &mut struck, deadline).left;
+        self.lock().struck.append(&mut struck);
+        left
+    }
+
+    /// The real shim and all that belongs to the sandbox, until a deadline and no longer; gives what lives on.
+    pub fn kill_until(&self, scopes: &[Scope], deadline: Instant) -> Vec<StuckProcess> {
         self.hunt(scopes, |scope, struck| kill_all(scope, struck, deadline)).left
     }
 
@@ -107,16 +116,16 @@ impl Sequence {
         observer: &dyn Observer,
     ) -> Vec<StuckProcess> {
         self.learn(scopes);
-        let mut left = self.kill(scopes, deadline.min(Instant::now() + PLAINLY));
+        let mut left = self.kill_until(scopes, deadline.min(Instant::now() + PLAINLY));
         // Whether a server hangs takes its time to see, which begins now.
         self.watch_fuse(scopes, &left, Instant::now(), observer);
         if !left.is_empty() {
-            left = self.kill(scopes, deadline);
+            left = self.kill_until(scopes, deadline);
         }
         let last = Instant::now() + overload;
         while !left.is_empty() && Instant::now() < last {
             self.watch_fuse(scopes, &left, Instant::now(), observer);
-            let again = self.kill(scopes, last.min(Instant::now() + budgets::KILL_ALL));
+            let again = self.kill_until(scopes, last.min(Instant::now() + budgets::KILL_ALL));
             let stuck = again == left && !again.iter().any(StuckProcess::runs) && !procfs::is_crowded();
             left = again;
             if stuck {
@@ -136,7 +145,7 @@ impl Sequence {
         observer: &dyn Observer,
     ) -> (Vec<StuckProcess>, bool) {
         self.learn(scopes);
-        self.take_from(scopes, self.kill(scopes, Instant::now()), deadline, observer)
+        self.take_from(scopes, self.kill_until(scopes, Instant::now()), deadline, observer)
     }
 
     /// Nothing is locked while mounts are taken away and servers watched, which may take its time: the escalation may go on.
@@ -187,7 +196,7 @@ impl Sequence {
         observer.begins(Step::KillAll.as_str(), patience.dead);
         let left = self.kill_all(scopes, patience.dead, patience.overload, observer);
         observer.ends(Step::KillAll.as_str(), &words(&left));
-        let kill = |deadline| self.kill(scopes, deadline);
+        let kill = |deadline| self.kill_until(scopes, deadline);
         let stuck = self.unblock_until_dead(scopes, left, patience.over, &kill, observer);
         if !stuck.is_empty() {
             return self.with_what_it_holds(scopes, stuck);

@@ -11,8 +11,9 @@ use crate::resources::held::Resources;
 use crate::sys::identity::Stat;
 use crate::sys::procfs;
 use crate::teardown::leftover::Leftover;
-use crate::teardown::sequence::{Nobody, release_and_verify};
+use crate::teardown::sequence::{Nobody, Sequence, release_and_verify};
 use crate::teardown::stuck::await_death;
+use crate::teardown::unblock::UnblockPolicy;
 use crate::testing::started;
 
 /// Processes with the command lines of a real sandbox, each a shell that waits for its input.
@@ -135,9 +136,9 @@ fn step_three_leaves_only_strangers() {
 #[test]
 fn a_create_that_is_ended_takes_nothing_else_along() {
     let (cast, scope) = (sandbox("create"), scope("create"));
-    assert_eq!(kill_create(&scope, &scope.members[1], soon()), []);
+    assert_eq!(kill_create(&scope, &scope.members[1], &mut Struck::new(), soon()).left, []);
     assert_eq!(cast.alive(), [true, true, true, true, true, false, false, true, true]);
-    assert_eq!(kill_create(&scope, &scope.members[0], soon()), []);
+    assert_eq!(kill_create(&scope, &scope.members[0], &mut Struck::new(), soon()).left, []);
     assert_eq!(cast.alive(), [true, true, false, false, true, false, false, true, true]);
 }
 
@@ -256,6 +257,24 @@ fn what_cannot_die_is_named_and_can_be_waited_for() {
     assert!(waiting[0].1.is_dead() && struck.is_empty());
     assert!(stranger.alive()[0]);
     assert!(await_death(&stuck).is_empty() || await_death(&stuck)[0].1.is_dead());
+    drop((cast, stranger, freezer));
+}
+
+/// The same of what a Create has begun: it is carried to the hunt for all of the sandbox, and named by no other Create.
+#[test]
+fn what_a_create_leaves_dying_is_found_by_the_next_step() {
+    let (cast, stranger) = (sandbox("stuckcreate"), Cast::new(&private_folder("stranger2"), &["stranger"]));
+    let freezer = Freezer::holding("create", &[cast.0[5].1.pid, stranger.0[0].1.pid]);
+    let (scope, gofer) = (scope("stuckcreate"), cast.0[5].1);
+    let sequence = Sequence::new(UnblockPolicy::NONE);
+    let named = |left: Vec<StuckProcess>| left.iter().map(|one| one.identity).collect::<Vec<_>>();
+    assert_eq!(named(sequence.kill_create(&scope, &scope.members[1], Instant::now())), [gofer]);
+    let elsewhere = [self::scope("elsewhere")];
+    assert_eq!(sequence.kill_create(&elsewhere[0], &elsewhere[0].members[0], Instant::now()), []);
+    assert_eq!(named(sequence.kill_until(&elsewhere, Instant::now())), [gofer]);
+    freezer.thaw();
+    assert_eq!(sequence.kill_until(&elsewhere, soon()), []);
+    assert!(stranger.alive()[0]);
     drop((cast, stranger, freezer));
 }
 
