@@ -165,12 +165,12 @@ impl Stage<'_> {
             return Ok(None);
         }
         let deadline = Instant::now() + RUNS;
-        let found = loop {
+        let (found, sentry) = loop {
             let found = subject.look(self.scope)?.map(|sandbox| sandbox.found).filter(|found| found.id == id);
             // On a crowded node a look is not told everything in its time.
             let sentry = found.as_ref().context("it is not to be seen").and_then(subject::sentry);
             match (found, sentry) {
-                (Some(found), Ok(_)) => break found,
+                (Some(found), Ok(sentry)) => break (found, sentry),
                 _ if subject.ids()?.is_empty() => return Ok(None),
                 (_, Err(why)) if Instant::now() >= deadline => {
                     bail!("{id} was started, and after {} s {why:#}", RUNS.as_secs())
@@ -188,10 +188,10 @@ impl Stage<'_> {
         let inventory = Inventory::of(&found);
         let pid = found.sentry.as_ref().map(|sentry| sentry.identity.pid).unwrap_or_default();
         self.story.tell(&format!("{} {id} runs: {}", handler.kind.word(), inventory.summary()));
-        let sentry = match subject::hang(&found) {
+        match subject::hang(&found, &sentry) {
             Err(_) if subject.ids()?.is_empty() => return Ok(None),
             other => other?,
-        };
+        }
         self.story.tell(&format!("its sentry {pid} is stopped (SIGSTOP) and answers nothing from now on"));
         Ok(Some(Hung { id, sentry, inventory }))
     }

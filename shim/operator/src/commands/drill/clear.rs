@@ -80,11 +80,13 @@ impl Stage<'_> {
 
     /// Ends one as anybody would end it that does not hang. What was stopped goes on first.
     fn end(&self, subject: &Subject, id: &str) -> Result<(), String> {
-        if let Ok(Some(sandbox)) = subject.look(self.scope)
-            && let Ok(sentry) = subject::sentry(&sandbox.found)
-        {
-            subject::resume(&sentry);
-        }
+        // On a crowded node a look is not told everything in its time.
+        reap::until(GOES, || match subject.look(self.scope) {
+            Ok(Some(sandbox)) if sandbox.found.sentry.is_some() => {
+                subject::sentry(&sandbox.found).map(|sentry| subject::resume(&sentry)).is_ok()
+            }
+            seen => seen.is_ok(),
+        });
         let ended = subject.stop(id, ENDS).and_then(|()| subject.remove(id));
         ended.map_err(|error| format!("{id}: {error:#}"))
     }

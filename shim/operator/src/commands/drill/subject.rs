@@ -139,17 +139,16 @@ pub(super) fn sentry(found: &Found) -> Result<PidFd> {
     Ok(sentry)
 }
 
-/// Hangs it: its kernel is stopped, and answers nothing from then on.
-pub(super) fn hang(found: &Found) -> Result<PidFd> {
-    let process = sentry(found)?;
+/// Hangs it: its kernel, by the descriptor that was proved, is stopped, and answers nothing from then on.
+pub(super) fn hang(found: &Found, sentry: &PidFd) -> Result<()> {
     let identity = found.sentry.as_ref().context("it has no sentry")?.identity;
     ensure!(identity.start_time >= Identity::me()?.start_time, "its sentry is older than this drill");
-    process.send(Signal::SIGSTOP).with_context(|| {
+    sentry.send(Signal::SIGSTOP).with_context(|| {
         format!("its sentry {} cannot be stopped (in a container this takes CAP_KILL)", identity.pid)
     })?;
     let stopped = until(STOPS, || is_stopped(identity));
     ensure!(stopped, "its sentry {} has not stopped within {STOPS:?}: the node is very busy", identity.pid);
-    Ok(process)
+    Ok(())
 }
 
 /// Lets it go on.
