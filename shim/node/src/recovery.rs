@@ -20,8 +20,9 @@ use runsc_guard_sandbox::resources::spec::{self, Membership};
 use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::teardown::leftover::Leftover;
-use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence, release_and_verify};
+use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence};
 use runsc_guard_sandbox::teardown::unblock::UnblockPolicy;
+use runsc_guard_sandbox::teardown::verify::release_and_verify;
 
 #[cfg(test)]
 mod tests;

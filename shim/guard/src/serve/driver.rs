@@ -1,75 +1,33 @@
 //! The one task that owns the state machine: it takes messages one by one and performs what each puts out.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
-use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
-use runsc_guard_core::guard::Guard;
 use runsc_guard_core::io::{
-    Answer, CallId, ConnectionKind, Event, Input, Method, Note, Outcome, Output, Publication,
-    Request as TaskRequest, RequestId, ResponseInfo,
+    Answer, CallId, ConnectionKind, Event, Input, Method, Note, Outcome, Output, Request as TaskRequest,
+    RequestId,
 };
 use runsc_guard_core::time::Time;
-use runsc_guard_core::view::View;
-use runsc_guard_proto::{Envelope, service};
+use runsc_guard_proto::service;
+use runsc_guard_sandbox::diagnostics::control::Unanswered;
+use runsc_guard_sandbox::diagnostics::usage::Reading;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep_until;
-use ttrpc::{Request, Response};
+use ttrpc::Request;
 
-use super::arrivals::Callers;
 use super::connection::Reply;
 use super::forward::{Forward, Next};
-use super::in_hand::InHand;
 use super::last_words::LastWords;
 use super::message::{Answered, Message};
-use super::publish::Publisher;
-use super::recall::{self, Question};
-use super::record::Keeper;
 use super::shim_pool::Loss;
-use super::sigkill::Sigkills;
-use super::stats::Stats;
-use super::telemetry::Telemetry;
 use super::telemetry::fact::{Fact, Outcome as Ending};
-use super::telemetry::report_writer::ReportWriter;
-use super::upstream::Upstream;
-use super::{decode, effects, encode, node, signals};
-use runsc_guard_node::config::StatsWay;
-use runsc_guard_node::params::ServeParams;
-use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
-use runsc_guard_sandbox::diagnostics::usage::Reading;
-use runsc_guard_sandbox::processes::find;
-use runsc_guard_sandbox::processes::process::Role;
-use runsc_guard_sandbox::sys::identity::Identity;
+use super::{decode, effects, encode, recall, signals};
 
-/// A request that has come in and not been answered.
-struct PendingRequest {
-    /// Its bytes, until they are sent on.
-    request: Option<Request>,
-    reply: Reply,
-    method: Method,
-    /// When it came.
-    since: Instant,
-}
+mod machine;
 
-/// What has just come in, for the outputs that pass it on.
-enum Incoming {
-    Nothing,
-    Response(Response),
-    Event(Envelope),
-}
-
-impl Incoming {
-    fn response(&self) -> Option<&Response> {
-        match self {
-            Self::Response(response) => Some(response),
-            Self::Nothing | Self::Event(_) => None,
-        }
-    }
-}
+pub(super) use machine::Driver;
+use machine::{Incoming, PendingRequest, view};
 
 /// How the guard's work ended.
 pub(crate) enum End {
@@ -79,61 +37,7 @@ pub(crate) enum End {
     NodeGoesDown { released: bool },
 }
 
-pub(super) struct Driver {
-    guard: Guard,
-    start: Instant,
-    pending: BTreeMap<RequestId, PendingRequest>,
-    upstream: Upstream,
-    stats: Stats,
-    sigkills: Sigkills,
-    publisher: Publisher,
-    escalation: effects::Escalation,
-    telemetry: Telemetry,
-    keeper: Keeper,
-    in_hand: InHand,
-    /// Somebody was sent SIGTERM: whether that is the node's end.
-    watch: Option<JoinHandle<()>>,
-    /// It is.
-    node_goes_down: bool,
-    reports: UnboundedSender<Message>,
-    callers: Callers,
-    params: Arc<ServeParams>,
-}
-
 impl Driver {
-    /// The driver of the sandbox that `params` tell of.
-    pub(super) fn new(
-        params: ServeParams,
-        real_shim: Identity,
-        publisher: Publisher,
-        report: ReportWriter,
-        reports: UnboundedSender<Message>,
-        callers: Callers,
-    ) -> Self {
-        let params = Arc::new(params);
-        let mut record = params.record();
-        record.guard = Identity::me().ok();
-        record.real_shim = Some(real_shim);
-        Self {
-            guard: Guard::new(params.config.policy.clone(), params.sandbox.clone(), params.container.clone()),
-            start: Instant::now(),
-            pending: BTreeMap::new(),
-            upstream: Upstream::new(params.clone(), real_shim, reports.clone()),
-            stats: Stats::new(params.config.stats == StatsWay::Direct, reports.clone()),
-            sigkills: Sigkills::new(reports.clone()),
-            escalation: effects::Escalation::new(&params.config, report.clone(), reports.clone()),
-            telemetry: Telemetry::new(report, publisher.clone(), &params),
-            publisher,
-            keeper: Keeper::new(record),
-            in_hand: InHand::new(real_shim),
-            watch: None,
-            node_goes_down: false,
-            reports,
-            callers,
-            params,
-        }
-    }
-
     /// Works until the state machine has nothing more to do, ever.
     pub(super) async fn run(mut self, mut messages: UnboundedReceiver<Message>) -> anyhow::Result<End> {
         let mut children = signal(SignalKind::child())?;
@@ -173,11 +77,6 @@ impl Driver {
                 });
             }
         }
-    }
-
-    /// Something has happened: told here, and nowhere else.
-    fn tell(&mut self, fact: &Fact<'_>) {
-        self.telemetry.tell(fact, &|| view(&self.guard, self.start));
     }
 
     fn message(&mut self, message: Message) -> bool {
@@ -252,12 +151,6 @@ impl Driver {
         self.input(Input::Returned(call, outcome), Incoming::Response(response))
     }
 
-    fn forward(&mut self, method: Method, forward: Forward) {
-        let Forward { call, mut request, timeout, connection } = forward;
-        request.timeout_nano = encode::timeout_nano(timeout);
-        self.upstream.send(call, method, request, connection);
-    }
-
     /// The sentry has been asked for Stats.
     fn used(&mut self, call: CallId, told: Result<Reading, Unanswered>) -> bool {
         let next = self.stats.sentry_told(call, told);
@@ -280,12 +173,6 @@ impl Driver {
         }
     }
 
-    fn tell_refuted(&mut self) {
-        if let Some(why) = self.stats.refuted() {
-            self.tell(&Fact::StatsRefuted(&why));
-        }
-    }
-
     fn request(&mut self, id: RequestId, op: TaskRequest, request: Request, reply: Reply) -> bool {
         let op = match op {
             TaskRequest::State(process, _) => TaskRequest::State(process, self.in_hand.look_at_sentry()),
@@ -298,24 +185,6 @@ impl Driver {
         let pending = PendingRequest { request: Some(request), reply, method, since: Instant::now() };
         self.pending.insert(id, pending);
         self.input(Input::Request { id, request: op, caller }, Incoming::Nothing)
-    }
-
-    /// A pid that is told is a hint. Who is below the guard is the sandbox's, and is written down for whoever must end it
-    /// when descent tells nothing any more.
-    fn learn_sentry(&mut self, method: Method, outcome: &Outcome) {
-        let (Method::Create, Outcome::Done(ResponseInfo::Pid(pid))) = (method, outcome) else { return };
-        let found = find::at_once(&self.keeper.scope());
-        let told = found.iter().map(|one| one.identity).find(|one| u32::try_from(one.pid) == Ok(*pid));
-        told.into_iter().for_each(|sentry| self.in_hand.learn(sentry));
-        let sentry = self.in_hand.sentry();
-        let of_itself = found.iter().filter(|process| process.role == Role::Sentry).map(|one| one.identity);
-        self.keeper.seen(sentry, of_itself.filter(|one| sentry != Some(*one)).collect());
-    }
-
-    /// Where the sentry is asked, once it is known.
-    fn control(&self) -> Option<Control> {
-        let (runsc_root, sandbox) = (self.params.runsc_root(), self.params.sandbox.clone());
-        self.in_hand.sentry().map(|sentry| Control { runsc_root, sandbox, sentry })
     }
 
     /// One input, and everything that follows from it. False when there is nothing more to do, ever.
@@ -381,16 +250,6 @@ impl Driver {
         true
     }
 
-    fn recall(&self) {
-        let question = Question {
-            members: self.keeper.scope().members,
-            connected: self.callers.count() > 0,
-            containerd: self.params.address.clone().into(),
-            namespace: self.params.namespace.clone(),
-        };
-        recall::recall(question, self.reports.clone());
-    }
-
     fn reply(&mut self, id: RequestId, answer: Answer, incoming: &Incoming) {
         let Some(pending) = self.pending.remove(&id) else { return };
         let outcome = Ending::of(&answer, incoming.response());
@@ -405,44 +264,6 @@ impl Driver {
         pending.reply.send(response);
     }
 
-    fn publish(&self, publication: Publication, incoming: &Incoming) {
-        let envelope = match (publication, incoming) {
-            (Publication::AsReceived, Incoming::Event(envelope)) => envelope.clone(),
-            (Publication::AsReceived, _) => return,
-            (Publication::Exit(process, exit), _) => {
-                encode::exit_event(&self.params.namespace, &process, exit)
-            }
-        };
-        self.publisher.publish(envelope);
-    }
-
-    fn stop_listening(&self) {
-        let socket = &self.params.place.socket;
-        if let Err(error) = std::fs::remove_file(socket)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            log::warn!("cannot unlink {}: {error}", socket.display());
-        }
-    }
-
-    /// The guard lives as long as its sandbox: who wants it gone deletes the container, or its node goes down. SIGUSR1
-    /// makes a shim of containerd's Go runtime dump its goroutines into its log, and so it does here: the real shim's.
-    fn signalled(&mut self, kind: SignalKind) {
-        if kind == SignalKind::terminate() {
-            self.watch_node();
-        }
-        if kind != SignalKind::user_defined1() {
-            let number = kind.as_raw_value();
-            log::warn!("signal {number}: the guard ends with the last container of its sandbox, or its node");
-            return;
-        }
-        for shim in self.upstream.shims() {
-            if let Err(error) = shim.open().and_then(|shim| shim.send(Signal::SIGUSR1)) {
-                log::warn!("cannot pass SIGUSR1 on to the real shim: {error}");
-            }
-        }
-    }
-
     /// The pod has no real shim any more.
     fn lose_real_shim(&mut self, how: WaitStatus) -> bool {
         if !signals::has_left(how) {
@@ -450,19 +271,6 @@ impl Driver {
         }
         self.watch_node();
         self.input(Input::RealShimLeft, Incoming::Nothing)
-    }
-
-    /// Somebody was sent SIGTERM. Each time it is seen anew whether the node goes down.
-    fn watch_node(&mut self) {
-        let (containerd, reports) = (self.params.address.clone().into(), self.reports.clone());
-        let watch = tokio::spawn(async move {
-            if node::goes_down(containerd).await {
-                let _ = reports.send(Message::Input(Input::Terminate));
-            }
-        });
-        if let Some(before) = self.watch.replace(watch) {
-            before.abort();
-        }
     }
 
     /// Takes leave of every child that has ended, the real shim's orphans among them.
@@ -477,9 +285,4 @@ impl Driver {
         }
         more
     }
-}
-
-/// What the state machine knows now.
-fn view(guard: &Guard, start: Instant) -> View {
-    guard.view(Time(start.elapsed()))
 }

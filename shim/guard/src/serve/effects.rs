@@ -28,8 +28,9 @@ use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::sys::procfs;
 use runsc_guard_sandbox::teardown::kill::kill_commands;
-use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence, release_and_verify};
+use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence};
 use runsc_guard_sandbox::teardown::stuck::StuckProcess;
+use runsc_guard_sandbox::teardown::verify::release_and_verify;
 
 /// What of step 1 is left for putting away what was seen.
 const PUT_AWAY: Duration = Duration::from_millis(20);

@@ -9,29 +9,24 @@
 //! Which real shim a request goes to is `shim_pool`'s to say.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::io::{CallId, ConnectionKind, Method, OwnCall};
-use runsc_guard_proto::protobuf::Message as _;
-use tokio::io::AsyncRead;
-use tokio::net::UnixStream;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
-use ttrpc::proto::{MESSAGE_TYPE_REQUEST, MESSAGE_TYPE_RESPONSE};
 use ttrpc::{Code, Request, Response};
 
-use super::frames::{Frame, Frames};
 use super::message::{Answered, ConnectionId, Message};
 use super::shim_pool::{self, Loss, Next, Route, ShimId, ShimPool};
-use super::socket::Socket;
 use super::{decode, encode, real_shim};
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_sandbox::sys::identity::Identity;
+
+mod connection;
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) use connection::poll_answers;
 
 /// How long a real shim may take to say what it holds: for that it need not run anything.
 const TELLS: Duration = Duration::from_secs(1);
@@ -163,7 +158,7 @@ impl Upstream {
         self.next += 1;
         let (requests, outgoing) = unbounded_channel();
         let socket = shim.socket(&self.params.place);
-        let task = tokio::spawn(run(id, socket, outgoing, self.reports.clone()));
+        let task = tokio::spawn(connection::run(id, socket, outgoing, self.reports.clone()));
         let connection = Connection { shim, lane, requests, calls: BTreeMap::new(), next_stream: 1, task };
         self.connections.insert(id, connection);
         id
@@ -258,52 +253,4 @@ impl Upstream {
             connection.task.abort();
         }
     }
-}
-
-async fn run(
-    id: ConnectionId,
-    socket: PathBuf,
-    requests: UnboundedReceiver<(u32, Request)>,
-    reports: UnboundedSender<Message>,
-) {
-    if let Err(error) = serve(id, socket, requests, &reports).await {
-        log::debug!("connection to the real shim ended: {error}");
-    }
-    let _ = reports.send(Message::Disconnected(id));
-}
-
-async fn serve(
-    id: ConnectionId,
-    socket: PathBuf,
-    mut requests: UnboundedReceiver<(u32, Request)>,
-    reports: &UnboundedSender<Message>,
-) -> io::Result<()> {
-    let mut frames = Frames::new(Socket::new(UnixStream::connect(socket).await?)?);
-    poll_fn(|cx| {
-        while let Poll::Ready(Some((stream, request))) = requests.poll_recv(cx) {
-            frames.queue(MESSAGE_TYPE_REQUEST, stream, &request);
-        }
-        // Answers are read meanwhile, too.
-        let _ = frames.poll_flush(cx)?;
-        poll_answers(id, &mut frames, cx, reports)
-    })
-    .await
-}
-
-/// Tells the answers that come, until none does any more.
-pub(super) fn poll_answers(
-    id: ConnectionId,
-    frames: &mut Frames<impl AsyncRead + Unpin>,
-    cx: &mut Context<'_>,
-    reports: &UnboundedSender<Message>,
-) -> Poll<io::Result<()>> {
-    while let Some(Frame { header, body }) = ready!(frames.poll_next(cx))? {
-        let body = body.ok_or_else(|| io::Error::other(format!("a frame of {} bytes", header.length)))?;
-        if header.type_ != MESSAGE_TYPE_RESPONSE {
-            continue;
-        }
-        let response = Response::parse_from_bytes(body).map_err(io::Error::other)?;
-        let _ = reports.send(Message::Received { connection: id, stream: header.stream_id, response });
-    }
-    Poll::Ready(Ok(()))
 }

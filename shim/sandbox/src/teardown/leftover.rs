@@ -62,3 +62,16 @@ impl fmt::Display for Leftover {
         }
     }
 }
+
+/// Adds what is not there yet; a process is the same one however it was seen.
+pub(crate) fn add_new(left: &mut Vec<Leftover>, more: Vec<Leftover>) {
+    for leftover in more {
+        let known = |one: &Leftover| match (one, &leftover) {
+            (Leftover::Process(one), Leftover::Process(other)) => one.identity == other.identity,
+            (one, other) => one == other,
+        };
+        if !left.iter().any(known) {
+            left.push(leftover);
+        }
+    }
+}

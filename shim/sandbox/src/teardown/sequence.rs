@@ -16,17 +16,13 @@ use runsc_guard_core::policy::budgets;
 use crate::processes::find;
 use crate::resources::fuse::Connections;
 use crate::resources::held::Resources;
-use crate::resources::hooks;
-use crate::resources::inventory::Inventory;
 use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
-use crate::teardown::hooks::run_hooks;
 use crate::teardown::kill::{Hunted, Struck, kill_all, kill_create, kill_sandbox};
-use crate::teardown::leftover::Leftover;
-use crate::teardown::release::release;
+use crate::teardown::leftover::{self, Leftover};
 use crate::teardown::stuck::{StuckProcess, await_death};
 use crate::teardown::unblock::{UnblockPolicy, take_from_the_living};
-use crate::teardown::verify::verify;
+use crate::teardown::verify::{release_and_verify, verify};
 use crate::{Member, Scope};
 
 pub use crate::teardown::observer::{Nobody, Observer, Patience};
@@ -240,7 +236,7 @@ impl Sequence {
     fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<StuckProcess>) -> Vec<Leftover> {
         let mut left: Vec<Leftover> = stuck.into_iter().map(Leftover::Process).collect();
         if let (Some(scope), Some(known)) = (scopes.last(), &self.lock().known) {
-            add_new(&mut left, verify(scope, &known.resources));
+            leftover::add_new(&mut left, verify(scope, &known.resources));
         }
         left
     }
@@ -271,43 +267,6 @@ impl Sequence {
 
     fn lock(&self) -> MutexGuard<'_, Carried> {
         self.carried.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Gives back what these resources are, of a whole sandbox or of some of its containers, and proves that it is gone.
-pub fn release_and_verify(
-    scope: &Scope,
-    resources: &mut Resources,
-    deadline: Instant,
-    observer: &dyn Observer,
-) -> Vec<Leftover> {
-    let inventory = observer.listens().then(|| Inventory::of(resources));
-    let hooks = hooks::claim(&resources.hooks);
-    let mut left = release(scope, resources, deadline);
-    if !left.is_empty() {
-        // What a busy node had no time for is done by now, or in another moment.
-        left = release(scope, resources, Instant::now() + budgets::RELEASE);
-    }
-    if let Some(inventory) = inventory {
-        observer.released(inventory.released(resources));
-    }
-    // A file that could not be released may lie where looking for it hangs, so `release` has the last word on those.
-    left.retain(|leftover| matches!(leftover, Leftover::File(_)));
-    add_new(&mut left, verify(scope, resources));
-    left.extend(hooks.iter().flat_map(|hooks| run_hooks(hooks, observer)));
-    left
-}
-
-/// Adds what is not there yet; a process is the same one however it was seen.
-fn add_new(left: &mut Vec<Leftover>, more: Vec<Leftover>) {
-    for leftover in more {
-        let known = |one: &Leftover| match (one, &leftover) {
-            (Leftover::Process(one), Leftover::Process(other)) => one.identity == other.identity,
-            (one, other) => one == other,
-        };
-        if !left.iter().any(known) {
-            left.push(leftover);
-        }
     }
 }
 

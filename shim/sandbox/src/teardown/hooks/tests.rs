@@ -10,7 +10,8 @@ use crate::processes::find::descendants;
 use crate::resources::held::Resources;
 use crate::resources::hooks::claim;
 use crate::sys::identity::Identity;
-use crate::teardown::sequence::{Nobody, release_and_verify};
+use crate::teardown::sequence::Nobody;
+use crate::teardown::verify::release_and_verify;
 
 /// A folder of root's alone, with a program of this text in it.
 fn program(text: &str) -> (tempfile::TempDir, PathBuf) {

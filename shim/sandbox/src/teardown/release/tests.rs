@@ -5,8 +5,8 @@ use super::*;
 use crate::Member;
 use crate::resources::asked;
 use crate::sys::identity::Identity;
-use crate::teardown::sequence;
 use crate::teardown::verify::verify;
+use crate::teardown::{sequence, verify};
 
 /// A sandbox `s1` with a second container `c2`, as runsc leaves it when its sentry is killed, beside a
 /// neighbour that must stay.
@@ -287,5 +287,5 @@ fn what_a_busy_node_had_no_time_for_is_released_all_the_same() {
     let left = Left::new();
     let mut resources = Resources::of(&left.scope, &left.scope.members);
     let over = Instant::now() - Duration::from_millis(1);
-    assert_eq!(sequence::release_and_verify(&left.scope, &mut resources, over, &sequence::Nobody), []);
+    assert_eq!(verify::release_and_verify(&left.scope, &mut resources, over, &sequence::Nobody), []);
 }
