@@ -3,7 +3,7 @@
 use super::{Running, alike_and_ended, quick, state};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Cri, Host, Pod, PodContainer, SOON, Transcript, container_config, eventually,
+    Cri, Host, Pod, PodContainer, SHORTLY, SOON, Transcript, container_config, eventually,
     faults::Sandbox,
     leaks::{Holdings, assert_nothing_left},
     runtime_v1::{
@@ -156,9 +156,8 @@ impl LivingPod {
     }
 
     fn assert_nothing_more(&self) -> Result<()> {
-        let grown = Holdings::of(&self.host).since(&self.settled);
-        ensure!(grown.is_empty(), "left in the living pod:\n{grown}");
-        Ok(())
+        // A command that still looks at the pod ends by itself.
+        assert_nothing_left(&self.host, &self.settled, SHORTLY).context("in the living pod")
     }
 
     fn end(self) -> Result<()> {
