@@ -81,7 +81,7 @@ impl Sequence {
     pub fn kill_create(&self, scope: &Scope, member: &Member, deadline: Instant) -> Vec<StuckProcess> {
         let mut struck = Struck::new();
         let left = kill_create(scope, member, &mut struck, deadline).left;
-        self.lock().struck.append(&mut struck);
+        self.carry(struck);
         left
     }
 
@@ -95,10 +95,15 @@ impl Sequence {
         let mut struck = self.lock().struck.clone();
         let hunts = scopes.iter().map(|scope| kill(scope, &mut struck));
         let hunted = hunts.reduce(Hunted::and).unwrap_or_default();
+        self.carry(struck);
+        hunted
+    }
+
+    /// To the next step, and with it only who may still be dying: Creates may hang for days, one after the other.
+    fn carry(&self, mut struck: Struck) {
         let mut carried = self.lock();
         carried.struck.append(&mut struck);
         carried.struck.retain(|identity, _| identity.is_alive());
-        hunted
     }
 
     /// Step 3: all of it, with patience for a node that is so busy that dying takes long: what runs, or changes from one

@@ -19,9 +19,7 @@ impl Freezer {
         }
         Self(folder)
     }
-}
 
-impl Freezer {
     fn thaw(&self) {
         std::fs::write(self.0.join("freezer.state"), "THAWED").unwrap();
     }
@@ -33,6 +31,10 @@ impl Drop for Freezer {
         self.thaw();
         assert!(cgroup::remove(&self.0, &BTreeSet::new(), Instant::now() + Duration::from_secs(2)));
     }
+}
+
+fn identities(left: &[StuckProcess]) -> Vec<Identity> {
+    left.iter().map(|one| one.identity).collect()
 }
 
 #[test]
@@ -94,7 +96,7 @@ fn what_cannot_die_is_named_and_can_be_waited_for() {
     assert!(waiting.len() == 1 && !waiting[0].1.is_dead());
     // As one is that is dying: no look finds it by what proved it.
     let found_no_more = kill_all(&scope("elsewhere"), &mut struck, Instant::now());
-    assert_eq!(found_no_more.left.iter().map(|one| one.identity).collect::<Vec<_>>(), [sentry]);
+    assert_eq!(identities(&found_no_more.left), [sentry]);
     freezer.thaw();
     assert_eq!(kill_all(&scope("elsewhere"), &mut struck, soon()).left, []);
     assert!(waiting[0].1.is_dead() && struck.is_empty());
@@ -110,12 +112,11 @@ fn what_a_create_leaves_dying_is_found_by_the_next_step() {
     let freezer = Freezer::holding("create", &[cast.0[5].1.pid, stranger.0[0].1.pid]);
     let (scope, gofer) = (scope("stuckcreate"), cast.0[5].1);
     let sequence = Sequence::new(UnblockPolicy::NONE);
-    let named = |left: Vec<StuckProcess>| left.iter().map(|one| one.identity).collect::<Vec<_>>();
     let over = Instant::now() + Duration::from_millis(250);
-    assert_eq!(named(sequence.kill_create(&scope, &scope.members[1], over)), [gofer]);
+    assert_eq!(identities(&sequence.kill_create(&scope, &scope.members[1], over)), [gofer]);
     let elsewhere = [self::scope("elsewhere")];
     assert_eq!(sequence.kill_create(&elsewhere[0], &elsewhere[0].members[0], Instant::now()), []);
-    assert_eq!(named(sequence.kill_until(&elsewhere, Instant::now())), [gofer]);
+    assert_eq!(identities(&sequence.kill_until(&elsewhere, Instant::now())), [gofer]);
     freezer.thaw();
     assert_eq!(sequence.kill_until(&elsewhere, soon()), []);
     assert!(stranger.alive()[0]);
