@@ -9,7 +9,9 @@ use crate::known::{self, Hang};
 mod words;
 
 pub(super) use words::Whole;
-use words::{CAUSES, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, PROCESSES, REASONS, TRIED, Words};
+use words::{
+    ALONE, CAUSES, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, PROCESSES, REASONS, TRIED, Words, has,
+};
 
 /// Who writes the guard's lines.
 const GUARD: &str = "io.containerd.runsc-guard";
@@ -35,29 +37,32 @@ pub(super) enum Sign {
 
 /// What `text` tells, if it tells of this at all.
 pub(super) fn sign(text: &str) -> Option<Sign> {
-    let has = |words: &Words| words.iter().all(|word| text.contains(word));
     if let Some(guards) = guards(text) {
         return Some(guards);
     }
     if let Some(hang) = known::told_in(text) {
         return Some(Sign::Hang(hang));
     }
-    if let Some((_, whole)) = ENDED.iter().find(|(words, _)| has(words)) {
+    if let Some((_, whole)) = ENDED.iter().find(|(words, _)| has(text, words)) {
         return Some(Sign::Ended(*whole));
     }
+    let text = text.to_ascii_lowercase();
+    let text = text.as_str();
+    let cause_in =
+        |table: &[(Words, Cause)]| table.iter().find(|(words, _)| has(text, words)).map(|(_, cause)| *cause);
+    let is_in = |table: &[Words]| table.iter().any(|words| has(text, words));
     if let Some(sign) = alone(text) {
         return Some(sign);
     }
-    let cause = CAUSES.iter().find(|(words, _)| has(words)).map(|(_, cause)| *cause);
-    let cause = cause.or_else(|| another_runtime(text).map(|_| Cause::Runc));
-    if FAILED.iter().any(has) {
-        if GONE.iter().any(|word| text.contains(word)) {
-            return None;
-        }
-        let reason = || REASONS.iter().find(|(words, _)| has(words)).map(|(_, cause)| *cause);
-        return Some(Sign::Failed(cause.or_else(reason).unwrap_or(Cause::Unsaid)));
+    let cause = another_runtime(text).map(|_| Cause::Runc).or_else(|| cause_in(&CAUSES));
+    if is_create(text) && !cause.is_some_and(Cause::is_other) {
+        return Some(Sign::Failed(Cause::Create));
     }
-    if TRIED.iter().any(has) {
+    if is_in(&FAILED) {
+        let reason = || cause.or_else(|| cause_in(&REASONS)).unwrap_or(Cause::Unsaid);
+        return if has(text, GONE) { None } else { Some(Sign::Failed(reason())) };
+    }
+    if is_in(&TRIED) {
         return Some(Sign::Tried(cause.unwrap_or(Cause::Unsaid)));
     }
     match cause? {
@@ -115,67 +120,33 @@ fn has_field(text: &str, name: &str, value: &str) -> bool {
 
 /// Lines that are about no end that somebody has asked for.
 fn alone(text: &str) -> Option<Sign> {
-    let has = |words: Words| words.iter().all(|word| text.contains(word));
-    let cause = if has(&["blocked for more than", "seconds"]) {
+    if has(text, &["blocked for more than", "seconds"]) {
         return of_process(text, "task ", Cause::Unkillable);
-    } else if has(&["soft lockup - CPU", "stuck for"]) {
+    }
+    if has(text, &["soft lockup - cpu", "stuck for"]) {
         return of_process(text, "! [", Cause::Lockup);
-    } else if has(&["Waiting for process"]) {
+    }
+    if has(text, &["waiting for process"]) {
         let is_ours = PROCESSES.iter().any(|name| has_word(text, name)) || text.contains("containerd-shim");
         return is_ours.then_some(Sign::Failed(Cause::Shutdown));
-    } else if has(&["Shutdown manager", "killing time out"]) {
-        Cause::Shutdown
-    } else if has(&["till around after", "SIGKILL"]) || has(&["rocesses still around after"]) {
-        Cause::Unkillable
-    } else if has(&["PLEG is not healthy", "last seen active"])
-        || has(&["List", "from runtime service failed", "DeadlineExceeded"])
-        || has(&["Unable to retrieve pods", "DeadlineExceeded"])
-    {
-        Cause::Pleg
-    } else if has(&["containerd.service", "tart operation timed out"]) {
-        Cause::Start
-    } else if has(&["Sentry detected", "stuck task"]) || has(&["Watchdog goroutine is stuck"]) {
-        Cause::Known
-    } else if has(&["failed to load shim"]) || has(&["unable to load shim"]) {
-        Cause::LoadShim
-    } else if has(&["cleaning leaked shim process"])
-        || has(&["shim might be leaked"])
-        || has(&["failed to delete shim"])
-        || has(&["failed to shutdown shim task"])
-        || has(&["failed to delete dead shim"])
-        || has(&["failed to clean up after shim disconnected"])
-    {
-        Cause::Leaked
-    } else if has(&["collecting metrics for", "deadline exceeded"])
-        || has(&["stat task", "deadline exceeded"])
-    {
-        return Some(Sign::Note(Cause::Stats));
-    } else if has(&["collecting metrics for", "ttrpc: closed"]) {
-        return Some(Sign::Note(Cause::ShimGone));
-    } else if create(text) {
-        Cause::Create
-    } else {
-        return None;
-    };
-    Some(Sign::Failed(cause))
+    }
+    if has(text, &["still around after", "sigkill"]) || has(text, &["processes still around after"]) {
+        return Some(Sign::Failed(Cause::Unkillable));
+    }
+    ALONE.iter().find(|(words, _)| has(text, words)).map(|(_, sign)| *sign)
 }
 
 /// A Create or Start that did not return in time. (One that found its name taken tells that, which is more.)
-fn create(text: &str) -> bool {
-    let words = ["RunPodSandbox", "CreatePodSandbox", "StartContainer", "CreateContainer"];
-    text.contains("DeadlineExceeded")
-        && text.contains("failed")
-        && !text.contains("reserved for")
-        && !text.contains("CrashLoopBackOff")
-        && words.iter().any(|word| text.contains(word))
-        && !CAUSES
-            .iter()
-            .any(|(words, cause)| cause.is_other() && words.iter().all(|word| text.contains(word)))
+fn is_create(text: &str) -> bool {
+    has(
+        text,
+        &["runpodsandbox|createpodsandbox|startcontainer|createcontainer", "deadlineexceeded", "failed"],
+    ) && !has(text, &["reserved for|crashloopbackoff"])
 }
 
 /// crun, youki or whichever other program `did not terminate successfully` in runsc's place.
 fn another_runtime(text: &str) -> Option<&str> {
-    let (before, _) = text.split_once(" did not terminate successfully")?;
+    let (before, _) = text.split_once(" did not terminate suc")?;
     let program = before.rsplit([' ', '/', '"', '\'']).find(|word| !word.is_empty())?;
     (!program.starts_with("runsc")).then_some(program)
 }

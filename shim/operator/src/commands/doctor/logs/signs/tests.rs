@@ -48,6 +48,17 @@ fn lines_of_all_programs_are_known() {
         ),
         ("Container failed to exit within 10s of signal 15 - using the force", ""),
         (r#"failed to destroy network for sandbox "1": x"#, "Note(Cni)"),
+        (
+            r#"StopPodSandbox "1" from runtime service failed: rpc error: code = Unknown desc = NetworkPlugin cni failed to teardown pod"#,
+            "Failed(Cni)",
+        ),
+        (r#"Failed killing the pod "a": failed to "KillContainer" with "no such container: \"1\"""#, ""),
+        (r#"FAILED TO STOP SANDBOX "1": CONTEXT DEADLINE EXCEEDED"#, "Failed(Unsaid)"),
+        ("cannot exec in a stopped container", ""),
+        (
+            r#"failed to stop sandbox: unknown error after kill: /opt/bin/kata-runtime did not terminate sucessfully: not ready"#,
+            "Failed(Runc)",
+        ),
         ("all is well", ""),
     ] {
         assert_eq!(told(text), expected, "{text}");

@@ -1,5 +1,6 @@
 //! The words of kubelet 1.20 to 1.37, containerd 1.6 to 2.4, dockerd, CRI-O, systemd and the kernel.
 
+use super::Sign;
 use crate::commands::doctor::logs::cause::Cause;
 
 /// Of what an end is told.
@@ -9,185 +10,146 @@ pub(crate) enum Whole {
     Container,
 }
 
-/// All of these words.
+/// All of these words, or of each one of its alternatives (`a|b`). But for `ENDED` they are in lower case, and found in
+/// whichever case: dockershim and cri-dockerd, kubelet and containerd begin the same message differently.
 pub(super) type Words = &'static [&'static str];
 
+/// Whether all of them stand in `text`.
+pub(super) fn has(text: &str, words: Words) -> bool {
+    words.iter().all(|word| word.split('|').any(|one| text.contains(one)))
+}
+
 /// The failures of an end.
-pub(super) const FAILED: [Words; 55] = [
-    &["Failed to kill pod"],
-    &["failed to \"KillPodSandbox\""],
-    &["failed to \"KillContainer\""],
-    &["KillPodSandboxError"],
-    &["KillContainerError"],
-    &["killPodWithSyncResult failed"],
-    &["killContainer", "failed"],
-    &["Kill container failed"],
-    &["Failed to kill container"],
-    &["Failed to stop sandbox"],
-    &["Failed to stop container"],
-    &["Failed to remove sandbox"],
-    &["Failed killing the pod"],
-    &["Failed to delete container"],
-    &["rror killing pod"],
-    &["termination failed with gracePeriod"],
-    &["Shutdown manager failed killing pod"],
-    &["pod failed to evict"],
-    &["StopPodSandbox", "from runtime service failed"],
-    &["StopContainer", "from runtime service failed"],
-    &["RemovePodSandbox", "from runtime service failed"],
-    &["RemoveContainer", "from runtime service failed"],
-    &["StopPodSandbox for", "failed"],
-    &["StopContainer for", "failed"],
-    &["RemovePodSandbox for", "failed"],
-    &["RemoveContainer for", "failed"],
+pub(super) const FAILED: [Words; 22] = [
+    &["failed to kill pod|failed to kill container|failed to kill task|failed killing|error killing pod"],
+    &["failed to \"killpodsandbox\"|failed to \"killcontainer\"|killpodsandboxerror|killcontainererror"],
+    &["killpodwithsyncresult|killcontainer|killing container", "failed"],
+    &["kill container failed|cannot kill container|cannot stop container|stop containers in parallel"],
+    &[
+        "failed to stop sandbox|failed to stop container|failed to stop infra container|failed to forcibly stop",
+    ],
+    &["failed to remove sandbox|failed to delete container|failed to delete task"],
+    &["termination failed with graceperiod|pod failed to evict"],
+    &["stoppodsandbox|stopcontainer|removepodsandbox|removecontainer", "from runtime service failed"],
+    &["stoppodsandbox for|stopcontainer for|removepodsandbox for|removecontainer for", "failed"],
+    &["stopping the pod sandbox|removing the pod sandbox|stopping the container", "rpc error"],
     &["an error occurs during waiting for container", "to be killed"],
-    &["failed to stop sandbox"],
-    &["failed to stop container"],
-    &["failed to kill container"],
-    &["failed to kill pod sandbox"],
-    &["failed to kill task"],
-    &["stopping the pod sandbox", "rpc error"],
-    &["removing the pod sandbox", "rpc error"],
-    &["stopping the container", "rpc error"],
-    &["failed to forcibly stop"],
-    &["failed to delete task"],
-    &["failed to handle sandbox TaskExit event"],
-    &["failed to handle container TaskExit event"],
-    &["Failed to handle backOff event"],
-    &["get state for", "deadline exceeded"],
+    &["failed to handle sandbox taskexit event|failed to handle container taskexit event"],
+    &["failed to handle backoff event"],
+    &["get state for|converting task to protobuf", "deadline exceeded"],
     &["failed to cleanup rootfs mount", "busy"],
     &["failed rootfs umount"],
     &["failed to exit within", "of kill"],
     &["did not receive an exit event"],
-    &["failed to stop infra container"],
-    &["Killing container", "failed"],
-    &["StopContainer with signal", "timed out"],
-    &["timed out", "Killing...", "Stopping container"],
-    &["Cannot kill container"],
-    &["cannot stop container"],
-    &["stop containers in parallel"],
+    &["stopcontainer with signal", "timed out"],
+    &["timed out", "killing...", "stopping container"],
     &["removal of container", "already in progress"],
-    &["converting task to protobuf", "deadline exceeded"],
     &["error when waiting for pod", "to terminate", "timeout"],
 ];
 
 /// What a healthy pod has once.
-pub(super) const TRIED: [Words; 3] =
-    [&["Skipping the sending of signal", "because a prior stop"], &["Kill container \""], &["FailedKillPod"]];
+pub(super) const TRIED: [Words; 2] =
+    [&["skipping the sending of signal", "because a prior stop"], &["kill container \"|failedkillpod"]];
 
-/// Ends of containers and pods.
-pub(super) const ENDED: [(Words, Whole); 12] = [
-    (&["StopPodSandbox for", "returns successfully"], Whole::Pod),
-    (&["RemovePodSandbox", "returns successfully"], Whole::Pod),
-    (&["Stopped pod sandbox"], Whole::Pod),
-    (&["Removed pod sandbox"], Whole::Pod),
-    (&["Cleaned up orphaned pod volumes dir"], Whole::Pod),
-    (&["Pod fully terminated and removed from etcd"], Whole::Pod),
-    (&["SyncLoop REMOVE"], Whole::Pod),
-    (&["the sandbox answers again"], Whole::Pod),
-    (&["StopContainer for", "returns successfully"], Whole::Container),
-    (&["RemoveContainer", "returns successfully"], Whole::Container),
-    (&["Stopped container"], Whole::Container),
-    (&["Container exited normally"], Whole::Container),
+/// Ends of containers and pods, in their own case: they take a failure back, and "in a stopped container" is none.
+pub(super) const ENDED: [(Words, Whole); 4] = [
+    (&["StopPodSandbox for|RemovePodSandbox", "returns successfully"], Whole::Pod),
+    (
+        &[
+            "Stopped pod sandbox|Removed pod sandbox|Cleaned up orphaned pod volumes dir|Pod fully terminated and \
+           removed from etcd|SyncLoop REMOVE|the sandbox answers again",
+        ],
+        Whole::Pod,
+    ),
+    (&["StopContainer for|RemoveContainer", "returns successfully"], Whole::Container),
+    (&["Stopped container|Container exited normally"], Whole::Container),
 ];
 
 /// Other causes, and causes of their own: the first that fits counts, the more telling come first.
-pub(super) const CAUSES: [(Words, Cause); 66] = [
+pub(super) const CAUSES: [(Words, Cause); 27] = [
     (&["rootfs", "resource busy"], Cause::BusyRootfs),
-    (&["failed to unmount target", "busy"], Cause::BusyRootfs),
+    (&["failed to unmount target|unable to remove filesystem", "busy"], Cause::BusyRootfs),
     (&["failed to remove bundle rootfs"], Cause::BusyRootfs),
-    (&["unable to remove filesystem", "busy"], Cause::BusyRootfs),
-    (&["failed to destroy network"], Cause::Cni),
-    (&["failed to remove network namespace"], Cause::Cni),
-    (&["netplugin failed"], Cause::Cni),
+    (
+        &["failed to destroy network|failed to remove network namespace|error tearing down network"],
+        Cause::Cni,
+    ),
+    (&["cni plugin not initialized|cni config uninitialized|cni config not initialized"], Cause::Cni),
+    (&["netplugin failed|networkplugin cni failed|network is not ready"], Cause::Cni),
     (&["plugin type=", "failed (delete)"], Cause::Cni),
-    (&["cni plugin not initialized"], Cause::Cni),
-    (&["cni config uninitialized"], Cause::Cni),
-    (&["cni config not initialized"], Cause::Cni),
-    (&["networkPlugin cni failed"], Cause::Cni),
     (&["failed to tear down pod", "network"], Cause::Cni),
-    (&["error tearing down network"], Cause::Cni),
-    (&["network is not ready"], Cause::Cni),
-    (&["no space left on device"], Cause::Resources),
-    (&["read-only file system"], Cause::Resources),
-    (&["too many open files"], Cause::Resources),
-    (&["cannot allocate memory"], Cause::Resources),
-    (&["resource temporarily unavailable"], Cause::Resources),
-    (&["disk quota exceeded"], Cause::Resources),
-    (&["input/output error"], Cause::Resources),
+    (
+        &["no space left on device|read-only file system|disk quota exceeded|input/output error"],
+        Cause::Resources,
+    ),
+    (&["too many open files|cannot allocate memory|resource temporarily unavailable"], Cause::Resources),
     (&["structure needs cleaning"], Cause::Resources),
     (&["is reserved for"], Cause::Reserved),
     (&["failed to reserve", "name"], Cause::Reserved),
-    (&["dial unix", "containerd.sock"], Cause::Engine),
-    (&["dial unix", "crio.sock"], Cause::Engine),
-    (&["dial unix", "docker.sock"], Cause::Engine),
-    (&["dial unix", "cri-dockerd.sock"], Cause::Engine),
-    (&["dial unix", "dockershim.sock"], Cause::Engine),
-    (&["error reading from server: EOF"], Cause::Engine),
-    (&["error reading server preface"], Cause::Engine),
-    (&["server is not initialized yet"], Cause::Engine),
-    (&["transport is closing"], Cause::Engine),
-    (&["runc did not terminate"], Cause::Runc),
-    (&["runc create failed"], Cause::Runc),
-    (&["unable to signal init"], Cause::Runc),
-    (&["OCI runtime", "runc"], Cause::Runc),
-    (&["exec: \"runc\""], Cause::Runc),
-    (&["/usr/bin/runc"], Cause::Runc),
-    (&["unable to destroy cgroup"], Cause::Cgroup),
-    (&["ailed to remove cgroup"], Cause::Cgroup),
-    (&["ailed to delete cgroup"], Cause::Cgroup),
-    (&["unable to remove path", "cgroup"], Cause::Cgroup),
-    (&["/sys/fs/cgroup", "resource busy"], Cause::Cgroup),
-    (&["cgroup", "resource busy"], Cause::Cgroup),
-    (&["Failed to remove", "cgroup"], Cause::Cgroup),
+    (&["dial unix", "containerd.sock|crio.sock|docker.sock|cri-dockerd.sock|dockershim.sock"], Cause::Engine),
+    (&["error reading from server: eof|error reading server preface"], Cause::Engine),
+    (&["server is not initialized yet|transport is closing"], Cause::Engine),
+    (&["runc create failed|unable to signal init|exec: \"runc\"|/usr/bin/runc"], Cause::Runc),
+    (&["oci runtime", "runc"], Cause::Runc),
+    (&["unable to destroy cgroup|failed to delete cgroup"], Cause::Cgroup),
+    (&["failed to remove|unable to remove path|resource busy", "cgroup"], Cause::Cgroup),
     (&["waiting for systemd to", ".slice"], Cause::Cgroup),
-    (&["UnmountVolume"], Cause::Volume),
-    (&["MountVolume"], Cause::Volume),
-    (&["TearDown failed for volume"], Cause::Volume),
-    (&["unmounted volumes"], Cause::Volume),
-    (&["/volumes/kubernetes.io"], Cause::Volume),
-    (&["NodeUnpublishVolume"], Cause::Volume),
-    (&["NodeUnstageVolume"], Cause::Volume),
-    (&["failed to cleanup image mounts"], Cause::Volume),
-    (&["transport endpoint is not connected"], Cause::Volume),
-    (&["stale NFS file handle"], Cause::Volume),
-    (&["stale file handle"], Cause::Volume),
-    (&["failed to pull"], Cause::Image),
-    (&["failed to get image"], Cause::Image),
-    (&["ErrImage"], Cause::Image),
-    (&["ImagePullBackOff"], Cause::Image),
+    (
+        &["unmountvolume|mountvolume|teardown failed for volume|unmounted volumes|/volumes/kubernetes.io"],
+        Cause::Volume,
+    ),
+    (&["nodeunpublishvolume|nodeunstagevolume|failed to cleanup image mounts"], Cause::Volume),
+    (&["transport endpoint is not connected|stale nfs file handle|stale file handle"], Cause::Volume),
+    (&["failed to pull|failed to get image|errimage|imagepullbackoff"], Cause::Image),
     (&["container runtime is down"], Cause::Engine),
-    (&["dial unix", "refused"], Cause::DeadShim),
-    (&["dial unix", "no such file"], Cause::DeadShim),
+    (&["dial unix", "refused|no such file"], Cause::DeadShim),
 ];
 
 /// What else is told of an end that failed.
-pub(super) const REASONS: [(Words, Cause); 14] = [
-    (&["ttrpc: closed"], Cause::DeadShim),
-    (&["ttrpc: server closed"], Cause::DeadShim),
-    (&["code = Unavailable", "failed to"], Cause::DeadShim),
-    (&["to be killed"], Cause::NotKilled),
-    (&["failed to exit within"], Cause::NotKilled),
-    (&["did not receive an exit event"], Cause::NotKilled),
-    (&["StopContainer with signal", "timed out"], Cause::NotKilled),
-    (&["Killing..."], Cause::NotKilled),
-    (&["failed to get task"], Cause::State),
-    (&["failed to load task"], Cause::State),
-    (&["get state for"], Cause::State),
-    (&["converting task to protobuf"], Cause::State),
-    (&["failed to stop sandbox container"], Cause::State),
-    (&["failed to kill"], Cause::State),
+pub(super) const REASONS: [(Words, Cause); 5] = [
+    (&["ttrpc: closed|ttrpc: server closed"], Cause::DeadShim),
+    (&["code = unavailable", "failed to"], Cause::DeadShim),
+    (&["to be killed|failed to exit within|did not receive an exit event|killing..."], Cause::NotKilled),
+    (&["stopcontainer with signal", "timed out"], Cause::NotKilled),
+    (
+        &[
+            "failed to get task|failed to load task|get state for|converting task to protobuf|failed to stop sandbox \
+           container|failed to kill task|failed to kill container \"",
+        ],
+        Cause::State,
+    ),
 ];
 
 /// It is gone already, which is what was wanted; or a plugin was to be told, which has no part in it.
-pub(super) const GONE: [&str; 7] = [
-    "code = NotFound",
-    "No such container",
-    "no such process",
-    "process already finished",
-    "already stopped",
-    "is not running",
-    "NRI failed to",
+pub(super) const GONE: Words =
+    &["code = notfound|no such container|no such process|process already finished|already \
+                                  stopped|is not running|nri failed to"];
+
+/// What tells of no end that somebody has asked for.
+pub(super) const ALONE: [(Words, Sign); 13] = [
+    (&["shutdown manager", "killing time out"], Sign::Failed(Cause::Shutdown)),
+    (&["pleg is not healthy", "last seen active"], Sign::Failed(Cause::Pleg)),
+    (
+        &[
+            "listcontainer|listpodsandbox|listimage|listmetric",
+            "from runtime service failed",
+            "deadlineexceeded",
+        ],
+        Sign::Failed(Cause::Pleg),
+    ),
+    (&["unable to retrieve pods", "deadlineexceeded"], Sign::Failed(Cause::Pleg)),
+    (&["containerd.service", "start operation timed out"], Sign::Failed(Cause::Start)),
+    (&["sentry detected", "stuck task"], Sign::Failed(Cause::Known)),
+    (&["watchdog goroutine is stuck"], Sign::Failed(Cause::Known)),
+    (&["failed to load shim|unable to load shim"], Sign::Failed(Cause::LoadShim)),
+    (
+        &["cleaning leaked shim process|shim might be leaked|failed to delete shim"],
+        Sign::Failed(Cause::Leaked),
+    ),
+    (&["failed to shutdown shim task|failed to delete dead shim"], Sign::Failed(Cause::Leaked)),
+    (&["failed to clean up after shim disconnected"], Sign::Failed(Cause::Leaked)),
+    (&["collecting metrics for|stat task", "deadline exceeded"], Sign::Note(Cause::Stats)),
+    (&["collecting metrics for", "ttrpc: closed"], Sign::Note(Cause::ShimGone)),
 ];
 
 /// Names of gVisor's processes and shims, as the kernel and systemd have them.
