@@ -117,7 +117,7 @@ impl Cause {
             Self::NotKilled | Self::State | Self::Unsaid => "did not end when told to, again and again",
             Self::Known => "gVisor itself says that a sandbox hangs",
             Self::Unkillable => "SIGKILL has no effect: the kernel waits for a file system or device",
-            Self::DeadShim => "the shim is dead and containerd asks it in vain, again and again",
+            Self::DeadShim => "the shim is dead and containerd asks it in vain",
             Self::LoadShim => "containerd could not load the shim when it started, and forgets the sandbox",
             Self::Leaked => "shims outlive their containers",
             Self::Reserved => {
@@ -132,7 +132,7 @@ impl Cause {
             }
             Self::Pleg => "kubelet's list of containers (PLEG) stands still: the runtime does not answer",
             Self::Shutdown => "the shutdown of the node waits for it",
-            Self::Create => "Create or Start takes too long, again and again",
+            Self::Create => "Create or Start takes too long",
             Self::Silent => "the guard's watchdog has found it silent; nobody has asked for its end",
             Self::Stats => "the shim does not give its metrics; nobody has asked for an end",
             Self::ShimGone => "a shim was gone under a request",
@@ -165,8 +165,8 @@ impl Cause {
                  restart containerd makes containerd forget it; crictl rmp -f {name} if it is still listed"
             ),
             Self::LoadShim => "runsc-guard ls shows what is left as orphaned, runsc-guard reap --orphaned ends it".into(),
-            Self::Leaked => "upgrade containerd (fixed in 2.0.6, 2.1.0 and 2.2.0); runsc-guard ls shows what is left \
-                             as orphaned, runsc-guard reap --orphaned ends it"
+            Self::Leaked => "runsc-guard ls shows what is left as orphaned, runsc-guard reap --orphaned ends it; if more \
+                             are left, upgrade containerd (fixed in 2.0.6, 2.1.0 and 2.2.0)"
                 .into(),
             Self::Reserved => format!(
                 "runsc-guard show ID of the one that has the name (it stands in the line): runsc-guard reap ID if a \

@@ -145,7 +145,7 @@ fn is_create(text: &str) -> bool {
 }
 
 /// crun, youki or whichever other program `did not terminate successfully` in runsc's place.
-fn another_runtime(text: &str) -> Option<&str> {
+pub(super) fn another_runtime(text: &str) -> Option<&str> {
     let (before, _) = text.split_once(" did not terminate suc")?;
     let program = before.rsplit([' ', '/', '"', '\'']).find(|word| !word.is_empty())?;
     (!program.starts_with("runsc")).then_some(program)

@@ -8,7 +8,7 @@ use super::cause::Cause;
 use super::fact::Fact;
 use super::names::{Name, names};
 use super::record::{Form, Record, Speaker};
-use super::signs::{Sign, sign};
+use super::signs::{Sign, another_runtime, sign};
 use super::subjects::{Place, Subjects};
 use super::time::{Clock, Stamp};
 
@@ -105,10 +105,13 @@ impl Tally {
     }
 
     fn runtime(&mut self, text: &str, place: Option<Place>) {
-        let Some(place) = place.filter(|_| text.contains("io.containerd.")) else { return };
-        let told = self.runtimes.entry(place).or_default();
-        told.other |= text.contains("io.containerd.runc.v") || is_of_another_runtime(text);
-        told.runsc |= text.contains("io.containerd.runsc");
+        let Some(place) = place else { return };
+        let other = text.contains("io.containerd.runc.v") || is_of_another_runtime(text);
+        let runsc = text.contains("io.containerd.runsc");
+        if other || runsc {
+            let told = self.runtimes.entry(place).or_default();
+            *told = Runtimes { other: told.other | other, runsc: told.runsc | runsc };
+        }
     }
 
     fn order(&mut self, record: &Record) {
@@ -264,10 +267,11 @@ impl Subject<'_> {
     }
 }
 
-/// `runtime=io.containerd.kata.v2`: paths and plugins are called alike.
+/// `runtime=io.containerd.kata.v2`, for paths and plugins are called alike; or a program in runsc's place has failed.
 fn is_of_another_runtime(text: &str) -> bool {
-    let told = text.split("runtime=").skip(1).map(|told| told.trim_start_matches('"'));
-    told.filter_map(|told| told.strip_prefix("io.containerd.")).any(|name| !name.starts_with("runsc"))
+    let mut told = text.split("runtime=").skip(1).map(|told| told.trim_start_matches('"'));
+    another_runtime(text).is_some()
+        || told.any(|told| told.strip_prefix("io.containerd.").is_some_and(|name| !name.starts_with("runsc")))
 }
 
 /// For how many tries a line stands: an event says how often it was seen.

@@ -36,7 +36,7 @@ pub(super) const FAILED: [Words; 22] = [
     &["an error occurs during waiting for container", "to be killed"],
     &["failed to handle sandbox taskexit event|failed to handle container taskexit event"],
     &["failed to handle backoff event"],
-    &["get state for|converting task to protobuf", "deadline exceeded"],
+    &["get state for|converting task to protobuf", "deadline exceeded|context canceled"],
     &["failed to cleanup rootfs mount", "busy"],
     &["failed rootfs umount"],
     &["failed to exit within", "of kill"],
@@ -57,7 +57,7 @@ pub(super) const ENDED: [(Words, Whole); 4] = [
     (
         &[
             "Stopped pod sandbox|Removed pod sandbox|Cleaned up orphaned pod volumes dir|Pod fully terminated and \
-           removed from etcd|SyncLoop REMOVE|the sandbox answers again",
+           removed from etcd|the sandbox answers again",
         ],
         Whole::Pod,
     ),

@@ -88,3 +88,54 @@ fn what_cannot_be_read_is_told_first() {
     let report = report(&tally, &[unread]);
     assert!(report.verdict.what.contains("a.gz cannot be read (after 3 lines"), "{}", report.verdict.what);
 }
+
+#[test]
+fn what_the_caller_gave_up_is_not_answered_either() {
+    let canceled = |minute: usize| {
+        let id = id(1);
+        format!(
+            r#"time="2026-11-25T22:{minute:02}:00Z" level=error msg="converting task to protobuf" error="context canceled: unknown" id={id}"#
+        )
+    };
+    assert_eq!(level(&[canceled(1)]), Level::Warn);
+    assert_eq!(level(&[canceled(1), canceled(3)]), Level::Fail);
+}
+
+#[test]
+fn a_pod_of_another_runtime_is_its_for_all_lines() {
+    let kata = |minute: usize| {
+        format!(
+            r#"time="2026-11-25T22:{minute:02}:50Z" level=error msg="Failed to handle backOff event for {}" error="failed to stop sandbox: unknown error after kill: /usr/bin/kata-runtime did not terminate sucessfully: not ready""#,
+            id(1)
+        )
+    };
+    let state = |minute: usize| {
+        format!(
+            r#"time="2026-11-25T22:{minute:02}:59Z" level=error msg="StopPodSandbox for x failed" error="failed to stop sandbox container {}: wait" "#,
+            id(1)
+        )
+    };
+    let report = told(&[kata(2), state(2), kata(6), state(6)]);
+    assert_eq!((report.verdict.level, report.subjects[0].cause), (Level::Warn, Cause::Runc));
+}
+
+#[test]
+fn what_was_deleted_by_force_has_not_ended() {
+    let kubelet =
+        |second: usize, what: &str| format!("E1125 22:07:{second:02}.111222     812 k.go:1] {what}");
+    let stop =
+        |second: usize| kubelet(second, r#""Error syncing pod" err="KillPodSandboxError: x" pod="shop/web""#);
+    let gone = |what: &str| kubelet(59, &format!(r#""SyncLoop {what}" source="api" pods=["shop/web"]"#));
+    let lines = [stop(1), stop(41), gone("DELETE"), gone("REMOVE")];
+    assert_eq!(level(&lines), Level::Fail);
+}
+
+#[test]
+fn what_was_seen_once_is_not_told_as_again_and_again() {
+    let once = |what: &str| {
+        told(&[format!(r#"time="2026-11-25T22:01:00Z" level=error msg="{what}" id={}"#, id(1))]).verdict.what
+    };
+    for what in ["StopPodSandbox for x failed: ttrpc: closed", "CreateContainer failed: DeadlineExceeded"] {
+        assert!(once(what).contains(", 1 try") && !once(what).contains("again"), "{}", once(what));
+    }
+}
