@@ -123,8 +123,12 @@ fn plain(text: &str, mut envelope: Envelope) -> Record {
     let is_terminals = LEVELS.iter().any(|level| rest.starts_with(level));
     if envelope.time.is_none() {
         let near = &rest[..rest.floor_char_boundary(NEAR)];
-        let is_event = near.contains(" Warning ") || near.contains(" Normal ");
-        envelope.time = Stamp::find(near).or_else(|| if is_event { age(near) } else { None });
+        envelope.time = Stamp::find(near);
+        if envelope.time.is_none()
+            && let Some(age) = event(near)
+        {
+            envelope = Envelope { time: Some(age), speaker: Some(Speaker::Events) };
+        }
     }
     if is_terminals {
         let time = envelope.time.take();
@@ -134,6 +138,14 @@ fn plain(text: &str, mut envelope: Envelope) -> Record {
         envelope.speaker = Some(Speaker::Kernel);
     }
     Record { text: rest, form: Form::Plain, speaker: envelope.speaker, time: None, sent: envelope.time }
+}
+
+/// How long ago an event was, of a row that kubectl prints: its type and reason, and its age before or behind them.
+fn event(row: &str) -> Option<Stamp> {
+    let words: Vec<&str> = row.split_whitespace().collect();
+    let is_reason = |word: &str| word.starts_with(|one: char| one.is_ascii_uppercase());
+    let is_event = words.windows(2).any(|pair| matches!(pair[0], "Warning" | "Normal") && is_reason(pair[1]));
+    words.into_iter().filter(|_| is_event).find_map(age)
 }
 
 /// What syslog, journald, CRI or `talosctl` have put before a line of text.

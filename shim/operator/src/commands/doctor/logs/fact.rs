@@ -1,7 +1,7 @@
 //! One line that tells something, kept until all lines are read: which names are one pod's is known only then.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::cause::Cause;
 use super::record::Speaker;
@@ -11,6 +11,8 @@ use super::time::{Clock, Stamp};
 
 /// A failure told again before this is the same failure: kubelet writes up to five lines for one.
 const ONE_TRY: i64 = 30_000;
+/// An engine and kubelet may tell of one try as far apart as a request of kubelet's lasts, with its grace, twice over.
+const ONE_REQUEST: i64 = 300_000;
 
 /// A line about a pod.
 #[derive(Clone, Debug)]
@@ -79,33 +81,70 @@ impl Fact {
     }
 }
 
+/// When something else happened, to be compared with one failure after the other.
+#[derive(Default)]
+pub(super) struct Moments(BTreeSet<(Clock, i64)>);
+
+impl Moments {
+    /// Those of `facts`.
+    pub(super) fn of<'a>(facts: impl Iterator<Item = &'a Fact>) -> Self {
+        Self(facts.flat_map(|fact| fact.times).flatten().collect())
+    }
+
+    /// Whether one of them is of the same try as `fact`, or no clock tells.
+    pub(super) fn has(&self, fact: &Fact) -> bool {
+        let within =
+            |clock: Clock, from: i64, to: i64| self.0.range((clock, from)..=(clock, to)).next().is_some();
+        let mut common =
+            fact.times.iter().flatten().filter(|(clock, _)| within(*clock, i64::MIN, i64::MAX)).peekable();
+        common.peek().is_none() || common.any(|(clock, at)| within(*clock, at - ONE_TRY, at + ONE_TRY))
+    }
+}
+
 /// How often it was tried: of the lines of one program, on one clock, those that are far enough apart. What a healthy
-/// pod has once, it has once for each of its containers.
+/// pod has once, it has once for each of its containers. The lines of several programs count together where a common
+/// envelope has its clock for them, and for no try before the first failure: that may have gone well.
 pub(super) fn tries<'a>(facts: impl Iterator<Item = &'a Fact>) -> u64 {
     let mut clocks: BTreeMap<(Option<Speaker>, Clock, Option<Place>), Vec<i64>> = BTreeMap::new();
+    let mut common: BTreeMap<Clock, Vec<(i64, bool)>> = BTreeMap::new();
     let mut timeless: HashMap<(u32, u64), u64> = HashMap::new();
     let mut most = 0;
     for fact in facts {
         most = most.max(fact.weight);
-        let of_one = fact.id.filter(|_| matches!(fact.sign, Sign::Tried(_)));
+        let is_tried = matches!(fact.sign, Sign::Tried(_));
+        let of_one = fact.id.filter(|_| is_tried);
         match fact.when() {
             Some((clock, millis)) => clocks.entry((fact.speaker, clock, of_one)).or_default().push(millis),
             None => *timeless.entry((fact.source, fact.hash)).or_default() += 1,
         }
+        if let Some((clock, millis)) = fact.times[1] {
+            common.entry(clock).or_default().push((millis, is_tried));
+        }
     }
-    for ((_, clock, _), mut times) in clocks {
-        times.sort_unstable();
-        let mut last = None;
-        let apart = times.into_iter().filter(|time| {
-            let is_next = last.is_none_or(|last| Stamp::distance(clock, last, *time) >= ONE_TRY);
-            if is_next {
-                last = Some(*time);
-            }
-            is_next
-        });
-        most = most.max(apart.count() as u64);
+    for ((_, clock, _), times) in clocks {
+        most = most.max(apart(clock, times, ONE_TRY));
+    }
+    for (clock, times) in common {
+        let first = times.iter().filter(|(_, is_tried)| !is_tried).map(|(time, _)| *time).min();
+        let since =
+            times.iter().map(|(time, _)| *time).filter(|time| first.is_some_and(|first| *time >= first));
+        most = most.max(apart(clock, since.collect(), ONE_REQUEST));
     }
     most.max(timeless.into_values().max().unwrap_or(0))
+}
+
+/// How many of `times` are at least `gap` after the one that was counted before.
+fn apart(clock: Clock, mut times: Vec<i64>, gap: i64) -> u64 {
+    times.sort_unstable();
+    let mut last = None;
+    times.retain(|time| {
+        let is_next = last.is_none_or(|last| Stamp::distance(clock, last, *time) >= gap);
+        if is_next {
+            last = Some(*time);
+        }
+        is_next
+    });
+    times.len() as u64
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is so with one pod, of all that was told of it. Pure.
 
 use super::cause::Cause;
-use super::fact::{Fact, tries};
+use super::fact::{Fact, Moments, tries};
 use super::names::Name;
 use super::signs::{Sign, Whole};
 use super::tally::Subject;
@@ -66,8 +66,14 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
     let by_guard = subject.facts.iter().any(|fact| matches!(fact.sign, Sign::GuardEnds));
     let waits = subject.facts.iter().any(|fact| matches!(fact.sign, Sign::GuardWaits));
     let only_tried = open.iter().all(|fact| matches!(fact.sign, Sign::Tried(_)));
-    let is_enough = open.iter().any(|fact| fact.is_enough && fact.failure() == Some(cause));
-    let is_named = !subject.names.is_empty() || cause.is_of_the_node();
+    // runc and dockerd run themselves again as exe, and every runtime's shim is called alike.
+    let may_be_of_any = |comm: &str| {
+        let is_it = |name: &&Name| matches!(name, Name::Process(text) if text.ends_with(comm));
+        !subject.names_gvisor && subject.names.iter().any(|name| is_it(name))
+    };
+    let is_enough = open.iter().any(|fact| fact.is_enough && fact.failure() == Some(cause))
+        && !may_be_of_any("(containerd-shim)");
+    let is_named = (!subject.names.is_empty() || cause.is_of_the_node()) && !may_be_of_any("(exe)");
     let (state, tries) = if by_guard && count < AGAIN && !is_enough {
         (State::Guarded, all)
     } else if cause.is_other() {
@@ -108,40 +114,40 @@ fn is_over(failure: &Fact, ends: &[&Fact], descending: &[bool]) -> bool {
 }
 
 /// The cause that the failures have in common, and how often it was tried. kubelet, whose lines often tell none, is
-/// taken to mean what others tell of the same pod.
+/// taken to mean what others tell of the same pod in that moment; whose runtime is runc, it is at any time.
 fn cause(open: &[&Fact], subject: &Subject<'_>) -> (Cause, u64) {
-    let count = |fits: &dyn Fn(Cause) -> bool| {
-        tries(open.iter().copied().filter(|fact| fact.failure().is_some_and(fits)))
-    };
-    let told = |fits: &dyn Fn(Cause) -> bool| {
-        subject.facts.iter().filter_map(|fact| fact.cause()).filter(|cause| fits(*cause)).max()
-    };
     if subject.is_others {
-        return (Cause::Runc, count(&|_| true));
+        return (Cause::Runc, tries(open.iter().copied()));
     }
-    let other = told(&|cause| cause.is_other());
-    let mut best = (Cause::Unsaid, 0);
-    let mut own: Vec<Cause> =
-        open.iter().filter_map(|fact| fact.failure()).filter(|cause| !cause.is_other()).collect();
-    own.sort_unstable();
-    own.dedup();
-    for cause in own.iter().copied().filter(|cause| *cause != Cause::Unsaid) {
-        let tries = count(&|one| {
-            let is_same = one == cause || one.is_stuck() && one != Cause::Unsaid && cause.is_stuck();
-            is_same || one == Cause::Unsaid && other.is_none()
-        });
-        // Of the same number, the one that tells more: they come in that order, stuck ones first.
-        if tries >= best.1 {
-            best = (cause, tries);
-        }
+    let is_other = |fact: &&Fact| fact.cause().is_some_and(Cause::is_other);
+    let others: Vec<&Fact> = subject.facts.iter().copied().filter(is_other).collect();
+    let is_runcs = others.iter().any(|other| other.cause() == Some(Cause::Runc));
+    let moments = Moments::of(others.iter().copied());
+    let is_excused = |fact: &&Fact| {
+        fact.failure() == Some(Cause::Unsaid) && !others.is_empty() && (is_runcs || moments.has(fact))
+    };
+    let (excused, own): (Vec<&Fact>, Vec<&Fact>) =
+        open.iter().copied().filter(|fact| !is_other(fact)).partition(is_excused);
+    let tells = |other: &&&Fact| is_runcs || !excused.is_empty() || other.failure().is_some();
+    let other = others.iter().filter(tells).filter_map(|other| other.cause()).max();
+    let mut causes: Vec<Cause> = own.iter().filter_map(|fact| fact.failure()).collect();
+    causes.sort_unstable();
+    causes.dedup();
+    // What is not said may be any of them.
+    if causes.len() > 1 {
+        causes.retain(|cause| *cause != Cause::Unsaid);
     }
-    match (other, best.1) {
-        (Some(other), 0 | 1) => (other, count(&|_| true)),
-        (_, 0) => {
-            let note = told(&|_| true).unwrap_or(Cause::Unsaid);
-            let cause = if own.is_empty() { note } else { Cause::Unsaid };
-            (cause, count(&|one| one == Cause::Unsaid))
+    let count = |cause: Cause| {
+        let is_same = |one: Cause| one == cause || one == Cause::Unsaid || one.is_stuck() && cause.is_stuck();
+        tries(own.iter().copied().filter(|fact| fact.failure().is_some_and(is_same)))
+    };
+    // Of the same number, the one that tells more: they come in that order, stuck ones first.
+    let best = causes.into_iter().map(|cause| (cause, count(cause))).max_by_key(|(_, tries)| *tries);
+    match (other, best) {
+        (Some(other), None | Some((_, 1))) => (other, tries(open.iter().copied())),
+        (_, Some(best)) => best,
+        (None, None) => {
+            (subject.facts.iter().filter_map(|fact| fact.cause()).max().unwrap_or(Cause::Unsaid), 0)
         }
-        _ => best,
     }
 }

@@ -10,11 +10,15 @@ mod words;
 
 pub(super) use words::Whole;
 use words::{
-    ALONE, CAUSES, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, PROCESSES, REASONS, TRIED, Words, has,
+    ALONE, BEGINS, CAUSES, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, PROCESSES, REASONS, TRIED, Words,
+    has,
 };
 
 /// Who writes the guard's lines.
 const GUARD: &str = "io.containerd.runsc-guard";
+
+/// So often a pod is not killed that ends.
+const MANY: u64 = 10;
 
 /// What a line tells.
 #[derive(Clone, Copy, Debug)]
@@ -62,14 +66,22 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
         let reason = || cause.or_else(|| cause_in(&REASONS)).unwrap_or(Cause::Unsaid);
         return if has(text, GONE) { None } else { Some(Sign::Failed(reason())) };
     }
-    if is_in(&TRIED) {
+    // kubelet tells of each of its tries: so many are no end that was merely asked for.
+    if is_in(&TRIED) || has(text, &["killing", "stopping container"]) && times_seen(text) >= MANY {
         return Some(Sign::Tried(cause.unwrap_or(Cause::Unsaid)));
     }
     match cause? {
         Cause::Reserved => Some(Sign::Failed(Cause::Reserved)),
-        other if other.is_other() => Some(Sign::Note(other)),
+        Cause::Runc => Some(Sign::Note(Cause::Runc)),
+        other if other.is_other() && !has(text, BEGINS) => Some(Sign::Note(other)),
         _ => None,
     }
+}
+
+/// How often an event was seen.
+pub(super) fn times_seen(text: &str) -> u64 {
+    let seen = text.split("(x").nth(1).and_then(|rest| rest.split_once(" over"));
+    seen.and_then(|(count, _)| count.parse().ok()).unwrap_or(1)
 }
 
 /// The guard's own lines, and its answers in those of others. Its lines have keys; those of older guards, and its

@@ -8,7 +8,7 @@ use super::cause::Cause;
 use super::fact::Fact;
 use super::names::{Name, names};
 use super::record::{Form, Record, Speaker};
-use super::signs::{Sign, another_runtime, sign};
+use super::signs::{Sign, another_runtime, sign, times_seen};
 use super::subjects::{Place, Subjects};
 use super::time::{Clock, Stamp};
 
@@ -65,6 +65,8 @@ pub(super) struct Subject<'a> {
     pub(super) facts: Vec<&'a Fact>,
     /// Its runtime is runc or another one that is not gVisor's, as far as is told.
     pub(super) is_others: bool,
+    /// Some line of all, whomever it is about, names gVisor.
+    pub(super) names_gvisor: bool,
     /// Where the text's newest line comes first.
     pub(super) descending: Vec<bool>,
 }
@@ -85,8 +87,7 @@ impl Tally {
         let sign = if record.speaker == Some(Speaker::Other) { None } else { sign(text) };
         let is_known = record.form != Form::Plain || record.speaker.is_some() || sign.is_some();
         if is_known {
-            let by_sign = if text.contains("FailedKillPod") { Speaker::Events } else { Speaker::Kubelet };
-            *self.speakers.entry(record.speaker.unwrap_or(by_sign)).or_default() += 1;
+            *self.speakers.entry(record.speaker.unwrap_or(Speaker::Kubelet)).or_default() += 1;
         }
         self.names_gvisor |= text.contains("runsc") || text.contains("gvisor");
         self.order(record);
@@ -137,7 +138,6 @@ impl Tally {
             self.untold += 1;
             return;
         }
-        let weight = weight(&record.text);
         let is_enough = is_enough(&sign, &record.text);
         self.facts.push(Fact {
             place,
@@ -145,7 +145,7 @@ impl Tally {
             speaker: record.speaker,
             times: [Fact::time(record.time.as_ref()), Fact::time(record.sent.as_ref())],
             words: record.when().map(|stamp| stamp.words.chars().take(40).collect::<String>().into()),
-            weight,
+            weight: times_seen(&record.text),
             is_enough,
             source: u32::try_from(self.sources.len()).unwrap_or(u32::MAX),
             line: self.lines,
@@ -176,7 +176,8 @@ impl Tally {
             let told = place.and_then(|place| runtimes.get(&place)).copied().unwrap_or_default();
             let names = place.and_then(|place| members.remove(&place)).unwrap_or_default();
             let is_others = told.other && !told.runsc;
-            all.push(Subject { names, facts, is_others, descending: descending.clone() });
+            let names_gvisor = self.names_gvisor;
+            all.push(Subject { names, facts, is_others, names_gvisor, descending: descending.clone() });
         }
         of_one_moment(&mut all);
         of_one_pod(&mut all);
@@ -272,12 +273,6 @@ fn is_of_another_runtime(text: &str) -> bool {
     let mut told = text.split("runtime=").skip(1).map(|told| told.trim_start_matches('"'));
     another_runtime(text).is_some()
         || told.any(|told| told.strip_prefix("io.containerd.").is_some_and(|name| !name.starts_with("runsc")))
-}
-
-/// For how many tries a line stands: an event says how often it was seen.
-fn weight(text: &str) -> u64 {
-    let seen = text.split("(x").nth(1).and_then(|rest| rest.split_once(" over"));
-    seen.and_then(|(count, _)| count.parse().ok()).unwrap_or(1)
 }
 
 /// Whether a failure needs no second one to be believed: the kernel has waited for two minutes and gVisor for three, a shim that was not

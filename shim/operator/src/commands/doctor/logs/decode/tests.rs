@@ -68,6 +68,16 @@ fn who_speaks_is_told_by_the_envelope() {
     assert_eq!(speaker("[  240.313308] INFO: task x:1 blocked"), Some(Speaker::Kernel));
     assert_eq!(speaker("Feb 03 04:05:06 n sshd[99]: bye"), Some(Speaker::Other));
     assert_eq!(speaker("a line of a novel"), None);
+    assert_eq!(
+        speaker("  Normal   Pulled   21m (x2 over 7h)  kubelet, n  Container image"),
+        Some(Speaker::Events)
+    );
+    assert_eq!(speaker("shop  2m11s  Warning  BackOff  pod/web  Back-off restarting"), Some(Speaker::Events));
+    assert_eq!(speaker("Warning: 3s is no age"), None);
+    assert_eq!(
+        one("Warning  FailedSync  3m16s (x485 over 108m)  kubelet  busy").sent.unwrap().words,
+        "3m16s ago"
+    );
 }
 
 #[test]

@@ -55,6 +55,13 @@ fn lines_of_all_programs_are_known() {
         (r#"Failed killing the pod "a": failed to "KillContainer" with "no such container: \"1\"""#, ""),
         (r#"FAILED TO STOP SANDBOX "1": CONTEXT DEADLINE EXCEEDED"#, "Failed(Unsaid)"),
         ("cannot exec in a stopped container", ""),
+        ("Normal  Killing  21m (x205 over 7h3m)  kubelet, n  Stopping container web", "Tried(Unsaid)"),
+        ("Killing (x12 over it) Stopping container web pod=\"shop/web\"", "Tried(Unsaid)"),
+        ("Normal  Killing  21m (x3 over 22m)  kubelet, n  Stopping container web", ""),
+        (
+            "Warning  FailedSync  3m16s (x485 over 108m)  kubelet  error determining status: remove netns: unlinkat /var/run/netns/cni-1: device or resource busy",
+            "Note(Cni)",
+        ),
         (
             r#"failed to stop sandbox: unknown error after kill: /opt/bin/kata-runtime did not terminate sucessfully: not ready"#,
             "Failed(Runc)",

@@ -66,7 +66,7 @@ pub(super) const ENDED: [(Words, Whole); 4] = [
 ];
 
 /// Other causes, and causes of their own: the first that fits counts, the more telling come first.
-pub(super) const CAUSES: [(Words, Cause); 27] = [
+pub(super) const CAUSES: [(Words, Cause); 28] = [
     (&["rootfs", "resource busy"], Cause::BusyRootfs),
     (&["failed to unmount target|unable to remove filesystem", "busy"], Cause::BusyRootfs),
     (&["failed to remove bundle rootfs"], Cause::BusyRootfs),
@@ -78,6 +78,7 @@ pub(super) const CAUSES: [(Words, Cause); 27] = [
     (&["netplugin failed|networkplugin cni failed|network is not ready"], Cause::Cni),
     (&["plugin type=", "failed (delete)"], Cause::Cni),
     (&["failed to tear down pod", "network"], Cause::Cni),
+    (&["netns", "resource busy"], Cause::Cni),
     (
         &["no space left on device|read-only file system|disk quota exceeded|input/output error"],
         Cause::Resources,
@@ -103,6 +104,11 @@ pub(super) const CAUSES: [(Words, Cause); 27] = [
     (&["failed to pull|failed to get image|errimage|imagepullbackoff"], Cause::Image),
     (&["container runtime is down"], Cause::Engine),
     (&["dial unix", "refused|no such file"], Cause::DeadShim),
+];
+
+/// A beginning: what troubles it excuses no end. (Volumes are "not registered" just while a pod ends.)
+pub(super) const BEGINS: Words = &[
+    "\"startcontainer\"|createcontainer|podsandbox for pod|runpodsandbox|createpodsandbox|failed (add)|errimage|imagepull|mountvolume.setup|mountvolume.mountdevice|mountvolume.waitforattach|failedmount|unmounted volumes",
 ];
 
 /// What else is told of an end that failed.

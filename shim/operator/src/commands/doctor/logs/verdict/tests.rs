@@ -139,3 +139,69 @@ fn what_was_seen_once_is_not_told_as_again_and_again() {
         assert!(once(what).contains(", 1 try") && !once(what).contains("again"), "{}", once(what));
     }
 }
+
+/// kubelet's own line of that second, for the pod shop/web.
+fn kubelet(minute: usize, second: usize, what: &str) -> String {
+    format!(r#"E1125 22:{minute:02}:{second:02}.111222     812 k.go:1] {what} pod="shop/web""#)
+}
+
+fn unsaid(minute: usize) -> String {
+    kubelet(minute, 5, r#""Error syncing pod" err="failed to \"KillPodSandbox\": DeadlineExceeded""#)
+}
+
+#[test]
+fn another_trouble_excuses_only_the_tries_of_its_moment() {
+    for other in [
+        r#""Error syncing pod" err="failed to \"StartContainer\" with ErrImagePull: \"failed to pull\"""#,
+        r#"MountVolume.SetUp failed for volume "kube-api-access": object "shop"/"root-ca" not registered"#,
+        r#""Failed to create sandbox" err="plugin type=\"x\" failed (add): network is not ready""#,
+    ] {
+        let lines = [unsaid(10), kubelet(10, 6, other), unsaid(14), kubelet(14, 6, other)];
+        assert_eq!(level(&lines), Level::Fail, "a beginning is no end: {other}");
+    }
+    for (other, cause) in [
+        (r#""PodSandboxStatus failed" err="error reading from server: EOF""#, Cause::Engine),
+        (r#"UnmountVolume.TearDown failed for volume "data": busy"#, Cause::Volume),
+    ] {
+        assert_eq!(level(&[kubelet(1, 6, other), unsaid(10), unsaid(14)]), Level::Fail, "{other}");
+        let report = told(&[unsaid(10), kubelet(10, 6, other), unsaid(14), kubelet(14, 4, other)]);
+        assert_eq!((report.verdict.level, report.subjects[0].cause), (Level::Warn, cause), "{other}");
+        let one_of_three = [unsaid(10), unsaid(14), kubelet(14, 6, other), unsaid(18)];
+        assert_eq!(level(&one_of_three), Level::Fail, "{other}");
+    }
+}
+
+#[test]
+fn a_process_that_may_be_runcs_needs_the_name_of_gvisor() {
+    let blocked = |name: &str, seconds: usize| {
+        format!("[ {seconds}.313308] INFO: task {name}:4711 blocked for more than {seconds} seconds.")
+    };
+    for name in ["exe", "containerd-shim"] {
+        assert_eq!(level(&[blocked(name, 120)]), Level::Warn, "{name}");
+        let gvisor = format!("[  130.313308] CPU: 3 PID: 4711 Comm: {name} Hardware name: runsc");
+        assert_eq!(level(&[blocked(name, 120), gvisor]), Level::Fail, "{name}");
+    }
+    assert_eq!(level(&[blocked("exe", 120), blocked("exe", 240)]), Level::Warn);
+    assert_eq!(level(&[blocked("gvisor_sentry", 120)]), Level::Fail);
+}
+
+#[test]
+fn tries_that_two_programs_tell_of_are_counted_by_the_clock_of_their_envelope() {
+    let by_kubelet = format!(
+        r#"Nov 13 07:54:19 n kubelet[8]: E1113 07:54:19.636989       8 k.go:1] "StopContainer from runtime service failed" containerID="{}""#,
+        id(1)
+    );
+    let by_containerd = |day: usize, minute: usize| {
+        format!(
+            r#"Nov {day} 07:{minute:02}:20 n containerd[9]: time="2025-11-{day}T07:{minute:02}:20Z" level=info msg="Skipping the sending of signal terminated to container \"{}\" because a prior stop with timeout>0 request already sent the signal""#,
+            id(1)
+        )
+    };
+    assert_eq!(level(&[by_kubelet.clone(), by_containerd(17, 54)]), Level::Fail);
+    assert_eq!(level(&[by_kubelet.clone(), by_containerd(13, 56)]), Level::Warn, "of one try");
+    assert_eq!(
+        level(&[by_containerd(12, 54), by_kubelet]),
+        Level::Warn,
+        "what was before it may have gone well"
+    );
+}
