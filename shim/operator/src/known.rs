@@ -90,6 +90,9 @@ pub(crate) struct Hang {
     /// Words that gVisor logs when it notices this hang itself.
     #[serde(default)]
     says: Vec<String>,
+    /// Words with which any Go program ends: this crash, where the stack that follows is gVisor's.
+    #[serde(default, skip_serializing)]
+    crashes: Vec<String>,
     /// It costs memory or processes, and hangs nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     leaks: bool,
@@ -138,6 +141,11 @@ pub(crate) fn unfixed_in(release: Release) -> impl Iterator<Item = &'static Hang
 /// The hang that gVisor itself tells of in this line of a log.
 pub(crate) fn told_in(line: &str) -> Option<&'static Hang> {
     all().iter().find(|hang| hang.says.iter().any(|words| line.contains(words.as_str())))
+}
+
+/// The crash that it is if this line of a log is gVisor's.
+pub(crate) fn crash_in(line: &str) -> Option<&'static Hang> {
+    all().iter().find(|hang| hang.crashes.iter().any(|words| line.contains(words.as_str())))
 }
 
 /// containerd's bugs that `version` has, as far as is known.
@@ -218,6 +226,8 @@ mod tests {
             "Systrap task goroutine has been waiting on ThreadContext.State futex too long. ThreadContext: 1";
         assert_eq!(id(line), Some("stuck-stub"));
         assert_eq!(id("kernel.(*Kernel).WaitExited"), None, "every sentry has that in its stacks");
+        let crash = "fatal error: concurrent map writes";
+        assert_eq!((id(crash), crash_in(crash).map(|hang| hang.id.as_str())), (None, Some("concurrent-map")));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(crate) enum Cause {
     Unsaid,
     /// gVisor itself noticed that it hangs.
     Known,
+    /// gVisor itself crashed.
+    Crash,
     /// A process of it that SIGKILL does not end.
     Unkillable,
     /// Its shim is dead.
@@ -61,7 +63,8 @@ pub(crate) enum Cause {
 impl Cause {
     /// All that are gVisor's or its shim's business: seen again and again, they are the problem.
     pub(super) fn is_own(self) -> bool {
-        !self.is_other() && !matches!(self, Self::Create | Self::Silent | Self::Stats | Self::ShimGone)
+        !self.is_other()
+            && !matches!(self, Self::Crash | Self::Create | Self::Silent | Self::Stats | Self::ShimGone)
     }
 
     /// Other troubles, which take back what kubelet says of the same sandbox.
@@ -77,7 +80,7 @@ impl Cause {
 
     /// About the node and no single pod.
     pub(super) fn is_of_the_node(self) -> bool {
-        matches!(self, Self::Pleg | Self::Start | Self::Known)
+        matches!(self, Self::Pleg | Self::Start | Self::Known | Self::Crash)
     }
 
     /// In words, for a table.
@@ -87,6 +90,7 @@ impl Cause {
             Self::State => "State was not answered",
             Self::Unsaid => "its end failed or took too long",
             Self::Known => "gVisor says that it hangs",
+            Self::Crash => "gVisor crashed",
             Self::Unkillable => "SIGKILL does not end it",
             Self::DeadShim => "its shim is dead",
             Self::LoadShim => "its shim could not be loaded",
@@ -116,6 +120,7 @@ impl Cause {
         match self {
             Self::NotKilled | Self::State | Self::Unsaid => "did not end when told to, again and again",
             Self::Known => "gVisor itself says that a sandbox hangs",
+            Self::Crash => "gVisor itself crashed: that sandbox is gone, and does not hang",
             Self::Unkillable => "SIGKILL has no effect: the kernel waits for a file system or device",
             Self::DeadShim => "the shim is dead and containerd asks it in vain",
             Self::LoadShim => "containerd could not load the shim when it started, and forgets the sandbox",
@@ -157,6 +162,7 @@ impl Cause {
                     .into()
             }
             Self::Known => format!("upgrade gVisor; runsc-guard show {name}, and runsc-guard reap {name} if it is stuck now"),
+            Self::Crash => "upgrade gVisor; runsc-guard ls shows what is left of the sandbox".into(),
             Self::Unkillable => "cat /proc/PID/stack and /proc/PID/wchan tell what it waits for: bring that server or \
                                  disk back, or umount -f it; runsc-guard ls says unkillable until then"
                 .into(),

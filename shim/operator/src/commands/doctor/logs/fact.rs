@@ -46,8 +46,7 @@ impl Fact {
     /// Its cause, where it is a failure.
     pub(super) fn failure(&self) -> Option<Cause> {
         match self.sign {
-            Sign::Failed(cause) | Sign::Tried(cause) => Some(cause),
-            Sign::Hang(_) => Some(Cause::Known),
+            Sign::Failed(cause) | Sign::Tried(cause) | Sign::Hang(_, cause) => Some(cause),
             _ => None,
         }
     }

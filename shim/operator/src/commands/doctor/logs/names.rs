@@ -9,6 +9,9 @@ const MOST_IDS: usize = 3;
 /// No name is longer.
 const LONGEST: usize = 130;
 
+/// dockerd and crictl leave so much of an id.
+pub(super) const SHORT_ID: usize = 12;
+
 /// What identifies a pod, one of its containers, or a process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Name {
@@ -41,6 +44,9 @@ fn regex(pattern: &str) -> Regex {
 }
 
 static ID: LazyLock<Regex> = LazyLock::new(|| regex("[0-9a-f]{64,}"));
+/// `Container 7873876b3310 failed`, `StopPodSandbox for "0c835ddfd2570" failed`.
+static SHORT: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"(?i:container|sandbox|task)(?: for)?:? "?([0-9a-f]{12,13})(?:[" ,:]|$)"#));
 /// The words before a uid that say that it is a pod's: volumes and requests have uids as well.
 static UID: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
@@ -122,6 +128,9 @@ fn ids(text: &str) -> Vec<String> {
             all.push(found.as_str().to_owned());
         }
     }
+    if all.is_empty() {
+        all.extend(SHORT.captures(text).map(|found| found[1].to_owned()));
+    }
     if all.len() > MOST_IDS { Vec::new() } else { all }
 }
 
@@ -178,6 +187,8 @@ mod tests {
             (format!(r#"failed pod "web_shop({UID})""#), vec![UID, "shop/web"]),
             (format!("kubepods-pod{}.slice:cri-containerd:{ID}", UID.replace('-', "_")), vec![UID, ID]),
             (r#"pods=["shop/web"]"#.to_owned(), vec!["shop/web"]),
+            ("Container 7873876b3310 failed to exit".to_owned(), vec!["7873876b3310"]),
+            (r#"StopPodSandbox for "0c835ddfd2570" failed"#.to_owned(), vec!["0c835ddfd2570"]),
             (r#"cannot remove container "web": could"#.to_owned(), vec!["web"]),
             ("INFO: task runsc-sandbox:4711 blocked for more".to_owned(), vec!["4711 (runsc-sandbox)"]),
             ("Waiting for process: 4711 (runsc-sandbox)".to_owned(), vec!["4711 (runsc-sandbox)"]),
@@ -194,6 +205,7 @@ mod tests {
             format!("dial unix /run/containerd/s/{ID}: connect"),
             format!("volume pvc-{UID} is not attached"),
             format!("{ID}{ID}"),
+            "container feedface-web failed".to_owned(),
             r#"pods=["shop/web","shop/db"]"#.to_owned(),
         ] {
             assert_eq!(told(&text), Vec::<String>::new(), "{text}");

@@ -4,6 +4,7 @@
 use runsc_guard_core::io::{CauseKind, EscalationPhase, keys};
 
 use super::cause::Cause;
+use super::record::Speaker;
 use crate::known::{self, Hang};
 
 mod words;
@@ -17,6 +18,8 @@ use words::{
 /// Who writes the guard's lines.
 const GUARD: &str = "io.containerd.runsc-guard";
 
+/// So many minutes without a list are no load: kubelet complains after three.
+const PLEG_MINUTES: u64 = 5;
 /// So often a pod is not killed that ends.
 const MANY: u64 = 10;
 
@@ -35,8 +38,8 @@ pub(super) enum Sign {
     GuardWaits,
     /// The guard has begun to end it, or has ended it.
     GuardEnds,
-    /// gVisor tells of a hang that is known.
-    Hang(&'static Hang),
+    /// gVisor tells of a hang that is known, or has crashed as is known.
+    Hang(&'static Hang, Cause),
 }
 
 /// What `text` tells, if it tells of this at all.
@@ -45,7 +48,7 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
         return Some(guards);
     }
     if let Some(hang) = known::told_in(text) {
-        return Some(Sign::Hang(hang));
+        return Some(Sign::Hang(hang, Cause::Known));
     }
     if let Some((_, whole)) = ENDED.iter().find(|(words, _)| has(text, words)) {
         return Some(Sign::Ended(*whole));
@@ -82,6 +85,26 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
 pub(super) fn times_seen(text: &str) -> u64 {
     let seen = text.split("(x").nth(1).and_then(|rest| rest.split_once(" over"));
     seen.and_then(|(count, _)| count.parse().ok()).unwrap_or(1)
+}
+
+/// Whether a failure needs no second one to be believed: the kernel has waited for two minutes and gVisor for three, a
+/// shim that was not loaded is forgotten, and a node goes down once.
+pub(super) fn is_enough(sign: &Sign, text: &str) -> bool {
+    match sign {
+        Sign::Failed(Cause::Unkillable | Cause::Known) | Sign::Hang(_, Cause::Known) => true,
+        Sign::Failed(Cause::LoadShim) => text.contains("deadline exceeded"),
+        Sign::Failed(Cause::Shutdown) => text.contains("runsc") || text.contains("gvisor"),
+        Sign::Failed(Cause::Pleg) => is_long(text),
+        _ => false,
+    }
+}
+
+/// kubelet's list was last made so long ago that no load explains it.
+fn is_long(text: &str) -> bool {
+    let since =
+        text.split("last seen active ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    let minutes = since.split('m').next().and_then(|minutes| minutes.parse::<u64>().ok());
+    since.contains('h') || since.contains('s') && minutes.is_some_and(|minutes| minutes >= PLEG_MINUTES)
 }
 
 /// The guard's own lines, and its answers in those of others. Its lines have keys; those of older guards, and its
@@ -142,8 +165,8 @@ fn alone(text: &str) -> Option<Sign> {
         let is_ours = PROCESSES.iter().any(|name| has_word(text, name)) || text.contains("containerd-shim");
         return is_ours.then_some(Sign::Failed(Cause::Shutdown));
     }
-    if has(text, &["still around after", "sigkill"]) || has(text, &["processes still around after"]) {
-        return Some(Sign::Failed(Cause::Unkillable));
+    if let Some((before, _)) = text.split_once("still around after") {
+        return is_of_pods(before).then_some(Sign::Failed(Cause::Unkillable));
     }
     ALONE.iter().find(|(words, _)| has(text, words)).map(|(_, sign)| *sign)
 }
@@ -167,6 +190,14 @@ pub(super) fn another_runtime(text: &str) -> Option<&str> {
 fn of_process(text: &str, before: &str, cause: Cause) -> Option<Sign> {
     let name = text.split(before).nth(1)?.split(':').next()?;
     PROCESSES.contains(&name).then_some(Sign::Failed(cause))
+}
+
+/// Whether systemd speaks of an engine's unit, kubelet's or a pod's.
+fn is_of_pods(text: &str) -> bool {
+    let unit = text.split(": ").next().and_then(|text| text.rsplit(' ').next()).unwrap_or(text);
+    let is_scope = unit.ends_with(".scope") || unit.ends_with(".slice");
+    let is_pods = has(unit, &["kubepods|cri-containerd-|crio-|docker-|runsc"]);
+    Speaker::of(unit).is_some_and(|speaker| speaker != Speaker::Systemd) || is_scope && is_pods
 }
 
 fn has_word(text: &str, name: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::names::Name;
+use super::names::{Name, SHORT_ID};
 
 /// More names are not remembered.
 const MOST_NAMES: usize = 1 << 16;
@@ -14,6 +14,8 @@ pub(super) type Place = usize;
 #[derive(Default)]
 pub(super) struct Subjects {
     places: HashMap<Name, Place>,
+    /// Where the id stands that begins so: people and dockerd shorten ids.
+    beginnings: HashMap<String, Place>,
     nodes: Vec<Node>,
 }
 
@@ -42,10 +44,26 @@ impl Subjects {
         if place >= MOST_NAMES {
             return None;
         }
+        if let Some(same) = self.same_id(&name, place) {
+            self.places.insert(name, same);
+            return Some(same);
+        }
         let uid = matches!(name, Name::Uid(_)).then_some(place);
         self.nodes.push(Node { name: name.clone(), parent: place, uid });
         self.places.insert(name, place);
         Some(place)
+    }
+
+    /// Where the same id stands already, shorter or longer; from now on it is called by the longer one.
+    fn same_id(&mut self, name: &Name, next: Place) -> Option<Place> {
+        let Name::Id(id) = name else { return None };
+        let place = *self.beginnings.entry(id.get(..SHORT_ID)?.to_owned()).or_insert(next);
+        let same = &mut self.nodes.get_mut(place)?.name;
+        let (is_shorter, is_longer) = (id.starts_with(same.text()), same.text().starts_with(id.as_str()));
+        if is_shorter {
+            *same = name.clone();
+        }
+        (is_shorter || is_longer).then_some(place)
     }
 
     /// The one that stands for all that are joined with `place`.

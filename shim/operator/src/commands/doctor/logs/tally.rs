@@ -8,9 +8,10 @@ use super::cause::Cause;
 use super::fact::Fact;
 use super::names::{Name, names};
 use super::record::{Form, Record, Speaker};
-use super::signs::{Sign, another_runtime, sign, times_seen};
+use super::signs::{Sign, another_runtime, is_enough, sign, times_seen};
 use super::subjects::{Place, Subjects};
 use super::time::{Clock, Stamp};
+use crate::known::{self, Hang};
 
 /// More lines that tell something are counted and not looked at.
 const MOST_FACTS: usize = 100_000;
@@ -18,13 +19,14 @@ const MOST_FACTS: usize = 100_000;
 /// dockerd's words, by which it is known where no envelope names it: its text is logrus' as well.
 const DOCKERS: [&str; 3] = ["failed to exit within", "did not receive an exit event", "Handler for "];
 
+/// A stack of gVisor's names it so near to the words with which its program has ended.
+const STACK: u64 = 100;
+const GVISORS: &str = "gvisor.dev/gvisor/";
+
 /// Lines about one failed stop are no further apart: milliseconds.
 const MOMENT: i64 = 100;
 /// More pods and sandboxes are not compared.
 const MOST_PAIRS: usize = 1 << 20;
-
-/// So many minutes without a list are no load: kubelet complains after three.
-const PLEG_MINUTES: u64 = 5;
 
 /// What was read so far.
 #[derive(Default)]
@@ -41,6 +43,8 @@ pub(super) struct Tally {
     /// Which names a runtime was told of.
     runtimes: HashMap<Place, Runtimes>,
     sources: Vec<Source>,
+    /// The crash of some program, and in which line.
+    crash: Option<(&'static Hang, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,6 +79,7 @@ impl Tally {
     /// A new text begins.
     pub(super) fn begin(&mut self) {
         self.sources.push(Source::default());
+        self.crash = None;
     }
 
     /// One more message.
@@ -84,7 +89,8 @@ impl Tally {
         let speaker = if is_dockers { Some(Speaker::Docker) } else { record.speaker };
         let record = &Record { speaker, ..record };
         let text = record.text.as_str();
-        let sign = if record.speaker == Some(Speaker::Other) { None } else { sign(text) };
+        let is_others = record.speaker == Some(Speaker::Other);
+        let sign = self.crash(record).or_else(|| if is_others { None } else { sign(text) });
         let is_known = record.form != Form::Plain || record.speaker.is_some() || sign.is_some();
         if is_known {
             *self.speakers.entry(record.speaker.unwrap_or(Speaker::Kubelet)).or_default() += 1;
@@ -103,6 +109,16 @@ impl Tally {
             let id = id.and_then(|id| self.subjects.join(vec![id]));
             self.keep(record, sign, place, id);
         }
+    }
+
+    /// Any program of Go's ends with the same words: the stack below them tells whose they were.
+    fn crash(&mut self, record: &Record) -> Option<Sign> {
+        if let Some(hang) = known::crash_in(&record.text) {
+            self.crash = Some((hang, self.lines));
+        }
+        let is_gvisors = record.speaker == Some(Speaker::Gvisor) || record.text.contains(GVISORS);
+        let (hang, line) = self.crash.take_if(|_| is_gvisors)?;
+        (self.lines - line <= STACK).then_some(Sign::Hang(hang, Cause::Crash))
     }
 
     fn runtime(&mut self, text: &str, place: Option<Place>) {
@@ -273,24 +289,4 @@ fn is_of_another_runtime(text: &str) -> bool {
     let mut told = text.split("runtime=").skip(1).map(|told| told.trim_start_matches('"'));
     another_runtime(text).is_some()
         || told.any(|told| told.strip_prefix("io.containerd.").is_some_and(|name| !name.starts_with("runsc")))
-}
-
-/// Whether a failure needs no second one to be believed: the kernel has waited for two minutes and gVisor for three, a shim that was not
-/// loaded is forgotten, and a node goes down once.
-fn is_enough(sign: &Sign, text: &str) -> bool {
-    match sign {
-        Sign::Failed(Cause::Unkillable | Cause::Known) => true,
-        Sign::Failed(Cause::LoadShim) => text.contains("deadline exceeded"),
-        Sign::Failed(Cause::Shutdown) => text.contains("runsc") || text.contains("gvisor"),
-        Sign::Failed(Cause::Pleg) => is_long(text),
-        _ => false,
-    }
-}
-
-/// kubelet's list was last made so long ago that no load explains it.
-fn is_long(text: &str) -> bool {
-    let since =
-        text.split("last seen active ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-    let minutes = since.split('m').next().and_then(|minutes| minutes.parse::<u64>().ok());
-    since.contains('h') || since.contains('s') && minutes.is_some_and(|minutes| minutes >= PLEG_MINUTES)
 }

@@ -167,7 +167,7 @@ fn who(all: &[&Judged<'_>]) -> String {
 fn hangs(all: &[&Judged<'_>]) -> Vec<&'static Hang> {
     let mut hangs: Vec<&'static Hang> = Vec::new();
     for fact in all.iter().flat_map(|one| &one.facts) {
-        if let Sign::Hang(hang) = fact.sign
+        if let Sign::Hang(hang, _) = fact.sign
             && hangs.iter().all(|one| one.id != hang.id)
         {
             hangs.push(hang);

@@ -74,7 +74,7 @@ fn lines_that_name_nobody_are_not_summed() {
 #[test]
 fn a_hang_that_gvisor_tells_of_is_named() {
     let line = "Systrap task goroutine has been waiting on ThreadContext.State futex too long".to_owned();
-    let report = told(&[line.clone(), line]);
+    let report = told(&[line]);
     assert_eq!(report.verdict.level, Level::Fail);
     assert_eq!(report.verdict.hangs.iter().map(|hang| hang.id.as_str()).collect::<Vec<_>>(), ["stuck-stub"]);
     assert!(report.verdict.remedy.unwrap().contains("no line names runsc"));
@@ -204,4 +204,37 @@ fn tries_that_two_programs_tell_of_are_counted_by_the_clock_of_their_envelope() 
         Level::Warn,
         "what was before it may have gone well"
     );
+}
+
+#[test]
+fn a_crash_is_gvisors_where_its_stack_is() {
+    let dies = "2026-02-01T00:00:00.1Z stderr F fatal error: concurrent map writes".to_owned();
+    let frame = |name: &str| format!("2026-02-01T00:00:00.1Z stderr F {name}.(*Task).run(0xc00099ea20)");
+    let kubelets = frame("k8s.io/kubernetes/pkg/kubelet/cm");
+    let quiet = "I0610 23:48:59.248680    1234 k.go:1] all is well".to_owned();
+    let lines = [dies.clone(), kubelets, quiet, dies.clone()];
+    assert_eq!(level(&lines), Level::Ok);
+    let report = told(&[dies, frame("runtime"), frame("gvisor.dev/gvisor/pkg/sentry/kernel")]);
+    assert_eq!((report.verdict.level, report.subjects[0].cause), (Level::Warn, Cause::Crash));
+    assert_eq!(report.verdict.hangs[0].id, "concurrent-map");
+}
+
+#[test]
+fn a_short_id_is_the_whole_ones() {
+    let whole = format!("7873876b3310{}", "8c".repeat(26));
+    let line = |minute: usize, id: &str, what: &str| {
+        format!(
+            r#"time="2026-11-25T22:{minute:02}:40Z" level=info msg="Container {id} failed to exit within 10 seconds of {what}""#
+        )
+    };
+    let short = |minute: usize| line(minute, &whole[..12], "kill - trying direct SIGKILL");
+    for lines in [
+        vec![short(1), line(2, &whole, "signal 15 - using the force"), short(3)],
+        vec![line(1, &whole, "kill - trying direct SIGKILL"), short(3)],
+    ] {
+        let report = told(&lines);
+        assert_eq!((report.verdict.level, report.subjects.len()), (Level::Fail, 1), "{report:#?}");
+        assert_eq!(report.subjects[0].ids, [whole.clone()]);
+    }
+    assert_eq!(told(&[short(1), short(3)]).subjects[0].name, &whole[..12]);
 }
