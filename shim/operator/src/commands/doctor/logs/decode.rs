@@ -148,6 +148,26 @@ fn event(row: &str) -> Option<Stamp> {
     words.into_iter().filter(|_| is_event).find_map(age)
 }
 
+/// Whether a message begins with `line`: a piece of one, which a terminal has broken, may be known by its form as well.
+pub(super) fn begins(line: &str) -> bool {
+    let line = without_colours(line);
+    let is_before =
+        |prefix: &str| prefix.len() < NEAR && !prefix.contains('"') && !prefix.ends_with(['=', ':']);
+    match payload(&line) {
+        Some((_, Payload::Klog(..))) => true,
+        Some((at, Payload::Logrus)) if !line[at..].starts_with("level=") => true,
+        _ => has_head(&line) || line.find("{\"").is_some_and(|at| is_before(&line[..at])),
+    }
+}
+
+/// A time, or the name of a program with its process, in the first column.
+fn has_head(line: &str) -> bool {
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with([' ', '\t', ']', ',']);
+    let word = line.split(' ').next().unwrap_or_default();
+    Stamp::parse(line).is_some_and(|(_, end)| ends(&line[end.min(line.len())..]))
+        || word.contains('[') && word.ends_with("]:")
+}
+
 /// What syslog, journald, CRI or `talosctl` have put before a line of text.
 fn prefix(text: &str) -> &str {
     let head = &text[..text.floor_char_boundary(LONGEST_PREFIX)];
