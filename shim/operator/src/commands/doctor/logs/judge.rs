@@ -68,8 +68,8 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
     let only_tried = open.iter().all(|fact| matches!(fact.sign, Sign::Tried(_)));
     // runc and dockerd run themselves again as exe, and every runtime's shim is called alike.
     let may_be_of_any = |comm: &str| {
-        let is_it = |name: &&Name| matches!(name, Name::Process(text) if text.ends_with(comm));
-        !subject.names_gvisor && subject.names.iter().any(|name| is_it(name))
+        let is_it = |name: &Name| matches!(name, Name::Process(text) if text.ends_with(comm));
+        !subject.names_gvisor && subject.names.iter().copied().any(is_it)
     };
     let is_enough = open.iter().any(|fact| fact.is_enough && fact.failure() == Some(cause))
         && !may_be_of_any("(containerd-shim)");

@@ -35,6 +35,8 @@ pub(super) struct Tally {
     /// How many of whom.
     pub(super) speakers: BTreeMap<Speaker, u64>,
     pub(super) names_gvisor: bool,
+    /// Lines that end as a pager ends them, in the middle of a quotation.
+    pub(super) cut: u64,
     /// Lines that tell something, and were too many.
     pub(super) untold: u64,
     facts: Vec<Fact>,
@@ -96,6 +98,7 @@ impl Tally {
             *self.speakers.entry(record.speaker.unwrap_or(Speaker::Kubelet)).or_default() += 1;
         }
         self.names_gvisor |= text.contains("runsc") || text.contains("gvisor");
+        self.cut += u64::from(text.ends_with('>') && text.matches('"').count() % 2 == 1);
         self.order(record);
         // A line of nobody's business is not worth looking for names, and most have none.
         if !is_known || record.speaker == Some(Speaker::Other) {

@@ -210,6 +210,10 @@ fn nothing(tally: &Tally) -> Finding {
         .map(|(one, count)| format!("{} {count}", one.word()))
         .collect();
     let what = format!("nothing of this problem in {lines} lines ({})", of_whom.join(", "));
+    if tally.cut > 0 {
+        let what = format!("{what}, but {} lines are cut, as a pager does it", tally.cut);
+        return Finding::warn(ABOUT, what, "journalctl --no-pager, into a file or a pipe, has them whole");
+    }
     let others = tally.speakers.get(&Speaker::Other).copied().unwrap_or(0);
     if ours * UNDERSTOOD < lines.saturating_sub(others) {
         return Finding::warn(ABOUT, format!("{what}, and most lines were not understood"), GIVE);

@@ -234,7 +234,20 @@ fn a_short_id_is_the_whole_ones() {
     ] {
         let report = told(&lines);
         assert_eq!((report.verdict.level, report.subjects.len()), (Level::Fail, 1), "{report:#?}");
-        assert_eq!(report.subjects[0].ids, [whole.clone()]);
+        assert_eq!(report.subjects[0].ids.join(" "), whole);
     }
     assert_eq!(told(&[short(1), short(3)]).subjects[0].name, &whole[..12]);
+}
+
+#[test]
+fn lines_that_a_pager_has_cut_are_no_good_news() {
+    let cut = r#"Apr 16 14:18:10 n containerd[8563]: time="2024-04-16T14:18:10.1+08:00" level=error msg="get state for 53fd2>"#;
+    let report = told(&[cut.to_owned(), cut.replace(":10", ":44")]);
+    assert_eq!(report.verdict.level, Level::Warn);
+    assert!(
+        report.verdict.what.contains("2 lines are cut")
+            && report.verdict.remedy.unwrap().contains("--no-pager")
+    );
+    let whole = r#"time="2024-04-16T14:18:10.1+08:00" level=info msg="a <b>" c="d>""#.to_owned();
+    assert_eq!(level(&[whole]), Level::Ok);
 }
