@@ -8,7 +8,7 @@ use super::record::{Form, Record};
 
 mod wrapped;
 
-use wrapped::Wrapped;
+use wrapped::{Wrapped, depth};
 
 /// More of a line is not looked at.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -207,22 +207,6 @@ impl Reader {
             take(open);
         }
     }
-}
-
-/// How many brackets `line` opens and does not close.
-fn depth(line: &str) -> i64 {
-    let (mut depth, mut is_text, mut is_quoted) = (0, false, false);
-    for byte in line.bytes() {
-        match byte {
-            _ if is_quoted => is_quoted = false,
-            b'\\' if is_text => is_quoted = true,
-            b'"' => is_text = !is_text,
-            b'{' | b'[' if !is_text => depth += 1,
-            b'}' | b']' if !is_text => depth -= 1,
-            _ => {}
-        }
-    }
-    depth
 }
 
 /// What is left of a line that is too long.

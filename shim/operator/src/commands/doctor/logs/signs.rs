@@ -168,7 +168,9 @@ fn alone(text: &str) -> Option<Sign> {
     if let Some((before, _)) = text.split_once("still around after") {
         return is_of_pods(before).then_some(Sign::Failed(Cause::Unkillable));
     }
-    ALONE.iter().find(|(words, _)| has(text, words)).map(|(_, sign)| *sign)
+    let (_, cause) = ALONE.iter().find(|(words, _)| has(text, words))?;
+    let is_hint = matches!(cause, Cause::Stats | Cause::ShimGone);
+    Some(if is_hint { Sign::Note(*cause) } else { Sign::Failed(*cause) })
 }
 
 /// A Create or Start that did not return in time. (One that found its name taken tells that, which is more.)

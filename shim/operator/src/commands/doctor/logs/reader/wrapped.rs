@@ -1,6 +1,5 @@
 //! Lines that were copied from a terminal, which breaks them where it ends: they are put together again. Pure.
 
-use super::depth;
 use crate::commands::doctor::logs::decode::{begins, decode};
 use crate::commands::doctor::logs::record::Form;
 
@@ -97,6 +96,22 @@ fn is_known(line: &str) -> bool {
     decode(line)
         .iter()
         .any(|record| record.form != Form::Plain || record.speaker.is_some() || record.sent.is_some())
+}
+
+/// How many brackets `line` opens and does not close.
+pub(super) fn depth(line: &str) -> i64 {
+    let (mut depth, mut is_text, mut is_quoted) = (0, false, false);
+    for byte in line.bytes() {
+        match byte {
+            _ if is_quoted => is_quoted = false,
+            b'\\' if is_text => is_quoted = true,
+            b'"' => is_text = !is_text,
+            b'{' | b'[' if !is_text => depth += 1,
+            b'}' | b']' if !is_text => depth -= 1,
+            _ => {}
+        }
+    }
+    depth
 }
 
 #[cfg(test)]

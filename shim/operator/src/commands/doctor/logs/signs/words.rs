@@ -1,6 +1,5 @@
 //! The words of kubelet 1.20 to 1.37, containerd 1.6 to 2.4, dockerd, CRI-O, systemd and the kernel.
 
-use super::Sign;
 use crate::commands::doctor::logs::cause::Cause;
 
 /// Of what an end is told.
@@ -132,30 +131,27 @@ pub(super) const GONE: Words =
                                   stopped|is not running|nri failed to"];
 
 /// What tells of no end that somebody has asked for.
-pub(super) const ALONE: [(Words, Sign); 13] = [
-    (&["shutdown manager", "killing time out"], Sign::Failed(Cause::Shutdown)),
-    (&["pleg is not healthy", "last seen active"], Sign::Failed(Cause::Pleg)),
+pub(super) const ALONE: [(Words, Cause); 13] = [
+    (&["shutdown manager", "killing time out"], Cause::Shutdown),
+    (&["pleg is not healthy", "last seen active"], Cause::Pleg),
     (
         &[
             "listcontainer|listpodsandbox|listimage|listmetric",
             "from runtime service failed",
             "deadlineexceeded",
         ],
-        Sign::Failed(Cause::Pleg),
+        Cause::Pleg,
     ),
-    (&["unable to retrieve pods", "deadlineexceeded"], Sign::Failed(Cause::Pleg)),
-    (&["containerd.service", "start operation timed out"], Sign::Failed(Cause::Start)),
-    (&["sentry detected", "stuck task"], Sign::Failed(Cause::Known)),
-    (&["watchdog goroutine is stuck"], Sign::Failed(Cause::Known)),
-    (&["failed to load shim|unable to load shim"], Sign::Failed(Cause::LoadShim)),
-    (
-        &["cleaning leaked shim process|shim might be leaked|failed to delete shim"],
-        Sign::Failed(Cause::Leaked),
-    ),
-    (&["failed to shutdown shim task|failed to delete dead shim"], Sign::Failed(Cause::Leaked)),
-    (&["failed to clean up after shim disconnected"], Sign::Failed(Cause::Leaked)),
-    (&["collecting metrics for|stat task", "deadline exceeded"], Sign::Note(Cause::Stats)),
-    (&["collecting metrics for", "ttrpc: closed"], Sign::Note(Cause::ShimGone)),
+    (&["unable to retrieve pods", "deadlineexceeded"], Cause::Pleg),
+    (&["containerd.service", "start operation timed out"], Cause::Start),
+    (&["sentry detected", "stuck task"], Cause::Known),
+    (&["watchdog goroutine is stuck"], Cause::Known),
+    (&["failed to load shim|unable to load shim"], Cause::LoadShim),
+    (&["cleaning leaked shim process|shim might be leaked|failed to delete shim"], Cause::Leaked),
+    (&["failed to shutdown shim task|failed to delete dead shim"], Cause::Leaked),
+    (&["failed to clean up after shim disconnected"], Cause::Leaked),
+    (&["collecting metrics for|stat task", "deadline exceeded"], Cause::Stats),
+    (&["collecting metrics for", "ttrpc: closed"], Cause::ShimGone),
 ];
 
 /// Names of gVisor's processes and shims, as the kernel and systemd have them.
