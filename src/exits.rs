@@ -22,7 +22,10 @@ use memory::UnpublishedExit;
 /// The real shim has published an event.
 pub(crate) fn event(state: &mut State, event: Event) {
     match event {
-        Event::Exit(id, exit) => exit_event(state, id, exit),
+        Event::Exit(id, exit) => {
+            let id = whose(state, id, exit.pid);
+            exit_event(state, id, exit);
+        }
         Event::Alive(id) => alive_event(state, &id),
         Event::Other => state.output(Output::Publish(Publication::AsReceived)),
     }
@@ -35,6 +38,17 @@ fn alive_event(state: &mut State, id: &ProcessId) {
     if !is_silenced(state, id) {
         state.output(Output::Publish(Publication::AsReceived));
     }
+}
+
+/// Whose exit an event tells. An exec may have the name of its container, and init has it too: the event then looks the
+/// same, but for the pid.
+fn whose(state: &State, id: ProcessId, pid: u32) -> ProcessId {
+    if !id.is_init() || state.tasks.get(&id).is_some_and(|init| init.pid() == pid) {
+        return id;
+    }
+    let exec = ProcessId { exec: id.container.clone(), container: id.container.clone() };
+    let is_known = state.tasks.get(&exec).is_some() || state.exits.awaits(&exec);
+    if is_known { exec } else { id }
 }
 
 /// Whether the guard has published the exit of a process.

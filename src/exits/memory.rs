@@ -68,6 +68,11 @@ impl Memory {
         if self.unpublished.len() > UNPUBLISHED { self.unpublished.pop_front() } else { None }
     }
 
+    /// Whether the event of a deleted process is still to come.
+    pub(crate) fn awaits(&self, id: &ProcessId) -> bool {
+        self.unpublished.iter().any(|(waiting, _)| waiting == id)
+    }
+
     /// The exit of a deleted process whose event comes now.
     pub(crate) fn take_unpublished(&mut self, id: &ProcessId) -> Option<UnpublishedExit> {
         let at = self.unpublished.iter().position(|(waiting, _)| waiting == id)?;

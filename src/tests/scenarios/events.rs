@@ -21,6 +21,25 @@ fn events_pass_in_order() {
     );
 }
 
+/// Init has its container's name for its own, and an exec may be given it: only the pid tells whose exit it is.
+#[test]
+fn the_exit_of_an_exec_that_is_named_like_its_container_is_not_inits() {
+    for deleted in [false, true] {
+        let mut world = World::pod();
+        let exec = world.exec("app", "app");
+        let wait = world.ask(Request::Wait(init("app")));
+        if deleted {
+            world.relayed(Request::Delete(exec.clone()));
+        }
+        world.event(Event::Exit(init("app"), Exit { pid: 103, status: 5, at_ns: 9 }));
+        world.run(ms(100));
+        assert_eq!(world.answer(wait), None);
+        world.event(Event::Exit(init("app"), Exit { pid: 102, status: 3, at_ns: 9 }));
+        assert_eq!(world.exit_of(wait).status, 3);
+        world.untouched();
+    }
+}
+
 /// What the real shim itself says in an odd order, or twice, goes on as it says it: of what runs, of what has ended, of
 /// what is deleted, and of what nobody has heard of.
 #[test]
