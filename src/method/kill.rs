@@ -2,6 +2,7 @@
 //! unless it has become moot.
 
 use alloc::string::ToString;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use crate::error::GuardError;
@@ -15,6 +16,10 @@ use crate::signals;
 use crate::state::State;
 use crate::task::{Effect, SIGKILL, Signal};
 
+/// The signals that runsc knows (runsc/cmd/kill.go, `signalMap`): none of real time, though an image may stop by one.
+const KNOWN_TO_RUNSC: RangeInclusive<u32> = 1..=31;
+/// Those of Linux, of which the last is SIGRTMAX.
+const SIGNALS: RangeInclusive<u32> = 1..=64;
 /// How long the real shim may think about a signal to what has ended: it need not ask runsc.
 const ENDED_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -66,7 +71,8 @@ pub(crate) fn request(
 /// All that `runsc kill` does for a running container is to tell the sentry. That spares two programs, but is no word of
 /// the real shim's, on which the verdict depends where there is a sibling to protect.
 fn connection(state: &State, process: &ProcessId, number: u32, all: bool) -> ConnectionKind {
-    let runs = state.tasks.get(process).is_some_and(|known| known.is_running());
+    // Of a paused container runsc refuses it, and the sentry would not.
+    let runs = state.tasks.get(process).is_some_and(|known| known.is_running() && !known.is_paused());
     let is_plain = number == SIGKILL && !all && process.is_init();
     if is_plain && runs && Cost::of(state, process, Effect::Exit) == Cost::Nobody {
         ConnectionKind::Sentry
@@ -133,22 +139,28 @@ pub(crate) fn response(state: &mut State, id: CallId, call: Call, number: u32, o
     signals::forgive_refused(state, &call.process);
 }
 
-/// An error is passed on, unless there was nothing else for longer than a signal may take: to CRI it would mean
-/// forever that no SIGKILL may follow. Then the signal is pending, and sent again after a while.
+/// An error is passed on, unless this signal had nothing else for longer than a signal may take: to CRI, which stops a
+/// container by it, it would mean forever that no SIGKILL may follow. Then it is pending, and sent again after a while if
+/// runsc can ever take it.
 fn other_signal_answered(state: &mut State, call: Call, signal: Signal, outcome: &Outcome) {
     let (now, limit) = (state.now(), state.policy.signal_deadline);
     let known = state.tasks.get_mut(&call.process).filter(|process| !process.has_ended());
     let Some(process) = known else { return state.relay(call.requests, outcome) };
     if *outcome != (Outcome::Failed { not_found: false }) {
-        process.signals.succeeds();
+        process.signals.succeeds(signal.number);
         return state.relay(call.requests, outcome);
     }
-    let since = process.signals.fails(call.sent);
+    if !SIGNALS.contains(&signal.number) {
+        return state.relay(call.requests, outcome);
+    }
+    let since = process.signals.fails(signal.number, call.sent);
     let resent = call.requests.is_empty();
     if now < since + limit && !resent {
         return state.relay(call.requests, outcome);
     }
-    process.signals.resend_at(signal, now + PENDING_SIGNAL);
+    if KNOWN_TO_RUNSC.contains(&signal.number) {
+        process.signals.resend_at(signal, now + PENDING_SIGNAL);
+    }
     for request in call.requests {
         state.reply(request, Answer::Done);
     }

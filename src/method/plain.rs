@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::error::GuardError;
 use crate::inflight::{Call, Kind};
-use crate::io::{ConnectionKind, Method, Outcome, ProcessId, RequestId};
+use crate::io::{ConnectionKind, Method, Outcome, ProcessId, RequestId, Status};
 use crate::state::{State, WIRE_SLACK};
 
 /// A request for which nothing else is known: it has the time of an exec, and Checkpoint its caller's.
@@ -56,6 +56,14 @@ pub(crate) fn forward(
 /// The real shim has answered.
 pub(crate) fn response(state: &mut State, call: Call, method: Method, outcome: &Outcome) {
     may_change(state, method, &call.process);
+    let now = state.now();
+    if let (Outcome::Done(_), Some(process)) = (outcome, state.tasks.get_mut(&call.process)) {
+        match method {
+            Method::Pause => process.pauses(Status::Paused, now),
+            Method::Resume => process.resumes(now),
+            _ => {}
+        }
+    }
     state.relay(call.requests, outcome);
 }
 

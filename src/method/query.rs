@@ -98,7 +98,10 @@ pub(crate) fn request(
     let impatient = late || kind != Kind::Stats && is_silent(state);
     let due = state.answer_due(if impatient { SUSPECT_PATIENCE.min(limit) } else { limit }, caller);
     state.wait_for_answer(id, kind, process.clone(), Some(due));
-    if call.is_some_and(|call| state.inflight.share(call, id)) {
+    // What was sent before a Pause says nothing about after.
+    let changed = state.tasks.container(&process.container).map(|container| container.init.changed());
+    let is_current = changed.is_none_or(|changed| changed < sent);
+    if call.is_some_and(|call| is_current && state.inflight.share(call, id)) {
         return;
     }
     let call = state.forward(id, kind, process.clone(), limit + WIRE_SLACK, ConnectionKind::Control);
@@ -168,7 +171,7 @@ fn learn_state(state: &mut State, id: &ProcessId, status: Status, pid: u32, aske
     }
     match status {
         Status::Running => process.runs(asked, now),
-        Status::Paused | Status::Pausing => process.is_paused(status, now),
+        Status::Paused | Status::Pausing => process.pauses(status, now),
         Status::Stopped if root && !process.has_ended() && process.is_started() => {
             process.sentry_lingers(now);
         }

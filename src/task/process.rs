@@ -151,10 +151,25 @@ impl Process {
     }
 
     /// The real shim says that it is paused, or being paused.
-    pub(crate) const fn is_paused(&mut self, status: Status, now: Time) {
+    pub(crate) const fn pauses(&mut self, status: Status, now: Time) {
         self.status = status;
         self.sentry_lingers_since = None;
         self.may_change(now);
+    }
+
+    /// The real shim has resumed it.
+    pub(crate) const fn resumes(&mut self, now: Time) {
+        self.status = Status::Running;
+        self.may_change(now);
+    }
+
+    pub(crate) const fn is_paused(&self) -> bool {
+        matches!(self.status, Status::Paused | Status::Pausing)
+    }
+
+    /// When something was last asked for, or done, after which it may not run any more, or again.
+    pub(crate) const fn changed(&self) -> Time {
+        self.changed
     }
 
     /// Something is asked for, or done, after which it may not run any more.

@@ -1,5 +1,6 @@
 //! Signals on their way to a process.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::io::CallId;
@@ -23,8 +24,8 @@ pub(crate) struct Signals {
     sent: Vec<Signal>,
     /// Answered with errors: sent again then.
     to_resend: Vec<(Signal, Time)>,
-    /// Since when signals other than SIGKILL have been answered with nothing but errors.
-    failing: Option<Time>,
+    /// Since when a signal other than SIGKILL has been answered with nothing but errors.
+    failing: BTreeMap<u32, Time>,
 }
 
 impl Signals {
@@ -54,13 +55,13 @@ impl Signals {
         Some(self.sent.swap_remove(at))
     }
 
-    /// Since when signals have failed: since `sent` if this is the first.
-    pub(crate) fn fails(&mut self, sent: Time) -> Time {
-        *self.failing.get_or_insert(sent)
+    /// Since when this signal has failed: since `sent` if it is the first time.
+    pub(crate) fn fails(&mut self, number: u32, sent: Time) -> Time {
+        *self.failing.entry(number).or_insert(sent)
     }
 
-    pub(crate) const fn succeeds(&mut self) {
-        self.failing = None;
+    pub(crate) fn succeeds(&mut self, number: u32) {
+        self.failing.remove(&number);
     }
 
     /// A signal that failed is sent again at that time.

@@ -216,6 +216,35 @@ fn a_failed_signal_is_sent_again_unless_its_sender_has_done_so() {
     }
 }
 
+/// runsc knows none of real time, which an image may stop by: the SIGKILL that follows needs a success, and sending it
+/// again would only hold the container's lock. What is no signal at all is always refused.
+#[test]
+fn a_signal_that_runsc_cannot_know_succeeds_for_its_sender_and_is_not_sent_again() {
+    for (signal, succeeds) in [(0, false), (37, true), (64, true), (65, false)] {
+        let mut world = World::alone();
+        world.does(on::KILL, Does::Fail(ms(1)));
+        let kill = Request::Kill { process: init("root"), signal, all: false };
+        world.relayed(kill.clone());
+        world.run(ms(2_500));
+        let retry = world.ask(kill);
+        world.run(ms(600_000));
+        let answer = if succeeds { Answer::Done } else { Answer::Relay };
+        assert_eq!(world.answer(retry), Some(answer), "{signal}");
+        assert_eq!(world.ledger.count(|request| matches!(request, Request::Kill { .. })), 2, "{signal}");
+    }
+}
+
+#[test]
+fn that_one_signal_fails_says_nothing_of_another() {
+    let mut world = World::alone();
+    world.does(on::KILL, Does::Fail(ms(1)));
+    world.relayed(sigterm("root"));
+    world.run(ms(2_500));
+    world.relayed(Request::Kill { process: init("root"), signal: 1, all: false });
+    world.run(ms(600_000));
+    assert_eq!(world.ledger.count(|request| matches!(request, Request::Kill { .. })), 2);
+}
+
 #[test]
 fn a_failed_signal_is_moot_after_the_exit() {
     let mut world = failed();
@@ -356,4 +385,11 @@ fn a_sigkill_goes_past_the_real_shim_where_nobody_is_to_be_spared() {
     let mut world = World::pod();
     world.relayed(create("late"));
     assert_eq!(way(&mut world, init("late"), SIGKILL, false), through);
+    let mut world = World::pod();
+    world.relayed(Request::Pause("app".into()));
+    assert_eq!(way(&mut world, init("app"), SIGKILL, false), through);
+    let mut world = World::pod();
+    world.relayed(Request::Pause("app".into()));
+    world.relayed(Request::Resume("app".into()));
+    assert_eq!(way(&mut world, init("app"), SIGKILL, false), past);
 }

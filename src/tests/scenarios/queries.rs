@@ -283,6 +283,22 @@ fn an_answer_older_than_a_pause_makes_nothing_certain() {
 }
 
 #[test]
+fn who_asks_after_a_pause_gets_no_answer_older_than_it() {
+    for after in [state("root"), pids("root")] {
+        let mut world = World::alone();
+        world.does(on::On::Method(after.method()), Does::Work(ms(300)));
+        world.ask(after.clone());
+        world.run(ms(100));
+        world.relayed(Request::Pause("root".into()));
+        let id = world.ask(after);
+        world.run(ms(250));
+        assert_eq!(world.answer(id), None);
+        world.run(ms(100));
+        assert_eq!(world.answer(id), Some(Answer::Relay));
+    }
+}
+
+#[test]
 fn a_wait_ends_with_the_time_of_its_caller_and_blames_nobody() {
     let mut world = World::alone();
     let (hurried, patient) = (
