@@ -6,14 +6,15 @@
 //! with a frame is told as Go's ttrpc tells it (server.go, services.go).
 //!
 //! A caller that has too much open is not read from until some of it has been answered *and taken*: its own socket then
-//! holds it up.
+//! holds it up. Not so with Wait, whose answer comes in days: a caller in Go that gives one up says nothing (ttrpc's
+//! client.go), and a SIGKILL must get past all that were. Of those there is a number, past which one is refused.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use runsc_guard_core::io::RequestId;
+use runsc_guard_core::io::{Method, RequestId};
 use runsc_guard_proto::protobuf::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -25,6 +26,8 @@ use super::frames::{Frame, Frames};
 
 /// What one caller may have unanswered, in bytes; the largest frame fits twice.
 const WINDOW: u64 = 2 * MESSAGE_LENGTH_MAX as u64;
+/// What of it may wait for an exit, in bytes: some eight thousand Waits.
+const WAITS: u64 = 4 * WINDOW;
 /// What a request costs besides its bytes: what is kept of it until its answer.
 const EACH: u64 = 4096;
 
@@ -76,28 +79,42 @@ struct Connection<S, T: Service> {
     service: T,
     reply: UnboundedSender<(u32, Response)>,
     answers: UnboundedReceiver<(u32, Response)>,
-    /// The requests that wait for their answer, by their stream, with what each costs.
-    open: BTreeMap<u32, (RequestId, u64)>,
+    /// The requests that wait for their answer, by their stream.
+    open: BTreeMap<u32, Open>,
     last_stream: u32,
-    /// What the caller has open: what waits for its answer, and the answers that it has not taken.
+    /// What the caller has open: what waits for its answer, but for Waits, and the answers that it has not taken.
     owed: u64,
     /// The second of these.
     untaken: u64,
+    /// The Waits.
+    waits: u64,
+}
+
+/// A request that waits for its answer.
+struct Open {
+    request: RequestId,
+    cost: u64,
+    is_wait: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, T: Service> Connection<S, T> {
     fn new(stream: S, service: T) -> Self {
         let (reply, answers) = unbounded_channel();
         let frames = Frames::new(stream);
-        Self { frames, service, reply, answers, open: BTreeMap::new(), last_stream: 0, owed: 0, untaken: 0 }
+        let open = BTreeMap::new();
+        Self { frames, service, reply, answers, open, last_stream: 0, owed: 0, untaken: 0, waits: 0 }
     }
 
     /// Works until the caller has gone.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             while let Poll::Ready(Some((stream, response))) = self.answers.poll_recv(cx) {
-                let cost = self.open.remove(&stream).map_or(0, |(_, cost)| cost);
-                self.answer(stream, &response, cost);
+                let Some(open) = self.open.remove(&stream) else { continue };
+                if open.is_wait {
+                    self.waits -= open.cost;
+                    self.owed += open.cost;
+                }
+                self.answer(stream, &response, open.cost);
             }
             if self.frames.poll_flush(cx)?.is_ready() {
                 self.owed -= std::mem::take(&mut self.untaken);
@@ -109,19 +126,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T: Service> Connection<S, T> {
             let Some(frame) = ready!(self.frames.poll_next(cx))? else { return Poll::Ready(Ok(())) };
             let cost = EACH + u64::from(frame.header.length).min(MESSAGE_LENGTH_MAX as u64);
             let stream = frame.header.stream_id;
-            let asked = match request(&frame, self.last_stream) {
+            match request(&frame, self.last_stream) {
                 Some(Ok(request)) => {
                     self.last_stream = stream;
-                    let reply = Reply { stream, answers: self.reply.clone() };
-                    self.service.ask(request, reply)
+                    self.ask(stream, request, cost);
                 }
-                Some(Err(wrong)) => Asked::Now(wrong),
-                None => continue,
-            };
-            self.owed += cost;
-            match asked {
-                Asked::Later(id) => drop(self.open.insert(stream, (id, cost))),
-                Asked::Now(response) => self.answer(stream, &response, cost),
+                Some(Err(wrong)) => {
+                    self.owed += cost;
+                    self.answer(stream, &wrong, cost);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Has a request answered, now or later.
+    fn ask(&mut self, stream: u32, request: Request, cost: u64) {
+        let is_wait = request.method == Method::Wait.as_str();
+        let asked = if is_wait && self.waits + cost > WAITS {
+            let text = format!("guard: {} requests of this connection wait already", self.open.len());
+            Asked::Now(encode::failure(Code::RESOURCE_EXHAUSTED, text))
+        } else {
+            self.service.ask(request, Reply { stream, answers: self.reply.clone() })
+        };
+        match asked {
+            Asked::Later(request) => {
+                *(if is_wait { &mut self.waits } else { &mut self.owed }) += cost;
+                self.open.insert(stream, Open { request, cost, is_wait });
+            }
+            Asked::Now(response) => {
+                self.owed += cost;
+                self.answer(stream, &response, cost);
             }
         }
     }
@@ -140,8 +175,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T: Service> Connection<S, T> {
 
 impl<S, T: Service> Drop for Connection<S, T> {
     fn drop(&mut self) {
-        for (request, _) in self.open.values() {
-            self.service.abandon(*request);
+        for open in self.open.values() {
+            self.service.abandon(open.request);
         }
     }
 }

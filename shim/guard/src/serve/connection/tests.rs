@@ -196,6 +196,30 @@ async fn who_leaves_too_much_open_is_not_read_until_answers_are_taken() {
     sender.abort();
 }
 
+/// A caller in Go gives a Wait up and says nothing: they add up until the exit, and a SIGKILL must get past them.
+#[tokio::test]
+async fn waits_hold_nobody_up_and_there_is_an_end_to_them() {
+    let mut caller = Caller::connect();
+    let wait = Request { method: "Wait".into(), ..Request::default() }.write_to_bytes().unwrap();
+    let most = (WAITS / (EACH + wait.len() as u64)) as u32;
+    let mut waiting = Vec::new();
+    for number in 0..most {
+        caller.send(MESSAGE_TYPE_REQUEST, number * 2 + 1, &wait).await;
+        waiting.push(caller.reply().await.unwrap());
+    }
+    caller.ask(most * 2 + 1, "Wait").await;
+    let (stream, response) = caller.answer().await;
+    assert_eq!((stream, response.status().code()), (most * 2 + 1, Code::RESOURCE_EXHAUSTED));
+    caller.ask(most * 2 + 3, "Kill").await;
+    caller.reply().await.unwrap().send(Response::default());
+    assert_eq!(caller.answer().await.0, most * 2 + 3);
+    // One that is answered makes room for another.
+    waiting.swap_remove(7).send(Response::default());
+    assert_eq!(caller.answer().await.0, 15);
+    caller.ask(most * 2 + 5, "Wait").await;
+    assert!(caller.reply().await.is_some());
+}
+
 #[tokio::test]
 async fn large_requests_count_by_their_size_and_frames_without_answer_by_nothing() {
     let mut caller = Caller::connect();
