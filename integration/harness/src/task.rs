@@ -39,20 +39,33 @@ impl TaskClient {
         message: &Q,
         limit: Duration,
     ) -> Result<A, ttrpc::Error> {
-        let payload = message.write_to_bytes().map_err(|error| ttrpc::Error::Others(error.to_string()))?;
-        let request = ttrpc::Request {
-            service: self.service.clone(),
-            method: method.to_owned(),
-            timeout_nano: i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX),
-            payload,
-            ..Default::default()
-        };
+        let request = self.request(method, message, i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX))?;
         let answer = self.runtime.block_on(self.client.request(request))?;
         A::parse_from_bytes(&answer.payload).map_err(|error| ttrpc::Error::Others(error.to_string()))
     }
 
-    /// Runs `args` in the container to its end, each request within `limit`, and answers its status.
-    pub fn exec(&self, id: &str, exec: &str, args: &[&str], limit: Duration) -> Result<u32> {
+    /// One request without a timeout, given up a moment later as a client in Go gives one up: the shim is not told.
+    pub fn give_up<Q: Message>(&self, method: &str, message: &Q) -> Result<(), ttrpc::Error> {
+        let request = self.request(method, message, 0)?;
+        self.runtime.block_on(async {
+            let _ = tokio::time::timeout(Duration::from_millis(1), self.client.request(request)).await;
+        });
+        Ok(())
+    }
+
+    fn request<Q: Message>(
+        &self,
+        method: &str,
+        message: &Q,
+        timeout_nano: i64,
+    ) -> Result<ttrpc::Request, ttrpc::Error> {
+        let payload = message.write_to_bytes().map_err(|error| ttrpc::Error::Others(error.to_string()))?;
+        let (service, method) = (self.service.clone(), method.to_owned());
+        Ok(ttrpc::Request { service, method, timeout_nano, payload, ..Default::default() })
+    }
+
+    /// Adds an exec, to be started.
+    pub fn add_exec(&self, id: &str, exec: &str, args: &[&str], limit: Duration) -> Result<(), ttrpc::Error> {
         let process = serde_json::json!({
             "args": args, "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"],
         });
@@ -61,10 +74,15 @@ impl TaskClient {
             value: process.to_string().into_bytes(),
             ..Any::default()
         };
-        let (id, exec_id) = (id.to_owned(), exec.to_owned());
         let mut add = api::ExecProcessRequest { spec: Some(spec).into(), ..Default::default() };
-        (add.id, add.exec_id) = (id.clone(), exec_id.clone());
-        let _: api::Empty = self.call("Exec", &add, limit).context("Exec")?;
+        (add.id, add.exec_id) = (id.to_owned(), exec.to_owned());
+        self.call::<_, api::Empty>("Exec", &add, limit).map(drop)
+    }
+
+    /// Runs `args` in the container to its end, each request within `limit`, and answers its status.
+    pub fn exec(&self, id: &str, exec: &str, args: &[&str], limit: Duration) -> Result<u32> {
+        self.add_exec(id, exec, args, limit).context("Exec")?;
+        let (id, exec_id) = (id.to_owned(), exec.to_owned());
         let start = api::StartRequest { id: id.clone(), exec_id: exec_id.clone(), ..Default::default() };
         let _: api::StartResponse = self.call("Start", &start, limit).context("Start")?;
         let wait = api::WaitRequest { id: id.clone(), exec_id: exec_id.clone(), ..Default::default() };

@@ -33,6 +33,7 @@ mod prewarmer;
 mod reap;
 mod reports;
 mod restart;
+mod seldom;
 mod shim_killed;
 mod shutdown;
 mod siblings;

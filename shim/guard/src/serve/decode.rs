@@ -125,6 +125,10 @@ fn told(method: Method, payload: &[u8]) -> protobuf::Result<ResponseInfo> {
         }
         Method::Wait => {
             let response = task::WaitResponse::parse_from_bytes(payload)?;
+            if response.exited_at.seconds < 0 {
+                // Go's zero time, of an exec that could not be started (gVisor's exec.go, `start`): no exit.
+                return Ok(ResponseInfo::Nothing);
+            }
             ResponseInfo::Exit(exit(0, response.exit_status, &response.exited_at))
         }
         Method::Delete => {
@@ -176,7 +180,7 @@ fn parse_event(topic: &str, value: &[u8]) -> protobuf::Result<Event> {
     Ok(match topic {
         "/tasks/exit" => {
             let event = wire::TaskExit::parse_from_bytes(value)?;
-            // Init has its container's id for its own.
+            // Init has its container's id for its own. So may an exec: the core tells by the pid.
             let exec = if event.id == event.container_id { String::new() } else { event.id };
             let exit = exit(event.pid, event.exit_status, &event.exited_at);
             Event::Exit(process(event.container_id, exec), exit)
