@@ -10,7 +10,10 @@ use harness::{
     run,
 };
 use rustix::process::Signal;
-use std::process::{Command, Stdio};
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{Command, Stdio},
+};
 
 const ID: &str = "subject";
 
@@ -162,4 +165,38 @@ fn mounts_are_released_where_containerd_has_them() -> Result<()> {
         assert_nothing_left(&host, &before, SOON)?;
     }
     Ok(())
+}
+
+/// Another containerd of this node has a container of the same namespace and id: its shim is not this sandbox's. Neither
+/// that it hangs nor what is below it is any matter of a `reap`.
+#[test]
+fn a_shim_of_another_containerd_is_let_alone() -> Result<()> {
+    let host = host(Handler::unguarded("h"))?;
+    let before = Holdings::of(&host);
+    let sandbox = start(&host)?;
+    let bundle = tempfile::tempdir()?;
+    let mut other = Command::new("sh")
+        .arg0("containerd-shim-runc-v2")
+        .args(["-c", "sleep 100000 & wait", "sh", "-namespace", host.tag(), "-id", ID])
+        .args(["-address", "/run/other/containerd.sock"])
+        .current_dir(bundle.path())
+        .spawn()?;
+    let pid = other.id().cast_signed();
+    let both = eventually(SOON, "the other shim has a child", || {
+        let both = Process::with_descendants(|process| process.pid == pid);
+        (both.len() == 2).then_some(both)
+    })?;
+    both.iter().try_for_each(faults::stop)?;
+    let operator = host.parts().guard.with_file_name("runsc-guard");
+    let seen = run(Command::new(operator).args(["--namespace", host.tag(), "ls"]), b"", SOON)?;
+    let reaped = reap(&host, host.tag(), ID)?;
+    let spared = both.iter().try_for_each(Process::assert_spared);
+    both.iter().filter(|one| one.is_alive()).try_for_each(|one| one.signal(Signal::KILL))?;
+    other.wait()?;
+    spared?;
+    ensure!(seen.stdout.contains("running"), "it is called something else: {}", seen.stdout);
+    ensure!(!reaped.stdout.contains(&pid.to_string()), "the plan names it: {}", reaped.stdout);
+    ensure!(!sandbox.sentry.is_alive(), "it lives on");
+    remove(&host)?;
+    assert_nothing_left(&host, &before, SOON)
 }

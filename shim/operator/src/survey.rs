@@ -23,6 +23,7 @@ mod elsewhere;
 mod evidence;
 pub(crate) mod guards;
 pub(crate) mod judge;
+mod keepers;
 mod labels;
 pub(crate) mod model;
 pub(crate) mod pick;

@@ -1,6 +1,5 @@
 //! All that is known of one sandbox, put together.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +11,14 @@ use runsc_guard_sandbox::processes::proof;
 use runsc_guard_sandbox::processes::trusted::Ground;
 use runsc_guard_sandbox::resources::spec;
 use runsc_guard_sandbox::resources::state_file::RunscState;
+use runsc_guard_sandbox::sys::kernel::{FileId, Links};
 use runsc_guard_sandbox::sys::{bounded, procfs};
 
 use super::draft::Draft;
 use super::guards::Known;
+use super::keepers::Keepers;
 use super::labels;
-use super::table::{Kind, Table};
+use super::table::Table;
 use crate::survey::model::{Container, Found, Guard, Task};
 
 /// SIGKILL in a mask of signals.
@@ -28,11 +29,14 @@ pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found 
     let state = RunscState::read(&draft.root, &draft.id, &draft.id).ok();
     let containers = containers(draft, state.as_ref());
     let bundle = containers.first().map(|root| root.bundle.clone()).unwrap_or_default();
-    let (guard, place) = guard(draft, &bundle, table, guards);
+    let (guard, place) = guard(draft, &containers, table, guards);
     // A row of what nothing proves is a warning; beside what is proved it is nothing.
     let unproved = draft.proved.is_empty() && !draft.recorded && place.is_none();
     let claims = if unproved { &draft.claimants } else { &draft.proved };
-    let real_shims = real_shims(draft, claims, &guard, table);
+    let keepers = Keepers::of(draft, claims, &containers, (&guard, place.as_ref()), table);
+    let real_shims = keepers.proved;
+    // Where others keep it, one that only says so keeps another.
+    let unplaced = if real_shims.is_empty() && guard == Guard::None { keepers.unplaced } else { Vec::new() };
     let tasks = claims.iter().filter_map(|(pid, role)| table.task(*pid, role.clone()));
     let (mut sentries, others): (Vec<Task>, Vec<Task>) = tasks.partition(|task| task.role == Role::Sentry);
     // Whom runsc's file names comes first.
@@ -61,6 +65,7 @@ pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found 
         guard,
         place,
         real_shims,
+        unplaced,
         sentry,
         others,
     }
@@ -83,10 +88,21 @@ fn containers(draft: &Draft, root: Option<&RunscState>) -> Vec<Container> {
     containers
 }
 
-fn guard(draft: &Draft, bundle: &Path, table: &Table, guards: &[Known]) -> (Guard, Option<Place>) {
-    let known = guards
-        .iter()
-        .find(|known| known.params.sandbox == draft.id && known.params.runsc_root() == draft.root);
+fn guard(draft: &Draft, containers: &[Container], table: &Table, guards: &[Known]) -> (Guard, Option<Place>) {
+    let bundle = containers.first().map(|root| root.bundle.as_path()).unwrap_or(Path::new(""));
+    let is_above = |known: &&Known| {
+        let mut above = draft.proved.keys().flat_map(|pid| table.ancestors(*pid));
+        known.process.is_some_and(|guard| above.any(|pid| pid == guard.pid))
+    };
+    let of_that_id = || {
+        guards
+            .iter()
+            .filter(|known| known.params.sandbox == draft.id && known.params.runsc_root() == draft.root)
+    };
+    // Two containerds may have the same root and id: runsc refuses the second, whose guard's folder is there all the same.
+    let known = of_that_id().find(is_above).or_else(|| {
+        of_that_id().find(|known| !is_anothers(&known.params.container, &known.params.bundle, containers))
+    });
     if let Some(known) = known {
         let task = known.process.and_then(|guard| table.task(guard.pid, Role::Other));
         let task = task.filter(|task| Some(task.identity) == known.process);
@@ -107,6 +123,13 @@ fn guard(draft: &Draft, bundle: &Path, table: &Table, guards: &[Known]) -> (Guar
     }
 }
 
+/// Whether the container of this id has a bundle, and it is not this one.
+fn is_anothers(container: &str, bundle: &Path, containers: &[Container]) -> bool {
+    let of = |path: &Path| FileId::of(path, Links::Follow).ok();
+    let own = containers.iter().find(|one| one.id == container).and_then(|one| of(&one.bundle));
+    own.is_some_and(|own| !of(bundle).is_some_and(|bundle| bundle.is_same(&own)))
+}
+
 /// gVisor's own command, as a file of root's that may be run: the very program of the sentry, or what that lies beside.
 fn runsc_of(sentry: i32) -> Option<PathBuf> {
     let ground = Ground::look();
@@ -115,22 +138,6 @@ fn runsc_of(sentry: i32) -> Option<PathBuf> {
         return Some(ground.resolve(&program.parent()?.parent()?.join("runsc"))?.path);
     }
     Some(program)
-}
-
-/// The shims above it, and those of its other containers: root runs each for a container that it says. gVisor's own
-/// keep whatever is below them.
-fn real_shims(draft: &Draft, of: &BTreeMap<i32, Role>, guard: &Guard, table: &Table) -> Vec<Task> {
-    let namespace = draft.root.file_name().unwrap_or_default().to_string_lossy();
-    let above = of.keys().flat_map(|pid| table.ancestors(*pid));
-    let serves = |pid: &i32| match table.kind(*pid) {
-        Some(Kind::Shim { id, gvisors, .. }) => *gvisors || draft.members.contains_key(id),
-        _ => false,
-    };
-    let named = draft.members.keys().flat_map(|id| table.shims_of(&namespace, id));
-    let pids: BTreeSet<i32> = above.filter(serves).chain(named).collect();
-    let is_guard = |task: &Task| guard.task().is_some_and(|guard| guard.identity == task.identity);
-    let tasks = pids.into_iter().filter_map(|pid| table.task(pid, Role::RealShim));
-    tasks.filter(|task| !is_guard(task)).collect()
 }
 
 /// containerd removes a bundle only after a Delete, or when it cannot load what is in it. Looked at as the guard sees it,
@@ -166,4 +173,23 @@ fn is_killed(sentry: &Task) -> bool {
         u64::from_str_radix(line.trim(), 16).ok()
     };
     ["SigPnd:", "ShdPnd:"].iter().any(|field| pending(field).is_some_and(|mask| mask & SIGKILL != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_with_another_bundle_is_anothers() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, other, link] = ["own", "other", "link"].map(|name| folder.path().join(name));
+        fs::create_dir(&own).unwrap();
+        std::os::unix::fs::symlink(&own, &link).unwrap();
+        let containers = [Container { id: "web".into(), bundle: own.clone() }];
+        assert!(!is_anothers("web", &own, &containers) && !is_anothers("web", &link, &containers));
+        assert!(is_anothers("web", &other, &containers), "whose bundle may be gone");
+        assert!(!is_anothers("member", &other, &containers), "nothing is known of it");
+        fs::remove_dir(&own).unwrap();
+        assert!(!is_anothers("web", &other, &containers), "nothing is there to compare it with");
+    }
 }

@@ -43,7 +43,7 @@ fn is_in(guard: i32, scope: &Scope) -> bool {
 }
 
 /// Whether the folder that a real shim works in is here what it is there.
-fn works_here(pid: i32) -> bool {
+pub(super) fn works_here(pid: i32) -> bool {
     let look = move || {
         let cwd = procfs::dir(pid).join("cwd");
         let of = |path: &Path| FileId::of(path, Links::Follow).ok();

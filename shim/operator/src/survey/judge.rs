@@ -87,7 +87,7 @@ fn by_word(word: &Word) -> Option<(State, Vec<Sign>)> {
 
 /// Why nobody manages it, if that is so.
 fn orphaned(found: &Found) -> Option<String> {
-    let nobody = found.real_shims.is_empty();
+    let nobody = found.real_shims.is_empty() && found.unplaced.is_empty();
     match &found.guard {
         Guard::Dead if nobody => Some("its guard and its real shim are dead".to_owned()),
         Guard::Dead => Some("its guard is dead, and its real shim has no other client".to_owned()),

@@ -182,6 +182,9 @@ pub(crate) struct Found {
     pub(crate) place: Option<Place>,
     /// The real shims.
     pub(crate) real_shims: Vec<Task>,
+    /// Where none is proved to keep it: shims that say they do, and work where this look cannot follow.
+    #[serde(skip)]
+    pub(crate) unplaced: Vec<i32>,
     /// The sentry.
     pub(crate) sentry: Option<Task>,
     /// It answers on its control socket. Asked only where its real shim has not answered: see [`judge::is_doubtful`].

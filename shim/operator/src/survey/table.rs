@@ -26,6 +26,8 @@ const GUARD: &[u8] = b"containerd-shim-runsc-guard-v2";
 const SHIM: &[u8] = b"containerd-shim-";
 /// In the name of each shim of gVisor's.
 const RUNSC: &[u8] = b"runsc";
+/// What the kernel says after the path of a folder that was removed.
+pub(crate) const DELETED: &str = " (deleted)";
 /// How many command lines may hang before no more of possible strangers' are asked for.
 const HUNG: u32 = 4;
 /// Children of the kernel's `kthreadd` are no processes.
@@ -159,14 +161,6 @@ impl Table {
         std::iter::successors(parent(&pid), move |pid| parent(pid)).take(64)
     }
 
-    /// The shims that say they serve this id.
-    pub(crate) fn shims_of<'a>(&'a self, namespace: &'a str, id: &'a str) -> impl Iterator<Item = i32> + 'a {
-        self.kinds.iter().filter_map(move |(pid, kind)| match kind {
-            Kind::Shim { namespace: ns, id: served, .. } if ns == namespace && served == id => Some(*pid),
-            _ => None,
-        })
-    }
-
     /// These and all that descend from them.
     pub(crate) fn closure(&self, of: impl IntoIterator<Item = i32>) -> BTreeSet<i32> {
         let mut queue: Vec<i32> = of.into_iter().collect();
@@ -214,7 +208,9 @@ fn kind(pid: i32, standing: Standing, argv: &[OsString]) -> Kind {
     let gvisors = program.windows(RUNSC.len()).any(|part| part == RUNSC);
     let in_bundle = || {
         let bundle = procfs::working_directory(pid).filter(|_| gvisors)?;
-        bundle.file_name()?.to_str().map(str::to_owned)
+        let name = bundle.file_name()?.to_str()?;
+        // containerd puts a dot before the name of one that it is about to remove.
+        Some(name.strip_suffix(DELETED).unwrap_or(name).trim_start_matches('.').to_owned())
     };
     let last = argv.last().and_then(|one| one.to_str());
     match value("-namespace") {

@@ -152,6 +152,11 @@ impl FileId {
         FileType::from_raw_mode(self.mode.into()).is_symlink()
     }
 
+    /// Whether both are on one file system.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.device == other.device
+    }
+
     /// Whether this is the same file, whatever has become of its owner and permissions.
     pub fn is_same(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)

@@ -74,6 +74,12 @@ impl Plan {
 
 fn how(sandbox: &Sandbox, processes: &[Process]) -> How {
     let found = &sandbox.found;
+    if let Some(pid) = found.unplaced.first() {
+        return How::Refused(format!(
+            "the shim {pid} says that it keeps it, and works where its files are not seen from here; look from there: \
+             runsc-guard --host={pid} ls"
+        ));
+    }
     // What a guest that has broken out starts below its own sentry may say anything.
     let own = found.sentry.as_ref().map(|sentry| sentry.identity.pid);
     let parents: BTreeMap<i32, i32> =
@@ -261,6 +267,13 @@ mod tests {
         assert_eq!(with(Guard::Silent(task, String::new()), State::Running), How::Guard);
         assert_eq!(with(Guard::Silent(stopped, String::new()), State::Wedged), How::InGuardsPlace);
         assert_eq!(with(Guard::Dead, State::Orphaned), How::InGuardsPlace);
+    }
+
+    #[test]
+    fn what_a_shim_out_of_sight_may_keep_is_not_touched() {
+        let mut one = sandbox("pod1", State::Orphaned);
+        (one.found.real_shims, one.found.unplaced) = (Vec::new(), vec![99]);
+        assert!(matches!(plan(one).how, How::Refused(why) if why.contains("--host=99")));
     }
 
     #[test]

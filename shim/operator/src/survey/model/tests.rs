@@ -26,6 +26,7 @@ pub(crate) fn found(id: &str) -> Found {
         guard: Guard::None,
         place: None,
         real_shims: vec![task(10, Role::RealShim)],
+        unplaced: Vec::new(),
         sentry: Some(task(11, Role::Sentry)),
         answers: false,
         killed: false,
