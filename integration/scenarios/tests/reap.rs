@@ -11,6 +11,7 @@ use harness::{
 };
 use rustix::process::Signal;
 use std::{
+    io::{Read as _, Write as _},
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
@@ -198,5 +199,39 @@ fn a_shim_of_another_containerd_is_let_alone() -> Result<()> {
     ensure!(!reaped.stdout.contains(&pid.to_string()), "the plan names it: {}", reaped.stdout);
     ensure!(!sandbox.sentry.is_alive(), "it lives on");
     remove(&host)?;
+    assert_nothing_left(&host, &before, SOON)
+}
+
+/// While the operator thinks about the plan, the sandbox ends and another one gets its id: that one was not meant.
+#[test]
+fn what_began_after_the_look_is_let_alone() -> Result<()> {
+    let host = host(Handler::guarded("h"))?;
+    let before = Holdings::of(&host);
+    start(&host)?;
+    let operator = host.parts().guard.with_file_name("runsc-guard").display().to_string();
+    let reports = host.path().join("reports").display().to_string();
+    let line = format!("{operator} --namespace {} reap {ID} --report-dir {reports}", host.tag());
+    // It asks only at a terminal.
+    let mut asking = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let (mut said, mut answer) = (asking.stdout.take().context("no output")?, asking.stdin.take());
+    let mut text = String::new();
+    while !text.contains("[y/N]") {
+        let mut byte = [0];
+        said.read_exact(&mut byte).context(text.clone())?;
+        text.push(byte[0].into());
+    }
+    host.ctr().remove(ID)?;
+    let newborn = start(&host)?;
+    answer.as_mut().context("no input")?.write_all(b"y\n")?;
+    said.read_to_string(&mut text)?;
+    println!("{text}");
+    ensure!(!asking.wait()?.success(), "it says that it has ended something");
+    newborn.sentry.assert_spared()?;
+    ensure!(text.contains("look again"), "it does not say why");
+    host.ctr().remove(ID)?;
     assert_nothing_left(&host, &before, SOON)
 }

@@ -72,7 +72,7 @@ fn end_if_forsaken(params: &ServeParams) {
 }
 
 /// Whether a guard serves the pod with this folder, whatever its files say.
-fn is_served(folder: &Path) -> bool {
+pub fn is_served(folder: &Path) -> bool {
     let (pids, vantage) = (procfs::all().unwrap_or_default(), Vantage::new());
     let mut serving = pids.into_iter().filter(|pid| {
         let serves = || bounded::command_line(*pid).is_ok_and(|argv| serves(&argv, folder));

@@ -15,6 +15,7 @@ use crate::threads::each;
 mod account;
 mod choose;
 mod confirm;
+mod current;
 mod direct;
 mod keepers;
 mod plan;
@@ -68,7 +69,7 @@ pub(crate) fn run(scope: &Scope, args: &Reap) -> Result<ExitCode> {
             return Ok(code(false));
         }
     }
-    let gone = end_all(&plans, args);
+    let gone = end_all(&plans, &args.report_dir);
     Ok(code(fine && gone == plans.len()))
 }
 
@@ -86,9 +87,16 @@ fn agreed(count: usize) -> Result<bool> {
 }
 
 /// Ends them, a few at a time; how many are gone.
-fn end_all(plans: &[Plan], args: &Reap) -> usize {
-    let end = |plan: &Plan| end(plan, &args.report_dir, &Progress::of(&plan.sandbox));
+fn end_all(plans: &[Plan], report_dir: &Path) -> usize {
+    let end = |plan: &Plan| end(plan, report_dir, &Progress::of(&plan.sandbox));
     each(plans, AT_ONCE, end).into_iter().filter(|gone| *gone).count()
+}
+
+/// Ends these, at which the caller has looked himself, and nothing else that has their ids by now.
+pub(crate) fn end_these(sandboxes: Vec<Sandbox>, report_dir: &Path) {
+    let plans: Vec<Plan> = sandboxes.into_iter().map(Plan::of).collect();
+    anstream::print!("{}", plan::render(&plans));
+    end_all(&plans.into_iter().filter(Plan::acts).collect::<Vec<_>>(), report_dir);
 }
 
 /// Ends one that the caller has made itself, and tells how.
@@ -103,8 +111,8 @@ pub(crate) fn end_own(sandbox: Sandbox, report_dir: &Path, tell: &dyn Fn(&str)) 
 /// Ends one; true if it is gone.
 fn end(plan: &Plan, report_dir: &Path, progress: &Progress<'_>) -> bool {
     let done = match &plan.how {
-        How::Guard => via_guard::end(&plan.sandbox, report_dir, progress),
-        _ => direct::end(&plan.sandbox, report_dir, progress),
+        How::Guard => via_guard::end(plan, report_dir, progress),
+        _ => direct::end(plan, report_dir, progress),
     };
     match done {
         Ok(End { left, note }) if left.is_empty() => {

@@ -36,6 +36,13 @@ pub(crate) fn known() -> Vec<Known> {
     entries.filter_map(|entry| Known::in_folder(&entry.path())).collect()
 }
 
+/// The living guard of a sandbox that had none.
+pub(crate) fn living(runsc_root: &Path, sandbox: &str) -> Option<Identity> {
+    let mut all = known().into_iter();
+    let is_its = |one: &Known| one.params.sandbox == sandbox && one.params.runsc_root() == runsc_root;
+    all.find_map(|one| one.process.filter(|_| is_its(&one)))
+}
+
 impl Known {
     fn in_folder(folder: &Path) -> Option<Self> {
         let nameless = Place { socket: PathBuf::new(), folder: folder.to_owned(), lock: PathBuf::new() };

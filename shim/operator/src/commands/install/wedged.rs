@@ -10,7 +10,7 @@ use runsc_guard_node::config;
 use super::hand::Hand;
 use super::living::BUNDLES;
 use super::site::Site;
-use crate::args::{Reap, Scope};
+use crate::args::Scope;
 use crate::commands::reap;
 use crate::survey::model::{Guard, Sandbox, State};
 use crate::survey::survey;
@@ -41,11 +41,7 @@ pub(super) fn clear_the_way(hand: Hand, root: &Path, site: &Site, state: &Path, 
         root == Path::new("/"),
         "--reap with --root cannot unmount for containerd: `runsc-guard --host reap --wedged --yes` first, in a privileged pod"
     );
-    let ids = wedged.into_iter().map(|one| one.found.id).collect();
-    let every = Scope { namespace: None, runsc_root: Vec::new() };
-    let report_dir = config::load(Some(guards)).unwrap_or_default().report_dir;
-    let args = Reap { ids, wedged: false, orphaned: false, dry_run: false, yes: true, report_dir };
-    reap::run(&every, &args)?;
+    reap::end_these(wedged, &config::load(Some(guards)).unwrap_or_default().report_dir);
     let left = unguarded(state)?.iter().map(line).collect::<String>();
     ensure!(left.is_empty(), "these could not be ended, and containerd was not restarted:{left}");
     Ok(())

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use runsc_guard_core::io::Step;
@@ -24,7 +24,9 @@ use runsc_guard_sandbox::sys::kernel::wait_all;
 use runsc_guard_sandbox::teardown::sequence::{Observer, Patience, Sequence};
 
 use super::account::Account;
+use super::current::{ensure_current, newborn};
 use super::keepers::{Keepers, sockets, try_connect};
+use super::plan::Plan;
 use super::progress::{End, Progress};
 use crate::survey::model::{Found, Guard, Sandbox};
 use crate::survey::scope::{namespace_of, scopes};
@@ -44,20 +46,14 @@ const STUCK: Duration = Duration::from_secs(12);
 const STUCK_ON: &str = "SIGKILL was sent, they die as soon as the kernel lets them";
 
 /// Ends it.
-pub(crate) fn end(sandbox: &Sandbox, report_dir: &Path, progress: &Progress<'_>) -> Result<End> {
-    let found = &sandbox.found;
+pub(super) fn end(plan: &Plan, report_dir: &Path, progress: &Progress<'_>) -> Result<End> {
+    let found = &plan.sandbox.found;
     let _lock = lock(found)?;
-    if let Some(sentry) = &found.sentry {
-        let id = &found.id;
-        ensure!(
-            sentry.identity.is_alive(),
-            "the sentry of {id} has ended since it was looked at; look again"
-        );
-    }
+    ensure_current(plan)?;
     let home = home(found, progress);
-    let mut account = observe(sandbox, report_dir, progress);
+    let mut account = observe(&plan.sandbox, report_dir, progress);
     let end = work_in(&home, &mut account, progress, |witness| match (&found.guard, &found.place) {
-        (Guard::None, _) | (_, None) => unguarded(found, witness),
+        (Guard::None, _) | (_, None) => unguarded(plan, witness),
         (_, Some(place)) => in_guards_place(found, place, witness),
     });
     account.end(&end.left);
@@ -162,7 +158,7 @@ impl Observer for Witness {
 }
 
 /// A guarded sandbox has a lock of its own, which `start` and `delete` take too.
-fn lock(found: &Found) -> Result<Lock> {
+pub(super) fn lock(found: &Found) -> Result<Lock> {
     let unguarded = || Base::default().runtime.join(format!("reap-{}-{}.lock", found.namespace, found.id));
     let path = found.place.as_ref().map_or_else(unguarded, |place| place.lock.clone());
     Lock::take(&path, Instant::now() + LOCKED).context("somebody else is ending it")
@@ -195,7 +191,8 @@ fn in_guards_place(found: &Found, place: &Place, witness: &Witness) -> End {
     End { left, note: keepers.who_clears_up() }
 }
 
-fn unguarded(found: &Found, witness: &Witness) -> End {
+fn unguarded(plan: &Plan, witness: &Witness) -> End {
+    let found = &plan.sandbox.found;
     let scopes = scopes(found);
     // What a guard would be allowed unless it is told otherwise.
     let sequence = Sequence::new((&Config::default()).into());
@@ -210,6 +207,13 @@ fn unguarded(found: &Found, witness: &Witness) -> End {
         }
         match keepers.tell() {
             Ok(()) => return by_real_shims(&keepers, &sequence, &scopes, witness),
+            // Who collects the exits may have started it anew at once.
+            Err(_) if newborn(plan).is_some() => {
+                return End {
+                    note: "it was started again, and that one is let alone".to_owned(),
+                    ..End::default()
+                };
+            }
             Err(why) => witness.happened(&format!("the real shim does not do the rest: {why}")),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use runsc_guard_sandbox::processes::process::{Claim, Process, Role};
+use runsc_guard_sandbox::sys::identity::Identity;
 
 use crate::paint::{self, heading, plain};
 use crate::survey::model::{Guard, Sandbox, Sign, State, Task};
@@ -64,6 +65,11 @@ impl Plan {
             processes,
             sandbox,
         }
+    }
+
+    /// Whether this very process was seen.
+    pub(crate) fn names(&self, process: Identity) -> bool {
+        self.processes.iter().any(|one| one.identity == process)
     }
 
     /// Whether there is something to do that may be done.
@@ -193,7 +199,6 @@ mod tests {
     use super::*;
     use crate::survey::model::Word;
     use crate::survey::model::tests::sandbox;
-    use runsc_guard_sandbox::sys::identity::Identity;
 
     fn process(pid: i32, role: Role, line: &str) -> Process {
         Process {

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use runsc_guard_node::client::{self, AskError};
+use runsc_guard_node::params;
 use runsc_guard_proto::guard::{Empty, EndRequest, EndResponse, Progress as Stands, ReapRequest};
 use std::time::Instant;
 
+use super::current::ensure_current;
 use super::direct;
+use super::plan::Plan;
 use super::progress::{End, Progress, until};
 use crate::survey::guards;
 use crate::survey::model::{Sandbox, Word};
@@ -26,10 +29,15 @@ const CLOSES: Duration = Duration::from_secs(2);
 const FAILED_PRECONDITION: i32 = 9;
 
 /// Asks and watches. A guard that does not hear is replaced.
-pub(crate) fn end(sandbox: &Sandbox, report_dir: &Path, progress: &Progress<'_>) -> Result<End> {
+pub(super) fn end(plan: &Plan, report_dir: &Path, progress: &Progress<'_>) -> Result<End> {
+    let sandbox = &plan.sandbox;
     let Some(place) = &sandbox.found.place else { bail!("where its guard listens is not known") };
-    let begun: Result<Empty, AskError> =
-        client::ask(&place.socket, "Reap", &ReapRequest::default(), Instant::now() + BEGINS);
+    let begun: Result<Empty, AskError> = {
+        // The socket's name would be that of the next guard, too.
+        let _lock = direct::lock(&sandbox.found)?;
+        ensure_current(plan)?;
+        client::ask(&place.socket, "Reap", &ReapRequest::default(), Instant::now() + BEGINS)
+    };
     match begun {
         Ok(_) => progress.line("the guard has started the escalation", ""),
         // The kernel keeps it: the guard goes on by itself when that changes.
@@ -38,7 +46,7 @@ pub(crate) fn end(sandbox: &Sandbox, report_dir: &Path, progress: &Progress<'_>)
         }
         Err(error) => {
             progress.line("the guard does not answer", &error.to_string());
-            return direct::end(sandbox, report_dir, progress);
+            return direct::end(plan, report_dir, progress);
         }
     }
     let mut end = watch(sandbox, progress)?;
@@ -54,7 +62,9 @@ fn dismiss(sandbox: &Sandbox) -> String {
     let (Some(place), Some(guard)) = (&found.place, found.guard.task()) else { return String::new() };
     // Those that it still keeps: of some nothing may be left that a look from outside could find.
     let kept = guards::ask(place).map(|word| word.containers).unwrap_or_default();
-    for container in kept {
+    // Once it closes, its socket and what is kept there may be those of the next guard.
+    let serves = || params::guard_of(place, None) == Some(guard.identity);
+    for container in kept.into_iter().take_while(|_| serves()) {
         let request = EndRequest { id: container.id, ..EndRequest::default() };
         // With the last one it closes, and may do so before it has answered.
         let _: Result<EndResponse, AskError> =
