@@ -25,9 +25,13 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
+        Self::of("delete-pod1")
+    }
+
+    fn of(sandbox: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let base = Base { runtime: dir.path().join("r"), sockets: dir.path().join("s") };
-        let place = Place::of(&base, ADDRESS, "tests", "delete-pod1", None).unwrap();
+        let place = Place::of(&base, ADDRESS, "tests", sandbox, None).unwrap();
         place.create().unwrap();
         Self { base, place, dir }
     }
@@ -147,11 +151,16 @@ fn a_dead_guards_sandbox_is_ended_once_for_all_members() {
     assert!(!node.place.lock.exists());
 }
 
+/// A process with a guard's flags.
+fn guard(sandbox: &str) -> std::process::Child {
+    let mut child = Command::new("/bin/sh");
+    child.args(["-c", "read x", "--", "-namespace", "tests", "-address", ADDRESS, "-id", sandbox]);
+    started(child.stdin(std::process::Stdio::piped()))
+}
+
 /// A guard that is stopped: its process, and the socket that nobody takes connections from.
 fn stopped_guard(node: &Node) -> (std::process::Child, Identity, UnixListener) {
-    let mut child = Command::new("/bin/sh");
-    child.args(["-c", "read x", "--", "-namespace", "tests", "-address", ADDRESS, "-id", "delete-pod1"]);
-    let child = started(child.stdin(std::process::Stdio::piped()));
+    let child = guard("delete-pod1");
     let identity = Identity::of(child.id() as i32).unwrap();
     identity.open().unwrap().send(Signal::SIGSTOP).unwrap();
     let mut record = node.record();
@@ -183,6 +192,22 @@ fn a_silent_guard_goes_with_its_root_container() {
     assert!(!identity.is_alive());
     child.wait().unwrap();
     drop(listener);
+}
+
+/// As `start` leaves it when it lets the lock go: its guard has said nothing yet.
+#[test]
+fn what_a_new_guard_of_the_same_id_has_is_left_to_it() {
+    // No other test's: a guard is known by its flags.
+    let node = Node::of("delete-again");
+    let rest = Rest::new(node.record(), &node.place);
+    let mut child = guard("delete-again");
+    let _listener = UnixListener::bind(&node.place.socket).unwrap();
+    rest.go_on();
+    assert!(node.place.is_left() && node.place.socket.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Rest::new(node.record(), &node.place).go_on();
+    assert!(!node.place.is_left());
 }
 
 #[test]

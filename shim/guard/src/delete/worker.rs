@@ -10,6 +10,7 @@ use super::reply::{Answer, MARGIN};
 use crate::cli::Target;
 use runsc_guard_node::bundle::{Exit, Record};
 use runsc_guard_node::client;
+use runsc_guard_node::gc;
 use runsc_guard_node::lock::{Lock, LockError};
 use runsc_guard_node::params;
 use runsc_guard_node::paths::Place;
@@ -50,13 +51,20 @@ pub(super) struct Rest {
 }
 
 impl Rest {
+    pub(super) fn new(record: Record, place: &Place) -> Self {
+        let (sequence, resources) = (recovery::sequence(place), recovery::resources(&record));
+        Self { record, place: place.clone(), sequence, resources }
+    }
+
     /// containerd has its answer and forgets the sandbox: nobody else comes back for it. A `start` of the same id may
-    /// want the lock meanwhile; when there is a guard again, all is that one's.
+    /// want the lock meanwhile; when there is a guard again, all is that one's. A new one has not said which process it is
+    /// when `start` lets the lock go.
     pub(super) fn go_on(mut self) {
         let until = Instant::now() + GOES_ON;
         while Instant::now() < until {
             let Ok(lock) = Lock::take(&self.place.lock, Instant::now() + AGAIN) else { continue };
-            let is_another = params::guard_of(&self.place, None).is_some();
+            let is_another =
+                params::guard_of(&self.place, None).is_some() || gc::is_served(&self.place.folder);
             let soon = Instant::now() + AGAIN;
             let (record, resources) = (&mut self.record, &mut self.resources);
             if is_another || recovery::bury_rest(record, &self.place, &self.sequence, resources, soon) {
@@ -174,16 +182,15 @@ impl Worker {
 
     /// The guard is dead: end its sandbox here. What is not done in time is the rest.
     fn by_own_hands(&self, place: &Place) -> (Answer, Option<Rest>) {
-        let mut record = self.learn(place);
         // What tells goes with the bundle, as soon as this is answered.
-        let resources = recovery::resources(&record);
-        let (sequence, patience) = (recovery::sequence(place), recovery::patience(self.deadline - MARGIN));
-        let left = recovery::cleanup_by(&sequence, &mut record, place, patience, &Nobody);
-        let exit = record.member(&self.target.id).and_then(|member| member.exit);
+        let mut rest = Rest::new(self.learn(place), place);
+        let patience = recovery::patience(self.deadline - MARGIN);
+        let left = recovery::cleanup_by(&rest.sequence, &mut rest.record, place, patience, &Nobody);
+        let exit = rest.record.member(&self.target.id).and_then(|member| member.exit);
         let note = (!left.is_empty())
             .then(|| format!("container {}: left behind: {}", self.target.id, left.join("; ")));
-        let rest = (!left.is_empty()).then(|| Rest { record, place: place.clone(), sequence, resources });
-        (Answer { exit: exit.unwrap_or_else(|| Exit::killed(0)), note }, rest)
+        let answer = Answer { exit: exit.unwrap_or_else(|| Exit::killed(0)), note };
+        (answer, (!left.is_empty()).then_some(rest))
     }
 
     /// The answer of a container of which nothing is left. That of the last one also needs that its guard has gone
