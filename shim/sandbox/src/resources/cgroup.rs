@@ -101,12 +101,10 @@ fn freezes(folder: &Path) -> bool {
 }
 
 /// Thaws what keeps these processes frozen, and gives the folders thawed. A cgroup is touched only if runsc
-/// made it for this sandbox or nothing else is in it: a frozen pod's neighbours stay frozen. (On v2 runsc's
-/// own ones may include a parent that was missing then and is shared by now: that is not enough.)
+/// made it for this sandbox or nothing else is in it: a frozen pod's neighbours stay frozen.
 pub(crate) fn thaw(ours: &BTreeSet<i32>, own: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
     let holding: BTreeSet<PathBuf> = ours.iter().flat_map(|pid| freezable(*pid)).collect();
-    let is_leaf = |folder: &Path| !own.iter().any(|other| other != folder && other.starts_with(folder));
-    let allowed = |folder: &Path| own.contains(folder) && is_leaf(folder) || holds_only(folder, ours);
+    let allowed = |folder: &Path| own.contains(folder) && is_leaf(folder, own) || holds_only(folder, ours);
     let frozen = holding.iter().filter(|leaf| is_frozen(leaf));
     let told: BTreeSet<&Path> =
         frozen.flat_map(|leaf| leaf.ancestors()).filter(|folder| freezes(folder)).collect();
@@ -115,14 +113,24 @@ pub(crate) fn thaw(ours: &BTreeSet<i32>, own: &BTreeSet<PathBuf>) -> Vec<PathBuf
 }
 
 /// Kills whole v2 cgroups that runsc made and in which every process is to die (`doomed`): what one of them has forked
-/// since it was looked at dies with it. Linux 5.14; where there is no `cgroup.kill` the next look finds the rest.
+/// since it was looked at dies with it. Whoever joins after that look dies, too: hence not one that others may join.
+/// Linux 5.14; where there is no `cgroup.kill` the next look finds the rest.
 /// Gives the folders killed.
 pub(crate) fn kill(doomed: &BTreeSet<i32>, own: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
     let killed = own.iter().filter(|folder| {
         let switch = folder.join("cgroup.kill");
-        switch.exists() && holds_only(folder, doomed) && fs::write(switch, "1").is_ok()
+        is_leaf(folder, own)
+            && switch.exists()
+            && holds_only(folder, doomed)
+            && fs::write(switch, "1").is_ok()
     });
     killed.cloned().collect()
+}
+
+/// On v2 runsc's own ones may include a parent that was missing then, and that others share by now. That one is the
+/// sandbox's no more than its neighbours'.
+fn is_leaf(folder: &Path, own: &BTreeSet<PathBuf>) -> bool {
+    !own.iter().any(|other| other != folder && other.starts_with(folder))
 }
 
 fn thaw_one(folder: &Path) -> io::Result<()> {

@@ -142,6 +142,21 @@ fn a_cgroup_is_killed_only_with_nobody_else_in_it() {
     end(stranger);
 }
 
+/// runsc lists a parent that was missing as its own. Another engine may start a container beside meanwhile.
+#[test]
+fn a_parent_that_others_may_join_is_not_killed_as_a_whole() {
+    let v2 = unified().expect("this machine has no v2 hierarchy");
+    let parent = Group::new(&v2.to_string_lossy(), "kill-parent");
+    let leaf = Group(parent.0.join("leaf"));
+    fs::create_dir(&leaf.0).unwrap();
+    let mut child = sleeper();
+    leaf.add(&child);
+    let own = BTreeSet::from([parent.0.clone(), leaf.0.clone()]);
+    assert_eq!(kill(&BTreeSet::from([child.id() as i32]), &own), std::slice::from_ref(&leaf.0));
+    child.wait().unwrap();
+    drop(leaf);
+}
+
 #[test]
 fn a_cgroup_in_use_is_left_and_one_of_our_dying_is_waited_for() {
     for group in each_hierarchy("remove") {
