@@ -24,11 +24,15 @@ pub struct MountNamespace {
 
 impl MountNamespace {
     /// Where the keepers of a sandbox stand, its guard or real shims, which are proved. Without a living one: where one
-    /// of these folders has a mount that is not here. Of the node's other processes only root's are believed.
+    /// of these folders has a mount, if none has one here: what is mounted here was received there, and an unmount there
+    /// would leave it here. Of the node's other processes only root's are believed.
     pub fn of(keepers: &[Identity], folders: &[PathBuf]) -> io::Result<Self> {
         let here = id(std::process::id().cast_signed())?;
         if let Some(keeper) = keepers.iter().find(|keeper| keeper.is_alive()) {
             return Self::at(keeper.pid, here);
+        }
+        if folders.iter().any(|folder| !mounts::below(folder).is_empty()) {
+            return Ok(Self::default());
         }
         let holds = |mounts: &[Mount]| {
             folders.iter().any(|folder| mounts.iter().any(|mount| mount.point.starts_with(folder)))
@@ -40,7 +44,7 @@ impl MountNamespace {
                 return Self::at(pid, here);
             }
         }
-        Ok(Self { elsewhere: None })
+        Ok(Self::default())
     }
 
     fn at(pid: i32, here: (u64, u64)) -> io::Result<Self> {
@@ -85,20 +89,31 @@ fn id(pid: i32) -> io::Result<(u64, u64)> {
 mod tests {
     use super::*;
     use std::io::Read as _;
-    use std::process::{Command, Stdio};
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
 
-    #[test]
-    fn a_mount_that_only_another_sees_is_found_and_removed_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = "mount -t tmpfs none \"$1\" && echo x && read x";
+    use nix::mount::{MsFlags, mount};
+
+    use crate::resources::mounts::tests::Tmpfs;
+
+    /// A script in a mount namespace of its own, when it has said a letter.
+    fn in_namespace(propagation: &str, script: &str, folder: &Path) -> Child {
         let mut child = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", script, "--"])
-            .arg(folder.path())
+            .args(["--mount", "--propagation", propagation, "sh", "-c", script, "--"])
+            .arg(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
+        child
+    }
+
+    #[test]
+    fn a_mount_that_only_another_sees_is_found_and_removed_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "mount -t tmpfs none \"$1\" && echo x && read x";
+        let mut child = in_namespace("private", script, folder.path());
         let folders = [folder.path().to_owned()];
         let found = MountNamespace::of(&[], &folders).unwrap();
         let keeper = Identity::of(child.id().cast_signed()).unwrap();
@@ -120,5 +135,19 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         assert_eq!(MountNamespace::of(&[keeper], &folders).unwrap().elsewhere(), None);
+    }
+
+    /// A service's slave namespace has what is mounted here as well; an unmount there would leave it here.
+    #[test]
+    fn what_is_mounted_here_is_not_looked_for_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Tmpfs::new(folder.path());
+        let (none, shared) = (None::<&str>, MsFlags::MS_SHARED);
+        mount(none, folder.path(), none, shared, none).unwrap();
+        let mut child = in_namespace("slave", "echo x && read x", folder.path());
+        let here = MountNamespace::of(&[], &[folder.path().to_owned()]).unwrap();
+        assert_eq!((here.elsewhere(), here.mounts_below(folder.path()).len()), (None, 1));
+        drop((child.stdin.take(), mounted));
+        child.wait().unwrap();
     }
 }
