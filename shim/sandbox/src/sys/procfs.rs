@@ -85,15 +85,20 @@ pub fn working_directory(pid: i32) -> Option<PathBuf> {
 pub fn children(pid: i32) -> io::Result<Option<Vec<i32>>> {
     let mut found = Vec::new();
     for thread in numbers(&dir(pid).join("task"))? {
-        match read_file(&dir(pid).join(format!("task/{thread}/children"))) {
-            Ok(list) => found
-                .extend(String::from_utf8_lossy(&list).split_ascii_whitespace().flat_map(str::parse::<i32>)),
+        match children_of(pid, thread) {
+            Ok(children) => found.extend(children),
             // The thread has ended, or there is no such file at all.
             Err(_) if dir(pid).join(format!("task/{thread}/stat")).exists() => return Ok(None),
             Err(_) => {}
         }
     }
     Ok(Some(found))
+}
+
+/// The children of one of its threads: those that this has started, and orphans if it is the first.
+pub(crate) fn children_of(pid: i32, thread: i32) -> io::Result<Vec<i32>> {
+    let list = read_file(&dir(pid).join(format!("task/{thread}/children")))?;
+    Ok(String::from_utf8_lossy(&list).split_ascii_whitespace().flat_map(str::parse).collect())
 }
 
 /// The memory of a process that is in RAM, in bytes, shared pages included.

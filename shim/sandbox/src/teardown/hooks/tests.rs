@@ -1,7 +1,12 @@
-use std::os::unix::fs::PermissionsExt;
-
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
+use std::thread;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::gettid;
 
 use super::*;
 use crate::Scope;
@@ -10,6 +15,7 @@ use crate::processes::find::descendants;
 use crate::resources::held::Resources;
 use crate::resources::hooks::claim;
 use crate::sys::identity::Identity;
+use crate::sys::procfs::children_of;
 use crate::teardown::sequence::Nobody;
 use crate::teardown::verify::release_and_verify;
 
@@ -98,7 +104,7 @@ fn hooks_run_once_and_only_for_who_has_removed_the_state() {
 fn a_hook_and_what_it_starts_are_no_part_of_the_sandbox() {
     let (_folder, path) = program("sleep 61 & sleep 62");
     let running = Exempt::spawn(Command::new(path).process_group(0)).unwrap();
-    let (me, hook) = (Identity::me().unwrap(), running.identity.unwrap());
+    let (me, hook) = (Identity::me().unwrap(), Identity::of(running.child.id().cast_signed()).unwrap());
     let seen = || descendants(hook).len() == 2;
     while !seen() {
         std::thread::yield_now();
@@ -113,4 +119,32 @@ fn a_hook_and_what_it_starts_are_no_part_of_the_sandbox() {
         assert!(Instant::now() < soon, "something of it lives on");
         std::thread::yield_now();
     }
+}
+
+/// A script's interpreter, or the disk below it, may hang.
+#[test]
+fn a_hook_that_hangs_before_it_runs_holds_up_no_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+    let told = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+    // Nobody serves it.
+    mount(Some("none"), folder.path(), Some("fuse"), MsFlags::empty(), Some(told.as_str())).unwrap();
+    let (me, path) = (Identity::me().unwrap(), folder.path().join("hook"));
+    let (tell, told) = mpsc::channel();
+    let starts = thread::spawn(move || {
+        tell.send(gettid().as_raw()).unwrap();
+        Exempt::spawn(&mut Command::new(path)).is_err()
+    });
+    let thread = told.recv().unwrap();
+    let hook = loop {
+        if let [hook] = children_of(me.pid, thread).unwrap()[..] {
+            break hook;
+        }
+    };
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(descendants(me)));
+    let seen = told.recv_timeout(Duration::from_secs(2));
+    umount2(folder.path(), MntFlags::MNT_FORCE | MntFlags::MNT_DETACH).unwrap();
+    assert!(starts.join().unwrap());
+    assert!(seen.unwrap().iter().all(|one| one.identity.pid != hook));
 }
