@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::lock::Lock;
 use crate::params::{self, ServeParams};
-use crate::paths::Place;
+use crate::paths::{Place, is_hash};
 use crate::recovery;
 use runsc_guard_sandbox::processes::process::serves;
 use runsc_guard_sandbox::processes::proof::{Vantage, works_in};
@@ -28,7 +28,7 @@ pub fn sweep(own: &Place) {
             drop(Lock::take(&path, Instant::now()));
         } else if let Some(params) = told_in(&path, own) {
             end_if_forsaken(&params);
-        } else if path.is_dir() && !path.join("params.json").exists() {
+        } else if path.file_name().is_some_and(is_hash) && !path.join("params.json").exists() {
             remove_rest(&path);
         }
     }

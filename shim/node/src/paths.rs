@@ -6,8 +6,10 @@
 //! shim's `start` would take the guard for a running shim, and it unlinks its own socket's name at exit.
 //! Hence `guard` is appended here; ids cannot contain a slash, so no two names meet.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -77,6 +79,11 @@ pub fn check_name(what: &'static str, value: &str) -> Result<(), PlaceError> {
         && value.starts_with(|c: char| c.is_ascii_alphanumeric())
         && value.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
     if good { Ok(()) } else { Err(PlaceError::Name { what, value: value.to_owned() }) }
+}
+
+/// Whether a file may be one of a pod's, or a shim's socket, by its name. What else lies beside those is another's.
+pub fn is_hash(name: &OsStr) -> bool {
+    name.len() == 64 && name.as_bytes().iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Where one pod's things lie.

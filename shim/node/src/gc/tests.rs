@@ -70,7 +70,10 @@ fn only_the_dead_without_a_bundle_are_swept() {
     let half = node.left_by("half");
     fs::remove_file(half.params()).unwrap();
     fs::remove_file(&half.socket).unwrap();
+    let drill = own.folder.with_file_name("drill-0123456789abcdef").join("runsc-guard-drill-1");
+    fs::create_dir_all(&drill).unwrap();
     sweep(&own);
+    assert!(drill.exists(), "what is no pod's has its own to remove it");
     assert!(!half.is_left() && !half.lock.exists());
     assert!(!forsaken.is_left() && !forsaken.lock.exists() && !stray.exists());
     assert!(expected.is_left() && held.is_left() && served.is_left());

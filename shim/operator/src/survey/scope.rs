@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use runsc_guard_node::paths::is_hash;
 use runsc_guard_sandbox::Member;
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::processes::find;
@@ -91,9 +92,7 @@ pub(crate) fn namespace_of(found: &Found) -> io::Result<MountNamespace> {
 /// The path in an address, where a shim may listen: the name is a hash.
 pub(crate) fn socket(address: &str) -> Option<PathBuf> {
     let path = Path::new(address.trim().strip_prefix("unix://")?);
-    let name = path.file_name()?.to_str()?;
-    let is_hash = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (path.is_absolute() && is_hash).then(|| path.to_owned())
+    (path.is_absolute() && is_hash(path.file_name()?)).then(|| path.to_owned())
 }
 
 #[cfg(test)]
