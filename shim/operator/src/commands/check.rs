@@ -10,8 +10,8 @@ use anyhow::Result;
 
 use crate::args::{Check, Scope};
 use crate::bounded::Later;
-use crate::containerd::files::{GUARD, GUARDS_TYPE};
-use crate::containerd::live;
+use crate::containerd::files::GUARD;
+use crate::containerd::live::{self, Handler};
 use crate::containerd::process::Greeting;
 use crate::containerd::search::{self, Said};
 use crate::survey::model::Sandbox;
@@ -70,7 +70,7 @@ fn installed(said: &Said, deadline: Instant) -> Installed {
         }
     }
     match live::handlers(&containerd.address, deadline.saturating_duration_since(Instant::now())) {
-        Ok(handlers) if handlers.values().any(|one| one.runtime_type == GUARDS_TYPE) => Installed::Yes,
+        Ok(handlers) if handlers.values().any(Handler::is_guard) => Installed::Yes,
         Ok(_) => Installed::No("no handler of containerd's has the guard".to_owned()),
         // Without a CRI there are no handlers, and who starts a task names the guard.
         Err(_) => Installed::Yes,

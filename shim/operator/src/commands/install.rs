@@ -27,7 +27,7 @@ use runsc_guard_node::paths::Base;
 use crate::args::{Install, Node, Uninstall};
 use crate::commands::doctor;
 use crate::containerd::dump;
-use crate::containerd::files::{self, GUARD, GUARDS_TYPE, TYPE_URL, Table};
+use crate::containerd::files::{self, GUARD, TYPE_URL, Table};
 use crate::containerd::live::Handler;
 use crate::host;
 
@@ -67,7 +67,7 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
     check(&containerd, &site, &args.handler, &config_path)?;
     let before = containerd.handlers()?;
     let knows = |handlers: &BTreeMap<String, Handler>| {
-        handlers.get(&args.handler).is_some_and(|one| one.is(GUARDS_TYPE, &config_path))
+        handlers.get(&args.handler).is_some_and(|one| one.is_guard_with(&config_path))
     };
     if before.as_ref().is_some_and(|before| !knows(before)) {
         wedged::clear_the_way(hand, root, &site, &containerd.state_folder(&settings.dump), &config_path)?;
@@ -129,13 +129,10 @@ pub(crate) fn uninstall(root: &Path, args: &Uninstall) -> Result<ExitCode> {
     let change = settings.without(&containerd)?;
     let after = change.as_ref().map_or(&settings.dump, |(_, after)| after);
     let stay: Vec<String> = after.guarded().into_keys().collect();
-    let is_stale = |name: &String, one: &Handler| one.runtime_type == GUARDS_TYPE && !stay.contains(name);
+    let is_stale = |name: &String, one: &Handler| one.is_guard() && !stay.contains(name);
     let before = containerd.handlers()?.unwrap_or_default();
     let stale: Vec<_> = before.iter().filter(|(name, one)| is_stale(name, one)).collect();
-    let of_stale = stale
-        .iter()
-        .filter_map(|(_, one)| one.options.as_ref())
-        .map(|options| PathBuf::from(&options.config_path));
+    let of_stale = stale.iter().filter_map(|(_, one)| one.config_path()).map(Path::to_owned);
     let mut config_paths: BTreeSet<PathBuf> = settings.dump.guarded().into_values().chain(of_stale).collect();
     config_paths.insert(containerd.distribution.runsc_config().into());
     if let (false, Some(guards)) = (stale.is_empty(), config_paths.first()) {

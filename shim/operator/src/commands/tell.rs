@@ -21,8 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::reports::{self, Known};
 use crate::args::{Scope, Tell};
-use crate::containerd::files::GUARDS_TYPE;
-use crate::containerd::live;
+use crate::containerd::live::{self, Handler};
 use crate::survey::model::State;
 use crate::survey::survey;
 
@@ -153,9 +152,7 @@ impl Teller<'_> {
 
     fn is_ready(&mut self) -> bool {
         match live::handlers(&self.args.address, ANSWERS) {
-            Ok(handlers) => {
-                handlers.get(&self.args.handler).is_some_and(|one| one.runtime_type == GUARDS_TYPE)
-            }
+            Ok(handlers) => handlers.get(&self.args.handler).is_some_and(Handler::is_guard),
             Err(error) => {
                 self.complain(&format!("{error:#}"));
                 false

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use toml::{Table, Value};
 
 use super::files::Table as Cri;
-use super::handler::{GUARDS_TYPE, Runtime};
+use super::handler::Runtime;
 
 /// Where the bundles of what runs are if nobody has said otherwise.
 pub(crate) const STATE: &str = "/run/containerd";
@@ -41,7 +41,7 @@ impl Dump {
 
     /// Those with the guard, and each one's ConfigPath.
     pub(crate) fn guarded(&self) -> BTreeMap<String, PathBuf> {
-        let guarded = self.handlers().into_iter().filter(|(_, one)| one.runtime_type == GUARDS_TYPE);
+        let guarded = self.handlers().into_iter().filter(|(_, one)| one.is_guard());
         guarded.map(|(name, one)| (name, one.options.unwrap_or_default().config_path.into())).collect()
     }
 

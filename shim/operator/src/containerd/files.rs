@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::duration;
 use super::handler::Runtime;
-pub(crate) use super::handler::{GUARDS_TYPE, GVISORS_TYPE, TYPE_URL};
+pub(crate) use super::handler::{GUARD, GUARDS_TYPE, GVISORS_TYPE, TYPE_URL};
 
 mod file;
 mod table;
@@ -18,10 +18,6 @@ pub(crate) use table::Table;
 
 /// Where containerd's configuration is unless somebody says otherwise.
 pub(crate) const USUAL: &str = "/etc/containerd/config.toml";
-/// The guard's program.
-pub(crate) const GUARD: &str = "containerd-shim-runsc-guard-v2";
-/// gVisor's own.
-const SHIM: &str = "containerd-shim-runsc-v1";
 
 /// A line of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,24 +163,17 @@ impl Handler {
     pub(crate) fn of(
         ((name, table), (place, version, runtime)): ((String, Table), (Place, u32, Runtime)),
     ) -> Option<Self> {
-        let Runtime { runtime_type, runtime_path, options } = runtime;
-        let options = options.unwrap_or_default();
-        let by_path = [&runtime_path, &runtime_type].into_iter().find(|path| path.starts_with('/'));
-        let shim_path = by_path.map(PathBuf::from);
-        let program = shim_path.as_deref().and_then(Path::file_name).unwrap_or_default();
-        let guarded = runtime_type == GUARDS_TYPE || program == GUARD;
-        let is_gvisors = guarded || runtime_type == GVISORS_TYPE || program == SHIM;
-        let set = |text: String| Some(text).filter(|text| !text.is_empty());
-        is_gvisors.then(|| Self {
+        let type_url = runtime.options.as_ref().map(|options| options.type_url.clone());
+        [GUARDS_TYPE, GVISORS_TYPE].contains(&runtime.kind()).then(|| Self {
             name,
             file: place.file,
             line: place.line,
             version,
             table,
-            guarded,
-            shim_path,
-            type_url: set(options.type_url),
-            config_path: set(options.config_path).map(PathBuf::from),
+            guarded: runtime.is_guard(),
+            shim_path: runtime.shim_path().map(Path::to_owned),
+            type_url: type_url.filter(|url| !url.is_empty()),
+            config_path: runtime.config_path().map(Path::to_owned),
         })
     }
 }

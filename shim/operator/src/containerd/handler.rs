@@ -11,6 +11,10 @@ pub(crate) const GUARDS_TYPE: &str = "io.containerd.runsc-guard.v2";
 pub(crate) const TYPE_URL: &str = "io.containerd.runsc.v1.options";
 /// The runtime type of gVisor's own shim.
 pub(crate) const GVISORS_TYPE: &str = "io.containerd.runsc.v1";
+/// The guard's program.
+pub(crate) const GUARD: &str = "containerd-shim-runsc-guard-v2";
+/// gVisor's own.
+const SHIM: &str = "containerd-shim-runsc-v1";
 
 /// A handler. Files have its keys with underscores, containerd's memory and Docker in another way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -27,10 +31,39 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// Whether it is of this type with this file.
-    pub(crate) fn is(&self, runtime_type: &str, config_path: &Path) -> bool {
-        let path = self.options.as_ref().map(|options| Path::new(&options.config_path));
-        self.runtime_type == runtime_type && path == Some(config_path)
+    /// The runtime type of the shim that containerd runs for it: the guard's or gVisor's also where only its path is told,
+    /// and one of gVisor's whose shim has some other name.
+    pub(crate) fn kind(&self) -> &str {
+        let program = self.shim_path().and_then(Path::file_name);
+        match (program, self.runtime_type.as_str()) {
+            (Some(program), _) if program == GUARD => GUARDS_TYPE,
+            (Some(program), _) if program == SHIM => GVISORS_TYPE,
+            (Some(_), GUARDS_TYPE) => GVISORS_TYPE,
+            (_, named) => named,
+        }
+    }
+
+    /// Whether the guard stands before gVisor's shim.
+    pub(crate) fn is_guard(&self) -> bool {
+        self.kind() == GUARDS_TYPE
+    }
+
+    /// Whether it is the guard, with this file.
+    pub(crate) fn is_guard_with(&self, config_path: &Path) -> bool {
+        self.is_guard() && self.config_path() == Some(config_path)
+    }
+
+    /// The shim by path, where it is not looked for by its type. `runtime_path` wins (containerd
+    /// `plugins/services/tasks/local.go`).
+    pub(crate) fn shim_path(&self) -> Option<&Path> {
+        let paths = [&self.runtime_path, &self.runtime_type].into_iter().map(Path::new);
+        paths.into_iter().find(|path| path.is_absolute())
+    }
+
+    /// ConfigPath, where there is one.
+    pub(crate) fn config_path(&self) -> Option<&Path> {
+        let path = self.options.as_ref().map(|options| options.config_path.as_str());
+        path.filter(|path| !path.is_empty()).map(Path::new)
     }
 
     /// Of two files that define it, the later one's words count, where it has any.
@@ -61,4 +94,34 @@ pub(crate) struct Options {
     /// The file with `[guard]` and gVisor's flags.
     #[serde(rename = "ConfigPath")]
     pub(crate) config_path: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shims_path_wins_over_its_type() {
+        let (guard, shim) = ("/opt/containerd-shim-runsc-guard-v2", "/opt/containerd-shim-runsc-v1");
+        for (runtime_type, runtime_path, kind) in [
+            (GUARDS_TYPE, "", GUARDS_TYPE),
+            (GVISORS_TYPE, "", GVISORS_TYPE),
+            (GUARDS_TYPE, shim, GVISORS_TYPE),
+            (GUARDS_TYPE, "/opt/wrapped", GVISORS_TYPE),
+            (GVISORS_TYPE, "/opt/wrapped", GVISORS_TYPE),
+            (GVISORS_TYPE, guard, GUARDS_TYPE),
+            (guard, "", GUARDS_TYPE),
+            (guard, shim, GVISORS_TYPE),
+            ("io.containerd.runc.v2", "/opt/runc", "io.containerd.runc.v2"),
+        ] {
+            let runtime = Runtime {
+                runtime_type: runtime_type.into(),
+                runtime_path: runtime_path.into(),
+                options: Some(Options { config_path: "/c".into(), ..Options::default() }),
+            };
+            assert_eq!(runtime.kind(), kind, "{runtime_type} {runtime_path}");
+            assert_eq!(runtime.is_guard_with(Path::new("/c")), kind == GUARDS_TYPE);
+            assert!(!runtime.is_guard_with(Path::new("/d")));
+        }
+    }
 }

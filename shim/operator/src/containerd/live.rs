@@ -102,8 +102,8 @@ mod tests {
         let runtimes = r#"{"h":{"runtimeType":"t","options":{"ConfigPath":"/c"}},"runc":{}}"#;
         let config = format!(r#"{{"containerd":{{"runtimes":{runtimes}}}}}"#);
         let read = read(&answer(&[("other", "{"), ("config", &config)])).unwrap();
-        assert!(read["h"].is("t", Path::new("/c")) && !read["h"].is("t", Path::new("/d")));
-        assert!(!read["runc"].is("", Path::new("")), "no options are no empty path");
+        assert_eq!((read["h"].kind(), read["h"].config_path()), ("t", Some(Path::new("/c"))));
+        assert_eq!(read["runc"].config_path(), None, "no options are no empty path");
     }
 
     #[test]

@@ -77,12 +77,8 @@ pub(super) fn choose(address: &Path, args: &Drill) -> Result<Chosen> {
 type Handlers = BTreeMap<String, (String, Option<PathBuf>)>;
 
 fn known(address: &Path) -> Result<Handlers> {
-    let config = |handler: &Handler| {
-        let path = handler.options.as_ref().map(|options| options.config_path.clone());
-        path.filter(|path| !path.is_empty()).map(PathBuf::from)
-    };
-    let handlers = live::handlers(address, ANSWERS)?.into_iter();
-    Ok(handlers.map(|(name, one)| (name, (one.runtime_type.clone(), config(&one)))).collect())
+    let told = |one: Handler| (one.kind().to_owned(), one.config_path().map(Path::to_owned));
+    Ok(live::handlers(address, ANSWERS)?.into_iter().map(|(name, one)| (name, told(one))).collect())
 }
 
 /// Without a CRI nobody uses them, but they say which configuration the shim is meant to have.

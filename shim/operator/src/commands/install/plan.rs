@@ -25,7 +25,8 @@ use super::text as written;
 use crate::commands::doctor::handler_tables;
 use crate::containerd::distribution::Place;
 use crate::containerd::dump::Dump;
-use crate::containerd::files::{GUARDS_TYPE, GVISORS_TYPE, Table};
+use crate::containerd::files::{GVISORS_TYPE, Table};
+use crate::containerd::handler::Runtime;
 
 /// Its name in a folder that is imported.
 pub(super) const DROP_IN: &str = "runsc-guard.toml";
@@ -132,10 +133,10 @@ impl Settings {
         said: Option<PathBuf>,
     ) -> PathBuf {
         let handlers = self.dump.handlers();
-        let gvisors = handlers.values().find(|one| one.runtime_type == GVISORS_TYPE);
+        let gvisors = handlers.values().find(|one| one.kind() == GVISORS_TYPE);
         let present = handlers.get(handler).into_iter().chain(gvisors);
-        let present = present.filter_map(|one| Some(PathBuf::from(&one.options.as_ref()?.config_path)));
-        said.or_else(|| present.into_iter().find(|path| path.is_absolute()))
+        let present = present.filter_map(Runtime::config_path);
+        said.or_else(|| present.into_iter().find(|path| path.is_absolute()).map(Path::to_owned))
             .unwrap_or_else(|| containerd.distribution.runsc_config().into())
     }
 
@@ -148,7 +149,7 @@ impl Settings {
             && let Some(there) = self.dump.handlers().get(handler)
         {
             ensure!(
-                there.runtime_type == GUARDS_TYPE,
+                there.is_guard(),
                 "{file} has a handler {handler} that is not the guard's; choose another name: --handler"
             );
             return Ok(Plan::Owners);
@@ -233,7 +234,7 @@ impl Settings {
     /// Why this is not the same with the handler and nothing else.
     fn differs(&self, seen: &Dump, handler: &str, config_path: &Path) -> Option<String> {
         let handlers = seen.handlers();
-        if !handlers.get(handler).is_some_and(|one| one.is(GUARDS_TYPE, config_path)) {
+        if !handlers.get(handler).is_some_and(|one| one.is_guard_with(config_path)) {
             return Some(
                 "containerd would not know the handler (does a file that it imports replace its tables?)"
                     .into(),

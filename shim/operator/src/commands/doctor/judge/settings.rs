@@ -67,8 +67,9 @@ fn pods(facts: &Facts, settings: &Settings) -> Vec<Finding> {
     for one in read().filter(|one| !one.guarded) {
         let what =
             format!("{} is gVisor's shim without the guard: its pods can hang in Terminating", one.name);
+        let path = if one.shim_path.is_some() { " without a runtime_path, which would win," } else { "" };
         let remedy = format!(
-            "runtime_type = \"{GUARDS_TYPE}\" in {}, then {}; pods that run keep what they have",
+            "runtime_type = \"{GUARDS_TYPE}\"{path} in {}, then {}; pods that run keep what they have",
             facts.place(&one.file, one.version),
             facts.restart
         );

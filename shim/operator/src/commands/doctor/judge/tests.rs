@@ -571,4 +571,9 @@ fn a_distribution_is_told_in_its_own_words() {
         settings(facts).handlers.push(plain);
     };
     warns(plain, "runsc is gVisor's shim without the guard", "args/containerd-template.toml, of which");
+    let by_path = |facts: &mut Facts| {
+        plain(facts);
+        settings(facts).handlers[1].shim_path = Some("/opt/containerd-shim-runsc-v1".into());
+    };
+    warns(by_path, "runsc is gVisor's shim without the guard", "without a runtime_path, which would win");
 }
