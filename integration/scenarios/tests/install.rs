@@ -466,6 +466,9 @@ fn what_cannot_go_well_is_refused_before_anything_has_changed() -> Result<()> {
 fn an_owners_own_handler_is_left_as_it_is() -> Result<()> {
     let node = Node::new()?;
     let program = node.version("one")?;
+    let config_path = node.host.path().join("runsc-guard.toml");
+    // Then `install` writes one, and would take it away again.
+    fs::remove_file(&config_path)?;
     Service::of(&node.host, |service| {
         let restart = format!("--restart={}", service.restart());
         node.run(&program, &["install", &restart])?.ok()?;
@@ -476,6 +479,7 @@ fn an_owners_own_handler_is_left_as_it_is() -> Result<()> {
         let outcome = node.run(&program, &["uninstall", &restart])?;
         ensure!(outcome.code() == Some(1) && outcome.stderr.contains("by somebody else"), "{outcome:?}");
         ensure!(node.config()? == owned && node.host.path().join("bin").join(GUARD).exists());
+        ensure!(config_path.exists(), "the owner's handler names what was removed");
 
         let default = "default_runtime_name = \"runsc-guard\"";
         let table = node.table();

@@ -141,13 +141,6 @@ pub(crate) fn uninstall(root: &Path, args: &Uninstall) -> Result<ExitCode> {
     if let Some((change, _)) = &change {
         apply(hand, "handler", change)?;
     }
-    for path in config_paths {
-        match fs::read_to_string(&path) {
-            Ok(text) if text == text::RUNSC_CONFIG => hand.remove("gVisor", &path)?,
-            Ok(_) => hand.say("gVisor", &format!("{} is its owner's: left as it is", path.display())),
-            Err(_) => {}
-        }
-    }
     if !stale.is_empty() {
         match restart(hand, &site) {
             Some(command) => {
@@ -164,6 +157,16 @@ pub(crate) fn uninstall(root: &Path, args: &Uninstall) -> Result<ExitCode> {
         stay.join(", ")
     );
     unneeded().context("the programs stay")?;
+    // Not before: as long as containerd has a handler that names it, no pod starts without it.
+    for path in config_paths {
+        match fs::read_to_string(&path) {
+            Ok(text) if text == text::RUNSC_CONFIG && !after.relies_on(&path) => {
+                hand.remove("gVisor", &path)?
+            }
+            Ok(_) => hand.say("gVisor", &format!("{} is its owner's: left as it is", path.display())),
+            Err(_) => {}
+        }
+    }
     site.place.clear(hand)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 //! It judges every change before it is made: what comes out must differ by the handler alone.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use toml::{Table, Value};
@@ -43,6 +43,11 @@ impl Dump {
     pub(crate) fn guarded(&self) -> BTreeMap<String, PathBuf> {
         let guarded = self.handlers().into_iter().filter(|(_, one)| one.is_guard());
         guarded.map(|(name, one)| (name, one.options.unwrap_or_default().config_path.into())).collect()
+    }
+
+    /// Whether a handler, of whatever type, has this ConfigPath.
+    pub(crate) fn relies_on(&self, config_path: &Path) -> bool {
+        self.handlers().values().any(|one| one.config_path() == Some(config_path))
     }
 
     /// The handler of pods that name none.
@@ -121,13 +126,20 @@ mod tests {
             runtime_type = "io.containerd.runc.v2"
           [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.h]
             runtime_type = "io.containerd.runsc-guard.v2"
+          [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc]
+            runtime_type = "io.containerd.runsc.v1"
+            options = { ConfigPath = "/etc/runsc.toml" }
     "#;
 
     #[test]
     fn a_dump_tells_what_matters() {
         let dump = Dump::read(V2).unwrap();
-        assert_eq!(dump.handlers().into_keys().collect::<Vec<_>>(), ["h", "runc"]);
+        assert_eq!(dump.handlers().into_keys().collect::<Vec<_>>(), ["h", "runc", "runsc"]);
         assert_eq!((dump.default_handler(), dump.state()), (Some("runc"), "/run/c"));
+        assert!(
+            dump.relies_on(Path::new("/etc/runsc.toml"))
+                && !dump.without("runsc").relies_on(Path::new("/etc/runsc.toml"))
+        );
         assert!(!dump.has_no_cri() && !dump.logs_json());
         assert!(Dump::read("version = 4\n[debug]\nformat = \"json\"").unwrap().logs_json());
         assert!(Dump::read("disabled_plugins = [\"cri\"]").unwrap().has_no_cri());
@@ -139,7 +151,7 @@ mod tests {
         let moved = Dump::read(&V2.replace("config.toml", "other.toml")).unwrap();
         assert_eq!(dump.difference(&moved), None, "where it was imported from is not what it says");
         let without = dump.without("h");
-        assert_eq!(without.handlers().into_keys().collect::<Vec<_>>(), ["runc"]);
+        assert_eq!(without.handlers().into_keys().collect::<Vec<_>>(), ["runc", "runsc"]);
         let path = "plugins.io.containerd.grpc.v1.cri.containerd.runtimes.h";
         assert_eq!(dump.difference(&without).as_deref(), Some(path));
         assert_eq!(without.difference(&dump.without("h")), None);
