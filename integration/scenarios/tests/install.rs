@@ -433,7 +433,7 @@ fn what_cannot_go_well_is_refused_before_anything_has_changed() -> Result<()> {
         node.refused(&program, &[&["install"], args].concat(), words)
     };
     let good = &node.original;
-    refused("", &[], &["is of version 1", "config migrate"])?;
+    refused("", &[], &["is of version 1", "put `version = 2`"])?;
     refused("version = [\n", &[], &["containerd.toml"])?;
     let cri = if good.contains("cri.v1.runtime") { "cri.v1.runtime" } else { "grpc.v1.cri" };
     refused(

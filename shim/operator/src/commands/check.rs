@@ -10,9 +10,9 @@ use anyhow::Result;
 
 use crate::args::{Check, Scope};
 use crate::bounded::Later;
-use crate::containerd::files::GUARD;
+use crate::containerd::files::{GUARD, Settings, USUAL};
 use crate::containerd::live::{self, Handler};
-use crate::containerd::process::Greeting;
+use crate::containerd::process::{Containerd, Greeting, settings_of};
 use crate::containerd::search::{self, Said};
 use crate::survey::model::Sandbox;
 use crate::survey::survey;
@@ -72,7 +72,15 @@ fn installed(said: &Said, deadline: Instant) -> Installed {
     match live::handlers(&containerd.address, deadline.saturating_duration_since(Instant::now())) {
         Ok(handlers) if handlers.values().any(Handler::is_guard) => Installed::Yes,
         Ok(_) => Installed::No("no handler of containerd's has the guard".to_owned()),
-        // Without a CRI there are no handlers, and who starts a task names the guard.
-        Err(_) => Installed::Yes,
+        // Where it is switched off there are no handlers, and who starts a task names the guard.
+        Err(_) if has_no_cri(&containerd) => Installed::Yes,
+        Err(error) => Installed::Unknown(format!("{error:#}")),
     }
+}
+
+/// Whether that containerd's configuration switches its CRI off.
+fn has_no_cri(containerd: &Containerd) -> bool {
+    let process = containerd.process.as_ref();
+    let file = process.and_then(|process| settings_of(process.pid)).unwrap_or_else(|| USUAL.into());
+    Settings::load(&file, containerd.major()).is_ok_and(|settings| settings.has_no_cri().is_some())
 }

@@ -19,6 +19,16 @@ pub(crate) use table::Table;
 /// Where containerd's configuration is unless somebody says otherwise.
 pub(crate) const USUAL: &str = "/etc/containerd/config.toml";
 
+/// What to do with a file of version 1, as one without `version` is: containerd 1 reads no full names in it.
+pub(crate) const RAISE: &str = "put `version = 2` on its first line, and give plugins their full names, in \
+                                disabled_plugins, too ([plugins.cri] becomes [plugins.\"io.containerd.grpc.v1.cri\"])";
+
+/// A handler's name as TOML has it in a table's head.
+pub(crate) fn key(name: &str) -> String {
+    let is_bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    if is_bare { name.to_owned() } else { format!("{name:?}") }
+}
+
 /// A line of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -50,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) timeouts: BTreeMap<String, (String, Place)>,
     /// `disabled_plugins`.
     pub(crate) disabled: Vec<(String, Place)>,
+    /// Whether it names any handler, of whomever's: containerd 1 then has no other.
+    pub(crate) names_handlers: bool,
     /// The handlers of gVisor's, guarded or not.
     pub(crate) handlers: Vec<Handler>,
     /// Those that containerd 1 forgets, because a file that is imported brings the whole table anew; and which file.
@@ -115,6 +127,7 @@ impl Settings {
             }
             settings.files.push(path);
         }
+        settings.names_handlers = !runtimes.is_empty();
         settings.handlers = runtimes.into_iter().filter_map(Handler::of).collect();
         Ok(settings)
     }
@@ -148,7 +161,7 @@ impl Handler {
     pub(crate) fn is_read(&self, major: Option<u32>) -> bool {
         match self.table {
             Table::CriRuntime => self.version >= 3 || major != Some(1),
-            Table::GrpcCri => self.version < 3,
+            Table::GrpcCri => self.version == 2 || self.version < 2 && major != Some(1),
             Table::Cri => self.version < 2,
             Table::Docker => true,
         }

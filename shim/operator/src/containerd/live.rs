@@ -35,6 +35,17 @@ struct Containerd {
     runtimes: BTreeMap<String, Handler>,
 }
 
+/// containerd answers, and has no CRI: that is no matter of waiting, since it answers nobody before all plugins are loaded.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "containerd answers and has no CRI, so that no pod starts: the plugin is switched off or did not load; \
+     `ctr plugins ls` and containerd's log say why"
+)]
+pub(crate) struct NoCri;
+
+/// gRPC's code for what nobody serves.
+const UNIMPLEMENTED: &str = "12";
+
 /// The handlers of the containerd that listens at `address`, if its CRI answers within `limit`.
 pub(crate) fn handlers(address: &Path, limit: Duration) -> Result<BTreeMap<String, Handler>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -63,6 +74,7 @@ async fn ask(address: &Path) -> Result<BTreeMap<String, Handler>> {
     };
     match told("grpc-status").as_deref() {
         Some("0") => read(&body.to_bytes()),
+        Some(UNIMPLEMENTED) => bail!(NoCri),
         status => bail!("{} (code {})", told("grpc-message").unwrap_or_default(), status.unwrap_or("none")),
     }
 }

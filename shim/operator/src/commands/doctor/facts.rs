@@ -35,8 +35,8 @@ pub(crate) struct Facts {
     pub(crate) settings: Result<Option<Settings>, String>,
     /// What containerd's own program makes of it, where it could be asked.
     pub(crate) merged: Option<Result<Dump, String>>,
-    /// The handlers that the running containerd has in memory, where its CRI tells.
-    pub(crate) memory: Option<BTreeMap<String, Runtime>>,
+    /// The handlers that the running containerd has in memory, or why its CRI does not tell; none where it was slow.
+    pub(crate) memory: Option<Result<BTreeMap<String, Runtime>, String>>,
     /// What Docker is told, where CRI is switched off and Docker is there.
     pub(crate) docker: Option<Result<Docker, String>>,
     /// Each handler of gVisor's.

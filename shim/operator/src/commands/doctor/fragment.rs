@@ -6,7 +6,7 @@ use std::path::Path;
 use super::facts::Facts;
 use crate::containerd::distribution::Distribution;
 use crate::containerd::docker;
-use crate::containerd::files::{GUARDS_TYPE, TYPE_URL, Table};
+use crate::containerd::files::{self, GUARDS_TYPE, TYPE_URL, Table};
 
 /// The handler's name where there is none yet.
 const NAME: &str = "runsc-guard";
@@ -29,10 +29,16 @@ pub(crate) fn fragment(facts: &Facts) -> String {
     };
     let present = facts.handlers.iter().map(|one| &one.defined);
     // The file that gVisor's handler has already holds its flags, too.
-    let own = present.clone().find(|one| one.guarded).or_else(|| present.clone().next());
+    let guarded = present.clone().find(|one| one.guarded);
+    let own = guarded.or_else(|| present.clone().next());
     let config_file = own.and_then(|one| one.config_path.clone()).unwrap_or(usual);
-    let name = present.clone().find(|one| one.guarded).map_or(NAME, |one| &one.name);
-    containerds(facts, &settings_file, name, &config_file) + "\n" + &guards(facts, &config_file)
+    let handler = match guarded {
+        Some(one) if one.is_read(facts.containerd.major()) => {
+            format!("# {}: {} has the guard, nothing to add.\n", one.place(), one.name)
+        }
+        other => containerds(facts, &settings_file, other.map_or(NAME, |one| &one.name), &config_file),
+    };
+    handler + "\n" + &guards(facts, &config_file)
 }
 
 /// Where there are no pods, but Docker.
@@ -48,9 +54,13 @@ fn dockers() -> String {
 
 fn containerds(facts: &Facts, file: &str, name: &str, config_file: &Path) -> String {
     let version = version(facts);
-    let is_new = !matches!(&facts.settings, Ok(Some(_)));
-    let mut head = if is_new { format!("version = {version}\n") } else { String::new() };
-    if is_new && version < 3 {
+    let settings = facts.settings.as_ref().ok().and_then(Option::as_ref);
+    let mut head = match settings {
+        None => format!("version = {version}\n"),
+        Some(settings) if settings.version < 2 => format!("# First, {}.\n", files::RAISE),
+        Some(_) => String::new(),
+    };
+    if version < 3 && facts.containerd.major() != Some(2) && !settings.is_some_and(|one| one.names_handlers) {
         // containerd 1 forgets its own handler as soon as a file names one, and CRI does not load without it.
         head += "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \
                  \"io.containerd.runc.v2\"\n";
@@ -61,7 +71,11 @@ fn containerds(facts: &Facts, file: &str, name: &str, config_file: &Path) -> Str
 
 /// The tables that make the handler known to containerd, in a file of this version.
 pub(crate) fn handler_tables(version: u32, name: &str, config_file: &Path) -> String {
-    let handler = format!("[plugins.\"{}\".containerd.runtimes.{name}", Table::of_version(version).plugin());
+    let handler = format!(
+        "[plugins.\"{}\".containerd.runtimes.{}",
+        Table::of_version(version).plugin(),
+        files::key(name)
+    );
     format!(
         "{handler}]\n  runtime_type = \"{GUARDS_TYPE}\"\n{handler}.options]\n  TypeUrl = \"{TYPE_URL}\"\n  ConfigPath = \
          {:?}\n",

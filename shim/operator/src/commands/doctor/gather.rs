@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result as Anyhow;
 use nix::unistd::geteuid;
 use runsc_guard_node::config::Config;
 use runsc_guard_node::program;
@@ -33,8 +32,6 @@ use crate::survey::{Seen, survey};
 
 /// The whole look.
 const LIMIT: Duration = Duration::from_millis(1600);
-/// What containerd's CRI may take to tell its handlers.
-const MEMORY: Duration = Duration::from_millis(600);
 
 /// Looks.
 pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
@@ -74,7 +71,7 @@ pub(crate) fn gather(scope: &Scope, args: &Doctor) -> Facts {
         settings_file,
         settings,
         merged: merged.and_then(|merged| merged.by(deadline)),
-        memory: memory.and_then(|memory| memory.by(deadline)).and_then(Result::ok),
+        memory: memory.and_then(|memory| memory.by(deadline)),
         docker,
         unconfigured: unconfigured.map(|parts| parts.by(deadline).unwrap_or_else(late_parts)),
         handlers: handlers
@@ -107,10 +104,10 @@ fn asked(
 }
 
 /// What the running containerd has in memory.
-fn in_memory(containerd: &Containerd) -> Option<Later<Anyhow<BTreeMap<String, Runtime>>>> {
+fn in_memory(containerd: &Containerd) -> Option<Later<Result<BTreeMap<String, Runtime>, String>>> {
     let address = containerd.address.clone();
     (containerd.greeting == Greeting::Answered)
-        .then(|| Later::begin(move || live::handlers(&address, MEMORY)))
+        .then(|| Later::begin(move || live::handlers(&address, LIMIT).map_err(|error| format!("{error:#}"))))
 }
 
 /// Docker, where it is all that there is: containerd has no CRI then.

@@ -19,7 +19,7 @@ use super::site::{PATH, Site};
 use crate::bounded::{self, Let};
 use crate::containerd::distribution::Distribution;
 use crate::containerd::dump::Dump;
-use crate::containerd::live::{self, Handler};
+use crate::containerd::live::{self, Handler, NoCri};
 use crate::containerd::process::{Greeting, Process, number, settings_of, state_of};
 
 /// Printing a version or a dump takes a twentieth of a second.
@@ -128,7 +128,7 @@ impl Containerd {
             match live::handlers(&self.address, ANSWERS) {
                 Ok(handlers) if wanted(&handlers) => return Ok(handlers),
                 Ok(_) if Instant::now() >= deadline => bail!("containerd still has the handlers that it had"),
-                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(error) if error.is::<NoCri>() || Instant::now() >= deadline => return Err(error),
                 _ => thread::sleep(PAUSE),
             }
         }

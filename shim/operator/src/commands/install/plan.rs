@@ -25,7 +25,7 @@ use super::text as written;
 use crate::commands::doctor::handler_tables;
 use crate::containerd::distribution::Place;
 use crate::containerd::dump::Dump;
-use crate::containerd::files::{GVISORS_TYPE, Table};
+use crate::containerd::files::{GVISORS_TYPE, RAISE, Table};
 use crate::containerd::handler::Runtime;
 
 /// Its name in a folder that is imported.
@@ -156,8 +156,8 @@ impl Settings {
         }
         ensure!(
             self.version >= 2,
-            "{file} is of version 1 (so is one without `version`), which containerd 2 does not read and containerd 1 \
-             only for old names' sake: bring it to version 2 or 3 first, `containerd config migrate` prints it"
+            "{file} is of version 1, as one without `version` is, and the handler's table would not be read in it: {RAISE}; \
+             then run this again"
         );
         let tables = handler_tables(self.version, handler, config_path);
         if let Place::Elsewhere(why) = self.place {

@@ -4,7 +4,7 @@
 use crate::commands::doctor::facts::Facts;
 use crate::commands::doctor::finding::Finding;
 use crate::containerd::docker::{self, Docker};
-use crate::containerd::files::{GUARDS_TYPE, Handler, Settings, Table};
+use crate::containerd::files::{self, GUARDS_TYPE, Handler, Settings, Table};
 
 const ABOUT: &str = "handlers";
 const PRINTS: &str = "runsc-guard doctor --fix prints what is missing";
@@ -24,7 +24,7 @@ pub(super) fn settings(facts: &Facts) -> Vec<Finding> {
     };
     if let Some(Err(why)) = &facts.merged {
         let what =
-            format!("containerd does not take {}, and would not start with it: {why}", files(settings));
+            format!("containerd does not take {}, and would not start with it: {why}", names(settings));
         return vec![Finding::fail(ABOUT, what, "mend it; `containerd config dump` must print it")];
     }
     match (&facts.docker, settings.has_no_cri()) {
@@ -58,9 +58,14 @@ fn pods(facts: &Facts, settings: &Settings) -> Vec<Finding> {
         );
         Finding::fail(ABOUT, what, format!("one file for all of that table, or containerd 2: move {} to {}", one.name, by.display()))
     }));
+    if let Some(Err(why)) = &facts.memory {
+        let remedy =
+            format!("mend what containerd's log says of io.containerd.grpc.v1.cri, then {}", facts.restart);
+        findings.push(Finding::fail(ABOUT, format!("CRI does not say which handlers it has: {why}"), remedy));
+    }
     let read = || settings.handlers.iter().filter(|one| one.is_read(major));
     if !read().any(|one| one.guarded) {
-        let what = format!("no handler with the guard in {}: no pod is guarded", files(settings));
+        let what = format!("no handler with the guard in {}: no pod is guarded", names(settings));
         findings.push(Finding::fail(ABOUT, what, PRINTS));
     }
     findings.extend(read().filter(|one| one.guarded).filter_map(|one| unknown(facts, one)));
@@ -93,7 +98,7 @@ fn unknown(facts: &Facts, one: &Handler) -> Option<Finding> {
             "`containerd config dump` prints what it reads: is another file's table in its place?",
         ));
     }
-    let memory = facts.memory.as_ref()?;
+    let memory = facts.memory.as_ref()?.as_ref().ok()?;
     let options = |path: &str| one.config_path.as_deref().is_none_or(|own| own == std::path::Path::new(path));
     let what = match memory.get(name) {
         Some(has) if has.options.as_ref().is_none_or(|has| options(&has.config_path)) => return None,
@@ -148,11 +153,15 @@ fn misplaced(one: &Handler) -> Finding {
         one.table.plugin(),
         one.version
     );
-    let remedy = format!("move it to [plugins.\"{}\".containerd.runtimes.{}]", right.plugin(), one.name);
+    let remedy = if one.version < 2 {
+        format!("{} in {}", files::RAISE, one.file.display())
+    } else {
+        format!("move it to [plugins.\"{}\".containerd.runtimes.{}]", right.plugin(), files::key(&one.name))
+    };
     Finding::fail(ABOUT, what, remedy)
 }
 
-fn files(settings: &Settings) -> String {
+fn names(settings: &Settings) -> String {
     let files: Vec<String> = settings.files.iter().map(|file| file.display().to_string()).collect();
     files.join(", ")
 }

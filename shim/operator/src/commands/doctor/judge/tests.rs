@@ -451,7 +451,21 @@ fn the_fragment_is_right_for_what_is_there() {
         text
     };
     let own = text(|_| {});
-    assert!(own.contains(r#"[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.gvisor]"#), "{own}");
+    assert!(
+        own.starts_with("# /etc/containerd/config.toml: gvisor has the guard, nothing to add.\n"),
+        "{own}"
+    );
+    assert!(!own.contains("[plugins") && own.ends_with("[guard]\n"), "{own}");
+    let unguarded = |facts: &mut Facts| define(facts, |one| one.guarded = false);
+    let misplaced = text(|facts| {
+        define(facts, |one| (one.name, one.table) = ("my.runsc".into(), Table::GrpcCri));
+    });
+    assert!(misplaced.contains(r#".v1.runtime".containerd.runtimes."my.runsc"]"#), "{misplaced}");
+    let own = text(unguarded);
+    assert!(
+        own.contains(r#"[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc-guard]"#),
+        "{own}"
+    );
     assert!(
         own.contains("ConfigPath = \"/etc/containerd/runsc.toml\"") && !own.contains("version ="),
         "{own}"
@@ -473,8 +487,21 @@ fn the_fragment_is_right_for_what_is_there() {
     assert!(old.contains("[guard]\nshim = \"/path/to/"), "{old}");
     bare(&mut facts, "2.1.0");
     assert!(fragment(&facts).contains("version = 3\n[plugins.\"io.containerd.cri.v1.runtime\""));
-    let version_2 = text(|facts| settings(facts).version = 2);
-    assert!(version_2.contains("io.containerd.grpc.v1.cri"), "{version_2}");
+    // A file that is there and names no handler.
+    let version_2 = |version, containerd: &str, names_handlers| {
+        let mut facts = healthy();
+        bare(&mut facts, containerd);
+        let there = Settings { version, names_handlers, ..Settings::default() };
+        facts.settings = Ok(Some(there));
+        fragment(&facts)
+    };
+    let first = version_2(2, "1.7.35", false);
+    assert!(first.contains("cri\".containerd.runtimes.runc]") && !first.contains("version ="), "{first}");
+    for text in [version_2(2, "1.7.35", true), version_2(2, "2.4.2", false)] {
+        assert!(text.contains("io.containerd.grpc.v1.cri") && !text.contains("runtimes.runc]"), "{text}");
+    }
+    let none = version_2(0, "1.7.35", false);
+    assert!(none.contains("\n# First, put `version = 2`") && none.contains("runtimes.runc]"), "{none}");
     let talos = text(|facts| {
         facts.settings_file = PathBuf::from("/etc/cri/containerd.toml");
         facts.handlers.clear();
@@ -491,9 +518,11 @@ fn what_containerd_reads_and_has_must_be_what_stands_there() {
     fails(nothing, "containerd makes nothing of it", "another file's table");
     let before = |facts: &mut Facts| {
         facts.restart = "snap restart microk8s.daemon-containerd".into();
-        facts.memory = Some(BTreeMap::new());
+        facts.memory = Some(Ok(BTreeMap::new()));
     };
     fails(before, "does not know gvisor: it was started before", "snap restart microk8s.daemon-containerd");
+    let no_cri = |facts: &mut Facts| facts.memory = Some(Err("it has no CRI".into()));
+    fails(no_cri, "CRI does not say which handlers it has: it has no CRI", "containerd's log");
     let lost =
         |facts: &mut Facts| settings(facts).lost.push((defined("other"), "/etc/containerd/b.toml".into()));
     fails(
