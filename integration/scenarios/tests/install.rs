@@ -491,6 +491,40 @@ fn an_owners_own_handler_is_left_as_it_is() -> Result<()> {
     })
 }
 
+/// Whether it is a block or a file: what its operator has written there stays his.
+#[test]
+fn what_an_operator_has_added_stays_and_is_not_taken_away() -> Result<()> {
+    for folder in [false, true] {
+        let node = Node::new()?;
+        let program = node.version("one")?;
+        let file = if folder {
+            importing(&node)?.join("runsc-guard.toml")
+        } else {
+            node.host.path().join("containerd.toml")
+        };
+        node.run(&program, &["install"])?.ok()?;
+        let table = node.table();
+        let typed = "  runtime_type = \"io.containerd.runsc-guard.v2\"\n";
+        let annotated = format!("{typed}  pod_annotations = [\"io.containerd.runsc-guard.*\"]\n");
+        let kata = format!("[{table}.runtimes.kata]\n  runtime_type = \"io.containerd.kata.v2\"\n");
+        let own = format!("[{table}.runtimes.{NAME}]\n");
+        let edited =
+            fs::read_to_string(&file)?.replace(typed, &annotated).replace(&own, &format!("{kata}{own}"));
+        fs::write(&file, &edited)?;
+        node.run(&program, &["install"])?.ok()?;
+        ensure!(fs::read_to_string(&file)? == edited, "what was added is gone");
+        node.run(&program, &["install", "--handler", "other"])?.ok()?;
+        let both = fs::read_to_string(&file)?;
+        for word in ["pod_annotations", "kata", "runtimes.other]", &own] {
+            ensure!(both.contains(word), "no {word}: {both}");
+        }
+        node.refused(&program, &["uninstall"], &["kata, which is not the guard's", "move its tables"])?;
+        fs::write(&file, edited.replace(&kata, ""))?;
+        node.run(&program, &["uninstall"])?.ok()?;
+    }
+    Ok(())
+}
+
 /// A containerd with a wedged sandbox that nobody guards would not end when it is told to.
 #[test]
 fn what_would_hold_up_the_restart_is_named_or_ended_first() -> Result<()> {

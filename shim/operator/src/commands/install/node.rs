@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,9 +66,10 @@ impl Containerd {
         let process = met.process.as_ref();
         let program = program(process, &site.path, site.found.distribution)?;
         let given = process.and_then(|process| settings_of(process.pid));
+        let config = site.config.clone().or(given).unwrap_or_else(|| site.found.distribution.config().into());
         let mut found = Self {
             name: process.and_then(name).unwrap_or_else(|| program.clone().into_os_string()),
-            config: site.config.clone().or(given).unwrap_or_else(|| site.found.distribution.config().into()),
+            config: path::absolute(config)?,
             state: process.and_then(state),
             major: 0,
             distribution: site.found.distribution,

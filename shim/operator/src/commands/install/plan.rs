@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
-use toml::Value;
 
 use super::hand::show;
 use super::node::{Containerd, resolved};
@@ -25,20 +24,24 @@ use super::text as written;
 use crate::commands::doctor::handler_tables;
 use crate::containerd::distribution::Place;
 use crate::containerd::dump::Dump;
-use crate::containerd::files::{GVISORS_TYPE, RAISE, Table};
+use crate::containerd::files::{GVISORS_TYPE, RAISE};
 use crate::containerd::handler::Runtime;
 
 /// Its name in a folder that is imported.
 pub(super) const DROP_IN: &str = "runsc-guard.toml";
 /// containerd's configuration as it is.
 pub(super) struct Settings {
-    /// The first file.
+    /// The first file, as containerd is given it: what it imports is looked for beside that, even where it is a link.
+    pub(super) config: PathBuf,
+    /// The file itself.
     pub(super) file: PathBuf,
     /// What is in it, if there is such a file.
     pub(super) text: Option<String>,
     /// All of it, as containerd reads it.
     pub(super) dump: Dump,
     pub(super) version: u32,
+    /// What the first file imports.
+    pub(super) imports: Vec<String>,
     pub(super) place: Place,
     /// Where a block is or would be, and what is there now: the configuration itself, or its template.
     pub(super) source: PathBuf,
@@ -67,15 +70,16 @@ pub(super) enum Plan {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Head {
+struct Head {
     version: u32,
-    pub(super) imports: Vec<String>,
+    imports: Vec<String>,
 }
 
 impl Settings {
     /// Reads it, and has containerd read it.
     pub(super) fn read(containerd: &Containerd) -> Result<Self> {
-        let file = resolved(&containerd.config);
+        let config = containerd.config.clone();
+        let file = resolved(&config);
         let text = match fs::read_to_string(&file) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -84,8 +88,8 @@ impl Settings {
         let newest = if containerd.major >= 2 { 3 } else { 2 };
         // containerd has its defaults then, and so it has with a file that says nothing.
         let dump = match &text {
-            Some(_) => containerd.dump(&file),
-            None => show(&file, &written::new_file(newest), |file| containerd.dump(file)),
+            Some(_) => containerd.dump(&config),
+            None => show(&config, &written::new_file(newest), |file| containerd.dump(file)),
         }?;
         ensure!(!dump.has_no_cri(), "{}: disabled_plugins has CRI: there can be no pod here", file.display());
         let head: Head = text.as_deref().map(toml::from_str).transpose()?.unwrap_or_default();
@@ -102,10 +106,21 @@ impl Settings {
             containerd.distribution.name()
         );
         let makes = matches!(place, Place::Template { .. });
-        let imported = head.imports.iter().filter_map(|import| folder(&containerd.config, import, makes));
+        let imported = head.imports.iter().filter_map(|import| folder(&config, import, makes));
         let merged = if let Place::Folder(folder) = &place { Some(folder.clone()) } else { None };
         let drop_ins = merged.into_iter().chain(imported).map(|folder| folder.join(DROP_IN)).collect();
-        Ok(Self { file, text, dump, version, place, source, written, drop_ins })
+        Ok(Self {
+            config,
+            file,
+            text,
+            dump,
+            version,
+            imports: head.imports,
+            place,
+            source,
+            written,
+            drop_ins,
+        })
     }
 
     /// The file of the handler's own that is there.
@@ -159,14 +174,26 @@ impl Settings {
             "{file} is of version 1, as one without `version` is, and the handler's table would not be read in it: {RAISE}; \
              then run this again"
         );
+        let outside =
+            self.written.as_deref().map(written::without_block).transpose().ok().flatten().flatten();
+        let outside = outside.as_deref().or(self.written.as_deref()).unwrap_or_default();
+        ensure!(
+            self.source == self.file || !written::has_handler(outside, handler),
+            "{} has a handler {handler} already, which {} has not read yet: restart it, then run this again",
+            self.source.display(),
+            containerd.distribution.name()
+        );
         let tables = handler_tables(self.version, handler, config_path);
         if let Place::Elsewhere(why) = self.place {
             bail!("{file} is not to be changed, {why}. What containerd needs:\n{tables}");
         }
         let drop_in = own.or_else(|| self.place_for_drop_in(containerd)).filter(|_| !self.has_block());
         if let Some(path) = drop_in {
-            let change =
-                Change { path: path.clone(), content: Some(written::drop_in(self.version, &tables)) };
+            let there =
+                own.map(fs::read_to_string).transpose().with_context(|| path.display().to_string())?;
+            let there = there.as_deref().map_or("", written::body);
+            let body = written::updated(there, &format!("version = {}\n{tables}", self.version))?;
+            let change = Change { path: path.clone(), content: Some(written::drop_in(&body)) };
             let seen = self.try_out(containerd, &change)?;
             if own.is_some() || self.differs(&seen, handler, config_path).is_none() {
                 return self.checked(&seen, change, handler, config_path);
@@ -174,8 +201,9 @@ impl Settings {
         }
         let block = |tables: &str| -> Result<Change> {
             let before = self.written.clone().unwrap_or_else(|| self.made());
+            let tables = written::updated(written::tables(&before).unwrap_or_default(), tables)?;
             let content =
-                written::with_block(&before, tables).with_context(|| self.source.display().to_string())?;
+                written::with_block(&before, &tables).with_context(|| self.source.display().to_string())?;
             Ok(Change { path: self.source.clone(), content: Some(content) })
         };
         ensure!(
@@ -191,7 +219,7 @@ impl Settings {
         if lost.is_empty() {
             return self.checked(&seen, change, handler, config_path);
         }
-        let change = block(&(tables + &written_down(self.version, lost)?))?;
+        let change = block(&(tables + &written::written_down(self.version, lost)?))?;
         self.checked(&self.try_out(containerd, &change)?, change, handler, config_path)
     }
 
@@ -209,11 +237,18 @@ impl Settings {
         };
         let seen = self.try_out(containerd, &change)?;
         let (before, after) = (self.dump.handlers(), seen.handlers());
-        let gone: Vec<String> = before.into_keys().filter(|name| !after.contains_key(name)).collect();
-        if let Some(name) = self.dump.default_handler().filter(|name| gone.iter().any(|gone| gone == name)) {
+        let gone: BTreeMap<_, _> = before.into_iter().filter(|(name, _)| !after.contains_key(name)).collect();
+        if let Some((name, _)) = gone.iter().find(|(_, one)| !one.is_guard()) {
+            bail!(
+                "{name}, which is not the guard's, stands among what goes from {}: move its tables to a place of their own \
+                 first, then run this again",
+                change.path.display()
+            );
+        }
+        if let Some(name) = self.dump.default_handler().filter(|name| gone.contains_key(*name)) {
             bail!("{name} is the default handler (default_runtime_name): give containerd another one first");
         }
-        let rest = gone.iter().fold(self.dump.clone(), |dump, name| dump.without(name));
+        let rest = gone.keys().fold(self.dump.clone(), |dump, name| dump.without(name));
         if let Some(what) = rest.difference(&seen) {
             bail!("taking the handler away would change {what}, too: something else relies on what is there");
         }
@@ -245,21 +280,9 @@ impl Settings {
     }
 }
 
-/// Handlers as they came out of a dump.
-fn written_down(version: u32, handlers: BTreeMap<String, Value>) -> Result<String> {
-    let nest =
-        |inner: toml::Table, key: &str| toml::Table::from_iter([(key.to_owned(), Value::Table(inner))]);
-    let path = ["runtimes", "containerd", Table::of_version(version).plugin(), "plugins"];
-    let tables = path.into_iter().fold(handlers.into_iter().collect(), nest);
-    Ok(format!(
-        "# Without this, containerd would lose by the above what it has by default:\n{}",
-        toml::to_string(&tables)?
-    ))
-}
-
 /// The folder of which containerd imports all files, if that is what `import` says and it is there or, where this says so,
 /// can be made.
-fn folder(config: &Path, import: &str, makes: bool) -> Option<PathBuf> {
+pub(super) fn folder(config: &Path, import: &str, makes: bool) -> Option<PathBuf> {
     let path = config.parent()?.join(import);
     let folder = path.parent()?;
     let takes_all = path.file_name()? == "*.toml";

@@ -4,7 +4,12 @@
 //! first and last line, a file by its first line. Whatever stands around a block is the owner's, to the byte. The
 //! block brings the line feed that stands before it, so that it can also follow a last line that has none.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+
+use toml::{Table, Value};
+
+use crate::containerd::files;
 
 const BEGIN: &str =
     "# BEGIN runsc-guard: written by `runsc-guard install`, taken away by `runsc-guard uninstall`\n";
@@ -73,9 +78,57 @@ pub(super) fn is_new_file(text: &str) -> bool {
     [2, 3].into_iter().any(|version| text == new_file(version))
 }
 
-/// A file of its own for the handler.
-pub(super) fn drop_in(version: u32, tables: &str) -> String {
-    format!("{MADE}, taken away by `runsc-guard uninstall`.\nversion = {version}\n{tables}")
+/// A file of its own for the handler, from its version on.
+pub(super) fn drop_in(body: &str) -> String {
+    format!("{MADE}, taken away by `runsc-guard uninstall`.\n{body}")
+}
+
+/// What is in such a file below its first line.
+pub(super) fn body(drop_in: &str) -> &str {
+    drop_in.split_once('\n').map_or("", |(_, body)| body)
+}
+
+/// `there` with `tables` in it. What else stands in it is kept: keys of the handler's, other tables; and all of it to the
+/// byte where nothing is to be changed.
+pub(super) fn updated(there: &str, tables: &str) -> anyhow::Result<String> {
+    let old: Table = toml::from_str(there)?;
+    let mut new = old.clone();
+    merge(&mut new, toml::from_str(tables)?);
+    match there {
+        "" => Ok(tables.to_owned()),
+        _ if new == old => Ok(there.to_owned()),
+        _ => Ok(toml::to_string(&new)?),
+    }
+}
+
+/// Tables into tables; all else is replaced.
+pub(super) fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
+}
+
+/// Handlers as they came out of a dump.
+pub(super) fn written_down(version: u32, handlers: BTreeMap<String, Value>) -> anyhow::Result<String> {
+    let nest = |inner: Table, key: &str| Table::from_iter([(key.to_owned(), Value::Table(inner))]);
+    let path = ["runtimes", "containerd", files::Table::of_version(version).plugin(), "plugins"];
+    let tables = path.into_iter().fold(handlers.into_iter().collect(), nest);
+    Ok(format!(
+        "# Without this, containerd would lose by the above what it has by default:\n{}",
+        toml::to_string(&tables)?
+    ))
+}
+
+/// Whether a text that need not be TOML, as a template is none, has a table of this handler.
+pub(super) fn has_handler(text: &str, handler: &str) -> bool {
+    let name = format!(".runtimes.{handler}.");
+    let head = |line: &str| {
+        line.trim_start().strip_prefix('[')?.split(']').next().map(|head| head.replace(['"', '\''], "") + ".")
+    };
+    text.lines().filter_map(head).any(|head| head.contains(&name))
 }
 
 /// Whether such a file is ours.
@@ -130,8 +183,27 @@ mod tests {
     }
 
     #[test]
+    fn what_an_operator_has_added_is_kept() {
+        assert_eq!(updated("", TABLES).unwrap(), TABLES);
+        let edited = "# mine\n[a]\n[a.b]\n  c = 1\n  pod_annotations = [\"x\"]\n[a.d]\n  e = 2\n";
+        assert_eq!(updated(edited, TABLES).unwrap(), edited, "to the byte");
+        let changed: Table = toml::from_str(&updated(edited, "[a.b]\nc = 3\n").unwrap()).unwrap();
+        let expected = "[a.b]\nc = 3\npod_annotations = [\"x\"]\n[a.d]\ne = 2\n";
+        assert_eq!(changed, toml::from_str(expected).unwrap());
+    }
+
+    #[test]
+    fn a_template_tells_its_handlers() {
+        let template = "{{ template \"base\" . }}\n  [plugins.'p.v1'.containerd.runtimes.\"a\"] # mine\n[x.runtimes.b.options]\n";
+        assert!(has_handler(template, "a") && has_handler(template, "b"));
+        assert!(!has_handler(template, "c") && !has_handler("# [x.runtimes.a]\n", "a"));
+    }
+
+    #[test]
     fn files_of_ours_are_known_by_their_first_line() {
-        assert!(is_drop_in(&drop_in(3, TABLES)) && !is_drop_in("version = 3\n"));
+        assert!(
+            is_drop_in(&drop_in(TABLES)) && body(&drop_in(TABLES)) == TABLES && !is_drop_in("version = 3\n")
+        );
         let made = with_block(&new_file(3), TABLES).unwrap();
         assert!(is_new_file(&without_block(&made).unwrap().unwrap()) && !is_new_file(&made));
     }
