@@ -197,7 +197,7 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "FILE", conflicts_with = "fix")]
     pub(crate) logs: Vec<PathBuf>,
     /// Print what to add to containerd's configuration and to the [guard] table; writes no file
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     pub(crate) fix: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text")]

@@ -39,6 +39,15 @@ pub(crate) fn fitted(text: &str) -> String {
     size().map_or_else(|| text.to_owned(), |size| wrapped(text, size.columns))
 }
 
+/// Writes to whoever still reads, and whether there is somebody.
+pub(crate) fn write(text: &str) -> io::Result<bool> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
 /// Draws `text` over what was drawn before; what does not fit is counted.
 pub(crate) fn draw(text: &str, size: Size, was: Option<Size>) -> io::Result<()> {
     let plain = AutoStream::choice(&io::stdout()) == ColorChoice::Never;

@@ -30,6 +30,7 @@ fn doctor_takes_a_socket_in_both_forms_and_several_logs() {
     let logs = doctor("runsc-guard doctor --logs a --logs -").unwrap().logs;
     assert_eq!(logs, [PathBuf::from("a"), "-".into()]);
     assert!(doctor("runsc-guard doctor --logs a --fix").is_none());
+    assert!(doctor("runsc-guard doctor --fix -o json").is_none(), "what is printed is TOML");
 }
 
 #[test]

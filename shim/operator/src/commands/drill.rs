@@ -15,6 +15,7 @@ use crate::args::{Drill, Form, Scope};
 use crate::bounded::Later;
 use crate::commands::FAILED;
 use crate::containerd::search::{self, Said};
+use crate::screen;
 use crate::survey::model::Guard;
 
 mod clear;
@@ -69,7 +70,9 @@ pub(crate) fn run(scope: &Scope, args: &Drill) -> Result<ExitCode> {
     story.print(&trial.title(&address));
     let outcome = stage.rehearse(&room, &trial)?;
     match args.output {
-        Form::Json => println!("{}", serde_json::to_string_pretty(&outcome)?),
+        Form::Json => {
+            screen::write(&(serde_json::to_string_pretty(&outcome)? + "\n"))?;
+        }
         Form::Text => {
             story.print(&outcome.line());
             outcome.report.iter().for_each(|report| story.print(&format!("report: {}", report.display())));

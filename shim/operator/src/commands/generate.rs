@@ -1,6 +1,5 @@
 //! Shell completions, manual pages and the configuration reference, each from the one definition in the code.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use clap_complete::Shell;
 use clap_complete::env::{self, EnvCompleter};
 
 use crate::args::{Args, Reference};
+use crate::screen;
 
 mod example;
 mod keys;
@@ -27,11 +27,11 @@ fi
 
 /// Completions on standard output.
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
-    std::io::stdout().write_all(&registration(shell)?)?;
+    screen::write(&registration(shell)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn registration(shell: Shell) -> Result<Vec<u8>> {
+fn registration(shell: Shell) -> Result<String> {
     let completer: &dyn EnvCompleter = match shell {
         Shell::Bash => &env::Bash,
         Shell::Elvish => &env::Elvish,
@@ -45,7 +45,7 @@ fn registration(shell: Shell) -> Result<Vec<u8>> {
     if shell == Shell::Zsh {
         script.extend_from_slice(ZSH_FIRST.as_bytes());
     }
-    Ok(script)
+    Ok(String::from_utf8(script)?)
 }
 
 /// `runsc-guard.1`, one page for each subcommand, and `runsc-guard.toml.5`.
@@ -60,13 +60,10 @@ pub(crate) fn man(folder: &Path) -> Result<ExitCode> {
 /// The configuration reference on standard output.
 pub(crate) fn configuration(form: Reference) -> Result<ExitCode> {
     let keys = keys::all()?;
-    print!(
-        "{}",
-        match form {
-            Reference::Markdown => markdown::page(&keys),
-            Reference::Toml => example::file(&keys),
-        }
-    );
+    screen::write(&match form {
+        Reference::Markdown => markdown::page(&keys),
+        Reference::Toml => example::file(&keys),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -77,7 +74,7 @@ mod tests {
     #[test]
     fn a_shells_script_asks_this_program() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let script = String::from_utf8(registration(shell).unwrap()).unwrap();
+            let script = registration(shell).unwrap();
             assert!(script.contains("COMPLETE") && script.contains(NAME), "{shell}: {script}");
         }
     }

@@ -1,7 +1,6 @@
 //! `reports`: what guards, and `reap`, have written down of each escalation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use anyhow::{Result, bail};
 use runsc_guard_node::report::{Report, is_report};
 
 use crate::args::{Form, Reports, Scope};
-use crate::screen;
+use crate::screen::{self, write};
 use crate::survey::guards;
 
 mod goroutines;
@@ -64,14 +63,6 @@ fn tell(reports: &[Stored], args: &Reports) -> Result<bool> {
         }
     }
     Ok(true)
-}
-
-fn write(text: &str) -> Result<bool> {
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        other => Ok(other.map(|()| true)?),
-    }
 }
 
 /// The reports in scope that were not there before, or are over only now, the oldest first.

@@ -1,14 +1,12 @@
 //! Findings for people.
 
-use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
-
-use anyhow::Result;
 
 use super::finding::{Finding, Level};
 use crate::commands::FAILED;
 use crate::known;
 use crate::paint;
+pub(super) use crate::screen::write;
 
 /// As wide as the longest of the levels.
 const INDENT: &str = "      ";
@@ -50,15 +48,6 @@ fn summary(findings: &[Finding]) -> String {
 /// 1 if something fails.
 pub(super) fn exit_code(levels: impl IntoIterator<Item = Level>) -> ExitCode {
     if levels.into_iter().any(|level| level == Level::Fail) { FAILED.into() } else { ExitCode::SUCCESS }
-}
-
-/// Prints, to whoever still reads.
-pub(super) fn write(text: &str) -> Result<()> {
-    match anstream::stdout().lock().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
 }
 
 #[cfg(test)]
