@@ -547,21 +547,33 @@ fn what_would_hold_up_the_restart_is_named_or_ended_first() -> Result<()> {
     })
 }
 
-/// Where the usual folder is part of the system's image.
+/// Where the usual folder is part of the system's image, and where the configuration is a mount of its own.
 #[test]
-fn a_folder_that_cannot_be_written_is_refused_with_what_to_do() -> Result<()> {
+fn what_cannot_be_written_is_refused_with_what_to_do() -> Result<()> {
     let node = Node::new()?;
-    let (program, bin) = (node.version("one")?, node.host.path().join("bin"));
-    let script =
-        format!("mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec \"$@\"", bin.display());
+    let program = node.version("one")?;
     let installer = node.command(&program, &["install"]);
-    let mut apart = Command::new("unshare");
-    apart.args(["--mount", "sh", "-c", &script, "sh"]).arg(&program).args(installer.get_args());
     let before = node.files()?;
-    let outcome = run(&mut apart, b"", LATER)?;
-    ensure!(outcome.code() == Some(1) && node.files()? == before, "{outcome:?}");
-    for word in ["cannot be written", "--bin-dir", "node.binDir", "Read-only file system"] {
-        ensure!(outcome.stderr.contains(word), "does not say {word:?}: {}", outcome.stderr);
+    for (place, mode, words) in [
+        ("bin", "ro", ["cannot be written", "--bin-dir", "node.binDir", "Read-only file system"]),
+        (
+            "containerd.toml",
+            "rw",
+            ["is a mount of its own", "its folder", "doctor --fix", "nothing was changed"],
+        ),
+    ] {
+        let place = node.host.path().join(place);
+        let script = format!(
+            "mount --bind {0} {0} && mount -o remount,bind,{mode} {0} && exec \"$@\"",
+            place.display()
+        );
+        let mut apart = Command::new("unshare");
+        apart.args(["--mount", "sh", "-c", &script, "sh"]).arg(&program).args(installer.get_args());
+        let outcome = run(&mut apart, b"", LATER)?;
+        ensure!(outcome.code() == Some(1) && node.files()? == before, "{outcome:?}");
+        for word in words {
+            ensure!(outcome.stderr.contains(word), "does not say {word:?}: {}", outcome.stderr);
+        }
     }
     Ok(())
 }

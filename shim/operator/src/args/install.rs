@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::value::socket;
+use super::value::{absolute, socket};
 use crate::containerd::distribution::Distribution;
 
 pub(super) const INSTALL_EXAMPLES: &str = "\
@@ -73,7 +73,7 @@ pub(crate) struct Install {
     pub(crate) handler: String,
     /// The handler's ConfigPath, with gVisor's flags and the table [guard]; by default that of gVisor's own
     /// handler, else runsc.toml beside containerd's configuration. It is written only if there is none
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute)]
     pub(crate) runsc_config: Option<PathBuf>,
 }
 
@@ -128,6 +128,12 @@ mod tests {
         assert_eq!(named("k3s"), Some(Distribution::K3s));
         assert_eq!(named("microk8s"), Some(Distribution::Microk8s));
         assert_eq!(named("nobodys"), None);
+    }
+
+    #[test]
+    fn config_path_is_absolute() {
+        let parse = |path: &str| parse(&format!("runsc-guard install --runsc-config {path}"));
+        assert!(parse("/etc/a.toml").is_some() && parse("a.toml").is_none());
     }
 
     #[test]

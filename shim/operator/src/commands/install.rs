@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env::split_paths;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ mod text;
 mod trial;
 mod wedged;
 
-use hand::{Hand, Kind};
+use hand::{Hand, Kind, ensure_replaceable};
 use living::needed;
 use node::{Containerd, Overdue};
 use plan::{Change, Plan, Settings};
@@ -65,6 +66,9 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<ExitCode> {
     let config_path = settings.config_path(&containerd, &args.handler, args.runsc_config.clone());
     let plan = settings.with(&containerd, &args.handler, &config_path)?;
     check(&containerd, &site, &args.handler, &config_path)?;
+    if let Plan::Ours(change) = &plan {
+        ensure_replaceable(&change.path, change.content.as_deref())?;
+    }
     let before = containerd.handlers()?;
     let knows = |handlers: &BTreeMap<String, Handler>| {
         handlers.get(&args.handler).is_some_and(|one| one.is_guard_with(&config_path))
@@ -127,6 +131,9 @@ pub(crate) fn uninstall(root: &Path, args: &Uninstall) -> Result<ExitCode> {
     let unneeded = || if args.force { Ok(()) } else { ensure_unneeded(&state, &guard) };
     unneeded()?;
     let change = settings.without(&containerd)?;
+    if let Some((change, _)) = &change {
+        ensure_replaceable(&change.path, change.content.as_deref())?;
+    }
     let after = change.as_ref().map_or(&settings.dump, |(_, after)| after);
     let stay: Vec<String> = after.guarded().into_keys().collect();
     let is_stale = |name: &String, one: &Handler| one.is_guard() && !stay.contains(name);
@@ -195,7 +202,7 @@ fn begin(node: &Node) -> Result<(Hand, Lock)> {
 fn check(containerd: &Containerd, site: &Site, handler: &str, config_path: &Path) -> Result<()> {
     let folder = &site.place.folder;
     if !site.place.is_anothers {
-        ensure_writable(folder)?;
+        ensure_writable(folder, &containerd.path)?;
     }
     let real = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
     let is_it = |one: &PathBuf| fs::canonicalize(one).is_ok_and(|one| one == real);
@@ -211,7 +218,11 @@ fn check(containerd: &Containerd, site: &Site, handler: &str, config_path: &Path
         ),
     }
     let into = config_path.parent().unwrap_or(config_path);
-    ensure!(into.is_dir(), "there is no folder {}", into.display());
+    ensure!(
+        into.is_dir(),
+        "there is no folder {0}: mkdir -p {0}, or --runsc-config; nothing was changed",
+        into.display()
+    );
     let defined = files::Handler {
         name: handler.to_owned(),
         file: containerd.config.clone(),
@@ -253,13 +264,14 @@ fn apply(hand: Hand, about: &str, change: &Change) -> Result<()> {
 }
 
 /// Before anything is changed: on some systems the usual folder is part of the system's image.
-fn ensure_writable(folder: &Path) -> Result<()> {
+fn ensure_writable(folder: &Path, path: &OsStr) -> Result<()> {
     let writable = access(folder, AccessFlags::W_OK);
     writable.with_context(|| {
         let there = folder.display();
         format!(
-            "{there} cannot be written, so the guard does not go there: name another folder on containerd's PATH, such as \
-             /opt/bin, by --bin-dir (in the chart node.binDir); nothing was changed"
+            "{there} cannot be written, so the guard does not go there: name another folder that is on containerd's PATH \
+             ({}) by --bin-dir (in the chart node.binDir); nothing was changed",
+            path.display()
         )
     })
 }

@@ -7,9 +7,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::unistd::{AccessFlags, access};
+use runsc_guard_sandbox::resources::mounts;
 
-use crate::paint;
+use crate::{paint, screen};
 
 /// Whose a file is, and what may be done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +32,9 @@ pub(super) struct Hand {
 impl Hand {
     /// One line about what was done.
     pub(super) fn say(self, about: &str, what: &str) {
-        anstream::println!("{} {}", paint::faint(&format!("{about:<10}")), paint::plain(what));
+        let line = format!("{} {}\n", paint::faint(&format!("{about:<10}")), paint::plain(what));
+        // What cannot be told is no reason to stop half way.
+        let _ = screen::write(&line);
     }
 
     /// The file holds `content`. `try_out` sees the draft before it takes the file's place.
@@ -58,7 +62,7 @@ impl Hand {
             return Ok(());
         }
         write(&draft, content, kind, path)
-            .with_context(|| draft.display().to_string())
+            .with_context(|| undraftable(path))
             .and_then(|()| try_out(&draft))
             .and_then(|()| rename(&draft, path).with_context(|| path.display().to_string()))
             .inspect_err(|_| drop(remove(&draft)))?;
@@ -85,11 +89,39 @@ impl Hand {
 /// Shows `content` to `look` as a file beside `path`, for as long as that takes.
 pub(super) fn show<T>(path: &Path, content: &str, look: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let draft = draft(path);
-    let seen = write(&draft, content.as_bytes(), Kind::Text, path)
-        .with_context(|| draft.display().to_string())
-        .and_then(|()| look(&draft));
+    write(&draft, content.as_bytes(), Kind::Text, path).with_context(|| undraftable(path))?;
+    let seen = look(&draft);
     remove(&draft)?;
-    seen
+    let (draft, meant) = (draft.to_string_lossy(), format!("{} (as it would be)", path.display()));
+    seen.map_err(|error| anyhow!(format!("{error:#}").replace(&*draft, &meant)))
+}
+
+fn undraftable(path: &Path) -> String {
+    let folder = path.parent().unwrap_or(path).display();
+    format!(
+        "{}: a draft of it cannot be written into {folder}: make that folder, or make it writable",
+        path.display()
+    )
+}
+
+/// Before anything is changed: a file of another content could take the place of this one, or it could go.
+pub(super) fn ensure_replaceable(path: &Path, content: Option<&str>) -> Result<()> {
+    if fs::read_to_string(path).ok().as_deref() == content {
+        return Ok(());
+    }
+    ensure!(
+        !mounts::below(path).iter().any(|mount| mount.point == path),
+        "{} is a mount of its own and cannot be replaced: mount its folder instead, or change it by hand, as \
+         `runsc-guard doctor --fix` prints it; nothing was changed",
+        path.display()
+    );
+    for one in [Some(path), path.parent()].into_iter().flatten().filter(|one| one.exists()) {
+        access(one, AccessFlags::W_OK).with_context(|| {
+            let (path, one) = (path.display(), one.display());
+            format!("{path} cannot be replaced: make {one} writable (is it immutable? lsattr -d {one}); nothing was changed")
+        })?;
+    }
+    Ok(())
 }
 
 /// Does not end as any file that a configuration could import: Go's globs match a leading dot.
@@ -174,6 +206,19 @@ mod tests {
         assert!(refused.is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_said_of_a_draft_is_said_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let refused =
+            show(&path, "a", |draft| -> Result<()> { anyhow::bail!("{}: no TOML", draft.display()) });
+        let expected = format!("{} (as it would be): no TOML", path.display());
+        assert_eq!(refused.unwrap_err().to_string(), expected);
+        let nowhere = show(&dir.path().join("none/a"), "a", |_| Ok(())).unwrap_err();
+        assert!(nowhere.to_string().contains("make that folder"), "{nowhere}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use super::hand::show;
 use super::node::{Containerd, resolved};
 use super::text as written;
+use super::trial::folder;
 use crate::commands::doctor::handler_tables;
 use crate::containerd::distribution::Place;
 use crate::containerd::dump::Dump;
@@ -86,25 +87,25 @@ impl Settings {
             Err(error) => return Err(error).with_context(|| file.display().to_string()),
         };
         let newest = if containerd.major >= 2 { 3 } else { 2 };
-        // containerd has its defaults then, and so it has with a file that says nothing.
-        let dump = match &text {
-            Some(_) => containerd.dump(&config),
-            None => show(&config, &written::new_file(newest), |file| containerd.dump(file)),
-        }?;
-        ensure!(!dump.has_no_cri(), "{}: disabled_plugins has CRI: there can be no pod here", file.display());
         let head: Head = text.as_deref().map(toml::from_str).transpose()?.unwrap_or_default();
         let version = if text.is_some() { head.version } else { newest };
         let place = containerd.distribution.place(&file, text.as_deref().unwrap_or_default(), version);
-        let (source, written) = match &place {
-            Place::Template { file: template, base } => (template.clone(), templated(template, *base)?),
-            _ => (file.clone(), text.clone()),
-        };
         ensure!(
             text.is_some() || place == Place::Itself,
             "{} is not there yet: {} writes it when it starts; start that once",
             file.display(),
             containerd.distribution.name()
         );
+        // containerd has its defaults then, and so it has with a file that says nothing.
+        let dump = match &text {
+            Some(_) => containerd.dump(&config),
+            None => show(&config, &written::new_file(newest), |file| containerd.dump(file)),
+        }?;
+        ensure!(!dump.has_no_cri(), "{}: disabled_plugins has CRI: there can be no pod here", file.display());
+        let (source, written) = match &place {
+            Place::Template { file: template, base } => (template.clone(), templated(template, *base)?),
+            _ => (file.clone(), text.clone()),
+        };
         let makes = matches!(place, Place::Template { .. });
         let imported = head.imports.iter().filter_map(|import| folder(&config, import, makes));
         let merged = if let Place::Folder(folder) = &place { Some(folder.clone()) } else { None };
@@ -173,6 +174,12 @@ impl Settings {
             self.version >= 2,
             "{file} is of version 1, as one without `version` is, and the handler's table would not be read in it: {RAISE}; \
              then run this again"
+        );
+        ensure!(
+            self.version < 3 || containerd.major >= 2,
+            "{file} is of version 3, and containerd {} reads no handlers in it: with `version = 2` they stand in \
+             [plugins.\"io.containerd.grpc.v1.cri\"]; or bring containerd 2, then run this again",
+            containerd.major
         );
         let outside =
             self.written.as_deref().map(written::without_block).transpose().ok().flatten().flatten();
@@ -278,16 +285,6 @@ impl Settings {
         let what = self.dump.without(handler).difference(&seen.without(handler))?;
         Some(format!("with the handler in it, containerd would read {what} in another way"))
     }
-}
-
-/// The folder of which containerd imports all files, if that is what `import` says and it is there or, where this says so,
-/// can be made.
-pub(super) fn folder(config: &Path, import: &str, makes: bool) -> Option<PathBuf> {
-    let path = config.parent()?.join(import);
-    let folder = path.parent()?;
-    let takes_all = path.file_name()? == "*.toml";
-    let is_there = folder.is_dir() || makes && folder.parent()?.is_dir();
-    (takes_all && !folder.to_str()?.contains('*') && is_there).then(|| folder.to_owned())
 }
 
 /// A template, if it is there; it must be where nothing stands for it.
