@@ -194,3 +194,13 @@ fn name(process: &Process) -> Option<OsString> {
 pub(super) fn resolved(config: &Path) -> PathBuf {
     fs::canonicalize(config).unwrap_or_else(|_| config.to_owned())
 }
+
+/// The folder of which containerd imports all files, if that is what `import` says and it is there or, where this says so,
+/// can be made.
+pub(super) fn folder(config: &Path, import: &str, makes: bool) -> Option<PathBuf> {
+    let path = config.parent()?.join(import);
+    let folder = path.parent()?;
+    let takes_all = path.file_name()? == "*.toml";
+    let is_there = folder.is_dir() || makes && folder.parent()?.is_dir();
+    (takes_all && !folder.to_str()?.contains('*') && is_there).then(|| folder.to_owned())
+}

@@ -19,9 +19,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::hand::show;
-use super::node::{Containerd, resolved};
+use super::node::{Containerd, folder, resolved};
 use super::text as written;
-use super::trial::folder;
 use crate::commands::doctor::handler_tables;
 use crate::containerd::distribution::Place;
 use crate::containerd::dump::Dump;

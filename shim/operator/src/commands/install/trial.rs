@@ -1,14 +1,14 @@
 //! What containerd would make of a change, before it is made: containerd itself is shown what it would read then.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use runsc_guard_node::paths::Base;
 use toml::{Table, Value};
 
 use super::hand::show;
-use super::node::Containerd;
+use super::node::{Containerd, folder};
 use super::plan::{Change, DROP_IN, Settings};
 use super::text as written;
 use crate::containerd::distribution::Place;
@@ -111,14 +111,4 @@ impl Settings {
             show(&self.config, &next, |file| containerd.dump(file))
         })
     }
-}
-
-/// The folder of which containerd imports all files, if that is what `import` says and it is there or, where this says so,
-/// can be made.
-pub(super) fn folder(config: &Path, import: &str, makes: bool) -> Option<PathBuf> {
-    let path = config.parent()?.join(import);
-    let folder = path.parent()?;
-    let takes_all = path.file_name()? == "*.toml";
-    let is_there = folder.is_dir() || makes && folder.parent()?.is_dir();
-    (takes_all && !folder.to_str()?.contains('*') && is_there).then(|| folder.to_owned())
 }
