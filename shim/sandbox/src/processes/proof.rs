@@ -19,6 +19,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -67,7 +68,7 @@ impl Vantage {
     /// Where this process stands.
     pub fn new() -> Self {
         let me = nix::unistd::gettid().as_raw();
-        Self { user: procfs::namespace(me, "user"), mount: procfs::namespace(me, "mnt") }
+        Self { user: procfs::namespace(me, "user").ok(), mount: procfs::namespace(me, "mnt").ok() }
     }
 
     /// What it is to us.
@@ -81,18 +82,28 @@ impl Vantage {
         }
     }
 
-    /// Whether it is root on this node: in our own pid and user namespace, with CAP_SYS_ADMIN.
+    /// Whether it is proved to be root on this node: in our own pid and user namespace, with CAP_SYS_ADMIN.
     pub fn is_root(&self, pid: i32) -> bool {
-        let status = Status::of(pid).unwrap_or_default();
-        status.pids.len() == 1
-            && status.effective & SYS_ADMIN != 0
-            && self.user.is_some()
-            && procfs::namespace(pid, "user") == self.user
+        self.looks_root(pid).unwrap_or(false)
+    }
+
+    /// Whether it may be: it is, or that cannot be seen. For those whom it costs something to be no guard any more.
+    pub fn may_be_root(&self, pid: i32) -> bool {
+        self.looks_root(pid).unwrap_or_else(|error| error.kind() != io::ErrorKind::NotFound)
+    }
+
+    fn looks_root(&self, pid: i32) -> io::Result<bool> {
+        let status = Status::of(pid)?;
+        if status.pids.len() != 1 || status.effective & SYS_ADMIN == 0 {
+            return Ok(false);
+        }
+        let ours = self.user.as_ref().ok_or(io::ErrorKind::PermissionDenied)?;
+        Ok(procfs::namespace(pid, "user")? == *ours)
     }
 
     /// Whether the paths that it names are ours.
     pub fn shares_files(&self, pid: i32) -> bool {
-        self.mount.is_some() && procfs::namespace(pid, "mnt") == self.mount
+        self.mount.is_some() && procfs::namespace(pid, "mnt").ok() == self.mount
     }
 
     /// Whether it is the first process of a pid namespace just below ours.
@@ -106,7 +117,8 @@ impl Vantage {
     pub fn is_of_roots_making(&self, pid: i32) -> bool {
         let map = procfs::read_file(&procfs::dir(pid).join("uid_map")).unwrap_or_default();
         let map = String::from_utf8_lossy(&map).into_owned();
-        map.split_ascii_whitespace().eq(ALL_USERS) && procfs::namespace(pid, "user") != self.user
+        map.split_ascii_whitespace().eq(ALL_USERS)
+            && procfs::namespace(pid, "user").is_ok_and(|its| Some(its) != self.user)
     }
 }
 

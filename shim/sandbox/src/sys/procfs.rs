@@ -37,9 +37,9 @@ impl Status {
     }
 }
 
-/// Which namespace of a kind (`user`, `mnt`, ...) a process is in; none where that cannot be seen.
-pub fn namespace(pid: i32, kind: &str) -> Option<PathBuf> {
-    fs::read_link(dir(pid).join("ns").join(kind)).ok()
+/// Which namespace of a kind (`user`, `mnt`, ...) a process is in. Whoever may not trace it is not told.
+pub fn namespace(pid: i32, kind: &str) -> io::Result<PathBuf> {
+    fs::read_link(dir(pid).join("ns").join(kind)).map_err(gone)
 }
 
 /// Since the machine was booted.
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(Status::parse(text), Status { pids: vec![77, 1], effective: 1 << 21 });
         let me = std::process::id() as i32;
         assert_eq!(Status::of(me).unwrap().pids.first(), Some(&me));
-        assert!(namespace(me, "pid").is_some() && uptime().unwrap() > Duration::ZERO);
+        assert!(namespace(me, "pid").is_ok() && uptime().unwrap() > Duration::ZERO);
     }
 
     #[test]

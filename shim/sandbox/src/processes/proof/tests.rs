@@ -55,6 +55,15 @@ fn who_has_given_up_its_capabilities_or_its_namespaces_is_not_root() {
 }
 
 #[test]
+fn whoever_cannot_be_seen_is_proved_nothing_and_may_be_root() {
+    let (me, nobody) = (std::process::id().cast_signed(), i32::MAX);
+    let blind = Vantage { user: None, mount: None };
+    assert!(!blind.is_root(me) && !blind.shares_files(me));
+    assert!(blind.may_be_root(me) && !blind.may_be_root(nobody));
+    assert!(Vantage::new().may_be_root(me) && !Vantage::new().may_be_root(nobody));
+}
+
+#[test]
 fn runsc_is_found_on_the_path_if_it_is_roots_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (ground, file) = (Ground::look(), folder.path().join("runsc"));
