@@ -3,6 +3,7 @@
 //! One binary, so that all of it is linked once. `hack/lib/scenarios` runs it a module at a time, and of a module as many
 //! tests at once as there are processors: some modules measure, and none expects another one's load beside its own.
 
+mod blind;
 mod check;
 mod crio;
 mod crowd;

@@ -6,6 +6,7 @@
 //! answered for as soon as it is spawned, and the configuration is read only for a new guard: `start` is on
 //! the path of every pod's start, and here nothing may take longer than with the real shim.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -173,7 +174,7 @@ impl Newcomer<'_> {
             Err(client::AskError::Silent(waited)) => Err(StartError::Silent {
                 sandbox: self.sandbox.to_owned(),
                 waited,
-                process: in_words(self.guard()),
+                process: in_words(self.guard().ok().flatten()),
             }),
             Err(
                 why @ (client::AskError::Absent | client::AskError::Refused | client::AskError::Broken(_)),
@@ -190,13 +191,13 @@ impl Newcomer<'_> {
     /// A guard that does not serve any more must be gone before another takes its place.
     fn await_end(&self, why: &client::AskError) -> Result<Standing, StartError> {
         let begun = Instant::now();
-        let Some(guard) = self.guard() else {
-            return Ok(Standing::Vacant);
-        };
-        let gone = match guard.open() {
-            Ok(process) => process.wait(begun + CLOSING),
+        let guard = self.guard();
+        let gone = match guard.as_ref().map(|guard| guard.map(|guard| guard.open()).transpose()) {
+            Ok(Ok(None)) => true,
+            Ok(Ok(Some(process))) => process.wait(begun + CLOSING),
             // Any other reason than that it is gone proves nothing.
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+            Ok(Err(error)) => error.kind() == io::ErrorKind::NotFound,
+            Err(_) => false,
         };
         match gone {
             true => Ok(Standing::Vacant),
@@ -204,13 +205,13 @@ impl Newcomer<'_> {
                 sandbox: self.sandbox.to_owned(),
                 why: why.to_string(),
                 waited: begun.elapsed(),
-                process: in_words(Some(guard)),
+                process: in_words(guard.ok().flatten()),
             }),
         }
     }
 
     /// Which process the guard is, if it lives.
-    fn guard(&self) -> Option<Identity> {
+    fn guard(&self) -> io::Result<Option<Identity>> {
         params::guard_of(self.place, Record::load(self.bundle).and_then(|record| record.guard))
     }
 

@@ -48,7 +48,7 @@ fn remove_rest(folder: &Path) {
 /// What the dead guard in this folder was told; nothing for the living, with one look.
 fn told_in(folder: &Path, own: &Place) -> Option<ServeParams> {
     let place = Place { folder: folder.to_owned(), ..own.clone() };
-    if params::guard_of(&place, None).is_some() {
+    if !matches!(params::guard_of(&place, None), Ok(None)) {
         return None;
     }
     ServeParams::of(&place).filter(|params| params.place.folder == folder)
@@ -71,12 +71,12 @@ fn end_if_forsaken(params: &ServeParams) {
     }
 }
 
-/// Whether a guard serves the pod with this folder, whatever its files say.
+/// Whether a guard serves the pod with this folder, whatever its files say, or may.
 pub fn is_served(folder: &Path) -> bool {
     let (pids, vantage) = (procfs::all().unwrap_or_default(), Vantage::new());
     let mut serving = pids.into_iter().filter(|pid| {
         let serves = || bounded::command_line(*pid).is_ok_and(|argv| serves(&argv, folder));
-        vantage.is_root(*pid) && !works_in(*pid, folder) && serves()
+        vantage.may_be_root(*pid) && !works_in(*pid, folder) && serves()
     });
     serving.next().is_some()
 }

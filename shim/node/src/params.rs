@@ -12,7 +12,7 @@ use crate::paths::Place;
 use runsc_guard_sandbox::processes::process::serves;
 use runsc_guard_sandbox::processes::proof::Vantage;
 use runsc_guard_sandbox::sys::bounded;
-use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::file::{self, ReadError};
 use runsc_guard_sandbox::sys::identity::Identity;
 
 /// Far beyond what a guard is told.
@@ -74,19 +74,22 @@ impl ServeParams {
 }
 
 /// The living guard of this place, by its own word or else by `hint`, if root runs it and its command line does not say
-/// otherwise: a file may be old, damaged or forged. Where the kernel does not tell the command line in time (see
-/// [`procfs::bounded`]), pid and start time in a file of root's have to do: a guard that is taken for dead costs a
-/// healthy sandbox its life.
-pub fn guard_of(place: &Place, hint: Option<Identity>) -> Option<Identity> {
-    let word =
-        file::read(&place.guard(), MAX_PARAMS).ok().and_then(|word| serde_json::from_slice(&word).ok());
+/// otherwise: a file may be old, damaged or forged. Where the kernel does not tell who runs it, or its command line in
+/// time (see [`procfs::bounded`]), pid and start time in a file of root's have to do: a guard that is taken for dead costs
+/// a healthy sandbox its life. An error where its own word is there and cannot be read.
+pub fn guard_of(place: &Place, hint: Option<Identity>) -> io::Result<Option<Identity>> {
+    let word = match file::read(&place.guard(), MAX_PARAMS) {
+        Ok(word) => serde_json::from_slice(&word).ok(),
+        Err(ReadError::Io(error)) => return Err(error),
+        Err(_) => None,
+    };
     let vantage = Vantage::new();
     let is_guard = |one: &Identity| {
         let serves = || match bounded::command_line(one.pid) {
             Ok(argv) => serves(&argv, &place.folder),
-            Err(error) => error.kind() == io::ErrorKind::TimedOut,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
         };
-        one.pid > 1 && one.is_alive() && vantage.is_root(one.pid) && serves()
+        one.pid > 1 && one.is_alive() && vantage.may_be_root(one.pid) && serves()
     };
-    [word, hint].into_iter().flatten().find(is_guard)
+    Ok([word, hint].into_iter().flatten().find(is_guard))
 }

@@ -47,7 +47,8 @@ pub fn reconstruct(place: &Place, namespace: &str, sandbox: &str, container: &st
         .unwrap_or_else(|| Record::new(namespace, sandbox));
     record.socket.clone_from(&place.socket);
     record.folder.clone_from(&place.folder);
-    record.guard = params::guard_of(place, record.guard);
+    // What cannot be told is left as it was written: it is another process's only if its start time is.
+    record.guard = params::guard_of(place, record.guard).unwrap_or(record.guard);
     record.real_shim = record.real_shim.filter(|shim| {
         let argv = bounded::command_line(shim.pid).unwrap_or_default();
         shim.is_alive() && is_real_shim(&Vantage::new(), shim.pid, &argv, &place.folder)

@@ -38,7 +38,7 @@ pub(crate) fn state(state: State) -> String {
         State::Running | State::Paused => AnsiColor::Green.on_default(),
         State::Starting | State::Ending | State::Ended => AnsiColor::Yellow.on_default(),
         State::Wedged | State::Unkillable | State::Orphaned => AnsiColor::Red.on_default().bold(),
-        State::Unproven => AnsiColor::Magenta.on_default(),
+        State::Unknown | State::Unproven => AnsiColor::Magenta.on_default(),
     };
     painted(style, state.word())
 }

@@ -29,6 +29,7 @@ pub(crate) mod model;
 pub(crate) mod pick;
 mod records;
 pub(crate) mod scope;
+pub(crate) mod sight;
 mod state;
 mod table;
 
@@ -37,6 +38,7 @@ pub(crate) use elsewhere::Unseen;
 use judge::judge;
 use model::{Found, Sandbox};
 use records::Records;
+use sight::Blind;
 use table::Table;
 
 /// How long the look may stand still: longer than guards are waited for.
@@ -76,7 +78,7 @@ pub(crate) fn survey(scope: &Scope) -> Result<Seen> {
     loop {
         let before = LOOKED_AT.load(Ordering::Relaxed);
         match result.recv_timeout(STILL) {
-            Ok(seen) => return Ok(seen),
+            Ok(seen) => return Ok(seen?),
             Err(RecvTimeoutError::Timeout) if LOOKED_AT.load(Ordering::Relaxed) > before => {}
             Err(_) => {
                 let pid = READING.load(Ordering::Relaxed);
@@ -87,15 +89,16 @@ pub(crate) fn survey(scope: &Scope) -> Result<Seen> {
 }
 
 /// The same, for who can wait for as long as it takes.
-pub(crate) fn look(scope: &Scope) -> Seen {
-    let guards = guards::known();
+pub(crate) fn look(scope: &Scope) -> Result<Seen, Blind> {
+    sight::clear()?;
+    let guards = guards::known()?;
     let words = guards::ask_all(&guards, guards::ask);
     let mut records = Records::new(Ground::look());
-    records.read_known(scope, &guards);
+    records.read_known(scope, &guards)?;
     let table = Table::read(&records.pids(), |pid| {
         READING.store(pid, Ordering::Relaxed);
         LOOKED_AT.fetch_add(1, Ordering::Relaxed);
-    });
+    })?;
     let drafts = drafts(scope, &table, &guards, &mut records);
     let (table, guards) = (&table, &guards);
     let mut found: Vec<Found> = each(&drafts, WORKERS, |draft| {
@@ -120,5 +123,5 @@ pub(crate) fn look(scope: &Scope) -> Seen {
     sandboxes.sort_by(|one, other| {
         (&one.found.namespace, &one.found.id).cmp(&(&other.found.namespace, &other.found.id))
     });
-    Seen { sandboxes, elsewhere: elsewhere::keepers(scope, table, guards) }
+    Ok(Seen { sandboxes, elsewhere: elsewhere::keepers(scope, table, guards) })
 }

@@ -1,5 +1,6 @@
 //! One run of `delete`: what the record or a living guard tells, and otherwise the end of the sandbox by its own hands.
 
+use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,7 +65,7 @@ impl Rest {
         while Instant::now() < until {
             let Ok(lock) = Lock::take(&self.place.lock, Instant::now() + AGAIN) else { continue };
             let is_another =
-                params::guard_of(&self.place, None).is_some() || gc::is_served(&self.place.folder);
+                !matches!(params::guard_of(&self.place, None), Ok(None)) || gc::is_served(&self.place.folder);
             let soon = Instant::now() + AGAIN;
             let (record, resources) = (&mut self.record, &mut self.resources);
             if is_another || recovery::bury_rest(record, &self.place, &self.sequence, resources, soon) {
@@ -156,8 +157,13 @@ impl Worker {
     /// A guard that no longer serves ends in a moment. One that has gone but for the last events, which it keeps
     /// for a containerd that comes back, is as good as dead.
     fn await_end(&self, place: &Place, error: &client::AskError) -> Word {
-        let Some(guard) = self.learn(place).guard.and_then(|guard| guard.open().ok()) else {
-            return Word::Dead;
+        let known = params::guard_of(place, self.learn(place).guard);
+        let guard = match known.and_then(|guard| guard.map(|guard| guard.open()).transpose()) {
+            Ok(Some(guard)) => guard,
+            Ok(None) => return Word::Dead,
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Word::Dead,
+            // Any other reason than that it is gone proves nothing.
+            Err(_) => return Word::Unreachable(self.say(error)),
         };
         let until = (Instant::now() + CLOSING).min(self.deadline - Duration::from_millis(900));
         while !guard.wait(until.min(Instant::now() + LOOK)) {

@@ -22,6 +22,17 @@ fn with_nothing_to_learn_from_the_rest_is_derived() {
     assert_eq!(members, [dir.path().join("orphan-pod1"), dir.path().join("orphan-c1")]);
 }
 
+/// Its word is there and cannot be read: here as a link that leads to itself.
+#[test]
+fn a_guard_whose_word_cannot_be_read_is_not_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path());
+    fs::create_dir_all(&place.folder).unwrap();
+    assert_eq!(params::guard_of(&place, None).unwrap(), None);
+    std::os::unix::fs::symlink(place.guard(), place.guard()).unwrap();
+    params::guard_of(&place, None).unwrap_err();
+}
+
 #[test]
 fn the_roots_record_and_runscs_files_are_put_together() {
     let dir = tempfile::tempdir().unwrap();

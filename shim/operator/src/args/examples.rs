@@ -22,6 +22,7 @@ States:
   ended       its processes are gone; containerd has not collected the exit status yet
   unkillable  SIGKILL was sent, but the kernel keeps a process of it alive
   orphaned    its shim or guard is dead, or containerd has forgotten it
+  unknown     whether its guard or shim lives cannot be told from here; nothing is done to it
   unproven    a process claims to be a sandbox, but no shim and no file of runsc confirms it
 
 Examples:

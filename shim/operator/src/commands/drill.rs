@@ -17,6 +17,7 @@ use crate::commands::FAILED;
 use crate::containerd::search::{self, Said};
 use crate::screen;
 use crate::survey::model::Guard;
+use crate::survey::sight;
 
 mod clear;
 mod handler;
@@ -57,6 +58,7 @@ pub(crate) fn run(scope: &Scope, args: &Drill) -> Result<ExitCode> {
         nix::unistd::geteuid().is_root(),
         "drill must be run as root: it starts a sandbox and stops its kernel"
     );
+    sight::clear()?;
     let interrupt = Interrupt::watch()?;
     let said = Said { address: args.address.clone(), ..Said::default() };
     let address = search::find(&said, Instant::now() + ANSWERS).containerd.address;

@@ -149,6 +149,7 @@ fn row(sandbox: &Sandbox, wide: bool) -> Vec<String> {
         let guard = match &found.guard {
             Guard::None => "none".to_owned(),
             Guard::Dead => "dead".to_owned(),
+            Guard::Unknown(_) => "unknown".to_owned(),
             Guard::Silent(task, _) | Guard::Says(task, _) => task.identity.pid.to_string(),
         };
         let shims: Vec<String> = found.real_shims.iter().map(|shim| shim.identity.pid.to_string()).collect();
@@ -247,6 +248,7 @@ mod tests {
         all[0].found.guard = Guard::Says(task.clone(), Box::new(word));
         all[1].found.guard = Guard::Silent(task, "no answer".into());
         all[2].found.guard = Guard::Dead;
+        all[5].found.guard = Guard::Unknown("x".into());
         all[3].found.pod = Some(Pod::default());
         all[4].signs = vec![Sign { what: "x".into(), for_ms: None }];
         crate::schema::assert_valid("ls", &all);

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use crate::args::{Metrics, Scope};
-use crate::survey::survey;
+use crate::survey::{sight, survey};
 
 mod describe;
 mod expose;
@@ -36,6 +36,7 @@ use gather::Gatherer;
 
 /// Prints, or serves until a signal comes.
 pub(crate) fn run(scope: &Scope, args: &Metrics) -> Result<ExitCode> {
+    sight::clear()?;
     let mut gatherer = Gatherer::new(scope, args);
     if let Some(address) = &args.listen {
         serve::serve(address, gatherer)?;

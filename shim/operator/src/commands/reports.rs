@@ -11,6 +11,7 @@ use runsc_guard_node::report::{Report, is_report};
 use crate::args::{Form, Reports, Scope};
 use crate::screen::{self, write};
 use crate::survey::guards;
+use crate::survey::sight::{self, Blind};
 
 mod goroutines;
 mod stored;
@@ -30,21 +31,21 @@ pub(crate) type Known = BTreeMap<PathBuf, bool>;
 /// Prints them.
 pub(crate) fn run(scope: &Scope, args: &Reports) -> Result<ExitCode> {
     let mut known = Known::new();
-    let reports = unseen(scope, args, &mut known);
+    let reports = unseen(scope, args, &mut known)?;
     if let (Some(id), true, false) = (&args.id, reports.is_empty(), args.follow) {
-        bail!("no report of a sandbox whose id begins with {id:?} in {}", folders(args).join(", "));
+        bail!("no report of a sandbox whose id begins with {id:?} in {}", named(args)?);
     }
     if args.output == Form::Json && !args.follow {
         write(&(serde_json::to_string_pretty(&reports)? + "\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     if reports.is_empty() && !args.follow {
-        write(&format!("no reports in {}\n", folders(args).join(", ")))?;
+        write(&format!("no reports in {}\n", named(args)?))?;
     }
     let mut go_on = tell(&reports, args)?;
     while args.follow && go_on {
         std::thread::sleep(PAUSE);
-        go_on = tell(&unseen(scope, args, &mut known), args)?;
+        go_on = tell(&unseen(scope, args, &mut known)?, args)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -66,51 +67,55 @@ fn tell(reports: &[Stored], args: &Reports) -> Result<bool> {
 }
 
 /// The reports in scope that were not there before, or are over only now, the oldest first.
-fn unseen(scope: &Scope, args: &Reports, known: &mut Known) -> Vec<Stored> {
-    let files = folders(args).into_iter().flat_map(|folder| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path())
-    });
+fn unseen(scope: &Scope, args: &Reports, known: &mut Known) -> Result<Vec<Stored>, Blind> {
+    let folders = folders(args)?.into_iter().map(|folder| sight::entries(&folder));
+    let files = folders.collect::<Result<Vec<_>, Blind>>()?.into_iter().flatten();
     let named = |path: &PathBuf| path.file_name().is_some_and(|name| is_report(&name.to_string_lossy()));
-    let open = files.filter(|path| named(path) && known.get(path) != Some(&true)).collect::<Vec<_>>();
+    let open = files.filter(|path| named(path) && known.get(path) != Some(&true));
+    let open = open.map(|path| Stored::read(&path)).collect::<Result<Vec<_>, Blind>>()?;
     let meant = |stored: &Stored| {
         let Report { sandbox, namespace, .. } = &stored.report;
         args.id.as_ref().is_none_or(|id| sandbox.starts_with(id.as_str()))
             && scope.namespace.as_ref().is_none_or(|name| namespace == name)
     };
-    let mut news: Vec<Stored> = open.iter().filter_map(|path| Stored::read(path)).filter(meant).collect();
+    let mut news: Vec<Stored> = open.into_iter().flatten().filter(meant).collect();
     news.retain(|stored| known.insert(stored.file.clone(), stored.is_over()) != Some(stored.is_over()));
     news.sort_by_key(|stored| stored.report.taken_at_ns);
-    news
+    Ok(news)
 }
 
 /// The containerd namespaces of the reports that were not known, one for each; in this folder only, or in all.
-pub(crate) fn new(scope: &Scope, folder: Option<&Path>, known: &mut Known) -> Vec<String> {
+pub(crate) fn new(scope: &Scope, folder: Option<&Path>, known: &mut Known) -> Result<Vec<String>, Blind> {
     let args =
         Reports { id: None, follow: false, output: Form::Text, report_dir: folder.map(Path::to_owned) };
     let before: BTreeSet<PathBuf> = known.keys().cloned().collect();
-    let news = unseen(scope, &args, known).into_iter().filter(|stored| !before.contains(&stored.file));
-    news.map(|stored| stored.report.namespace).collect()
+    let news = unseen(scope, &args, known)?.into_iter().filter(|stored| !before.contains(&stored.file));
+    Ok(news.map(|stored| stored.report.namespace).collect())
 }
 
 /// The reports that were not known, or are over only now.
-pub(crate) fn news(scope: &Scope, known: &mut Known) -> Vec<Stored> {
+pub(crate) fn news(scope: &Scope, known: &mut Known) -> Result<Vec<Stored>, Blind> {
     unseen(scope, &Reports { id: None, follow: false, output: Form::Text, report_dir: None }, known)
 }
 
-/// The sandboxes of all reports.
+/// The sandboxes of all reports, for a shell, which nothing can be told but names.
 pub(crate) fn ids() -> Vec<String> {
     let scope = Scope { namespace: None, runsc_root: Vec::new() };
-    news(&scope, &mut Known::new()).into_iter().map(|stored| stored.report.sandbox).collect()
+    let all = news(&scope, &mut Known::new()).unwrap_or_default();
+    all.into_iter().map(|stored| stored.report.sandbox).collect()
 }
 
-fn folders(args: &Reports) -> Vec<String> {
-    let configured = || {
-        let told = guards::known().into_iter().map(|guard| guard.params.config.report_dir);
-        told.chain([DEFAULT.into()]).collect::<BTreeSet<PathBuf>>()
-    };
-    let all = args.report_dir.clone().map_or_else(configured, |folder| BTreeSet::from([folder]));
-    all.iter().map(|folder| folder.display().to_string()).collect()
+fn folders(args: &Reports) -> Result<BTreeSet<PathBuf>, Blind> {
+    if let Some(folder) = &args.report_dir {
+        return Ok(BTreeSet::from([folder.clone()]));
+    }
+    let told = guards::known()?.into_iter().map(|guard| guard.params.config.report_dir);
+    Ok(told.chain([DEFAULT.into()]).collect())
+}
+
+fn named(args: &Reports) -> Result<String, Blind> {
+    let folders: Vec<String> = folders(args)?.iter().map(|folder| folder.display().to_string()).collect();
+    Ok(folders.join(", "))
 }
 
 #[cfg(test)]
@@ -144,7 +149,7 @@ mod tests {
         let (mut one, other) = (begin("k8s.io", "aaa1", 1), begin("other", "bbb1", 2));
         let files = [write(&one), write(&other)];
         let mut known = Known::new();
-        let mut news = || unseen(&scope(None), &args(base.path(), None), &mut known);
+        let mut news = || unseen(&scope(None), &args(base.path(), None), &mut known).unwrap();
         assert_eq!(news().iter().map(|one| one.file.clone()).collect::<Vec<_>>(), files);
         assert!(news().is_empty());
         one.ended_ms = Some(7);
@@ -152,7 +157,7 @@ mod tests {
         assert_eq!(news().len(), 1);
         write(&begin("k8s.io", "ccc1", 3));
         assert_eq!(news().len(), 1);
-        let of = |name, id| unseen(&scope(name), &args(base.path(), id), &mut Known::new()).len();
+        let of = |name, id| unseen(&scope(name), &args(base.path(), id), &mut Known::new()).unwrap().len();
         assert_eq!((of(Some("k8s.io"), None), of(None, Some("bb")), of(None, Some("x"))), (2, 1, 0));
     }
 }

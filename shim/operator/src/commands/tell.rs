@@ -118,9 +118,11 @@ impl Teller<'_> {
         // Old reports make room for new ones.
         self.known.retain(|report: &PathBuf, _| report.exists());
         let oldest = SystemTime::now() - OLD;
-        for news in
-            reports::news(&self.scope, &mut self.known).into_iter().filter(|one| one.taken_at() > oldest)
-        {
+        let news = reports::news(&self.scope, &mut self.known).unwrap_or_else(|blind| {
+            self.complain(&blind.to_string());
+            Vec::new()
+        });
+        for news in news.into_iter().filter(|one| one.taken_at() > oldest) {
             for event in event::of(&news, &self.args.node) {
                 let of = |field: &str| event["metadata"][field].as_str().unwrap_or_default().to_owned();
                 self.waiting.insert((of("namespace"), of("name")), event);

@@ -1,5 +1,6 @@
 //! All that is known of one sandbox, put together.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,8 @@ use super::draft::Draft;
 use super::guards::Known;
 use super::keepers::Keepers;
 use super::labels;
-use super::table::Table;
+use super::scope::{may_listen, socket_of};
+use super::table::{Kind, Table};
 use crate::survey::model::{Container, Found, Guard, Task};
 
 /// SIGKILL in a mask of signals.
@@ -29,7 +31,7 @@ pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found 
     let state = RunscState::read(&draft.root, &draft.id, &draft.id).ok();
     let containers = containers(draft, state.as_ref());
     let bundle = containers.first().map(|root| root.bundle.clone()).unwrap_or_default();
-    let (guard, place) = guard(draft, &containers, table, guards);
+    let (mut guard, place) = guard(draft, &containers, table, guards);
     // A row of what nothing proves is a warning; beside what is proved it is nothing.
     let unproved = draft.proved.is_empty() && !draft.recorded && place.is_none();
     let claims = if unproved { &draft.claimants } else { &draft.proved };
@@ -37,6 +39,9 @@ pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found 
     let real_shims = keepers.proved;
     // Where others keep it, one that only says so keeps another.
     let unplaced = if real_shims.is_empty() && guard == Guard::None { keepers.unplaced } else { Vec::new() };
+    if let Some(why) = belied(&guard, place.as_ref(), &real_shims, &containers, claims, table) {
+        guard = Guard::Unknown(why);
+    }
     let tasks = claims.iter().filter_map(|(pid, role)| table.task(*pid, role.clone()));
     let (mut sentries, others): (Vec<Task>, Vec<Task>) = tasks.partition(|task| task.role == Role::Sentry);
     // Whom runsc's file names comes first.
@@ -104,6 +109,9 @@ fn guard(draft: &Draft, containers: &[Container], table: &Table, guards: &[Known
         of_that_id().find(|known| !is_anothers(&known.params.container, &known.params.bundle, containers))
     });
     if let Some(known) = known {
+        if let Some(why) = &known.untold {
+            return (Guard::Unknown(why.clone()), Some(known.params.place.clone()));
+        }
         let task = known.process.and_then(|guard| table.task(guard.pid, Role::Other));
         let task = task.filter(|task| Some(task.identity) == known.process);
         let guard = task.map_or(Guard::Dead, |task| Guard::Silent(task, String::new()));
@@ -114,10 +122,15 @@ fn guard(draft: &Draft, containers: &[Container], table: &Table, guards: &[Known
         Some(record) => {
             let lock = record.folder.with_extension("lock");
             let place = Place { socket: record.socket, folder: record.folder, lock };
-            let process = params::guard_of(&place, record.guard);
-            let task = process.and_then(|guard| table.task(guard.pid, Role::Other));
             let why = "its params.json cannot be read; it may be of another version";
-            (task.map_or(Guard::Dead, |task| Guard::Silent(task, why.to_owned())), Some(place))
+            let process = params::guard_of(&place, record.guard);
+            let task = process.map(|process| process.and_then(|guard| table.task(guard.pid, Role::Other)));
+            let guard = match task {
+                Ok(Some(task)) => Guard::Silent(task, why.to_owned()),
+                Ok(None) => Guard::Dead,
+                Err(error) => Guard::Unknown(format!("{} cannot be read: {error}", place.guard().display())),
+            };
+            (guard, Some(place))
         }
         None => (Guard::None, None),
     }
@@ -128,6 +141,36 @@ fn is_anothers(container: &str, bundle: &Path, containers: &[Container]) -> bool
     let of = |path: &Path| FileId::of(path, Links::Follow).ok();
     let own = containers.iter().find(|one| one.id == container).and_then(|one| of(&one.bundle));
     own.is_some_and(|own| !of(bundle).is_some_and(|bundle| bundle.is_same(&own)))
+}
+
+/// Why a sandbox whose keeper is not seen may have one all the same: a guard is above it, or somebody listens where its
+/// guard or shim does. So it is where the guards' folder is another one here than there, or processes are in a pid
+/// namespace that is not seen.
+fn belied(
+    guard: &Guard,
+    place: Option<&Place>,
+    real_shims: &[Task],
+    containers: &[Container],
+    of: &BTreeMap<i32, Role>,
+    table: &Table,
+) -> Option<String> {
+    if !matches!(guard, Guard::None | Guard::Dead) {
+        return None;
+    }
+    let mut above = of.keys().flat_map(|pid| table.ancestors(*pid));
+    if let Some(pid) = above.find(|pid| table.kind(*pid) == Some(&Kind::Guard)) {
+        return Some(format!(
+            "guard {pid} is above it, whose files are not seen from here; see runsc-guard --host={pid} ls"
+        ));
+    }
+    let guards = place.map(|place| place.socket.clone());
+    let shims = containers.iter().filter(|_| place.is_none() && real_shims.is_empty()).filter_map(socket_of);
+    let heard = guards.into_iter().chain(shims).find(|socket| may_listen(socket))?;
+    Some(format!(
+        "somebody listens at {}, and no such process is seen; run this in the node's pid namespace (in a pod: \
+         hostPID: true)",
+        heard.display()
+    ))
 }
 
 /// gVisor's own command, as a file of root's that may be run: the very program of the sentry, or what that lies beside.

@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, bail};
 use runsc_guard_node::client::{self, AskError};
 use runsc_guard_node::params::{self, ServeParams};
 use runsc_guard_node::paths::{Base, Place};
@@ -14,6 +15,7 @@ use runsc_guard_node::view;
 use runsc_guard_proto::guard::{self as wire, StatusRequest, StatusResponse};
 use runsc_guard_sandbox::sys::identity::Identity;
 
+use super::sight::{self, Blind};
 use crate::survey::model::{Guard, GuardsContainer, Sign, Waiting, Word};
 
 /// One guard's time to say something; it says it from memory.
@@ -28,27 +30,36 @@ pub(crate) struct Known {
     pub(crate) params: ServeParams,
     /// Which process it is, if that lives.
     pub(crate) process: Option<Identity>,
+    /// Why it cannot be told whether it does.
+    pub(crate) untold: Option<String>,
 }
 
 /// Every guard that has left its folder.
-pub(crate) fn known() -> Vec<Known> {
-    let entries = std::fs::read_dir(Base::default().runtime).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Known::in_folder(&entry.path())).collect()
+pub(crate) fn known() -> Result<Vec<Known>, Blind> {
+    let folders = sight::entries(&Base::default().runtime)?;
+    Ok(folders.iter().filter_map(|folder| Known::in_folder(folder)).collect())
 }
 
-/// The living guard of a sandbox that had none.
-pub(crate) fn living(runsc_root: &Path, sandbox: &str) -> Option<Identity> {
-    let mut all = known().into_iter();
-    let is_its = |one: &Known| one.params.sandbox == sandbox && one.params.runsc_root() == runsc_root;
-    all.find_map(|one| one.process.filter(|_| is_its(&one)))
+/// The living guard of a sandbox that had none; an error where that cannot be told.
+pub(crate) fn living(runsc_root: &Path, sandbox: &str) -> Result<Option<Identity>> {
+    let all = known()?;
+    let is_its = |one: &&Known| one.params.sandbox == sandbox && one.params.runsc_root() == runsc_root;
+    let its: Vec<&Known> = all.iter().filter(is_its).collect();
+    if let Some(why) = its.iter().find_map(|one| one.untold.as_deref()) {
+        bail!("{why}");
+    }
+    Ok(its.iter().find_map(|one| one.process))
 }
 
 impl Known {
     fn in_folder(folder: &Path) -> Option<Self> {
         let nameless = Place { socket: PathBuf::new(), folder: folder.to_owned(), lock: PathBuf::new() };
         let params = ServeParams::of(&nameless).filter(|params| params.place.folder == folder)?;
-        let process = params::guard_of(&params.place, None);
-        Some(Self { params, process })
+        let (process, untold) = match params::guard_of(&params.place, None) {
+            Ok(process) => (process, None),
+            Err(error) => (None, Some(format!("{} cannot be read: {error}", params.place.guard().display()))),
+        };
+        Some(Self { params, process, untold })
     }
 }
 

@@ -33,6 +33,10 @@ fn state(found: &Found) -> (State, Vec<Sign>) {
         return told;
     }
     let held = held(found);
+    if let Guard::Unknown(why) = &found.guard {
+        let what = format!("whether anybody keeps it cannot be told: {why}");
+        return (State::Unknown, [vec![sign(&what, None)], held].concat());
+    }
     if found.killed {
         let mut signs = vec![sign("SIGKILL was sent and the kernel keeps the sentry alive", None)];
         signs.extend(held);

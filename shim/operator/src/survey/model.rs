@@ -130,6 +130,8 @@ pub(crate) enum Guard {
     None,
     /// It had one, which is dead.
     Dead,
+    /// It cannot be told whether one lives, or a real shim; why.
+    Unknown(String),
     /// It lives and has not answered; why.
     Silent(Task, String),
     /// It lives and says this.
@@ -141,7 +143,7 @@ impl Guard {
     pub(crate) fn task(&self) -> Option<&Task> {
         match self {
             Self::Silent(task, _) | Self::Says(task, _) => Some(task),
-            Self::None | Self::Dead => None,
+            Self::None | Self::Dead | Self::Unknown(_) => None,
         }
     }
 

@@ -9,6 +9,7 @@ use runsc_guard_sandbox::processes::trusted::Ground;
 use runsc_guard_sandbox::sys::kernel::FileId;
 
 use super::guards::Known;
+use super::sight::{self, Blind};
 use crate::args::Scope;
 
 /// Where runsc's files are unless the real shim is told otherwise.
@@ -33,14 +34,15 @@ impl Records {
     }
 
     /// Reads every folder that root has told of: the usual one, guards' and the operator's.
-    pub(crate) fn read_known(&mut self, scope: &Scope, guards: &[Known]) {
+    pub(crate) fn read_known(&mut self, scope: &Scope, guards: &[Known]) -> Result<(), Blind> {
         let default = self.ground.resolve(Path::new(DEFAULT_ROOT)).map(|trusted| trusted.path);
-        let default = default.and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten().flatten();
+        let default = default.map(|root| sight::entries(&root)).transpose()?.into_iter().flatten();
         let guarded = guards.iter().map(|guard| guard.params.runsc_root());
-        let all = default.map(|entry| entry.path()).chain(guarded).chain(scope.runsc_root.iter().cloned());
+        let all = default.chain(guarded).chain(scope.runsc_root.iter().cloned());
         for root in all.collect::<BTreeSet<_>>() {
             self.read(&root);
         }
+        Ok(())
     }
 
     /// Reads a folder, unless it was read already; where it really is, or none if it is not root's alone.

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use runsc_guard_node::paths::is_hash;
 use runsc_guard_sandbox::Member;
 use runsc_guard_sandbox::Scope;
@@ -78,7 +81,19 @@ pub(crate) fn sockets(found: &Found) -> Vec<PathBuf> {
 /// The socket of the shim that keeps this container.
 pub(crate) fn socket_of(container: &Container) -> Option<PathBuf> {
     let named = file::read(&container.bundle.join("address"), ADDRESS).ok()?;
-    socket(std::str::from_utf8(&named).ok()?)
+    path_in(std::str::from_utf8(&named).ok()?)
+}
+
+/// Whether somebody may listen at a socket: all but that it is refused or not there proves nothing.
+pub(super) fn may_listen(path: &Path) -> bool {
+    !matches!(try_connect(path), Err(Errno::ECONNREFUSED | Errno::ENOENT))
+}
+
+/// Connects to a socket, without waiting for anybody.
+pub(crate) fn try_connect(path: &Path) -> nix::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(stream.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 /// Where containerd and the shims have the sandbox's mounts.
@@ -90,7 +105,7 @@ pub(crate) fn namespace_of(found: &Found) -> io::Result<MountNamespace> {
 }
 
 /// The path in an address, where a shim may listen: the name is a hash.
-pub(crate) fn socket(address: &str) -> Option<PathBuf> {
+pub(crate) fn path_in(address: &str) -> Option<PathBuf> {
     let path = Path::new(address.trim().strip_prefix("unix://")?);
     (path.is_absolute() && is_hash(path.file_name()?)).then(|| path.to_owned())
 }
@@ -120,14 +135,26 @@ mod tests {
     }
 
     #[test]
+    fn only_a_refusal_proves_that_nobody_listens() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        assert!(!may_listen(&path));
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(may_listen(&path));
+        drop(listener);
+        assert!(!may_listen(&path));
+        assert!(may_listen(&path.join("below a socket")), "that is an error of another kind");
+    }
+
+    #[test]
     fn an_address_is_believed_only_where_a_shim_may_listen() {
         let hash = "0123456789abcdef".repeat(4);
         let good = format!("unix:///run/containerd/s/{hash}\n");
-        assert_eq!(socket(&good), Some(Path::new("/run/containerd/s").join(&hash)));
+        assert_eq!(path_in(&good), Some(Path::new("/run/containerd/s").join(&hash)));
         for bad in
             ["", "unix:///run/containerd/containerd.sock", &format!("unix://s/{hash}"), &format!("/s/{hash}")]
         {
-            assert_eq!(socket(bad), None, "{bad}");
+            assert_eq!(path_in(bad), None, "{bad}");
         }
     }
 }

@@ -22,13 +22,15 @@ pub(crate) enum State {
     Unkillable,
     /// Who started it is dead.
     Orphaned,
+    /// It cannot be told whether who started it is dead.
+    Unknown,
     /// Nobody vouches for it.
     Unproven,
 }
 
 impl State {
     /// Every one.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Starting,
         Self::Running,
         Self::Paused,
@@ -37,6 +39,7 @@ impl State {
         Self::Ended,
         Self::Unkillable,
         Self::Orphaned,
+        Self::Unknown,
         Self::Unproven,
     ];
 
@@ -51,6 +54,7 @@ impl State {
             Self::Ended => "ended",
             Self::Unkillable => "unkillable",
             Self::Orphaned => "orphaned",
+            Self::Unknown => "unknown",
             Self::Unproven => "unproven",
         }
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use runsc_guard_sandbox::processes::find;
@@ -18,6 +19,7 @@ use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::identity::Stat;
 use runsc_guard_sandbox::sys::procfs;
 
+use super::sight::Blind;
 use crate::survey::model::Task;
 
 /// The guard's program.
@@ -69,7 +71,7 @@ pub(crate) struct Table {
 
 impl Table {
     /// Reads it; `reading` hears of each process before it is looked at, `named` are those that a file of root's names.
-    pub(crate) fn read(named: &BTreeSet<i32>, reading: impl Fn(i32)) -> Self {
+    pub(crate) fn read(named: &BTreeSet<i32>, reading: impl Fn(i32)) -> Result<Self, Blind> {
         let mut table = Self {
             stats: BTreeMap::new(),
             standings: BTreeMap::new(),
@@ -78,9 +80,13 @@ impl Table {
             uptime: procfs::uptime().unwrap_or_default(),
         };
         let vantage = Vantage::new();
-        for pid in procfs::all().unwrap_or_default() {
+        let closed = |path: PathBuf| |error| Blind::Closed { path, error };
+        for pid in procfs::all().map_err(closed("/proc".into()))? {
             reading(pid);
-            let Ok(stat) = Stat::of(pid) else { continue };
+            let stat = match Stat::of(pid) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                stat => stat.map_err(closed(procfs::dir(pid)))?,
+            };
             if stat.is_dead() || stat.parent == KTHREADD || pid == KTHREADD {
                 continue;
             }
@@ -89,7 +95,7 @@ impl Table {
             table.stats.insert(pid, stat);
         }
         table.name_all(named, reading);
-        table
+        Ok(table)
     }
 
     /// From the roots down: what a sentry has started needs no name of its own.
@@ -267,7 +273,7 @@ mod tests {
 
     #[test]
     fn this_process_is_in_the_table_below_its_parents() {
-        let table = Table::read(&BTreeSet::new(), |_| {});
+        let table = Table::read(&BTreeSet::new(), |_| {}).unwrap();
         let me = std::process::id() as i32;
         let parent = std::os::unix::process::parent_id() as i32;
         assert_eq!(table.ancestors(me).next(), Some(parent));

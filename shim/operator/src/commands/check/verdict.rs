@@ -47,16 +47,19 @@ pub(super) enum Problem {
     Stuck,
     /// Who started it is dead.
     Orphaned,
+    /// It cannot be told whether who started it is dead.
+    Unknown,
 }
 
 impl Problem {
-    const ALL: [Self; 3] = [Self::Unkillable, Self::Stuck, Self::Orphaned];
+    const ALL: [Self; 4] = [Self::Unkillable, Self::Stuck, Self::Orphaned, Self::Unknown];
 
     fn word(self) -> &'static str {
         match self {
             Self::Unkillable => "unkillable",
             Self::Stuck => "stuck",
             Self::Orphaned => "orphaned",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -67,6 +70,7 @@ pub(super) fn problem(sandbox: &Sandbox) -> Option<Problem> {
     match sandbox.state {
         State::Unkillable => Some(Problem::Unkillable),
         State::Orphaned => Some(Problem::Orphaned),
+        State::Unknown => Some(Problem::Unknown),
         State::Wedged if !is_guarded => Some(Problem::Stuck),
         _ => None,
     }
@@ -96,7 +100,11 @@ impl Verdict {
                 let first = sandboxes.iter().find(|one| problem(one) == Some(worst)).map(describe);
                 let guard = if let Installed::No(why) = guard { format!("; {why}") } else { String::new() };
                 let line = format!("{}: {}{guard}", counts.join(", "), first.unwrap_or_default());
-                let gravity = if worst == Problem::Orphaned { Gravity::Warning } else { Gravity::Critical };
+                let gravity = match worst {
+                    Problem::Unkillable | Problem::Stuck => Gravity::Critical,
+                    Problem::Orphaned => Gravity::Warning,
+                    Problem::Unknown => Gravity::Unknown,
+                };
                 Self::new(gravity, line)
             }
             (None, Installed::No(why)) => Self::new(Gravity::Warning, format!("guard missing: {why}")),
@@ -164,6 +172,8 @@ mod tests {
     fn what_cannot_be_seen_is_no_problem_and_not_ok() {
         let unseen = Verdict::of(&Err("no answer within 4s".into()), &Installed::Yes);
         assert_eq!([unseen.status(false), unseen.status(true)], [2, 3]);
+        let (line, statuses) = verdict(&[("a", State::Running), ("b", State::Unknown)], &Installed::Yes);
+        assert!(line.starts_with("1 unknown: ") && statuses == [2, 3], "{line}");
         let silent = Installed::Unknown("containerd does not answer".into());
         assert_eq!(verdict(&[("a", State::Running)], &silent).1, [2, 3]);
         assert_eq!(verdict(&[("a", State::Wedged)], &silent).1, [1, 2], "a problem that is seen is one");

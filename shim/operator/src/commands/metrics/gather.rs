@@ -45,7 +45,7 @@ impl Gatherer {
 
     /// All that there is to tell now. `look` surveys the node.
     pub(super) fn gather(&mut self, look: impl FnOnce(&Scope) -> Result<Seen>) -> Result<Samples> {
-        let mut guards = guards::known();
+        let mut guards = guards::known()?;
         guards.retain(|known| self.is_in_scope(&known.params.namespace));
         let asked = guards::ask_all(&guards, tally);
         let sandboxes = look(&self.scope)?.sandboxes;
@@ -60,7 +60,7 @@ impl Gatherer {
         }
         self.ledger.update(&living, heard);
         sandboxes.iter().for_each(|sandbox| of_sandbox(&mut samples, sandbox));
-        self.count_reports();
+        self.count_reports()?;
         samples.merge(&self.ledger.totals());
         samples.merge(&self.reports);
         Ok(samples)
@@ -68,8 +68,11 @@ impl Gatherer {
 
     /// A guard's last word.
     pub(super) fn farewell(&mut self, word: &MetricsResponse) {
-        if self.is_in_scope(&word.namespace) && self.ledger.farewell(word) {
-            let living = guards::known().into_iter().filter_map(|known| known.process).collect();
+        if self.is_in_scope(&word.namespace)
+            && self.ledger.farewell(word)
+            && let Ok(known) = guards::known()
+        {
+            let living = known.into_iter().filter_map(|known| known.process).collect();
             self.ledger.update(&living, BTreeMap::new());
         }
     }
@@ -78,12 +81,13 @@ impl Gatherer {
         self.scope.namespace.as_ref().is_none_or(|name| name == namespace)
     }
 
-    fn count_reports(&mut self) {
+    fn count_reports(&mut self) -> Result<()> {
         // Old reports make room for new ones.
         self.known.retain(|report, _| report.exists());
-        for namespace in reports::new(&self.scope, self.report_dir.as_deref(), &mut self.known) {
+        for namespace in reports::new(&self.scope, self.report_dir.as_deref(), &mut self.known)? {
             self.reports.add(Metric::Reports, &[&namespace], 1);
         }
+        Ok(())
     }
 }
 

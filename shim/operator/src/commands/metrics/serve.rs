@@ -208,7 +208,7 @@ fn look_for(mut gatherer: Gatherer, mut waiting: mpsc::Receiver<Message>) {
             }
             Message::Scrape(scrape) => scrape,
         };
-        let samples = gatherer.gather(|scope| Ok(look(scope))).map_err(|error| format!("{error:#}"));
+        let samples = gatherer.gather(|scope| Ok(look(scope)?)).map_err(|error| format!("{error:#}"));
         let mut scrapes = vec![first];
         while let Ok(message) = waiting.try_recv() {
             match message {

@@ -1,7 +1,7 @@
 //! Which sandboxes are meant. Pure.
 
 use crate::args::Reap;
-use crate::survey::model::{Sandbox, State};
+use crate::survey::model::{Sandbox, Sign, State};
 use crate::survey::pick::pick;
 
 /// The choice.
@@ -19,6 +19,8 @@ pub(crate) fn choose(sandboxes: &[Sandbox], args: &Reap) -> Chosen {
     if args.wedged || args.orphaned {
         let state = if args.wedged { State::Wedged } else { State::Orphaned };
         chosen.meant = sandboxes.iter().filter(|one| one.state == state).cloned().collect();
+        let unknown = sandboxes.iter().filter(|one| one.state == State::Unknown);
+        chosen.refused = unknown.map(untold).collect();
         return chosen;
     }
     for prefix in &args.ids {
@@ -34,6 +36,12 @@ pub(crate) fn choose(sandboxes: &[Sandbox], args: &Reap) -> Chosen {
     chosen
 }
 
+/// Why it is not ended, whatever is asked for.
+fn untold(one: &Sandbox) -> String {
+    let why: Vec<String> = one.signs.iter().map(Sign::line).collect();
+    format!("{} is left alone: {}", one.found.id, why.join("; "))
+}
+
 fn same(one: &Sandbox, other: &Sandbox) -> bool {
     (&one.found.runsc_root, &one.found.id) == (&other.found.runsc_root, &other.found.id)
 }
@@ -44,6 +52,9 @@ fn objection(one: &Sandbox, prefix: &str) -> Option<String> {
         let what =
             "cannot be proved to be a gVisor sandbox: no shim is above it and none of runsc's files names it";
         return Some(format!("{id} {what}; nothing is done to it"));
+    }
+    if one.state == State::Unknown {
+        return Some(untold(one));
     }
     let what = "is a container; ending it ends its whole sandbox, so name that one";
     (!id.starts_with(prefix)).then(|| format!("{prefix} {what}: {id}"))
@@ -65,6 +76,7 @@ mod tests {
             ("stuck2", State::Wedged),
             ("orphan1", State::Orphaned),
             ("liar1", State::Unproven),
+            ("hidden1", State::Unknown),
             ("undead1", State::Unkillable),
         ]
         .map(|(id, state)| sandbox(id, state))
@@ -88,7 +100,9 @@ mod tests {
     #[test]
     fn wedged_and_orphaned_mean_these_and_no_others() {
         assert_eq!(chosen(|args| args.wedged = true).0, ["stuck1", "stuck2"]);
-        assert_eq!(chosen(|args| args.orphaned = true).0, ["orphan1"]);
+        let (orphaned, untold) = chosen(|args| args.orphaned = true);
+        assert_eq!((orphaned, untold.len()), (vec!["orphan1".to_owned()], 1));
+        assert!(untold[0].starts_with("hidden1 is left alone"), "{untold:?}");
     }
 
     #[test]
@@ -104,6 +118,7 @@ mod tests {
             ("nothing", "begins with"),
             ("stuck", "several"),
             ("liar1", "cannot be proved to be a gVisor sandbox"),
+            ("hidden1", "is left alone"),
             ("app-of-healthy1", "is a container"),
         ] {
             let (meant, refused) = chosen(|args| args.ids = vec![id.into()]);

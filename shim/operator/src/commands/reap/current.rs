@@ -1,7 +1,7 @@
 //! Whether the plan is still about what is there. Between the look and the end an operator thinks, or a second look is
 //! taken; meanwhile the sandbox may end, and another one get its id and its guard's socket. That one was not meant.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use runsc_guard_node::gc;
 use runsc_guard_node::params;
 use runsc_guard_sandbox::processes::process::{Process, Role};
@@ -16,7 +16,7 @@ use crate::survey::scope::processes;
 /// guard is started or replaced.
 pub(super) fn ensure_current(plan: &Plan) -> Result<()> {
     let found = &plan.sandbox.found;
-    match changed(found, guard(found), newborn(plan)) {
+    match changed(found, guard(found)?, newborn(plan)) {
         Some(why) => bail!("{why}; nothing was done, look again"),
         None => Ok(()),
     }
@@ -39,17 +39,18 @@ enum Now {
     Unnamed,
 }
 
-fn guard(found: &Found) -> Now {
+fn guard(found: &Found) -> Result<Now> {
     let named = match &found.place {
-        Some(place) => params::guard_of(place, found.guard.task().map(|task| task.identity)),
-        None => guards::living(&found.runsc_root, &found.id),
+        Some(place) => params::guard_of(place, found.guard.task().map(|task| task.identity))
+            .with_context(|| format!("cannot read {}", place.guard().display()))?,
+        None => guards::living(&found.runsc_root, &found.id)?,
     };
     let is_served = || found.place.as_ref().is_some_and(|place| gc::is_served(&place.folder));
-    match named {
+    Ok(match named {
         Some(guard) => Now::Guard(guard),
         None if is_served() => Now::Unnamed,
         None => Now::Nobody,
-    }
+    })
 }
 
 /// What is not as it was seen. That a guard has died since makes no other sandbox of it.

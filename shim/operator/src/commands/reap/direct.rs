@@ -25,11 +25,11 @@ use runsc_guard_sandbox::teardown::sequence::{Observer, Patience, Sequence};
 
 use super::account::Account;
 use super::current::{ensure_current, newborn};
-use super::keepers::{Keepers, sockets, try_connect};
+use super::keepers::{Keepers, sockets};
 use super::plan::Plan;
 use super::progress::{End, Progress};
 use crate::survey::model::{Found, Guard, Sandbox};
-use crate::survey::scope::{namespace_of, scopes};
+use crate::survey::scope::{namespace_of, scopes, try_connect};
 
 /// How long another one may hold the lock: a whole escalation.
 const LOCKED: Duration = Duration::from_secs(5);

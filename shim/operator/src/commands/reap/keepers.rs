@@ -2,12 +2,10 @@
 //! containerd is still there to be told and can delete what has ended. What is said of that is looked at, not hoped for.
 
 use std::fs;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use runsc_guard_node::client::{self, AskError};
 use runsc_guard_proto::service::TASK_V2;
 use runsc_guard_proto::task::{StateRequest, StateResponse, WaitRequest, WaitResponse};
@@ -19,7 +17,7 @@ use runsc_guard_sandbox::sys::procfs;
 
 use super::progress::until;
 use crate::survey::model::{Container, Found, Guard, Task};
-use crate::survey::scope::{self, processes, socket_of};
+use crate::survey::scope::{self, processes, socket_of, try_connect};
 
 /// What a real shim may take to see its sandbox die and to report that.
 const REPORTS: Duration = Duration::from_secs(3);
@@ -165,7 +163,7 @@ fn listener(line: &str, inodes: &[String]) -> Option<PathBuf> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let [.., "01", inode, path] = words[..] else { return None };
     let is_open = inodes.iter().any(|one| one == inode);
-    scope::socket(&format!("unix://{path}")).filter(|_| is_open)
+    scope::path_in(&format!("unix://{path}")).filter(|_| is_open)
 }
 
 /// The address that containerd gave a shim.
@@ -212,13 +210,6 @@ fn is_connection(line: &str, socket: &Path) -> bool {
 /// Whether somebody listens; one that has more to take than it can does, too.
 fn listens(path: &Path) -> bool {
     matches!(try_connect(path), Ok(()) | Err(Errno::EAGAIN))
-}
-
-/// Connects to a socket, without waiting for anybody.
-pub(super) fn try_connect(path: &Path) -> nix::Result<()> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect(stream.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ fn how(sandbox: &Sandbox, processes: &[Process]) -> How {
         // One that is only slow may still hear.
         Guard::Silent(task, _) if !task.is_held() => How::Guard,
         Guard::Silent(..) | Guard::Dead => How::InGuardsPlace,
+        Guard::Unknown(why) => How::Refused(format!("whether anybody keeps it cannot be told: {why}")),
         Guard::None if sandbox.state == State::Ended => {
             How::Nothing("ended already; its real shim keeps the exit for containerd to collect".to_owned())
         }
@@ -272,6 +273,7 @@ mod tests {
         assert_eq!(with(Guard::Silent(task, String::new()), State::Running), How::Guard);
         assert_eq!(with(Guard::Silent(stopped, String::new()), State::Wedged), How::InGuardsPlace);
         assert_eq!(with(Guard::Dead, State::Orphaned), How::InGuardsPlace);
+        assert!(matches!(with(Guard::Unknown("x".into()), State::Unknown), How::Refused(_)));
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn dismiss(sandbox: &Sandbox) -> String {
     // Those that it still keeps: of some nothing may be left that a look from outside could find.
     let kept = guards::ask(place).map(|word| word.containers).unwrap_or_default();
     // Once it closes, its socket and what is kept there may be those of the next guard.
-    let serves = || params::guard_of(place, None) == Some(guard.identity);
+    let serves = || params::guard_of(place, None).is_ok_and(|serves| serves == Some(guard.identity));
     for container in kept.into_iter().take_while(|_| serves()) {
         let request = EndRequest { id: container.id, ..EndRequest::default() };
         // With the last one it closes, and may do so before it has answered.

@@ -1,13 +1,15 @@
 //! One report, as it lies in its folder.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use runsc_guard_node::report::{Report, VERSION};
-use runsc_guard_sandbox::sys::file;
+use runsc_guard_sandbox::sys::file::{self, ReadError};
 use serde::Serialize;
 
 use super::verdict;
+use crate::survey::sight::Blind;
 
 /// No report is larger: what it holds is bounded when it is written.
 const LIMIT: u64 = 4 << 20;
@@ -25,10 +27,18 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// None if it cannot be read, or is of a later format than this command knows.
-    pub(crate) fn read(path: &Path) -> Option<Self> {
-        let report: Report = serde_json::from_slice(&file::read(path, LIMIT).ok()?).ok()?;
-        (report.version <= VERSION).then(|| Self::of(report, path))
+    /// None if it is damaged, or of a later format than this command knows; an error if it may not be read.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, Blind> {
+        let content = match file::read(path, LIMIT) {
+            Ok(content) => content,
+            Err(ReadError::Io(error)) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(Blind::Closed { path: path.to_owned(), error });
+            }
+            Err(_) => return Ok(None),
+        };
+        let report =
+            serde_json::from_slice(&content).ok().filter(|report: &Report| report.version <= VERSION);
+        Ok(report.map(|report| Self::of(report, path)))
     }
 
     /// With its verdict.

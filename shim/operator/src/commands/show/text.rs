@@ -74,6 +74,7 @@ fn guard(guard: &Guard) -> String {
     match guard {
         Guard::None => "none: the unguarded shim".to_owned(),
         Guard::Dead => "dead".to_owned(),
+        Guard::Unknown(why) => format!("cannot be told: {why}"),
         Guard::Silent(task, why) => format!("pid {}, {why}", task.identity.pid),
         Guard::Says(task, word) => {
             let answered = word.answered_ms_ago.map(|ms| span(Duration::from_millis(ms)));

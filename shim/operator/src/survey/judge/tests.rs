@@ -180,6 +180,24 @@ fn what_nobody_vouches_for_is_unproven_whatever_it_looks_like() {
 }
 
 #[test]
+fn whose_keeper_cannot_be_told_is_neither_ended_nor_orphaned() {
+    let unknown = |found: &mut Found| found.guard = Guard::Unknown("x".into());
+    let (state, sign) = judged(unknown);
+    assert_eq!((state, sign.as_str()), (State::Unknown, "whether anybody keeps it cannot be told: x"));
+    let unseen = |found: &mut Found| {
+        unknown(found);
+        (found.sentry, found.real_shims) = (None, Vec::new());
+        found.others.clear();
+    };
+    assert_eq!(judged(unseen).0, State::Unknown);
+    let (state, sign) = judged(|found| {
+        unknown(found);
+        found.sentry.as_mut().unwrap().state = 'T';
+    });
+    assert!(state == State::Unknown && sign.contains("sentry 11 stopped"), "{sign}");
+}
+
+#[test]
 fn beginnings_and_ends_without_a_sentry() {
     let starting = judged(|found| {
         found.sentry = None;

@@ -52,7 +52,7 @@ fn keepers_of(id: &str, bundle: &Path, below: &[i32]) -> (Vec<i32>, Vec<i32>) {
     let draft = Draft { root: "/r/ns".into(), id: id.into(), members, ..Draft::default() };
     let containers = [Container { id: id.into(), bundle: bundle.to_owned() }];
     let of = below.iter().map(|pid| (*pid, Role::Sentry)).collect();
-    let table = Table::read(&BTreeSet::new(), |_| {});
+    let table = Table::read(&BTreeSet::new(), |_| {}).unwrap();
     let keepers = Keepers::of(&draft, &of, &containers, (&Guard::None, None), &table);
     (keepers.proved.iter().map(|task| task.identity.pid).collect(), keepers.unplaced)
 }

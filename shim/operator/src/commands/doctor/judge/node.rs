@@ -85,6 +85,8 @@ fn sandbox(one: &Sandbox) -> Option<Finding> {
                  by itself"
             ),
         )),
+        // That it is well is not seen.
+        State::Unknown => Some(Finding::warn("sandbox", what, "runsc-guard ls, as that says")),
         // Its guard lives and says nothing.
         State::Running if !signs.is_empty() => {
             Some(Finding::warn("sandbox", what, format!("runsc-guard show {id}; look again in a moment")))
