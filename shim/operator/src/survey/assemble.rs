@@ -39,7 +39,8 @@ pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found 
     let real_shims = keepers.proved;
     // Where others keep it, one that only says so keeps another.
     let unplaced = if real_shims.is_empty() && guard == Guard::None { keepers.unplaced } else { Vec::new() };
-    if let Some(why) = belied(&guard, place.as_ref(), &real_shims, &containers, claims, table) {
+    let is_shimless = real_shims.is_empty() && unplaced.is_empty();
+    if let Some(why) = belied(&guard, place.as_ref(), is_shimless, &containers, claims, table) {
         guard = Guard::Unknown(why);
     }
     let tasks = claims.iter().filter_map(|(pid, role)| table.task(*pid, role.clone()));
@@ -149,7 +150,7 @@ fn is_anothers(container: &str, bundle: &Path, containers: &[Container]) -> bool
 fn belied(
     guard: &Guard,
     place: Option<&Place>,
-    real_shims: &[Task],
+    is_shimless: bool,
     containers: &[Container],
     of: &BTreeMap<i32, Role>,
     table: &Table,
@@ -164,7 +165,7 @@ fn belied(
         ));
     }
     let guards = place.map(|place| place.socket.clone());
-    let shims = containers.iter().filter(|_| place.is_none() && real_shims.is_empty()).filter_map(socket_of);
+    let shims = containers.iter().filter(|_| place.is_none() && is_shimless).filter_map(socket_of);
     let heard = guards.into_iter().chain(shims).find(|socket| may_listen(socket))?;
     Some(format!(
         "somebody listens at {}, and no such process is seen; run this in the node's pid namespace (in a pod: \

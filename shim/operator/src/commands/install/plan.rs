@@ -86,7 +86,8 @@ impl Settings {
             Err(error) => return Err(error).with_context(|| file.display().to_string()),
         };
         let newest = if containerd.major >= 2 { 3 } else { 2 };
-        let head: Head = text.as_deref().map(toml::from_str).transpose()?.unwrap_or_default();
+        let head = text.as_deref().map(toml::from_str::<Head>).transpose();
+        let head = head.with_context(|| file.display().to_string())?.unwrap_or_default();
         let version = if text.is_some() { head.version } else { newest };
         let place = containerd.distribution.place(&file, text.as_deref().unwrap_or_default(), version);
         ensure!(
