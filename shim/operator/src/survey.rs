@@ -103,7 +103,7 @@ pub(crate) fn look(scope: &Scope) -> Result<Seen, Blind> {
     let (table, guards) = (&table, &guards);
     let mut found: Vec<Found> = each(&drafts, WORKERS, |draft| {
         LOOKED_AT.fetch_add(1, Ordering::Relaxed);
-        assemble::assemble(draft, table, guards)
+        assemble::assemble(draft, table)
     });
     let words = words.collect();
     for one in &mut found {

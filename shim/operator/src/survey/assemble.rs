@@ -27,11 +27,11 @@ use crate::survey::model::{Container, Found, Guard, Task};
 const SIGKILL: u64 = 1 << (libc::SIGKILL - 1);
 
 /// What there is of this sandbox. The guard has still to be heard.
-pub(crate) fn assemble(draft: &Draft, table: &Table, guards: &[Known]) -> Found {
+pub(crate) fn assemble(draft: &Draft, table: &Table) -> Found {
     let state = RunscState::read(&draft.root, &draft.id, &draft.id).ok();
     let containers = containers(draft, state.as_ref());
     let bundle = containers.first().map(|root| root.bundle.clone()).unwrap_or_default();
-    let (mut guard, place) = guard(draft, &containers, table, guards);
+    let (mut guard, place) = guard(draft, &containers, table);
     // A row of what nothing proves is a warning; beside what is proved it is nothing.
     let unproved = draft.proved.is_empty() && !draft.recorded && place.is_none();
     let claims = if unproved { &draft.claimants } else { &draft.proved };
@@ -94,20 +94,18 @@ fn containers(draft: &Draft, root: Option<&RunscState>) -> Vec<Container> {
     containers
 }
 
-fn guard(draft: &Draft, containers: &[Container], table: &Table, guards: &[Known]) -> (Guard, Option<Place>) {
+fn guard(draft: &Draft, containers: &[Container], table: &Table) -> (Guard, Option<Place>) {
     let bundle = containers.first().map(|root| root.bundle.as_path()).unwrap_or(Path::new(""));
     let is_above = |known: &&Known| {
         let mut above = draft.proved.keys().flat_map(|pid| table.ancestors(*pid));
         known.process.is_some_and(|guard| above.any(|pid| pid == guard.pid))
     };
-    let of_that_id = || {
-        guards
-            .iter()
-            .filter(|known| known.params.sandbox == draft.id && known.params.runsc_root() == draft.root)
-    };
     // Two containerds may have the same root and id: runsc refuses the second, whose guard's folder is there all the same.
-    let known = of_that_id().find(is_above).or_else(|| {
-        of_that_id().find(|known| !is_anothers(&known.params.container, &known.params.bundle, containers))
+    let known = draft.guards.iter().find(is_above).or_else(|| {
+        draft
+            .guards
+            .iter()
+            .find(|known| !is_anothers(&known.params.container, &known.params.bundle, containers))
     });
     if let Some(known) = known {
         if let Some(why) = &known.untold {

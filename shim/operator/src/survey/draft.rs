@@ -30,6 +30,8 @@ pub(super) struct Draft {
     pub(super) named: Vec<Named>,
     /// runsc's files tell of it.
     pub(super) recorded: bool,
+    /// Guards whose folders tell of it, or of another one of that id.
+    pub(super) guards: Vec<Known>,
 }
 
 #[derive(Default)]
@@ -59,10 +61,12 @@ pub(super) fn drafts(scope: &Scope, table: &Table, guards: &[Known], records: &m
     for (root, sandbox, named) in records.named() {
         drafts.of(root, sandbox).named.push(named.clone());
     }
-    for Known { params, .. } in guards {
+    for known in guards {
+        let params = &known.params;
         let draft = drafts.of(&records.place(&params.runsc_root()), &params.sandbox);
         let bundle = draft.members.entry(params.container.clone()).or_default();
         *bundle = Some(params.bundle.clone());
+        draft.guards.push(known.clone());
     }
     let evidence = Evidence::new(table, guards);
     for (pid, claim, trusted) in &claims {
