@@ -82,12 +82,12 @@ struct Connection<S, T: Service> {
     /// The requests that wait for their answer, by their stream.
     open: BTreeMap<u32, Open>,
     last_stream: u32,
-    /// What the caller has open: what waits for its answer, but for Waits, and the answers that it has not taken.
+    /// What waits for its answer, in bytes, but for Waits.
     owed: u64,
-    /// The second of these.
-    untaken: u64,
     /// The Waits.
     waits: u64,
+    /// The answers that the caller has not taken.
+    untaken: u64,
 }
 
 /// A request that waits for its answer.
@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T: Service> Connection<S, T> {
         let (reply, answers) = unbounded_channel();
         let frames = Frames::new(stream);
         let open = BTreeMap::new();
-        Self { frames, service, reply, answers, open, last_stream: 0, owed: 0, untaken: 0, waits: 0 }
+        Self { frames, service, reply, answers, open, last_stream: 0, owed: 0, waits: 0, untaken: 0 }
     }
 
     /// Works until the caller has gone.
@@ -110,16 +110,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T: Service> Connection<S, T> {
         loop {
             while let Poll::Ready(Some((stream, response))) = self.answers.poll_recv(cx) {
                 let Some(open) = self.open.remove(&stream) else { continue };
-                if open.is_wait {
-                    self.waits -= open.cost;
-                    self.owed += open.cost;
-                }
+                *self.account(open.is_wait) -= open.cost;
                 self.answer(stream, &response, open.cost);
             }
             if self.frames.poll_flush(cx)?.is_ready() {
-                self.owed -= std::mem::take(&mut self.untaken);
+                self.untaken = 0;
             }
-            if self.owed >= WINDOW {
+            if self.owed + self.untaken >= WINDOW {
                 // An answer, or room for one, goes on with it.
                 return Poll::Pending;
             }
@@ -131,10 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T: Service> Connection<S, T> {
                     self.last_stream = stream;
                     self.ask(stream, request, cost);
                 }
-                Some(Err(wrong)) => {
-                    self.owed += cost;
-                    self.answer(stream, &wrong, cost);
-                }
+                Some(Err(wrong)) => self.answer(stream, &wrong, cost),
                 None => {}
             }
         }
@@ -151,14 +145,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T: Service> Connection<S, T> {
         };
         match asked {
             Asked::Later(request) => {
-                *(if is_wait { &mut self.waits } else { &mut self.owed }) += cost;
+                *self.account(is_wait) += cost;
                 self.open.insert(stream, Open { request, cost, is_wait });
             }
-            Asked::Now(response) => {
-                self.owed += cost;
-                self.answer(stream, &response, cost);
-            }
+            Asked::Now(response) => self.answer(stream, &response, cost),
         }
+    }
+
+    /// Where a request counts until its answer.
+    const fn account(&mut self, is_wait: bool) -> &mut u64 {
+        if is_wait { &mut self.waits } else { &mut self.owed }
     }
 
     /// Has an answer sent, to a request that has cost so much.
