@@ -13,11 +13,14 @@ pub(super) const INTRODUCTION: [&str; 3] = [
      effect; its default fits what containerd and kubelet allow, and so do its bounds.",
 ];
 
-pub(super) const ANNOTATIONS: [&str; 2] = [
+pub(super) const ANNOTATIONS: [&str; 3] = [
     "With `allow_annotations = true` a pod may shorten its own deadlines, to 100ms at least, and lengthen none; one \
      that is not heeded is told in containerd's log and fails nothing. Those of the pod's sandbox count.",
     "containerd's CRI plugin hands on only the annotations that the handler's table lists: \
      `pod_annotations = [\"io.containerd.runsc-guard.*\"]`.",
+    "`runsc-guard install` keeps what is added to the handler's table. Of gVisor's own handler it takes over \
+     `ConfigPath` and nothing else: what else stands there (`pod_annotations`, `snapshotter`, `base_runtime_spec`) is \
+     to be added to the guard's, too.",
 ];
 
 /// Those outside of `[guard]` that the guard heeds, too.
