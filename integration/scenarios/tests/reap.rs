@@ -11,9 +11,10 @@ use harness::{
 };
 use rustix::process::Signal;
 use std::{
+    fs::{File, OpenOptions},
     io::{Read as _, Write as _},
-    os::unix::process::CommandExt as _,
-    process::{Command, Stdio},
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    process::{Child, Command, Stdio},
 };
 
 const ID: &str = "subject";
@@ -37,6 +38,17 @@ fn reap(host: &Host, namespace: &str, id: &str) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Where nothing can be written to: a pipe whose reader is gone (`2>&1 | head -n 0`), and a disk that is full.
+fn unwritable() -> Result<[File; 2]> {
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    Ok([OwnedFd::from(writer).into(), OpenOptions::new().write(true).open("/dev/full")?])
+}
+
+fn started(command: &mut Command, output: &File) -> Result<Child> {
+    Ok(command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?).spawn()?)
+}
+
 /// containerd's client deletes the task, or has nothing to delete any more; then the container.
 fn remove(host: &Host) -> Result<()> {
     eventually(SOON, "containerd lets go of the task", || {
@@ -44,6 +56,58 @@ fn remove(host: &Host) -> Result<()> {
         (deleted.success() || deleted.stderr.contains("not found")).then_some(())
     })?;
     host.ctr().delete_container(ID)
+}
+
+/// What cannot be told is no reason to stop half way.
+#[test]
+fn a_reap_that_nobody_reads_goes_on_to_its_end() -> Result<()> {
+    for (handler, output) in [Handler::unguarded("h"), Handler::guarded("h")].into_iter().zip(unwritable()?) {
+        let host = host(handler)?;
+        let before = Holdings::of(&host);
+        let sandbox = start(&host)?;
+        sandbox.stop_sentry()?;
+        let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
+        command.args(["--namespace", host.tag(), "reap", ID, "nobody", "--yes", "--report-dir"]);
+        let mut reap = started(command.arg(host.path().join("reports")), &output)?;
+        let status = eventually(2 * SOON, "the reap ends", || reap.try_wait().ok()?)?;
+        // One of the two is not there.
+        ensure!(status.code() == Some(1), "{status:?}");
+        ensure!(!sandbox.sentry.is_alive(), "it lives on");
+        remove(&host)?;
+        assert_nothing_left(&host, &before, SOON)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn no_command_takes_it_amiss_that_nobody_reads() -> Result<()> {
+    let host = host(Handler::guarded("h"))?;
+    let sandbox = start(&host)?;
+    for args in [
+        "ls",
+        "ls -o json",
+        "show subject",
+        "show subject -o json",
+        "reports",
+        "doctor",
+        "metrics",
+        "check",
+        "reap subject --dry-run",
+        "install --dry-run",
+        "completions bash",
+        "configuration toml",
+        "no-such-command",
+    ] {
+        for output in unwritable()? {
+            let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
+            command.args(["--namespace", host.tag()]).args(args.split(' '));
+            let mut child = started(&mut command, &output)?;
+            let status = eventually(2 * SOON, args, || child.try_wait().ok()?)?;
+            ensure!(status.code().is_some_and(|code| code < 100), "{args}: {status:?}");
+        }
+    }
+    sandbox.sentry.assert_spared()?;
+    host.ctr().remove(ID)
 }
 
 /// gVisor deletes no container that it believes paused, and it goes on believing so when the sandbox is dead.

@@ -49,7 +49,7 @@ pub fn version(args: &[OsString], asker: Asker, path: Option<&OsStr>) -> Result<
     };
     match asker {
         Asker::Program => {}
-        Asker::Either => eprint!("{}", about::version()),
+        Asker::Either => write!(io::stderr(), "{}", about::version())?,
         Asker::Person => writeln!(stdout, "{}The real shim is {}:", about::version(), shim.display())?,
     }
     stdout.flush()?;

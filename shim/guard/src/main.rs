@@ -4,8 +4,11 @@
 //! containerd takes stdout and stderr of `start` together as its answer, so in success nothing but the
 //! answer is written, and in failure one line.
 
+// They panic when nobody reads any more, and so would end what is half done.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 use std::ffi::OsString;
-use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::io::{IsTerminal, Read, Write, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -55,7 +58,7 @@ fn start(base: &Base, target: &Target) -> Result<()> {
 fn delete(base: &Base, target: &Target, begun: Instant) -> Result<()> {
     let answer = delete::run(base, target, begun, delete::apart);
     if let Some(note) = &answer.note {
-        eprintln!("runsc-guard: {note}");
+        complain(note);
     }
     stdout().write_all(&answer.encode()).context("cannot answer")
 }
@@ -82,6 +85,11 @@ fn read_stdin() -> Vec<u8> {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("runsc-guard: {}", format!("{error:#}").replace('\n', " "));
+    complain(&format!("{error:#}").replace('\n', " "));
     ExitCode::from(code)
+}
+
+/// To containerd, or to nobody: a caller that is gone stops nothing half way.
+fn complain(what: &str) {
+    let _ = writeln!(stderr(), "runsc-guard: {what}");
 }

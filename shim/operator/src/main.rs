@@ -16,6 +16,9 @@
 //! install: node (containerd, files) --> plan (pure; containerd's own dump judges) --> hand
 //! ```
 
+// They panic when nobody reads any more, and so would end what is half done.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = run(args);
     done.unwrap_or_else(|error| {
-        anstream::eprintln!("{}", paint::failure(&format!("runsc-guard: {error:#}")));
+        screen::complain(&paint::failure(&format!("runsc-guard: {error:#}")));
         ExitCode::from(FAILED)
     })
 }

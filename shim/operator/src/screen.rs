@@ -48,6 +48,16 @@ pub(crate) fn write(text: &str) -> io::Result<bool> {
     }
 }
 
+/// A line for whoever still reads. That nobody does, or that it cannot be written, stops no command half way.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(anstream::stdout(), "{line}");
+}
+
+/// The same on standard error.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
 /// Draws `text` over what was drawn before; what does not fit is counted.
 pub(crate) fn draw(text: &str, size: Size, was: Option<Size>) -> io::Result<()> {
     let plain = AutoStream::choice(&io::stdout()) == ColorChoice::Never;

@@ -1,6 +1,5 @@
 //! `ls`.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -31,23 +30,17 @@ pub(crate) fn run(scope: &Scope, args: &Ls) -> Result<ExitCode> {
     let mut drawn = None;
     loop {
         let seen = survey(scope)?;
-        let warnings: String =
-            seen.unseen().iter().map(|unseen| paint::caution(&unseen.to_string()) + "\n").collect();
+        let warnings: Vec<String> =
+            seen.unseen().iter().map(|unseen| paint::caution(&unseen.to_string())).collect();
         let render = |columns| render(&seen.sandboxes, args.output, columns);
         match args.watch.filter(|_| screen::is_drawn_on()) {
-            Some(pause) => {
-                draw(pause, &mut drawn, |columns| Ok(render(columns)? + &screen::fitted(&warnings)))?
-            }
+            Some(pause) => draw(pause, &mut drawn, |columns| {
+                Ok(render(columns)? + &screen::fitted(&warnings.join("\n")))
+            })?,
             None => {
-                let mut out = anstream::stdout().lock();
-                let text = render(screen::size().map(|size| size.columns))?;
-                if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-                    // Whoever reads has seen enough.
-                    let enough = error.kind() == std::io::ErrorKind::BrokenPipe;
-                    return if enough { Ok(ExitCode::SUCCESS) } else { Err(error.into()) };
-                }
-                anstream::eprint!("{warnings}");
-                match args.watch {
+                let is_read = screen::write(&render(screen::size().map(|size| size.columns))?)?;
+                warnings.iter().for_each(|warning| screen::complain(warning));
+                match args.watch.filter(|_| is_read) {
                     Some(pause) => sleep(pause),
                     None => return Ok(ExitCode::SUCCESS),
                 }

@@ -15,12 +15,12 @@
 //!                     farewells ------------^
 //! ```
 
-use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
 use crate::args::{Metrics, Scope};
+use crate::screen;
 use crate::survey::{sight, survey};
 
 mod describe;
@@ -42,10 +42,6 @@ pub(crate) fn run(scope: &Scope, args: &Metrics) -> Result<ExitCode> {
         serve::serve(address, gatherer)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let text = expose::expose(gatherer.gather(survey)?, args.output)?;
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot print"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    screen::write(&expose::expose(gatherer.gather(survey)?, args.output)?).context("cannot print")?;
+    Ok(ExitCode::SUCCESS)
 }

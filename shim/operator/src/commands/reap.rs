@@ -1,6 +1,6 @@
 //! `reap`: choose, confirm, plan, ask, end, report.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 
 use crate::args::{Reap, Scope};
 use crate::paint;
+use crate::screen;
 use crate::survey::model::Sandbox;
 use crate::survey::survey;
 use crate::threads::each;
@@ -39,33 +40,33 @@ pub(crate) fn run(scope: &Scope, args: &Reap) -> Result<ExitCode> {
         "reap must be run as root: it inspects and ends processes of other users"
     );
     let seen = survey(scope)?;
-    seen.unseen().iter().for_each(|unseen| anstream::eprintln!("{}", paint::caution(&unseen.to_string())));
+    seen.unseen().iter().for_each(|unseen| screen::complain(&paint::caution(&unseen.to_string())));
     let Chosen { mut meant, refused } = choose::choose(&seen.sandboxes, args);
     for why in &refused {
-        anstream::eprintln!("{}", paint::failure(why));
+        screen::complain(&paint::failure(why));
     }
     if args.wedged || args.orphaned {
         meant = confirm::confirm(scope, meant)?;
     }
     let plans: Vec<Plan> = meant.into_iter().map(Plan::of).collect();
-    anstream::print!("{}", plan::render(&plans));
+    plans.iter().for_each(|plan| screen::say(&plan::render(plan)));
     let fine = refused.is_empty() && plans.iter().all(|plan| !matches!(plan.how, How::Refused(_)));
     let plans: Vec<Plan> = plans.into_iter().filter(Plan::acts).collect();
     if plans.is_empty() {
         return Ok(code(fine));
     }
     if args.dry_run {
-        anstream::println!("{}", paint::faint("dry run: nothing was changed"));
+        screen::say(&paint::faint("dry run: nothing was changed"));
         return Ok(code(fine));
     }
     if !args.yes {
         if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
             let what = "cannot ask for confirmation, because this is no terminal: repeat with --yes, or with --dry-run to look first";
-            anstream::eprintln!("{}", paint::failure(what));
+            screen::complain(&paint::failure(what));
             return Ok(ExitCode::from(USAGE));
         }
         if !agreed(plans.len())? {
-            anstream::println!("nothing was changed");
+            screen::say("nothing was changed");
             return Ok(code(false));
         }
     }
@@ -79,8 +80,9 @@ fn code(fine: bool) -> ExitCode {
 
 fn agreed(count: usize) -> Result<bool> {
     let what = if count == 1 { "this sandbox".to_owned() } else { format!("these {count} sandboxes") };
-    anstream::print!("End {what} and everything in it? [y/N] ");
-    std::io::stdout().flush()?;
+    if !screen::write(&format!("End {what} and everything in it? [y/N] "))? {
+        return Ok(false);
+    }
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -95,7 +97,7 @@ fn end_all(plans: &[Plan], report_dir: &Path) -> usize {
 /// Ends these, at which the caller has looked himself, and nothing else that has their ids by now.
 pub(crate) fn end_these(sandboxes: Vec<Sandbox>, report_dir: &Path) {
     let plans: Vec<Plan> = sandboxes.into_iter().map(Plan::of).collect();
-    anstream::print!("{}", plan::render(&plans));
+    plans.iter().for_each(|plan| screen::say(&plan::render(plan)));
     end_all(&plans.into_iter().filter(Plan::acts).collect::<Vec<_>>(), report_dir);
 }
 

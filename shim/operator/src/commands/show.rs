@@ -1,6 +1,5 @@
 //! `show`.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -34,7 +33,7 @@ struct Shown<'a> {
 /// Prints all about one sandbox.
 pub(crate) fn run(scope: &Scope, args: &Show) -> Result<ExitCode> {
     let seen = survey(scope)?;
-    seen.unseen().iter().for_each(|unseen| anstream::eprintln!("{}", paint::caution(&unseen.to_string())));
+    seen.unseen().iter().for_each(|unseen| screen::complain(&paint::caution(&unseen.to_string())));
     let sandbox = pick(&seen.sandboxes, &args.id)?;
     let (done, result) = mpsc::channel();
     let found = sandbox.found.clone();
@@ -47,6 +46,6 @@ pub(crate) fn run(scope: &Scope, args: &Show) -> Result<ExitCode> {
         Form::Json => serde_json::to_string_pretty(&Shown { sandbox, details: details.as_ref() })? + "\n",
         Form::Text => screen::fitted(&text::render(sandbox, details.as_ref())),
     };
-    anstream::stdout().write_all(text.as_bytes())?;
+    screen::write(&text)?;
     Ok(ExitCode::SUCCESS)
 }

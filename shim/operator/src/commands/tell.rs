@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::reports::{self, Known};
 use crate::args::{Scope, Tell};
 use crate::containerd::live::{self, Handler};
+use crate::screen;
 use crate::survey::model::State;
 use crate::survey::survey;
 
@@ -164,7 +165,7 @@ impl Teller<'_> {
 
     fn complain(&mut self, what: &str) {
         if self.complaints.insert(what.to_owned()) {
-            eprintln!("runsc-guard: {what}");
+            screen::complain(&format!("runsc-guard: {what}"));
         }
     }
 }

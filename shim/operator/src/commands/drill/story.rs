@@ -1,6 +1,5 @@
 //! What happens, as it happens: a line each for people, all of it at the end for programs.
 
-use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use serde::Serialize;
 
 use crate::args::Form;
 use crate::paint;
+use crate::screen;
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize)]
@@ -39,10 +39,10 @@ impl Story {
         self.moments.lock().unwrap_or_else(PoisonError::into_inner).push(moment);
     }
 
-    /// A line without a time, for people only. Nobody may be left to read it: what was started is removed all the same.
+    /// A line without a time, for people only.
     pub(super) fn print(&self, line: &str) {
         if self.form == Form::Text {
-            let _ = writeln!(anstream::stdout(), "{line}");
+            screen::say(line);
         }
     }
 

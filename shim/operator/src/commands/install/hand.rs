@@ -32,9 +32,7 @@ pub(super) struct Hand {
 impl Hand {
     /// One line about what was done.
     pub(super) fn say(self, about: &str, what: &str) {
-        let line = format!("{} {}\n", paint::faint(&format!("{about:<10}")), paint::plain(what));
-        // What cannot be told is no reason to stop half way.
-        let _ = screen::write(&line);
+        screen::say(&format!("{} {}", paint::faint(&format!("{about:<10}")), paint::plain(what)));
     }
 
     /// The file holds `content`. `try_out` sees the draft before it takes the file's place.

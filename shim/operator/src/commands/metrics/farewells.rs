@@ -15,6 +15,7 @@ use tokio::net::UnixDatagram;
 use tokio::sync::mpsc::Sender;
 
 use super::message::{Message, clear_away};
+use crate::screen;
 
 /// No tally is larger: it has a fixed number of counters.
 const LARGEST: usize = 16 * 1024;
@@ -37,7 +38,7 @@ pub(super) fn listen(path: &Path, to: Sender<Message>) -> Option<Heard> {
         }
         Err(error) => {
             let lost = "what guards count after their last scrape will be missing";
-            eprintln!("runsc-guard: {lost}: {error:#}");
+            screen::complain(&format!("runsc-guard: {lost}: {error:#}"));
             None
         }
     }

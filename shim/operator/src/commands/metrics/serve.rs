@@ -34,6 +34,7 @@ use super::message::{Message, clear_away};
 use super::samples::Samples;
 use super::{expose, farewells};
 use crate::args::{Address, Exposition};
+use crate::screen;
 use crate::survey::look;
 
 /// Connections served at a time; more wait in the kernel's queue.
@@ -75,14 +76,14 @@ impl Listener {
         match address {
             Address::Tcp(host) => {
                 let listener = TcpListener::bind(host).await.with_context(failed)?;
-                println!("listening on {}", listener.local_addr()?);
+                screen::say(&format!("listening on {}", listener.local_addr()?));
                 Ok(Self::Tcp(listener))
             }
             Address::Unix(path) => {
                 clear_away(path)?;
                 let listener = UnixListener::bind(path).with_context(failed)?;
                 fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-                println!("listening on {}", path.display());
+                screen::say(&format!("listening on {}", path.display()));
                 Ok(Self::Unix(listener))
             }
         }
@@ -126,7 +127,7 @@ async fn accept(address: &Address, gatherer: Gatherer, farewells: &Path) -> Resu
                 });
             }
             Err(error) => {
-                eprintln!("runsc-guard: no connections for now: {error}");
+                screen::complain(&format!("runsc-guard: no connections for now: {error}"));
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -11,6 +11,7 @@ use runsc_guard_sandbox::diagnostics::pulse::Pulse;
 
 use crate::args::Scope;
 use crate::paint;
+use crate::screen;
 use crate::survey::judge;
 use crate::survey::model::{Found, Sandbox, State};
 use crate::survey::survey;
@@ -25,7 +26,7 @@ const PROBE: Duration = runsc_guard_core::policy::QUESTION;
 /// Those of them that are still as bad.
 pub(crate) fn confirm(scope: &Scope, first: Vec<Sandbox>) -> Result<Vec<Sandbox>> {
     if first.is_empty() {
-        anstream::println!("{}", paint::faint("nothing of that kind on this node"));
+        screen::say(&paint::faint("nothing of that kind on this node"));
         return Ok(first);
     }
     thread::sleep(PAUSE);
@@ -36,11 +37,8 @@ pub(crate) fn confirm(scope: &Scope, first: Vec<Sandbox>) -> Result<Vec<Sandbox>
         still.into_iter().zip(verdicts).filter_map(|(one, silent)| silent.then_some(one)).collect();
     for one in &first {
         if !silent.iter().any(|other| other.found.id == one.found.id) {
-            anstream::println!(
-                "{}: {}",
-                one.found.id,
-                paint::faint("left alone, it has recovered or answers")
-            );
+            let why = paint::faint("left alone, it has recovered or answers");
+            screen::say(&format!("{}: {why}", one.found.id));
         }
     }
     Ok(silent)
@@ -65,7 +63,8 @@ fn is_silent(one: &Sandbox) -> bool {
     // Nobody will ever ask for the end of what containerd has forgotten, however well it is.
     if found.forgotten || one.state == State::Orphaned {
         if asked().is_ok() {
-            anstream::println!("{}: {}", found.id, paint::caution("it answers, but it has no shim any more"));
+            let what = paint::caution("it answers, but it has no shim any more");
+            screen::say(&format!("{}: {what}", found.id));
         }
         return true;
     }

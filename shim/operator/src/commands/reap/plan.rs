@@ -1,7 +1,6 @@
 //! What would be done to a sandbox, exactly.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use runsc_guard_sandbox::processes::process::{Claim, Process, Role};
@@ -124,21 +123,11 @@ fn how(sandbox: &Sandbox, processes: &[Process]) -> How {
     }
 }
 
-/// All of them, for reading.
-pub(crate) fn render(plans: &[Plan]) -> String {
-    let mut text = String::new();
-    for plan in plans {
-        one(&mut text, plan);
-    }
-    text
-}
-
-fn one(text: &mut String, plan: &Plan) {
+/// For reading.
+pub(crate) fn render(plan: &Plan) -> String {
     let found = &plan.sandbox.found;
     let signs: Vec<String> = plan.sandbox.signs.iter().map(Sign::line).collect();
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
+    let heading = format!(
         "{} ({}, pod {}): {} {}",
         heading(&found.id),
         found.namespace,
@@ -161,22 +150,17 @@ fn one(text: &mut String, plan: &Plan) {
         How::Nothing(why) => format!("nothing is done: {why}"),
         How::Refused(why) => paint::failure(&format!("refused: {why}")),
     };
-    let _ = writeln!(text, "  {what}");
-    if !plan.acts() {
-        return;
-    }
-    for line in killed(plan) {
-        let _ = writeln!(text, "  SIGKILL   {}", plain(&line));
-    }
-    let shims_release = plan.how == How::Unguarded { shims_stay: true };
-    if shims_release {
-        let _ = writeln!(text, "  released by the real shims, or here if they are killed:");
-    }
-    for (verb, all) in [("unmount", &plan.mounts), ("rmdir", &plan.cgroups), ("remove", &plan.files)] {
-        for path in all {
-            let _ = writeln!(text, "  {verb:<9} {}", plain(path));
+    let mut lines = vec![heading, format!("  {what}")];
+    if plan.acts() {
+        lines.extend(killed(plan).iter().map(|line| format!("  SIGKILL   {}", plain(line))));
+        if plan.how == (How::Unguarded { shims_stay: true }) {
+            lines.push("  released by the real shims, or here if they are killed:".to_owned());
+        }
+        for (verb, all) in [("unmount", &plan.mounts), ("rmdir", &plan.cgroups), ("remove", &plan.files)] {
+            lines.extend(all.iter().map(|path| format!("  {verb:<9} {}", plain(path))));
         }
     }
+    lines.join("\n")
 }
 
 /// A line for each process; stubs in one, as they die with their sentry.
@@ -236,7 +220,7 @@ mod tests {
     fn an_unguarded_sandbox_is_ended_below_its_shim() {
         let plan = plan(sandbox("pod1", State::Wedged));
         assert_eq!(plan.how, How::Unguarded { shims_stay: true });
-        let text = anstream::adapter::strip_str(&render(&[plan])).to_string();
+        let text = anstream::adapter::strip_str(&render(&plan)).to_string();
         for line in [
             "  SIGKILL   sentry 11 (state T)",
             "  SIGKILL   2 stubs of the sentry",
@@ -255,7 +239,7 @@ mod tests {
         one.found.real_shims[0].state = 'T';
         let plan = plan(one);
         assert_eq!(plan.how, How::Unguarded { shims_stay: false });
-        assert!(render(&[plan]).contains("SIGKILL   real shim 10"));
+        assert!(render(&plan).contains("SIGKILL   real shim 10"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::paint::{self, span};
+use crate::screen;
 use crate::survey::model::Sandbox;
 
 /// How one ended.
@@ -40,7 +41,7 @@ impl<'a> Progress<'a> {
         let more = if more.is_empty() { String::new() } else { format!(": {}", paint::plain(more)) };
         match self {
             Self::Printed(name, begun) => {
-                anstream::println!("{name}  {:>6}  {what}{more}", span(begun.elapsed()));
+                screen::say(&format!("{name}  {:>6}  {what}{more}", span(begun.elapsed())));
             }
             Self::Told(tell) => tell(&format!("{what}{more}")),
         }
