@@ -167,10 +167,14 @@ fn what_waits_for_a_processor_only_is_not_held() {
     let mut busy = started(Command::new("/bin/sh").args(["-c", "while :; do :; done"]));
     let me = Scope { guard: Identity::me().ok(), ..Scope::default() };
     let find = |pid: u32| find(&me).into_iter().find(|process| process.identity.pid == pid as i32).unwrap();
-    assert!(StuckProcess::of(&find(busy.id())).runs());
     let mut idle = started(Command::new("/bin/sh").args(["-c", "read x"]).stdin(Stdio::piped()));
-    while StuckProcess::of(&find(idle.id())).runs() {
-        std::thread::yield_now();
+    // A shell that only begins may wait for its own program to be read.
+    for (child, runs) in [(&busy, true), (&idle, false)] {
+        let begun = Instant::now();
+        while StuckProcess::of(&find(child.id())).runs() != runs {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{child:?} runs: {}", !runs);
+            std::thread::yield_now();
+        }
     }
     for child in [&mut busy, &mut idle] {
         child.kill().unwrap();
