@@ -1,6 +1,6 @@
 //! All that is known of one sandbox, put together.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,12 +35,13 @@ pub(crate) fn assemble(draft: &Draft, table: &Table) -> Found {
     // A row of what nothing proves is a warning; beside what is proved it is nothing.
     let unproved = draft.proved.is_empty() && !draft.recorded && place.is_none();
     let claims = if unproved { &draft.claimants } else { &draft.proved };
-    let keepers = Keepers::of(draft, claims, &containers, (&guard, place.as_ref()), table);
+    let above = table.above(claims.keys());
+    let keepers = Keepers::of(draft, &above, &containers, (&guard, place.as_ref()), table);
     let real_shims = keepers.proved;
     // Where others keep it, one that only says so keeps another.
     let unplaced = if real_shims.is_empty() && guard == Guard::None { keepers.unplaced } else { Vec::new() };
     let is_shimless = real_shims.is_empty() && unplaced.is_empty();
-    if let Some(why) = belied(&guard, place.as_ref(), is_shimless, &containers, claims, table) {
+    if let Some(why) = belied(&guard, place.as_ref(), is_shimless, &containers, &above, table) {
         guard = Guard::Unknown(why);
     }
     let tasks = claims.iter().filter_map(|(pid, role)| table.task(*pid, role.clone()));
@@ -96,10 +97,8 @@ fn containers(draft: &Draft, root: Option<&RunscState>) -> Vec<Container> {
 
 fn guard(draft: &Draft, containers: &[Container], table: &Table) -> (Guard, Option<Place>) {
     let bundle = containers.first().map(|root| root.bundle.as_path()).unwrap_or(Path::new(""));
-    let is_above = |known: &&Known| {
-        let mut above = draft.proved.keys().flat_map(|pid| table.ancestors(*pid));
-        known.process.is_some_and(|guard| above.any(|pid| pid == guard.pid))
-    };
+    let above = table.above(draft.proved.keys());
+    let is_above = |known: &&Known| known.process.is_some_and(|guard| above.contains(&guard.pid));
     // Two containerds may have the same root and id: runsc refuses the second, whose guard's folder is there all the same.
     let known = draft.guards.iter().find(is_above).or_else(|| {
         draft
@@ -150,14 +149,13 @@ fn belied(
     place: Option<&Place>,
     is_shimless: bool,
     containers: &[Container],
-    of: &BTreeMap<i32, Role>,
+    above: &BTreeSet<i32>,
     table: &Table,
 ) -> Option<String> {
     if !matches!(guard, Guard::None | Guard::Dead) {
         return None;
     }
-    let mut above = of.keys().flat_map(|pid| table.ancestors(*pid));
-    if let Some(pid) = above.find(|pid| table.kind(*pid) == Some(&Kind::Guard)) {
+    if let Some(pid) = above.iter().find(|pid| table.kind(**pid) == Some(&Kind::Guard)) {
         return Some(format!(
             "guard {pid} is above it, whose files are not seen from here; see runsc-guard --host={pid} ls"
         ));

@@ -3,7 +3,7 @@
 //! or that works in the sandbox's own folder: containerd starts each shim in the bundle of its first container, a guard
 //! its real shim in the guard's folder.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -40,10 +40,10 @@ enum Whose {
 }
 
 impl Keepers {
-    /// Of what is drafted; `of` are the processes that a shim may be above.
+    /// Of what is drafted; `above` are those that a process of the sandbox descends from.
     pub(super) fn of(
         draft: &Draft,
-        of: &BTreeMap<i32, Role>,
+        above: &BTreeSet<i32>,
         containers: &[Container],
         guard: (&Guard, Option<&Place>),
         table: &Table,
@@ -52,7 +52,6 @@ impl Keepers {
         let namespace = draft.root.file_name().unwrap_or_default();
         let bundles = containers.iter().map(|one| one.bundle.clone());
         let folders: Vec<PathBuf> = bundles.chain(place.map(|place| place.folder.clone())).collect();
-        let above: BTreeSet<i32> = of.keys().flat_map(|pid| table.ancestors(*pid)).collect();
         let (mut pids, mut unplaced) = (BTreeSet::new(), Vec::new());
         for (pid, kind) in table.kinds() {
             let Kind::Shim { namespace: said, id, gvisors } = kind else { continue };

@@ -167,6 +167,11 @@ impl Table {
         std::iter::successors(parent(&pid), move |pid| parent(pid)).take(64)
     }
 
+    /// All that are above one of these.
+    pub(crate) fn above<'a>(&self, of: impl IntoIterator<Item = &'a i32>) -> BTreeSet<i32> {
+        of.into_iter().flat_map(|pid| self.ancestors(*pid)).collect()
+    }
+
     /// These and all that descend from them.
     pub(crate) fn closure(&self, of: impl IntoIterator<Item = i32>) -> BTreeSet<i32> {
         let mut queue: Vec<i32> = of.into_iter().collect();

@@ -181,11 +181,10 @@ impl Settings {
              [plugins.\"io.containerd.grpc.v1.cri\"]; or bring containerd 2, then run this again",
             containerd.major
         );
-        let outside =
-            self.written.as_deref().map(written::without_block).transpose().ok().flatten().flatten();
-        let outside = outside.as_deref().or(self.written.as_deref()).unwrap_or_default();
+        let outside = |text: &String| written::without_block(text).ok().flatten().unwrap_or(text.clone());
+        let outside = self.written.as_ref().map(outside).unwrap_or_default();
         ensure!(
-            self.source == self.file || !written::has_handler(outside, handler),
+            self.source == self.file || !written::has_handler(&outside, handler),
             "{} has a handler {handler} already, which {} has not read yet: restart it, then run this again",
             self.source.display(),
             containerd.distribution.name()

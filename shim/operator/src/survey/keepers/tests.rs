@@ -1,4 +1,5 @@
 use super::*;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -51,9 +52,8 @@ fn keepers_of(id: &str, bundle: &Path, below: &[i32]) -> (Vec<i32>, Vec<i32>) {
     let members = BTreeMap::from([(id.to_owned(), None)]);
     let draft = Draft { root: "/r/ns".into(), id: id.into(), members, ..Draft::default() };
     let containers = [Container { id: id.into(), bundle: bundle.to_owned() }];
-    let of = below.iter().map(|pid| (*pid, Role::Sentry)).collect();
     let table = Table::read(&BTreeSet::new(), |_| {}).unwrap();
-    let keepers = Keepers::of(&draft, &of, &containers, (&Guard::None, None), &table);
+    let keepers = Keepers::of(&draft, &table.above(below), &containers, (&Guard::None, None), &table);
     (keepers.proved.iter().map(|task| task.identity.pid).collect(), keepers.unplaced)
 }
 
