@@ -5,7 +5,8 @@ use runsc_guard_node::config::Config;
 pub(super) const INTRODUCTION: [&str; 3] = [
     "The guard reads the table `[guard]` of the TOML file that `ConfigPath` names for its runtime handler in \
      containerd's configuration. It is the same file that gVisor's shim reads, which ignores tables that it does not \
-     know. Every key has a default, and without the file the guard works.",
+     know. Every key has a default. Without `ConfigPath` there is no file; one that it names must exist, and an empty \
+     one will do.",
     "A wrong key, type, unit or value fails the start of a sandbox with one line that names file, line, key and what \
      is accepted, and fails nothing else: a guard that runs keeps the configuration that it started with, for \
      containers that come later too. So a change holds for pods that start after it.",

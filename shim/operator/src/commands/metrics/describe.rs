@@ -115,7 +115,7 @@ impl Metric {
                 "runsc_guard_requests",
                 Counter,
                 &["namespace", "method", "outcome"],
-                "Requests of the Task API: ok and error are the real shim's answers (Stats: or the sentry's), guard and refused the guard's.",
+                "Requests of the Task API: ok and error are the real shim's answers (Stats: or the sentry's), guard and refused the guard's; abandoned: the caller has left.",
             ),
             Self::Answered => (
                 "runsc_guard_request_duration_seconds",

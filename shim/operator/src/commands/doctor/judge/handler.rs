@@ -69,7 +69,7 @@ fn type_url(about: &str, one: &Handler) -> Option<Finding> {
     one.defined.config_path.as_ref()?;
     let url = one.defined.type_url.as_deref().unwrap_or_default();
     (url != TYPE_URL).then(|| {
-        let what = format!("TypeUrl is {url:?}: gVisor's shims before 2026 refuse it");
+        let what = format!("TypeUrl is {url:?}: gVisor's shims before 2026-05 refuse it");
         let options = format!("options of {} in {}", one.defined.name, one.defined.place());
         Finding::warn(about, what, format!("TypeUrl = \"{TYPE_URL}\" in the {options}"))
     })
