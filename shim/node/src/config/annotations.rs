@@ -46,8 +46,7 @@ fn set(policy: &mut Policy, name: &str, value: &str) -> Result<(), Refused> {
 }
 
 fn parse(value: &str) -> Result<Duration, Refused> {
-    let parsed =
-        humantime::parse_duration(value).map_err(|_| "is no duration such as \"1500ms\" or \"4s\"")?;
+    let parsed = bounds::parse(value).ok_or("is no duration such as \"1500ms\" or \"4s\"")?;
     if parsed < bounds::LEAST { Err("is shorter than 100ms") } else { Ok(parsed) }
 }
 
@@ -98,6 +97,8 @@ mod tests {
             ("kill-deadline", "1ms", "is shorter than 100ms"),
             ("kill-deadline", "ten\nseconds", "is no duration"),
             ("kill-deadline", &long, "is no duration"),
+            // humantime itself panics at this one.
+            ("kill-deadline", "18446744073709551615s 1000ms", "is no duration"),
             ("delete-deadline", "", "is no duration"),
             ("query-deadline", "1s", "is no deadline that a pod can set"),
             ("kill_deadline", "1s", "is no deadline that a pod can set"),

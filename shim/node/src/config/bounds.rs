@@ -145,20 +145,22 @@ pub(super) fn fit_together(
 /// duration in bounds more than these, down to its nanoseconds.
 const MOST_DIGITS: usize = 15;
 
-fn parse(value: &DeValue<'_>) -> Option<Duration> {
-    let text = value.as_str()?;
+/// A duration as people write it, if it is one.
+pub(super) fn parse(text: &str) -> Option<Duration> {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     if digits > MOST_DIGITS { None } else { humantime::parse_duration(text).ok() }
 }
 
 pub(super) fn duration(value: &DeValue<'_>, bounds: Bounds) -> Result<Duration, Refused> {
-    parse(value)
+    value
+        .as_str()
+        .and_then(parse)
         .filter(|duration| (bounds.least..=bounds.most).contains(duration))
         .ok_or(Refused::Value(Accepted::Duration(bounds)))
 }
 
 pub(super) fn duration_or_never(value: &DeValue<'_>, bounds: Bounds) -> Result<Option<Duration>, Refused> {
-    match parse(value) {
+    match value.as_str().and_then(parse) {
         Some(Duration::ZERO) => Ok(None),
         Some(duration) if (bounds.least..=bounds.most).contains(&duration) => Ok(Some(duration)),
         _ => Err(Refused::Value(Accepted::DurationOrNever(bounds))),
