@@ -83,6 +83,8 @@ pub(crate) enum Next {
     Ask(ShimId),
     /// Tell this one to go.
     Dismiss(ShimId),
+    /// Send on what waits: there is room for it, or it is known where to.
+    Unpark,
 }
 
 /// A child that has ended.
@@ -144,10 +146,7 @@ impl ShimPool {
                 self.holds = Holds::Asked;
                 Next::Ask(shim)
             }
-            (Holds::Unknown, Method::Create, false) => {
-                self.shims.iter_mut().for_each(|first| first.container = None);
-                Next::Nothing
-            }
+            (Holds::Unknown, Method::Create, false) => self.unanswered(method),
             (Holds::One, Method::Create, false) => self.vacated(shim),
             (Holds::One, Method::Delete, true) if is_of_init(payload) => self.vacated(shim),
             _ => Next::Nothing,
@@ -160,22 +159,32 @@ impl ShimPool {
     }
 
     /// The answer to [`question()`]. One that says neither is taken for today's version's.
-    pub(crate) fn told(&mut self, answer: &Response) {
+    pub(crate) fn told(&mut self, answer: &Response) -> Next {
         let status = answer.status();
         if decode::is_success(answer) {
             self.holds = Holds::One;
-            return;
+            return Next::Unpark;
         }
         if status.code() != Code::NOT_FOUND {
             log::warn!("the real shim does not say how many containers it holds: {}", status.message());
         }
         self.holds = Holds::Several;
+        Next::Unpark
     }
 
-    /// No answer will come any more.
-    pub(crate) fn unanswered(&mut self) {
-        if self.holds == Holds::Asked {
-            self.holds = Holds::Several;
+    /// What follows when no answer will come any more to a Create, or to the State of [`question()`].
+    pub(crate) fn unanswered(&mut self, method: Method) -> Next {
+        match (self.holds, method) {
+            // Of the first container nothing is there, so that another one may be the first.
+            (Holds::Unknown, Method::Create) => {
+                self.shims.iter_mut().for_each(|first| first.container = None);
+                Next::Unpark
+            }
+            (Holds::Asked, Method::State) => {
+                self.holds = Holds::Several;
+                Next::Unpark
+            }
+            _ => Next::Nothing,
         }
     }
 

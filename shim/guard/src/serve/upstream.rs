@@ -175,8 +175,8 @@ impl Upstream {
         match sent.why {
             Why::Dismissal => None,
             Why::Question => {
-                self.pool.told(&response);
-                self.unpark();
+                let next = self.pool.told(&response);
+                self.follow(next);
                 None
             }
             Why::Call(call) => {
@@ -193,6 +193,7 @@ impl Upstream {
     fn follow(&mut self, next: Next) {
         let (shim, why, (method, mut request)) = match next {
             Next::Nothing => return,
+            Next::Unpark => return self.unpark(),
             Next::Ask(shim) => (shim, Why::Question, (Method::State, shim_pool::question())),
             Next::Dismiss(shim) => {
                 (shim, Why::Dismissal, encode::own_request(&OwnCall::Shutdown, &self.params.sandbox))
@@ -217,15 +218,19 @@ impl Upstream {
     /// The calls that a lost connection takes with it.
     pub(crate) fn disconnected(&mut self, id: ConnectionId) -> Vec<CallId> {
         let Some(lost) = self.connections.remove(&id) else { return Vec::new() };
-        if lost.calls.values().any(|sent| sent.why == Why::Question) {
-            self.pool.unanswered();
-            self.unpark();
-        }
+        lost.calls.values().for_each(|sent| self.unanswered(sent));
         let call = |sent: Sent| match sent.why {
             Why::Call(call) => Some(call),
             Why::Question | Why::Dismissal => None,
         };
         lost.calls.into_values().filter_map(call).collect()
+    }
+
+    fn unanswered(&mut self, sent: &Sent) {
+        if sent.why == Why::Question || sent.payload.is_some() {
+            let next = self.pool.unanswered(sent.method);
+            self.follow(next);
+        }
     }
 
     /// Whether a child that has ended was a real shim, and what that means.
@@ -240,12 +245,13 @@ impl Upstream {
         self.parked.retain(|parked| parked.call != call);
         let holder = self.connections.iter_mut().find_map(|(id, connection)| {
             let stream = *connection.calls.iter().find(|(_, sent)| sent.why == Why::Call(call))?.0;
-            connection.calls.remove(&stream);
-            Some((*id, connection.lane))
+            Some((*id, connection.lane, connection.calls.remove(&stream)?))
         });
-        if let Some((id, ConnectionKind::Own)) = holder {
+        let Some((id, lane, sent)) = holder else { return };
+        if lane == ConnectionKind::Own {
             self.close(id);
         }
+        self.unanswered(&sent);
     }
 
     fn close(&mut self, id: ConnectionId) {
@@ -254,3 +260,6 @@ impl Upstream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

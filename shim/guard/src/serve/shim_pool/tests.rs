@@ -61,7 +61,7 @@ fn one_that_does_not_say_is_taken_for_todays() {
     let mut pool = ShimPool::new();
     pool.route(Method::Create, &create("root"));
     pool.answered(FIRST, Method::Create, &create("root"), true);
-    pool.unanswered();
+    assert_eq!(pool.unanswered(Method::State), Next::Unpark);
     assert_eq!(pool.route(Method::Create, &create("side")), Route::To(FIRST));
 }
 
@@ -80,8 +80,10 @@ fn until_it_has_said_a_second_container_waits_and_nothing_else() {
 fn a_first_create_that_fails_leaves_room_for_another() {
     let mut pool = ShimPool::new();
     pool.route(Method::Create, &create("root"));
-    assert_eq!(pool.answered(FIRST, Method::Create, &create("root"), false), Next::Nothing);
+    assert_eq!(pool.answered(FIRST, Method::Create, &create("root"), false), Next::Unpark);
     assert_eq!(pool.route(Method::Create, &create("other")), Route::To(FIRST));
+    assert_eq!(pool.unanswered(Method::Create), Next::Unpark);
+    assert_eq!(pool.route(Method::Create, &create("third")), Route::To(FIRST));
 }
 
 #[test]
