@@ -97,8 +97,10 @@ pub fn run(params: ServeParams, listener: StdListener) -> anyhow::Result<()> {
     // the lock waits for this guard's end, and then does it.
     if !matches!(served, Ok((End::NodeGoesDown { released: false }, _)))
         && let Ok(_lock) = Lock::take(&place.lock, Instant::now() + LEAVING)
+        && let Err(error) = place.remove()
     {
-        place.remove().with_context(|| format!("cannot remove {}", place.folder.display()))?;
+        // The next one removes it. What containerd has not been told yet nobody but this guard can tell.
+        log::error!("cannot remove {}: {error}", place.folder.display());
     }
     report.close(LAST_REPORT);
     let told = match served? {

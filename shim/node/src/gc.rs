@@ -10,6 +10,7 @@ use crate::lock::Lock;
 use crate::params::{self, ServeParams};
 use crate::paths::{Place, is_hash};
 use crate::recovery;
+use runsc_guard_sandbox::PARAMS;
 use runsc_guard_sandbox::processes::process::serves;
 use runsc_guard_sandbox::processes::proof::{Vantage, works_in};
 use runsc_guard_sandbox::sys::bounded;
@@ -28,7 +29,7 @@ pub fn sweep(own: &Place) {
             drop(Lock::take(&path, Instant::now()));
         } else if let Some(params) = told_in(&path, own) {
             end_if_forsaken(&params);
-        } else if path.file_name().is_some_and(is_hash) && !path.join("params.json").exists() {
+        } else if path.file_name().is_some_and(is_hash) && !path.join(PARAMS).exists() {
             remove_rest(&path);
         }
     }
@@ -38,7 +39,7 @@ pub fn sweep(own: &Place) {
 /// a folder without it.
 fn remove_rest(folder: &Path) {
     if let Ok(_lock) = Lock::take(&folder.with_extension("lock"), Instant::now())
-        && !folder.join("params.json").exists()
+        && !folder.join(PARAMS).exists()
         && !is_served(folder)
     {
         let _ = fs::remove_dir_all(folder);

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use runsc_guard_sandbox::PARAMS;
 use runsc_guard_sandbox::processes::process::guard_name;
+use runsc_guard_sandbox::teardown::release;
 
 /// Where the last words of guards are heard, if somebody listens: beside their folders.
 const FAREWELLS: &str = "metrics.sock";
@@ -148,7 +150,7 @@ impl Place {
 
     /// What `start` tells the guard.
     pub fn params(&self) -> PathBuf {
-        self.folder.join("params.json")
+        self.folder.join(PARAMS)
     }
 
     /// Which process the guard is.
@@ -174,18 +176,10 @@ impl Place {
     /// Removes socket and folder, when nothing of the pod is left that needs them. The caller holds the lock:
     /// nobody makes them anew meanwhile, and who is killed amid this leaves a folder for the next to remove.
     pub fn remove(&self) -> io::Result<()> {
-        let unless_gone = |result: io::Result<()>| match result {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        };
-        unless_gone(fs::remove_file(&self.socket))?;
-        // What the guard was told goes last: by that, what is left of the folder can still be understood.
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            if entry.path() != self.params() {
-                unless_gone(fs::remove_file(entry.path()))?;
-            }
+        match fs::remove_file(&self.socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => release::remove_folder(&self.folder),
         }
-        unless_gone(fs::remove_dir_all(&self.folder))
     }
 
     /// Whether anything is left of it; the lock, which may be somebody's, does not count.
@@ -261,6 +255,7 @@ mod tests {
         }
         fs::write(&place.socket, b"").unwrap();
         fs::write(place.params(), b"").unwrap();
+        fs::create_dir_all(place.folder.join("made/by the real shim")).unwrap();
         place.remove().unwrap();
         place.remove().unwrap();
         for folder in [&base.runtime, &base.sockets] {

@@ -12,4 +12,4 @@ pub mod teardown;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use scope::{Member, Scope};
+pub use scope::{Member, PARAMS, Scope};

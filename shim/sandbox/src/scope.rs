@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use crate::resources::state_file::{RunscState, StateFileError};
 use crate::sys::identity::Identity;
 
+/// The file in [`Scope::folder`] that says what the guard was told.
+pub const PARAMS: &str = "params.json";
+
 /// What the guard knows of a sandbox when it has to find its parts. A pid in here is a hint until
 /// [`Identity`] proves it.
 #[derive(Clone, Debug, Default)]

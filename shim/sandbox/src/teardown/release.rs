@@ -5,9 +5,9 @@
 //! cgroups that runsc did not make.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -17,12 +17,12 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::Scope;
 use crate::processes::find;
 use crate::resources::cgroup;
 use crate::resources::fuse;
 use crate::resources::held::Resources;
 use crate::resources::mounts;
+use crate::scope::{PARAMS, Scope};
 use crate::sys::file;
 use crate::teardown::leftover::Leftover;
 
@@ -47,7 +47,8 @@ pub fn release(scope: &Scope, resources: &mut Resources, deadline: Instant) -> V
     }
     left.extend(filestores.left.into_iter().map(Leftover::File));
     // Who comes after this one, to try again, finds there what to look for.
-    let folder = private_folder(scope, resources).filter(|folder| left.is_empty() && !remove_folder(folder));
+    let folder =
+        private_folder(scope, resources).filter(|folder| left.is_empty() && remove_folder(folder).is_err());
     left.extend(folder.map(|folder| Leftover::File(folder.to_owned())));
     left
 }
@@ -170,32 +171,39 @@ fn is_no_folder(error: &io::Error) -> bool {
 
 /// True if nothing of that name is left.
 fn remove_file(path: &Path) -> bool {
-    match fs::remove_file(path) {
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-        Ok(()) => true,
-    }
+    unless_gone(fs::remove_file(path)).is_ok()
 }
 
-/// Removes the guard's private folder with the sockets, FIFOs and files in it. Only one that is certainly ours:
-/// private to this user, and without folders inside.
-fn remove_folder(folder: &Path) -> bool {
-    let meta = match fs::symlink_metadata(folder) {
-        Err(error) => return error.kind() == io::ErrorKind::NotFound,
-        Ok(meta) => meta,
-    };
-    let private = meta.is_dir()
-        && meta.uid() == nix::unistd::geteuid().as_raw()
-        && meta.permissions().mode() & 0o077 == 0;
-    if !private {
-        return false;
+/// Removes the guard's private folder and what is in it: sockets, FIFOs, files, and what the real shim, whose working
+/// folder it is, may have made there. Only one that is certainly ours: private to this user, and nothing mounted in it.
+/// What the guard was told goes last: by that, what is left of the folder can still be understood.
+///
+/// # Errors
+///
+/// What is not ours or cannot be removed stays; that nothing is there is none.
+pub fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(folder) {
+        Ok(meta) if is_private(&meta) => {}
+        Ok(_) => return Err(io::Error::other("it is no folder that only its owner may enter")),
+        Err(error) => return unless_gone(Err(error)),
     }
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let plain = entry.file_type().is_ok_and(|kind| kind.is_socket() || kind.is_fifo() || kind.is_file());
-        if plain {
-            remove_file(&entry.path());
-        }
+    if !mounts::below(folder).is_empty() {
+        return Err(io::Error::other("something is mounted in it"));
     }
-    fs::remove_dir(folder).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
+    for entry in fs::read_dir(folder)?.flatten().filter(|entry| entry.file_name() != PARAMS) {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let path = entry.path();
+        unless_gone(if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) })?;
+    }
+    unless_gone(fs::remove_dir_all(folder))
+}
+
+fn is_private(meta: &Metadata) -> bool {
+    meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw() && meta.permissions().mode() & 0o077 == 0
+}
+
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    done.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 #[cfg(test)]
