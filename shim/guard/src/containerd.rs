@@ -5,9 +5,10 @@
 //! matters is read. A task has a message, an error has none; and of the errors only NOT_FOUND is an answer.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use runsc_guard_node::client;
 
 /// RFC 9113, section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -28,7 +29,7 @@ const END_HEADERS: u8 = 4;
 
 /// Whether the containerd that serves `socket` knows the task `id`; an error where it does not say.
 pub(crate) fn knows(socket: &Path, namespace: &str, id: &str, until: Instant) -> io::Result<bool> {
-    let mut stream = UnixStream::connect(socket)?;
+    let mut stream = client::connect(socket, until)?;
     let mut request = PREFACE.to_vec();
     frame(&mut request, SETTINGS, 0, 0, &[]);
     frame(&mut request, HEADERS, END_HEADERS, STREAM, &headers(namespace)?);
@@ -115,7 +116,7 @@ fn message(id: &str) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
     use std::thread;
 
     /// What a containerd answers that says this.
@@ -160,6 +161,19 @@ mod tests {
             assert!(answered(unclear).is_err(), "{unclear:?}");
         }
         assert!(knows(Path::new("/nowhere"), "k8s.io", "pod", Instant::now() + LATER).is_err());
+    }
+
+    /// connect(2) itself waits where nobody accepts.
+    #[test]
+    fn a_containerd_that_accepts_nobody_any_more_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let waiting = UnixStream::connect(&socket).unwrap();
+        let error = knows(&socket, "k8s.io", "pod", Instant::now() + Duration::from_millis(300)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        drop(waiting);
     }
 
     const LATER: Duration = Duration::from_secs(1);

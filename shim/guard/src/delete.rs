@@ -42,17 +42,22 @@ pub type Finish = fn(&Base, &Target, Instant) -> Answer;
 pub fn run(base: &Base, target: &Target, begun: Instant, finish: Finish) -> Answer {
     let deadline = begun + DELETE_BINARY - MARGIN;
     let (sender, receiver) = mpsc::channel();
-    // What is published must be the exit that the guard has told, also where there is time for nothing else.
-    let recorded = Record::load(&target.bundle).and_then(|record| record.member(&target.id)?.exit);
+    let (recorder, recorded) = mpsc::channel();
     let (its_base, wanted) = (base.clone(), target.clone());
-    let work = move || sender.send(ended(&its_base, &wanted, deadline, finish));
+    // Nobody listens to what comes too late.
+    let work = move || {
+        // What is published must be the exit that the guard has told, also where there is time for nothing else.
+        let exit = Record::load(&wanted.bundle).and_then(|record| record.member(&wanted.id)?.exit);
+        let _ = exit.map(|exit| recorder.send(exit));
+        let _ = sender.send(ended(&its_base, &wanted, deadline, finish));
+    };
     if thread::Builder::new().spawn(work).is_err() {
         // No thread can be made: late is better than not at all.
         return ended(base, target, deadline, finish);
     }
     let left = deadline.saturating_duration_since(Instant::now()) + MARGIN / 2;
     receiver.recv_timeout(left).unwrap_or_else(|_| Answer {
-        exit: recorded.unwrap_or_else(|| Exit::killed(0)),
+        exit: recorded.try_recv().unwrap_or_else(|_| Exit::killed(0)),
         note: Some(format!(
             "container {}: its end took too long and goes on, see runsc-guard show",
             target.id

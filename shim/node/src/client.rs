@@ -5,12 +5,13 @@
 //! (containerd/ttrpc, PROTOCOL.md), so it is written here.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, setsockopt, socket, sockopt};
 use nix::sys::time::TimeVal;
 use runsc_guard_proto::protobuf::Message;
 use runsc_guard_proto::service;
@@ -100,21 +101,28 @@ fn frame<Q: Message>(
     Ok(frame)
 }
 
-/// Connecting blocks while the backlog is full; the kernel bounds that wait by the send timeout.
 fn open(path: &Path, begun: Instant, deadline: Instant) -> Result<UnixStream, AskError> {
-    let broken = |errno: Errno| AskError::Broken(errno.into());
-    let address = UnixAddr::new(path).map_err(broken)?;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(broken)?;
-    let left = left(deadline).ok_or_else(|| AskError::Silent(begun.elapsed()))?;
+    connect(path, deadline).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => AskError::Absent,
+        io::ErrorKind::ConnectionRefused => AskError::Refused,
+        io::ErrorKind::TimedOut => AskError::Silent(begun.elapsed()),
+        _ => AskError::Broken(error),
+    })
+}
+
+/// A connection to a socket, or [`io::ErrorKind::TimedOut`] by the deadline. connect(2) blocks while the backlog of
+/// whoever listens is full; the kernel bounds that wait by the send timeout.
+pub fn connect(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let address = UnixAddr::new(path)?;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let left = left(deadline).ok_or(io::ErrorKind::TimedOut)?;
     let timeout =
         TimeVal::new(i64::try_from(left.as_secs()).unwrap_or(i64::MAX), i64::from(left.subsec_micros()));
-    setsockopt(&fd, sockopt::SendTimeout, &timeout).map_err(broken)?;
-    match connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &address) {
+    setsockopt(&fd, sockopt::SendTimeout, &timeout)?;
+    match socket::connect(fd.as_raw_fd(), &address) {
         Ok(()) => Ok(fd.into()),
-        Err(Errno::ENOENT) => Err(AskError::Absent),
-        Err(Errno::ECONNREFUSED) => Err(AskError::Refused),
-        Err(Errno::EAGAIN | Errno::EINPROGRESS | Errno::EINTR) => Err(AskError::Silent(begun.elapsed())),
-        Err(errno) => Err(broken(errno)),
+        Err(Errno::EAGAIN | Errno::EINPROGRESS | Errno::EINTR) => Err(io::ErrorKind::TimedOut.into()),
+        Err(errno) => Err(errno.into()),
     }
 }
 
