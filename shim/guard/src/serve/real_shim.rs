@@ -56,10 +56,14 @@ pub(crate) fn spawn(params: &ServeParams, shim: ShimId) -> anyhow::Result<Identi
         .stderr(open_fifo(&place.log())?)
         .process_group(0);
     kernel::pass_as_fd3(&mut command, OwnedFd::from(socket));
-    let child =
+    let mut child =
         command.spawn().with_context(|| format!("cannot start the real shim {}", params.shim.display()))?;
-    Identity::of(i32::try_from(child.id())?)
-        .with_context(|| format!("the real shim {} ended at once", params.shim.display()))
+    let identity = Identity::of(i32::try_from(child.id())?);
+    if identity.is_err() {
+        // Nobody would know it. It is a child that nobody has waited for, so that its pid is still its own.
+        let _ = child.kill();
+    }
+    identity.with_context(|| format!("cannot tell which process the real shim {} is", params.shim.display()))
 }
 
 fn listen(socket: &Path) -> anyhow::Result<UnixListener> {

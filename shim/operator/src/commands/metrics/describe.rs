@@ -173,6 +173,8 @@ impl Metric {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::survey::model::State;
+    use runsc_guard_core::io::CauseKind;
     use std::collections::BTreeSet;
 
     /// Every name as a query sees it.
@@ -207,6 +209,26 @@ mod tests {
             let unknown: Vec<&String> = used.difference(&told).collect();
             assert!(unknown.is_empty(), "hack/monitoring/{file} uses what is never told: {unknown:?}");
         }
+    }
+
+    #[test]
+    fn the_pages_tell_of_each_of_them_and_of_each_label() {
+        let page = include_str!("../../../../../hack/docs/metrics.md");
+        let unknown: Vec<String> = used(page).difference(&series()).cloned().collect();
+        // A histogram goes by its own name there.
+        let histograms = ["runsc_guard_request_duration_seconds", "runsc_guard_time_to_gone_seconds"];
+        assert_eq!(unknown, histograms);
+        for Description { name, labels, .. } in Metric::ALL.map(Metric::description) {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{name}"))).unwrap_or_default();
+            let named = |label: &&&str| **label == "namespace" || row.contains(&format!("`{label}`"));
+            assert!(!row.is_empty() && labels.iter().filter(named).count() == labels.len(), "{name}: {row}");
+        }
+        let row = |page: &str, name: &str, begin: &str| {
+            assert!(page.lines().any(|line| line.starts_with(begin)), "{name} has no row");
+        };
+        CauseKind::ALL.iter().for_each(|kind| row(page, kind.as_str(), &format!("| `{}` |", kind.as_str())));
+        let words = include_str!("../../../../../hack/docs/words.md");
+        State::ALL.iter().for_each(|state| row(words, state.word(), &format!("| {} |", state.word())));
     }
 
     #[test]
