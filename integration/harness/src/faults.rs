@@ -17,6 +17,6 @@ pub use runsc::{
 pub use sandbox::{Sandbox, guard, guards_name};
 pub use signals::{stop, terminate};
 pub use volume::{
-    READS_ROOTFS, READS_VOLUME, VOLUME, WRITABLE, fuse_rootfs, fuse_volume, uses_file, volume_flag,
+    HAS_READ, READS_ROOTFS, READS_VOLUME, VOLUME, WRITABLE, fuse_rootfs, fuse_volume, uses_file, volume_flag,
     writable_volume, writable_volume_flag,
 };

@@ -7,7 +7,7 @@ use harness::{
     Access, Asked, EventLog, Fuse, Handler, Host, LATER, NodeLink, Pod, PodContainer, TaskClient, code,
     eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
     promise::{DEADLINE, ESCALATION, HUNG, MARGIN, QUERY, subject},
     run,
@@ -140,6 +140,11 @@ fn start_on_rootfs(host: &Host, handler: &str) -> Result<Arc<Fuse>> {
     let image = args.iter_mut().rfind(|arg| arg.starts_with("localhost/")).context("no image")?;
     *image = fuse.point().to_string_lossy().into_owned();
     run(&mut ctr.command(&args), b"", LATER)?.ok()?;
+    eventually(LATER, "its program is read", || {
+        ctr.exec("subject", "look", faults::HAS_READ, b"", LATER)
+            .is_ok_and(|look| look.success())
+            .then_some(())
+    })?;
     Ok(fuse)
 }
 
@@ -164,7 +169,7 @@ fn unguarded_container(start: Start) -> Result<()> {
 fn exclusive_container(start: Start) -> Result<()> {
     let host = Host::builder().handler(on_memory(subject())).start()?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let fuse = start(&host, "subject")?;
     let sandbox = Sandbox::of(&host, "subject")?;
     fuse.detach()?;
@@ -209,7 +214,7 @@ fn a_rootfs_that_only_the_container_has_is_ended_with_it() -> Result<()> {
 #[test]
 fn a_dead_guards_delete_ends_a_volume_that_was_its_alone() -> Result<()> {
     let host = Host::with([subject()])?;
-    let (ctr, before) = (host.ctr(), Holdings::of(&host));
+    let (ctr, before) = (host.ctr(), Resources::of(&host));
     let fuse = start_on_volume(&host, "subject")?;
     let sandbox = Sandbox::of(&host, "subject")?;
     fuse.detach()?;
@@ -281,7 +286,7 @@ fn assert_delete_names(host: &Host, namespace: &str, id: &str, word: &str) -> Re
 fn what_cannot_die_is_named_until_it_can() -> Result<()> {
     let host = Host::with([subject().guard("abort_fuse", "false")])?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let events = EventLog::start(&ctr)?;
     let fuse = start_on_volume(&host, "subject")?;
     let sandbox = Sandbox::of(&host, "subject")?;
@@ -350,7 +355,7 @@ fn a_pods_own_volume_is_ended_with_the_pod() -> Result<()> {
     let host = Host::with([subject()])?;
     let cri = host.cri()?;
     let fuse = faults::fuse_volume(&host, &cri.volume("subject", "v"))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let (pod, _) = pod_on_volume(&host, "subject", fuse.point())?;
     faults::hang_fuse(&fuse)?;
     let limit = QUERY + DEADLINE + ESCALATION + HUNG;
@@ -388,7 +393,7 @@ fn shared_mount(
     let (neighbour, neighbours) = run_pod(&host, "neighbour", &fuse)?;
     let ports = bridge_ports(&host);
     ensure!(ports.len() == 1, "{ports:?}");
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let (pod, container) = run_pod(&host, "subject", &fuse)?;
     ensure!(bridge_ports(&host).len() == 2, "{:?}", bridge_ports(&host));
     let sandbox = Sandbox::of(&host, &pod.id)?;
@@ -460,8 +465,14 @@ fn an_image_that_every_pod_has_is_left_alone() -> Result<()> {
             let cri = host.cri()?;
             let pod = cri.run_pod(name, name)?;
             // Only the subject is to wait for the server.
-            let command = if name == "subject" { faults::READS_ROOTFS } else { &["sleep", "100000"] };
-            let container = cri.run_container(&pod, "c", command)?;
+            if name != "subject" {
+                let container = cri.run_container(&pod, "c", &["sleep", "100000"])?;
+                return Ok((pod, container));
+            }
+            let container = cri.run_container(&pod, "c", faults::READS_ROOTFS)?;
+            let has_read =
+                || cri.exec(&container, faults::HAS_READ, LATER).is_ok_and(|look| look.exit_code == 0);
+            eventually(LATER, "its program is read", || has_read().then_some(()))?;
             Ok((pod, container))
         },
     )
@@ -472,7 +483,7 @@ fn a_pod_on_the_nodes_network_costs_the_node_no_link() -> Result<()> {
     let host = Host::with([subject().guard("abort_fuse", "false")])?;
     let cri = host.cri()?;
     let fuse = faults::fuse_volume(&host, &cri.volume("subject", "v"))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pod = cri.run_pod_on_host_network("subject", "subject")?;
     let volumes = [(fuse.point(), faults::VOLUME)];
     let container = cri.create_container_with(&pod, "c", 0, faults::READS_VOLUME, &volumes)?;
@@ -546,7 +557,7 @@ impl Writer {
 #[test]
 fn who_writes_to_a_volume_that_hangs_is_ended_with_it() -> Result<()> {
     let host = Host::with([subject()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let cases = [
         ("fsync-cached", Access::Writeback, "fsync", Asked::Write),
         ("synced", Access::WriteThrough, "fsync", Asked::Fsync),
@@ -587,7 +598,7 @@ fn who_writes_to_a_volume_that_hangs_is_ended_with_it() -> Result<()> {
 fn who_writes_to_a_slow_volume_loses_nothing() -> Result<()> {
     const WORK: Duration = Duration::from_secs(4);
     let host = Host::with([subject()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let writes = Writer::start(&host, "writes", Access::WriteThrough, "write")?;
     let stores = Writer::start(&host, "stores", Access::Writeback, "store-apart")?;
     stores.await_done()?;

@@ -49,8 +49,13 @@ fn volume_flag_with(source: &Path, access: &str) -> String {
     format!("--mount=type=bind,src={},dst={VOLUME},options=rbind:{access}", source.display())
 }
 
-/// What a container runs to look into its rootfs again and again: names that nobody has cached.
-pub const READS_ROOTFS: &[&str] = &["sh", "-c", "i=0; while :; do i=$((i+1)); cat /etc/$i 2>/dev/null; done"];
+/// What a container runs to look into its rootfs again and again: names that nobody has cached. It has begun when it can
+/// do [`HAS_READ`]; before that its own program may not be read yet, and who waits for a page can be killed.
+pub const READS_ROOTFS: &[&str] =
+    &["sh", "-c", "i=0; while :; do i=$((i+1)); cat /etc/$i 2>/dev/null; echo $i >/round; done"];
+
+/// What succeeds in a container that runs [`READS_ROOTFS`] once it has read.
+pub const HAS_READ: &[&str] = &["cat", "/round"];
 
 /// A rootfs on FUSE, for `ctr run --rootfs`; the handler needs runsc's `overlay2` to be "root:memory", since the
 /// file system is read-only.
