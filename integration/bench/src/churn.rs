@@ -11,7 +11,7 @@ use crate::{
     table::Table,
 };
 use anyhow::{Context as _, Result, anyhow};
-use harness::{eventually, leaks::Holdings, process::Process, traces::hierarchies};
+use harness::{eventually, leaks::Resources, process::Process, traces::hierarchies};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -65,7 +65,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
 fn turn(node: &Node<'_>, number: &mut AtomicUsize, window: Duration) -> Result<Turn> {
     let containerd = node.host.containerd()?;
     let account = Account::open(node, &containerd)?;
-    let before = (Weight::of(&containerd)?.uss, node_in_use()?, Holdings::of(node.host));
+    let before = (Weight::of(&containerd)?.uss, node_in_use()?, Resources::of(node.host));
     let spent = account.milliseconds()?;
     let (first, began) = (*number.get_mut(), Instant::now());
     let hands = AT_ONCE * thread::available_parallelism().map_or(2, usize::from);
@@ -85,7 +85,7 @@ fn turn(node: &Node<'_>, number: &mut AtomicUsize, window: Duration) -> Result<T
         (running(node.host, GUARD).is_empty() && running(node.host, REAL_SHIM).is_empty()).then_some(())
     })?;
     let spent = account.milliseconds()? - spent;
-    let left = Holdings::of(node.host).since(&before.2);
+    let left = Resources::of(node.host).since(&before.2);
     let pods = number.load(Ordering::Relaxed) - first;
     Ok(Turn {
         pods,
@@ -144,8 +144,8 @@ fn life(node: &Node<'_>, number: usize) -> Result<()> {
 }
 
 /// Processes, mounts (network namespaces are some), cgroups, runsc's files, bundles, sockets, and files of guards.
-fn count(left: &Holdings) -> usize {
-    let Holdings { processes, mounts, cgroups, runsc, bundles, sockets, guard_files } = left;
+fn count(left: &Resources) -> usize {
+    let Resources { processes, mounts, cgroups, runsc, bundles, sockets, guard_files } = left;
     processes.len()
         + [mounts, cgroups, runsc, bundles, sockets, guard_files].map(|of| of.len()).iter().sum::<usize>()
 }

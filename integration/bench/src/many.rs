@@ -14,7 +14,7 @@ use anyhow::{Result, anyhow};
 use harness::{
     Pod, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use serde_json::json;
 use std::{
@@ -36,7 +36,7 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Section> {
     let (mut sides, mut ends) = (Sides::new(), Vec::new());
     let mut memory = Table::new(["the machine's memory in use", "KiB more per pod"]);
     for node in stage.pair(0) {
-        let (before, empty) = (Holdings::of(node.host), churn::node_in_use()?);
+        let (before, empty) = (Resources::of(node.host), churn::node_in_use()?);
         let mut in_use = 0;
         let end = |pods: Vec<Pod>| {
             in_use = churn::node_in_use()? - empty;

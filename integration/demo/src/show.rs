@@ -8,7 +8,7 @@ use crate::{
     verdict::{Promise, Verdict},
 };
 use anyhow::{Context as _, Result, bail};
-use harness::{Host, Interrupt, Parts, eventually, leaks::Holdings};
+use harness::{Host, Interrupt, Parts, eventually, leaks::Resources};
 use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 /// What the guard's escalation may take after its deadline.
@@ -38,7 +38,7 @@ pub(crate) fn show(side: Side, parts: Parts, screen: &Screen, interrupt: &Interr
 }
 
 fn judge(stage: &Stage<'_>) -> Result<Verdict> {
-    let before = Holdings::of(stage.host);
+    let before = Resources::of(stage.host);
     let cases = thread::scope(|scope| {
         let threads = [Kind::Pod, Kind::Container].map(|kind| {
             let case = scope.spawn(move || subject::run(stage, kind).context(kind.name()));
@@ -69,17 +69,17 @@ fn judge(stage: &Stage<'_>) -> Result<Verdict> {
 }
 
 /// What is still there when everything had time to leave.
-fn leavings(host: &Host, before: &Holdings) -> Holdings {
-    let mut left = Holdings::default();
+fn leavings(host: &Host, before: &Resources) -> Resources {
+    let mut left = Resources::default();
     // That something stays is the finding, not an error.
     let _ = eventually(LEAVING, "nothing is left", || {
-        left = Holdings::of(host).since(before);
+        left = Resources::of(host).since(before);
         left.is_empty().then_some(())
     });
     left
 }
 
-fn words(left: &Holdings) -> Vec<String> {
+fn words(left: &Resources) -> Vec<String> {
     fn count<T>(set: &BTreeSet<T>, one: &str, many: &str) -> Option<String> {
         match set.len() {
             0 => None,

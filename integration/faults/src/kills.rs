@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     EventLog, Handler, Host, Random, SOON,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
 };
 use script::Kind;
@@ -48,7 +48,7 @@ pub fn host() -> Result<Host> {
 pub fn run(host: &Host, plan: Plan, goes_on: impl Fn() -> bool + Sync) -> Result<Tally> {
     let began = Instant::now();
     let bystanders = bystanders(host)?;
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     // Of all namespaces.
     let events = EventLog::start(&host.ctr())?;
     let lanes = Lanes {

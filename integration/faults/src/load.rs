@@ -5,7 +5,7 @@ use containerd_shim_protos::shim::shim as task;
 use harness::{
     Cri, Figures, Handler, Host, Pod, SOON, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     wire::{Wire, timed},
 };
 use rustix::process::Signal;
@@ -59,7 +59,7 @@ fn end_pods(cri: &Cri, pods: &[Pod]) -> Result<()> {
 /// Healthy pods that come and go in waves: the time per pod, and what containerd took up before and after.
 pub fn waves(host: &Host, pods: usize, wave: usize) -> Result<(Duration, Figures, Figures)> {
     let cri = host.cri()?;
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     let containerd = host.containerd()?;
     // The first pods fill caches.
     end_pods(&cri, &run_pods(&cri, 0..LANES)?)?;
@@ -88,7 +88,7 @@ pub struct Crowd {
 /// Pods whose sentries are all stopped, then ended at once; fails if anything is left.
 pub fn crowd(host: &Host, pods: usize) -> Result<Crowd> {
     let cri = host.cri()?;
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     let started = run_pods(&cri, 0..pods)?;
     let sandboxes = started.iter().map(|pod| Sandbox::of(host, &pod.id)).collect::<Result<Vec<_>>>()?;
     for sandbox in &sandboxes {

@@ -16,7 +16,7 @@ use std::{
 
 /// What sandboxes and shims of a host hold at one moment. Of a quiet host, all are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holdings {
+pub struct Resources {
     /// Shims, guards, runsc, sentries, gofers, stubs: everything but containerd.
     pub processes: BTreeSet<Process>,
     /// Mount points of rootfs and network namespaces, as containerd sees them while it runs.
@@ -33,7 +33,7 @@ pub struct Holdings {
     pub guard_files: BTreeSet<PathBuf>,
 }
 
-impl Holdings {
+impl Resources {
     /// What the host holds now.
     pub fn of(host: &Host) -> Self {
         let (sockets, guard_files) = sockets::of(&host.traces(), &host.log());
@@ -116,7 +116,7 @@ impl Holdings {
     }
 }
 
-impl fmt::Display for Holdings {
+impl fmt::Display for Resources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for process in &self.processes {
             writeln!(f, "process {process}")?;
@@ -138,15 +138,15 @@ impl fmt::Display for Holdings {
 }
 
 /// Fails unless, within `limit`, the host holds nothing that it did not hold `before`.
-pub fn assert_nothing_left(host: &Host, before: &Holdings, limit: Duration) -> Result<()> {
+pub fn assert_nothing_left(host: &Host, before: &Resources, limit: Duration) -> Result<()> {
     assert_nothing_left_within(host, before, patience(limit))
 }
 
 /// The same where that is promised: nothing stretches the limit.
-pub fn assert_nothing_left_within(host: &Host, before: &Holdings, limit: Duration) -> Result<()> {
-    let mut last = Holdings::default();
+pub fn assert_nothing_left_within(host: &Host, before: &Resources, limit: Duration) -> Result<()> {
+    let mut last = Resources::default();
     let gone = promised(limit, "nothing is left", || {
-        last = Holdings::of(host).since(before);
+        last = Resources::of(host).since(before);
         last.is_empty().then_some(())
     });
     match gone {
@@ -157,9 +157,9 @@ pub fn assert_nothing_left_within(host: &Host, before: &Holdings, limit: Duratio
 
 /// Fails unless, within `limit`, nothing names `id` any more.
 pub fn assert_gone(host: &Host, id: &str, limit: Duration) -> Result<()> {
-    let mut last = Holdings::default();
+    let mut last = Resources::default();
     let gone = eventually(limit, "nothing names it", || {
-        last = Holdings::of_id(host, id);
+        last = Resources::of_id(host, id);
         last.is_empty().then_some(())
     });
     match gone {

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, Outcome, SOON,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     run,
 };
 use std::process::Command;
@@ -25,7 +25,7 @@ const BLIND: [(&str, &str); 4] = [
 fn who_cannot_see_a_guard_ends_nothing() -> Result<()> {
     for handler in [Handler::guarded("h"), Handler::unguarded("h")] {
         let host = Host::with([handler])?;
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         host.ctr().start(&host.handler("h")?, ID, &["sleep", "100000"])?;
         let sandbox = Sandbox::of(&host, ID)?;
         let (socket, reports) = (host.socket().display().to_string(), host.path().join("reports"));

@@ -6,7 +6,7 @@ use containerd_shim_protos::api::Status;
 use harness::{
     Crio, CrioContainer, Handler, Host, Page, SHORTLY, SOON, code,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left, assert_nothing_left_within},
+    leaks::{Resources, assert_nothing_left, assert_nothing_left_within},
     promise, run,
 };
 use serde_json::Value;
@@ -63,7 +63,7 @@ fn ends(container: CrioContainer) -> Result<()> {
 
 #[test]
 fn a_pod_lives_outlives_crio_and_ends() -> Result<()> {
-    let (host, before) = (host()?, Holdings::default());
+    let (host, before) = (host()?, Resources::default());
     let crio = Crio::start(&host, &quick())?;
     let pod = crio.pod("pod")?.runs()?;
     let main = crio.member(&pod, "main", &["sleep", "1000000"])?.runs()?;
@@ -101,7 +101,7 @@ fn name(container: &CrioContainer) -> (String, std::path::PathBuf) {
 
 #[test]
 fn a_stopped_sentry_ends_on_time() -> Result<()> {
-    let (host, before) = (host()?, Holdings::default());
+    let (host, before) = (host()?, Resources::default());
     let crio = Crio::start(&host, &quick())?;
     let pod = crio.pod("pod")?.runs()?;
     let main = crio.member(&pod, "main", &["sleep", "1000000"])?.runs()?;
@@ -120,11 +120,11 @@ fn a_stopped_sentry_ends_on_time() -> Result<()> {
 
 #[test]
 fn a_create_that_hangs_is_over_by_its_deadline_or_crios() -> Result<()> {
-    let (host, nothing) = (host()?, Holdings::default());
+    let (host, nothing) = (host()?, Resources::default());
     let runsc = faults::hanging_runsc(&host, "runsc-hangs", "create", "")?;
     let deadline = Duration::from_secs(3);
     let crio = Crio::start(&host, &quick().runsc(runsc).guard("create_deadline", "\"3s\""))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
 
     let stuck = crio.pod("stuck")?;
     let refused = stuck.create(CREATE).err().context("it was created")?;
@@ -143,7 +143,7 @@ fn a_create_that_hangs_is_over_by_its_deadline_or_crios() -> Result<()> {
 
 #[test]
 fn a_file_that_only_create_names_is_refused_with_its_remedy() -> Result<()> {
-    let (host, before) = (host()?, Holdings::default());
+    let (host, before) = (host()?, Resources::default());
     let page = Page::read("hack/docs/crio.md")?.block("Install", "[crio.runtime")?;
     ensure!(page.contains("runtime_config_path = \"/etc/crio/runsc-guard.toml\"\n"), "{page}");
     let crio = Crio::start(&host, &quick())?;

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use harness::{
     Handler, Host, Pod, SOON, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use std::{
     thread,
@@ -64,7 +64,7 @@ fn three_wedged_sandboxes_make_the_unguarded_list_slow() -> Result<()> {
 #[test]
 fn fifty_wedged_sandboxes_are_listed_in_time_and_end() -> Result<()> {
     let host = Host::with([Handler::quick("crowd", "2s")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let ctr = host.ctr();
     let sandboxes = wedge(&host, &host.handler("crowd")?, CROWD)?;
     let mut counts = Vec::new();
@@ -120,7 +120,7 @@ fn restart(host: &Host) -> Result<Duration> {
 fn containerd_comes_back_to_stopped_sandboxes_as_to_healthy_ones() -> Result<()> {
     let pods: usize = std::env::var("RUNSC_GUARD_CROWD").map_or(Ok(3), |pods| pods.parse())?;
     let host = Host::with([Handler::quick("crowd", "2s")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let cri = host.cri()?;
     let start = &|number: usize| -> Result<Pod> {
         let cri = host.cri()?;

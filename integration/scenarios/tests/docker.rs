@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     AT_LAST, Docker, Handler, Host, Outcome,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn docker_rm_of_a_stopped_sentry() -> Result<()> {
     let unguarded = Handler::unguarded("unguarded");
     let host = Host::builder().handler(guarded.clone()).handler(unguarded.clone()).start()?;
     let docker = Docker::start(&host, &[&guarded, &unguarded])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
 
     // As any other.
     echoes(&docker, "guarded")?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, Outcome, Parts, SOON, Versions, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     promise::{DEADLINE, ESCALATION, QUERY},
     run,
 };
@@ -34,7 +34,7 @@ fn drill(host: &Host, args: &[&str]) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn assert_clean(host: &Host, before: &Holdings) -> Result<()> {
+fn assert_clean(host: &Host, before: &Resources) -> Result<()> {
     ensure!(host.cri()?.pods(SOON)?.is_empty(), "containerd still has a pod");
     let ours = host.ctr().in_namespace(NAMESPACE);
     ensure!(ours.containers()?.is_empty(), "containerd still has a container");
@@ -60,7 +60,7 @@ fn cgroups() -> Vec<PathBuf> {
     names.map(|entry| entry.path()).collect()
 }
 
-fn ends_as_promised(host: &Host, before: &Holdings, via: &str) -> Result<()> {
+fn ends_as_promised(host: &Host, before: &Resources, via: &str) -> Result<()> {
     let outcome = drill(host, &["--via", via, "-o", "json"])?;
     ensure!(outcome.success(), "{outcome:?}");
     let told = told(&outcome)?;
@@ -78,7 +78,7 @@ fn ends_as_promised(host: &Host, before: &Holdings, via: &str) -> Result<()> {
 fn as_promised_by_both(versions: Versions) -> Result<()> {
     let host =
         Host::builder().parts(Parts::of(versions)?).handler(Handler::quick("subject", "2s")).start()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     for via in ["cri", "task"] {
         ends_as_promised(&host, &before, via)?;
     }
@@ -96,7 +96,7 @@ fn a_pod_and_a_task_end_as_promised_beside_a_healthy_neighbour() -> Result<()> {
     let handler = host.handler("guarded")?;
     host.ctr().start(&handler, "neighbour", &["sleep", "100000"])?;
     let neighbour = Sandbox::of(&host, "neighbour")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     for via in ["cri", "task"] {
         let outcome = drill(&host, &["--via", via])?;
         ensure!(outcome.success(), "{outcome:?}");
@@ -132,7 +132,7 @@ fn on_containerd_1_6() -> Result<()> {
 #[test]
 fn unguarded_it_hangs_and_is_removed_all_the_same() -> Result<()> {
     let host = Host::pair(Handler::quick("guarded", "2s"))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     for via in ["cri", "task"] {
         let outcome = drill(&host, &["--unguarded", "--via", via, "-o", "json"])?;
         ensure!(outcome.code() == Some(1), "{outcome:?}");
@@ -156,7 +156,7 @@ fn start(host: &Host, args: &[&str]) -> Result<Child> {
 fn interrupted_at_any_moment_it_leaves_nothing() -> Result<()> {
     let count: u32 = std::env::var("RUNSC_GUARD_DRILLS").ok().map_or(Ok(4), |count| count.parse())?;
     let host = Host::pair(Handler::quick("guarded", "2s"))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let whole = drill(&host, &["--via", "cri"])?;
     ensure!(whole.success(), "{whole:?}");
     for round in 0..count {
@@ -190,7 +190,7 @@ fn interrupted_at_any_moment_it_leaves_nothing() -> Result<()> {
 }
 
 /// The next one removes what there is and keeps its own promise.
-fn ends_as_promised_after(host: &Host, before: &Holdings) -> Result<()> {
+fn ends_as_promised_after(host: &Host, before: &Resources) -> Result<()> {
     let outcome = drill(host, &["--handler", "guarded"])?;
     ensure!(outcome.success(), "{outcome:?}");
     assert_clean(host, before)

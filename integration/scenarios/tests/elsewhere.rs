@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, Outcome, Parts, SOON, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     run,
 };
 use rustix::process::Signal;
@@ -36,7 +36,7 @@ fn the_guard_looks_where_runsc_works() -> Result<()> {
     let host = Host::with([handler.clone()])?;
     let root = host.path().join("elsewhere");
     host.add_handler(&handler.runsc_flag("root", root.to_str().context("a path that is no text")?))?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let pod = cri.run_pod("guarded", "elsewhere")?;
     let sibling = cri.run_container(&pod, "sibling", &["sleep", "100000"])?;
     let member = cri.run_container(&pod, "member", &["sh", "-c", "while :; do :; done"])?;
@@ -74,7 +74,7 @@ fn a_container_that_says_where_runsc_works_is_refused() -> Result<()> {
     let handler = Handler::guarded("guarded").runsc_flag("allow-flag-override", "true");
     let unguarded = Handler::unguarded("unguarded").runsc_flag("allow-flag-override", "true");
     let host = Host::builder().handler(handler).handler(unguarded).start()?;
-    let (ctr, before, elsewhere) = (host.ctr(), Holdings::of(&host), host.path().join("elsewhere"));
+    let (ctr, before, elsewhere) = (host.ctr(), Resources::of(&host), host.path().join("elsewhere"));
     let annotation = format!("dev.gvisor.flag.root={}", elsewhere.display());
     let flags = ["--annotation", "io.kubernetes.cri.container-type=sandbox", "--annotation", &annotation];
     let start = |handler: &str| {
@@ -120,7 +120,7 @@ fn what_only_containerd_sees_is_said_to_be_unseen() -> Result<()> {
     harness::write_script(&containerd, &script)?;
     let parts = Parts { containerd, ..pinned };
     let host = Host::builder().parts(parts).handler(Handler::guarded("guarded")).start()?;
-    let (ctr, before) = (host.ctr(), Holdings::of(&host));
+    let (ctr, before) = (host.ctr(), Resources::of(&host));
     ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     let guard = sandbox.guard.as_ref().context("no guard")?.pid.to_string();

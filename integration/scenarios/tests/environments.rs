@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Cri, Handler, Host, Pod, PodContainer, SOON, Transcript,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use std::{
     thread,
@@ -100,7 +100,7 @@ fn alike_and_ended(life: Life) -> Result<()> {
     let unguarded = told("unguarded")?;
     println!("unguarded:\n{unguarded}");
     // What gVisor's own shim leaves is its own affair.
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     unguarded.assert_same(&told("guarded")?)?;
     assert_nothing_left(&host, &before, SOON)?;
 

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use harness::{
     Event, EventLog, Handler, Host, SOON, TaskClient, eventually,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use std::{collections::BTreeMap, thread};
 
@@ -53,7 +53,7 @@ fn multiset(orders: &Orders) -> Orders {
 /// Has so many execs and tasks run and end at once, and collects what each was told of.
 fn orders(handler: Handler, execs: usize, tasks: usize) -> Result<Orders> {
     let host = Host::with([handler])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let events = EventLog::start(&host.ctr())?;
     thread::scope(|scope| {
         let lives: Vec<_> = (0..AT_ONCE)

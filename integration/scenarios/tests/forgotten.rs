@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Cri, Event, EventLog, Handler, Host, Outcome, Parts, PodContainer, SOON, Versions, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_gone, assert_nothing_left},
+    leaks::{Resources, assert_gone, assert_nothing_left},
     run,
 };
 use std::{
@@ -111,7 +111,7 @@ fn script(case: &str, program: &str) -> String {
 /// A container by ctr: what containerd knows of it when it is back can be removed as ever.
 fn alone(node: &Node, moment: Moment) -> Result<()> {
     let (host, ctr) = (&node.host, node.host.ctr());
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     node.at(moment)?;
     node.interrupted(|| ctr.start(&host.handler(HANDLER)?, "subject", &["sleep", "1000"]))?;
     println!("{moment:?}, alone: {:?}", ctr.tasks(SOON)?);
@@ -123,7 +123,7 @@ fn alone(node: &Node, moment: Moment) -> Result<()> {
 /// A pod of which nothing but its root was on the way: the kubelet ends it, and makes another.
 fn root(node: &Node, moment: Moment) -> Result<()> {
     let host = &node.host;
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     node.at(moment)?;
     node.interrupted(|| host.cri()?.run_pod(HANDLER, "subject"))?;
     let cri = host.cri()?;
@@ -140,7 +140,7 @@ fn root(node: &Node, moment: Moment) -> Result<()> {
 /// The second container of a living pod: what is left of it goes, and the first is none the wiser.
 fn member(node: &Node, moment: Moment) -> Result<()> {
     let host = &node.host;
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     let cri = host.cri()?;
     let pod = cri.run_pod(HANDLER, "subject")?;
     let first = cri.run_container(&pod, "first", &["sleep", "1000"])?;
@@ -237,7 +237,7 @@ fn make_forgotten(host: &Host, namespace: &str, id: &str) -> Result<()> {
 #[test]
 fn a_forgotten_sandbox_ends() -> Result<()> {
     let host = Host::with([Handler::guarded(HANDLER)])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let cri = host.cri()?;
     let pod = cri.run_pod(HANDLER, "subject")?;
     cri.run_container(&pod, "c", &["sleep", "1000"])?;
@@ -265,7 +265,7 @@ fn a_forgotten_sandbox_ends() -> Result<()> {
 #[test]
 fn an_operator_ends_what_is_forgotten_and_nothing_else() -> Result<()> {
     let host = Host::with([Handler::guarded(HANDLER)])?;
-    let (ctr, handler, before) = (host.ctr(), host.handler(HANDLER)?, Holdings::of(&host));
+    let (ctr, handler, before) = (host.ctr(), host.handler(HANDLER)?, Resources::of(&host));
     let namespace = ctr.namespace();
     ctr.start(&handler, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use harness::{
     Cri, Event, EventLog, Handler, Host, Pod, PodContainer, binary, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left, assert_nothing_left_within},
+    leaks::{Resources, assert_nothing_left, assert_nothing_left_within},
     patience,
     process::Process,
 };
@@ -162,7 +162,7 @@ fn killed_at(moment: Moment, mut one: impl FnMut(&str) -> Result<bool>) -> Resul
 /// Whether the guard was killed.
 fn a_container_is_ended(host: &Host, events: &EventLog, moment: Moment, id: &str) -> Result<bool> {
     let ctr = host.ctr();
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     ctr.start(&host.handler("guarded")?, id, &["sleep", "1000"])?;
     let victim = Victim::of(host, ctr.namespace(), id)?;
     if moment.is_of_a_wedge() {
@@ -240,7 +240,7 @@ impl Three {
 
 fn a_pod_is_ended(host: &Host, events: &EventLog, moment: Moment, name: &str) -> Result<bool> {
     let cri = host.cri()?;
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     let pod = Three::run(&cri, name)?;
     let victim = Victim::of(host, "k8s.io", &pod.pod.id)?;
     if moment.is_of_a_wedge() {
@@ -299,7 +299,7 @@ fn killed_in_create(
     begun: impl Fn() -> bool,
     create: impl FnOnce() + Send,
 ) -> Result<()> {
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     let killed = thread::scope(|scope| {
         scope.spawn(create);
         eventually(CLEANED, "Create is under way", || begun().then_some(()))?;
@@ -355,7 +355,7 @@ fn a_pods_guard_killed_in_a_members_create_ends_the_pod() -> Result<()> {
     let runsc = faults::slow_create(&host, "runsc-slow", &trigger, 1000)?;
     host.add_handler(&host.handler("guarded")?.runsc(runsc))?;
     let cri = host.cri()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pod = cri.run_pod("guarded", "subject")?;
     let one = cri.run_container(&pod, "one", &["sleep", "1000"])?;
     let guard = faults::guard(&host, &pod.id).context("no guard")?;
@@ -420,7 +420,7 @@ fn damages() -> Vec<(&'static str, Damage)> {
 fn a_damaged_record_or_state_file_leaves_nothing() -> Result<()> {
     let host = Host::guarded("1s")?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     for (what, damage) in damages() {
         for runscs in [false, true] {
             let id = if runscs { "state" } else { "record" };
@@ -444,7 +444,7 @@ fn a_damaged_record_or_state_file_leaves_nothing() -> Result<()> {
 fn with_no_file_left_delete_still_finds_the_sandbox() -> Result<()> {
     let host = Host::guarded("1s")?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;
     let bundle = host.bundle(ctr.namespace(), "subject");
@@ -466,7 +466,7 @@ fn with_no_file_left_delete_still_finds_the_sandbox() -> Result<()> {
 fn many_deletes_at_once_tear_down_once_and_answer_the_same() -> Result<()> {
     let host = Host::guarded("1s")?;
     let cri = host.cri()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pod = Three::run(&cri, "subject")?;
     let victim = Victim::of(&host, "k8s.io", &pod.pod.id)?;
     host.stop_containerd();
@@ -508,7 +508,7 @@ fn many_deletes_at_once_tear_down_once_and_answer_the_same() -> Result<()> {
 fn delete_of_one_container_of_a_living_pod_ends_that_one_only() -> Result<()> {
     let host = Host::guarded("1s")?;
     let cri = host.cri()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pod = Three::run(&cri, "subject")?;
     let victim = Victim::of(&host, "k8s.io", &pod.pod.id)?;
     let doomed = &pod.containers[1];
@@ -535,7 +535,7 @@ fn delete_of_one_container_of_a_living_pod_ends_that_one_only() -> Result<()> {
 fn containerds_own_exit_is_the_one_that_the_guard_published() -> Result<()> {
     let host = Host::guarded("1s")?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let events = EventLog::start(&ctr)?;
     ctr.start(&host.handler("guarded")?, "subject", &["sh", "-c", "sleep 1; exit 3"])?;
     let guard = faults::guard(&host, "subject").context("no guard")?;
@@ -557,7 +557,7 @@ fn containerds_own_exit_is_the_one_that_the_guard_published() -> Result<()> {
 fn containerds_own_exit_is_the_recorded_one() -> Result<()> {
     let host = Host::guarded("1s")?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let events = EventLog::start(&ctr)?;
     ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let containerd = host.containerd()?;

@@ -5,7 +5,7 @@ use containerd_shim_protos::api;
 use harness::{
     Handler, Host, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_gone, assert_nothing_left},
+    leaks::{Resources, assert_gone, assert_nothing_left},
     promise::ESCALATION,
     traces::entries,
 };
@@ -24,7 +24,7 @@ const STOPPED: Duration = Duration::from_secs(30);
 fn a_slow_create_beside_its_siblings_costs_nobody_the_sandbox() -> Result<()> {
     const SLOW: u32 = 60;
     let host = Host::with([Handler::guarded("slow")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let trigger = host.path().join("slow");
     let runsc = faults::slow_create(&host, "runsc-slow", &trigger, SLOW)?;
     host.add_handler(&host.handler("slow")?.runsc(runsc))?;
@@ -85,7 +85,7 @@ fn a_deadline_that_passes_while_the_guard_is_stopped_costs_nobody_the_sandbox() 
     let trigger = host.path().join("untold");
     let runsc = faults::late_wait(&host, "runsc-late", &trigger)?;
     host.add_handler(&host.handler("late")?.runsc(runsc))?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let pod = cri.run_pod("late", "subject")?;
     let stays = cri.run_container(&pod, "stays", &["sleep", "1000"])?;
     let killed = cri.run_container(&pod, "killed", &["sleep", "1000"])?;
@@ -126,7 +126,7 @@ fn a_deadline_that_passes_while_the_guard_is_stopped_costs_nobody_the_sandbox() 
 #[test]
 fn a_guard_stopped_for_thirty_seconds_leaves_the_sandbox_alone() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let ctr = host.ctr();
     ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, SOON, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     run, write_script,
 };
 use rustix::process::Signal;
@@ -21,7 +21,7 @@ const ID: &str = "subject";
 
 struct Engine {
     host: Host,
-    before: Holdings,
+    before: Resources,
 }
 
 impl Engine {
@@ -45,7 +45,7 @@ impl Engine {
         );
         write_script(&runsc, &script)?;
         host.add_handler(&handler.runsc(runsc))?;
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         host.ctr().start(&host.handler("h")?, ID, &["sleep", "100000"])?;
         Ok(Self { host, before })
     }

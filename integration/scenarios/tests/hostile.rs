@@ -8,7 +8,7 @@ use harness::{
     binary::{self, options},
     eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
     promise::{ESCALATION, QUERY},
     promised, run,
@@ -74,7 +74,7 @@ fn start_is_refused(host: &Host, bundle: &Path, id: &str, stdin: &[u8], says: &s
 #[test]
 fn ids_that_containerd_would_not_give_start_nothing() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let bundle = bundle(&host, "bundle", Some(b"{}"))?;
     let long = "a".repeat(200);
     for id in ["..", "../../etc", "a/b", "/etc/passwd", ".hidden", "a b", "a\nb", "käse", "日本", &long] {
@@ -91,7 +91,7 @@ fn ids_that_containerd_would_not_give_start_nothing() -> Result<()> {
 #[test]
 fn a_spec_that_is_none_and_a_configuration_that_is_no_file_are_refused_at_once() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let large = format!(r#"{{"annotations":{{"a":"{}"}}}}"#, "x".repeat(20 << 20));
     let deep = "[".repeat(1 << 20);
     for (name, config, says) in [
@@ -128,7 +128,7 @@ fn a_spec_that_is_none_and_a_configuration_that_is_no_file_are_refused_at_once()
 /// `ctr task rm -f` of a wedged container with one annotation; how long it took and what the guard logged.
 fn wedged_with(handler: Handler, annotation: &str) -> Result<(Duration, String)> {
     let host = Host::with([handler])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let ctr = host.ctr();
     let annotation = format!("io.containerd.runsc-guard.{annotation}");
     let flags = ["--detach", "--null-io", "--annotation", &annotation];
@@ -168,7 +168,7 @@ fn about_subject() -> task::ConnectRequest {
 #[test]
 fn broken_frames_are_answered_or_end_their_connection_and_nothing_else() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let sandbox = subject(&host)?;
     let namespace = host.tag().to_owned();
     let connect = || Wire::connect(&host, &namespace, "subject");
@@ -223,7 +223,7 @@ fn broken_frames_are_answered_or_end_their_connection_and_nothing_else() -> Resu
 #[test]
 fn a_caller_that_never_reads_costs_little_and_holds_nobody_up() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let sandbox = subject(&host)?;
     let guard = guard_of(&sandbox)?;
     let namespace = host.tag().to_owned();
@@ -285,7 +285,7 @@ fn lowest_free_descriptor(process: &Process) -> u64 {
 #[test]
 fn connections_never_take_the_last_descriptors_and_a_soft_limit_stops_nothing() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let sandbox = subject(&host)?;
     let guard = guard_of(&sandbox)?;
     let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
@@ -319,7 +319,7 @@ fn connections_never_take_the_last_descriptors_and_a_soft_limit_stops_nothing() 
 #[test]
 fn a_guard_without_descriptors_ends_its_sandbox_and_says_what_it_needs() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let sandbox = subject(&host)?;
     let guard = guard_of(&sandbox)?;
     sandbox.stop_sentry()?;
@@ -345,7 +345,7 @@ fn a_guard_without_descriptors_ends_its_sandbox_and_says_what_it_needs() -> Resu
 #[test]
 fn planted_links_lead_nowhere() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let outside = host.path().join("outside");
     fs::create_dir(&outside)?;
     let treasure = |name: &str| -> Result<PathBuf> {
@@ -413,7 +413,7 @@ impl Drop for Full {
 #[test]
 fn a_full_disk_under_bundles_and_reports_stops_no_end() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let bundles = host.bundle(host.tag(), "subject");
     let bundles = Full::mount(bundles.parent().context("no parent")?, "2m")?;
     let reports = Full::mount(&host.path().join("reports"), "64k")?;
@@ -443,7 +443,7 @@ fn a_full_disk_under_bundles_and_reports_stops_no_end() -> Result<()> {
 #[test]
 fn a_full_runtime_folder_is_a_clear_error_of_start_and_none_of_delete() -> Result<()> {
     let host = Host::guarded("2s")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let sound = bundle(&host, "sound", Some(b"{}"))?;
     for options in ["size=4k", "nr_inodes=2"] {
         let script = format!(

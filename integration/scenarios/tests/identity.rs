@@ -7,7 +7,7 @@ use forgeries::{Forger, Forgery, Pool, forgeries};
 use harness::{
     Handler, Host, Random, SOON, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
     seed,
 };
@@ -73,7 +73,7 @@ fn forged(end: End) -> Result<()> {
     let mut all = forgeries(&victims, &pool);
     all.extend(pool.random(&mut random, RANDOM));
     for (round, several) in all.chunks(AT_ONCE).enumerate() {
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         thread::scope(|scope| {
             let one = |(at, forgery)| {
                 let forger = forger(format!("subject-{round}-{at}"));
@@ -138,7 +138,7 @@ fn in_a_pid_namespace() -> Result<bool> {
 /// sandbox's own cgroup.
 fn pids_reused(host: &Host, sentry_lives: bool) -> Result<()> {
     let ctr = host.ctr();
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(host, "subject")?;
     let guard = sandbox.guard.clone().context("no guard")?;

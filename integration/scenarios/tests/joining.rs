@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, SHORTLY, binary,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
 };
 use rustix::process::Signal;
@@ -13,7 +13,7 @@ use rustix::process::Signal;
 #[test]
 fn one_id_is_deleted_and_run_again_two_hundred_times() -> Result<()> {
     let host = Host::with([Handler::guarded("guarded")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let handler = host.handler("guarded")?;
     let ctr = host.ctr();
     for round in 0..200 {
@@ -26,7 +26,7 @@ fn one_id_is_deleted_and_run_again_two_hundred_times() -> Result<()> {
 #[test]
 fn joining_a_stopped_guard_fails_with_its_pid_and_state() -> Result<()> {
     let host = Host::with([Handler::guarded("guarded")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let cri = host.cri()?;
     let pod = cri.run_pod("guarded", "subject")?;
     let container = cri.run_container(&pod, "c", &["sleep", "1000"])?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Cri, Handler, Host, IMAGE, Kubelet, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     promise::{DEADLINE, ESCALATION},
     runtime_v1::RemovePodSandboxRequest,
 };
@@ -106,7 +106,7 @@ impl Node {
 
     /// Waits until containerd calls no sandbox of the pod ready, and nothing is left but a mount of containerd's own:
     /// of a sandbox that has ended before StopPodSandbox it keeps /dev/shm until RemovePodSandbox.
-    fn gone(&self, before: &Holdings, limit: Duration) -> Result<Duration> {
+    fn gone(&self, before: &Resources, limit: Duration) -> Result<Duration> {
         let began = Instant::now();
         eventually(limit, "the pod is gone", || {
             let pods = self.cri.pods(Duration::from_secs(5)).ok()?;
@@ -114,9 +114,9 @@ impl Node {
         })
         .with_context(|| self.kubelet.last_words())?;
         let took = began.elapsed();
-        let mut last = Holdings::default();
+        let mut last = Resources::default();
         eventually(Duration::from_secs(5), "nothing is left", || {
-            last = Holdings::of(&self.host).since(before);
+            last = Resources::of(&self.host).since(before);
             last.mounts.retain(|path| !path.ends_with("shm"));
             last.is_empty().then_some(())
         })
@@ -125,7 +125,7 @@ impl Node {
     }
 
     /// Does what the kubelet does once a minute, and proves that nothing at all is left.
-    fn clean(self, before: &Holdings) -> Result<()> {
+    fn clean(self, before: &Resources) -> Result<()> {
         self.kubelet.kill();
         let limit = Duration::from_secs(20);
         for (id, _) in self.cri.pods(limit)? {
@@ -174,7 +174,7 @@ fn unguarded_the_pod_stays_and_the_kubelet_tries_for_ever() -> Result<()> {
 fn guarded_the_pod_comes_back_where_it_is_wanted_and_goes_where_it_is_not() -> Result<()> {
     let guarded = Handler::quick("subject", "2s").guard("exec_deadline", "\"2s\"");
     let node = Node::start(guarded)?;
-    let before = Holdings::of(&node.host);
+    let before = Resources::of(&node.host);
     node.kubelet.put(NAME, &manifest())?;
     let first = node.up(None)?;
 

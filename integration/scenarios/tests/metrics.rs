@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, SOON, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_gone, assert_nothing_left},
+    leaks::{Resources, assert_gone, assert_nothing_left},
     process::Process,
     run,
 };
@@ -180,7 +180,7 @@ fn lint(host: &Host) -> Result<()> {
 fn what_guards_count_is_served_and_outlives_them() -> Result<()> {
     let handler = Handler::quick("h", "2s");
     let host = Host::with([handler])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let server = Server::start(&host)?;
     server.scrape()?.expect(&[])?;
 

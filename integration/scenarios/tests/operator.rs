@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, Outcome, SOON, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_gone, assert_nothing_left},
+    leaks::{Resources, assert_gone, assert_nothing_left},
     process::Process,
     run, write_script,
 };
@@ -120,7 +120,7 @@ fn assert_untouched(host: &Host, before: &[Sandbox]) -> Result<()> {
 /// Two wedged ones among three healthy ones, with containerd at work.
 fn the_wedged_end_and_the_healthy_stay(guarded: bool) -> Result<()> {
     let host = host(guarded)?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let healthy = healthy(&host)?;
     let stopped = start(&host, "stopped")?;
     let frozen = start(&host, "frozen")?;
@@ -192,7 +192,7 @@ fn a_sandbox_whose_runsc_state_is_slow_is_not_wedged() -> Result<()> {
     );
     write_script(&slow, &script)?;
     host.add_handler(&host.handler("h")?.runsc(slow))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let sandbox = start(&host, "subject")?;
     let word = |one: &Value, name: &str| one.pointer(&format!("/guard/says/1/{name}")).cloned();
     // With an answer long ago, and a State that was given up.
@@ -211,7 +211,7 @@ fn a_sandbox_whose_runsc_state_is_slow_is_not_wedged() -> Result<()> {
 
 fn with_containerd_stopped(guarded: bool) -> Result<()> {
     let host = host(guarded)?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let healthy = healthy(&host)?;
     let orphan = start(&host, "orphan")?;
     let wedged = start(&host, "wedged")?;
@@ -266,7 +266,7 @@ fn unguarded_orphans_end_while_containerd_is_stopped() -> Result<()> {
 /// Nobody answers any more but the operator's command.
 fn with_everything_stopped(guarded: bool) -> Result<()> {
     let host = host(guarded)?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let sandbox = start(&host, "subject")?;
     sandbox.stop_all_but_guard()?;
     if let Some(guard) = &sandbox.guard {
@@ -303,7 +303,7 @@ fn with_a_volume_that_hangs(guarded: bool) -> Result<()> {
         if guarded { Handler::guarded("h").guard("abort_fuse", "false") } else { Handler::unguarded("h") };
     let host = Host::with([handler])?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let fuse = faults::fuse_volume(&host, "volumes/v".as_ref())?;
     let flags = ["--detach", "--null-io", &faults::volume_flag(fuse.point())];
     let args = ctr.run_args(&host.handler("h")?, &flags, "subject", faults::READS_VOLUME);
@@ -342,7 +342,7 @@ fn an_unguarded_sandbox_that_cannot_die_is_named() -> Result<()> {
 fn an_unguarded_pod_is_one_sandbox_with_a_name() -> Result<()> {
     let host = host(false)?;
     let cri = host.cri()?;
-    let mut before = Holdings::of(&host);
+    let mut before = Resources::of(&host);
     let pod = cri.run_pod("h", "subject")?;
     for name in ["one", "two"] {
         cri.run_container(&pod, name, &["sleep", "100000"])?;
@@ -404,7 +404,7 @@ fn what_only_calls_itself_a_sandbox_is_left_alone() -> Result<()> {
 #[test]
 fn a_guard_that_cannot_be_read_makes_nobody_an_orphan() -> Result<()> {
     let host = host(true)?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     start(&host, "subject")?;
     let name = faults::guards_name(&host, host.ctr().namespace(), "subject");
     let params = std::path::Path::new("/run/runsc-guard").join(name).join("params.json");

@@ -11,7 +11,7 @@ use content::{LONG, Packed, digest, of_deb, of_rpm, of_tarball};
 use harness::{
     Cri, Handler, Host, Parts, Pod, PodContainer, Root, SOON, Shared, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     patience,
     process::Process,
     release, run,
@@ -244,7 +244,7 @@ fn a_package_is_installed_upgraded_and_removed_while_pods_run() -> Result<()> {
     let parts = Parts { guard: guard.clone(), ..Parts::pinned()? };
     let handler = Handler::quick("guarded", "2s");
     let host = Host::builder().parts(parts).handler(handler).start()?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
 
     let wedged = start(&host, &cri, "wedged")?;
     ensure!(wedged.guard.exe().as_ref() == Some(&guard), "{:?}", wedged.guard.exe());

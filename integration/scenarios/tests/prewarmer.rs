@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, LATER, Neighbour, Parts, SOON, Versions, eventually,
     faults::{self, await_prewarmer},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
     promise::{DEADLINE, ESCALATION, MARGIN, QUERY},
     run,
@@ -64,7 +64,7 @@ fn without_the_guard_it_hangs_for_ever() -> Result<()> {
 fn it_ends_on_time() -> Result<()> {
     let host = guarded()?;
     let neighbour = Neighbour::start(&host)?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let (ctr, handler) = (host.ctr(), host.handler(ID)?);
     let began = Instant::now();
     let answer = thread::scope(|scope| {
@@ -97,7 +97,7 @@ fn it_ends_on_time() -> Result<()> {
 /// By SIGKILL; `alone` leaves the real shim alive, and so the `runsc create` above the prewarmer. Without that nothing says
 /// whose it is but its own command line and the program that it runs.
 fn guard_killed(host: &Host, alone: bool) -> Result<()> {
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     let (ctr, handler) = (host.ctr(), host.handler(ID)?);
     let killed = thread::scope(|scope| {
         scope.spawn(|| ctr.run_detached(&handler, &ROOT, ID, &SLEEP, LATER));
@@ -153,7 +153,7 @@ fn a_dead_guard_leaves_nothing_of_it() -> Result<()> {
 fn a_dead_guard_leaves_nothing_of_it_without_a_bundle() -> Result<()> {
     let host = guarded()?;
     let neighbour = Neighbour::start(&host)?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let (ctr, handler) = (host.ctr(), host.handler(ID)?);
     let containerd = host.containerd()?;
     thread::scope(|scope| {

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, Outcome, SOON, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
     run,
 };
@@ -63,7 +63,7 @@ fn remove(host: &Host) -> Result<()> {
 fn a_reap_that_nobody_reads_goes_on_to_its_end() -> Result<()> {
     for (handler, output) in [Handler::unguarded("h"), Handler::guarded("h")].into_iter().zip(unwritable()?) {
         let host = host(handler)?;
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         let sandbox = start(&host)?;
         sandbox.stop_sentry()?;
         let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
@@ -114,7 +114,7 @@ fn no_command_takes_it_amiss_that_nobody_reads() -> Result<()> {
 #[test]
 fn what_was_paused_can_be_deleted_after_a_reap() -> Result<()> {
     let host = host(Handler::unguarded("h"))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let sandbox = start(&host)?;
     faults::pause(&host, &host.ctr(), ID)?;
     reap(&host, host.tag(), ID)?;
@@ -129,7 +129,7 @@ fn a_pod_whose_root_was_paused_can_be_removed_after_a_reap() -> Result<()> {
     for handler in [Handler::unguarded("h"), Handler::guarded("h")] {
         let host = host(handler)?;
         let cri = host.cri()?;
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         let pod = cri.run_pod("h", ID)?;
         cri.run_container(&pod, "one", &["sleep", "100000"])?;
         faults::pause(&host, &host.ctr().in_namespace("k8s.io"), &pod.id)?;
@@ -148,7 +148,7 @@ fn a_shim_that_cannot_tell_is_ended_too() -> Result<()> {
         let host = host(Handler::unguarded("h"))?;
         let runsc = faults::hanging_runsc(&host, "hanging", "kill", "")?;
         host.add_handler(&Handler::unguarded("h").runsc(runsc))?;
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         let sandbox = start(&host)?;
         sandbox.stop_sentry()?;
         if dead {
@@ -169,7 +169,7 @@ fn a_shim_that_cannot_tell_is_ended_too() -> Result<()> {
 #[test]
 fn what_containerd_has_forgotten_is_released_by_the_reap() -> Result<()> {
     let host = host(Handler::unguarded("h"))?;
-    let mut before = Holdings::of(&host);
+    let mut before = Resources::of(&host);
     // containerd's own leftover, now and then: it renames the bundle before it removes it, and a file that is made there
     // meanwhile keeps the folder.
     before.bundles.insert(host.bundle(host.tag(), &format!(".{ID}")));
@@ -209,7 +209,7 @@ fn mounts_are_released_where_containerd_has_them() -> Result<()> {
     {
         // A file over /etc, which nobody else sees.
         let host = Host::builder().handler(handler).etc("of-this-host", "x").start()?;
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         let sandbox = start(&host)?;
         let containerd = host.containerd()?;
         ensure!(!mounts(&containerd, &host)?.is_empty(), "nothing is mounted");
@@ -237,7 +237,7 @@ fn mounts_are_released_where_containerd_has_them() -> Result<()> {
 #[test]
 fn a_shim_of_another_containerd_is_let_alone() -> Result<()> {
     let host = host(Handler::unguarded("h"))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let sandbox = start(&host)?;
     let bundle = tempfile::tempdir()?;
     let mut other = Command::new("sh")
@@ -270,7 +270,7 @@ fn a_shim_of_another_containerd_is_let_alone() -> Result<()> {
 #[test]
 fn what_began_after_the_look_is_let_alone() -> Result<()> {
     let host = host(Handler::guarded("h"))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     start(&host)?;
     let operator = host.parts().guard.with_file_name("runsc-guard").display().to_string();
     let reports = host.path().join("reports").display().to_string();

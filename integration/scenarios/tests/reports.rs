@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Event, EventLog, Handler, Host, Outcome, SOON, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     promise::{DEADLINE, ESCALATION},
     run,
 };
@@ -126,7 +126,7 @@ fn assert_told(host: &Host, events: &EventLog, id: &str, report: &Value) -> Resu
 #[test]
 fn a_pod_that_answers_and_does_not_die_tells_all() -> Result<()> {
     let host = Host::with([handler()])?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let pods = host.ctr().in_namespace("k8s.io");
     let events = EventLog::start(&pods)?;
     let pod = cri.run_pod("h", "subject")?;
@@ -168,7 +168,7 @@ fn ended(host: &Host, hurt: impl FnOnce(&Sandbox) -> Result<()>) -> Result<(Valu
 #[test]
 fn a_stopped_sentry_is_not_asked_and_called_stopped() -> Result<()> {
     let host = Host::with([handler()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let events = EventLog::start(&host.ctr())?;
     let (report, _) = ended(&host, Sandbox::stop_sentry)?;
     assert_ladder(&report)?;
@@ -187,7 +187,7 @@ fn a_stopped_sentry_is_not_asked_and_called_stopped() -> Result<()> {
 #[test]
 fn a_stopped_real_shim_gives_no_goroutines_and_no_delay() -> Result<()> {
     let host = Host::with([handler()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let (report, took) = ended(&host, |sandbox| faults::stop(&sandbox.real_shim))?;
     // containerd asks State first, and waits a second for it.
     let promised = Duration::from_secs(1) + DEADLINE + ESCALATION;
@@ -204,7 +204,7 @@ fn a_stopped_real_shim_gives_no_goroutines_and_no_delay() -> Result<()> {
 #[test]
 fn a_create_that_never_returns_has_a_report() -> Result<()> {
     let host = Host::with([handler()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let ctr = host.ctr();
     let flags = ["--detach", "--null-io"];
     let args = ctr.bare_run_args(&host.handler("h")?, &flags, "subject", &["sleep", "100000"]);
@@ -230,7 +230,7 @@ fn a_create_that_never_returns_has_a_report() -> Result<()> {
 fn what_cannot_die_is_in_the_report_until_it_does() -> Result<()> {
     let handler = Handler::quick("h", "2s").guard("abort_fuse", "false");
     let host = Host::with([handler])?;
-    let (ctr, before) = (host.ctr(), Holdings::of(&host));
+    let (ctr, before) = (host.ctr(), Resources::of(&host));
     let fuse = faults::fuse_volume(&host, "volumes/v".as_ref())?;
     let flags = ["--detach", "--null-io", &faults::volume_flag(fuse.point())];
     let args = ctr.run_args(&host.handler("h")?, &flags, "subject", faults::READS_VOLUME);

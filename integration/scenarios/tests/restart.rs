@@ -6,7 +6,7 @@ use containerd_shim_protos::api;
 use harness::{
     EventLog, Handler, Host, Pod, PodContainer, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use rustix::process::Signal;
 use std::{
@@ -163,7 +163,7 @@ fn state(host: &Host, both: &Both) -> Result<String> {
 
 fn healthy(signal: Signal) -> Result<()> {
     let host = traced_host()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let both = Both::start(&host)?;
     let seen = state(&host, &both)?;
     host.end_containerd(signal)?;
@@ -197,7 +197,7 @@ fn a_restart_by_sigkill_changes_nothing() -> Result<()> {
 fn events_wait(signal: Signal) -> Result<()> {
     const EXECS: usize = 3;
     let host = traced_host()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let ctr = host.ctr();
     let (ns, id) = (ctr.namespace(), "subject");
     ctr.start(&host.handler("guarded")?, id, &["sleep", "1000"])?;
@@ -239,7 +239,7 @@ fn events_wait_for_a_containerd_ended_by_sigkill() -> Result<()> {
 #[test]
 fn a_stopped_containerd_gets_each_event_once() -> Result<()> {
     let host = traced_host()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let ctr = host.ctr();
     let (ns, id) = (ctr.namespace(), "subject");
     let events = EventLog::start(&ctr)?;
@@ -266,7 +266,7 @@ fn a_stopped_containerd_gets_each_event_once() -> Result<()> {
 /// The sandboxes do not answer while containerd comes back, and end by their deadline afterwards.
 fn wedged(signal: Signal) -> Result<()> {
     let host = traced_host()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let both = Both::start(&host)?;
     for sandbox in &both.sandboxes {
         sandbox.stop_sentry()?;
@@ -296,7 +296,7 @@ fn a_restart_by_sigkill_during_a_wedge() -> Result<()> {
 /// containerd finds when it comes back is an end like any other.
 fn escalating(signal: Signal) -> Result<()> {
     let host = traced_host()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let both = Both::start(&host)?;
     for sandbox in &both.sandboxes {
         sandbox.stop_sentry()?;
@@ -340,7 +340,7 @@ fn a_restart_by_sigkill_during_an_escalation() -> Result<()> {
 fn a_pods_end_asked_for_while_containerd_is_away() -> Result<()> {
     let host = traced_host()?;
     let cri = host.cri()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pod = cri.run_pod("guarded", "subject")?;
     cri.run_container(&pod, "c", &["sleep", "1000"])?;
     Sandbox::of(&host, &pod.id)?.stop_sentry()?;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     EventLog, Host, SHORTLY, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     promise::ESCALATION,
     promised,
 };
@@ -21,7 +21,7 @@ const LOOKS: Duration = Duration::from_secs(1);
 fn the_real_shim_dies(signal: Signal, within: Duration) -> Result<()> {
     let host = Host::guarded("2s")?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let events = EventLog::start(&ctr)?;
     ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let socket = host.shim_socket(ctr.namespace(), "subject")?;
@@ -65,7 +65,7 @@ fn a_real_shim_ended_by_sigterm_is_reported_once() -> Result<()> {
 fn a_pod_whose_real_shim_is_killed_ends_for_the_kubelet() -> Result<()> {
     let host = Host::guarded("2s")?;
     let cri = host.cri()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pod = cri.run_pod("guarded", "subject")?;
     for name in ["one", "two"] {
         cri.run_container(&pod, name, &["sleep", "1000"])?;
@@ -85,7 +85,7 @@ fn a_pod_whose_real_shim_is_killed_ends_for_the_kubelet() -> Result<()> {
 fn a_guard_outlives_what_operators_signal_and_passes_usr1_on() -> Result<()> {
     let host = Host::guarded("2s")?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     ctr.start(&host.handler("guarded")?, "subject", &["sleep", "1000"])?;
     let guard = Sandbox::of(&host, "subject")?.guard.context("no guard")?;
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR2, Signal::USR1] {

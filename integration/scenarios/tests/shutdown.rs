@@ -6,7 +6,7 @@ use containerd_shim_protos::api;
 use harness::{
     Handler, Host, Pod, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     patience,
     process::Process,
 };
@@ -54,9 +54,9 @@ fn pods(host: &Host, names: &[&str]) -> Result<Vec<Pod>> {
 }
 
 /// What is left is containerd's own, and it gets rid of that when it is there again.
-fn comes_back(host: &Host, pods: &[Pod], before: &Holdings) -> Result<()> {
-    let left = Holdings::of(host).since(before);
-    let left = Holdings { mounts: Default::default(), bundles: Default::default(), ..left };
+fn comes_back(host: &Host, pods: &[Pod], before: &Resources) -> Result<()> {
+    let left = Resources::of(host).since(before);
+    let left = Resources { mounts: Default::default(), bundles: Default::default(), ..left };
     ensure!(left.is_empty(), "left behind:\n{left}");
     host.start_containerd()?;
     let cri = host.cri()?;
@@ -69,7 +69,7 @@ fn comes_back(host: &Host, pods: &[Pod], before: &Holdings) -> Result<()> {
 #[test]
 fn a_node_that_goes_down_waits_for_no_guard() -> Result<()> {
     let host = Host::with([Handler::guarded("guarded")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pods = pods(&host, &["one", "two", "three", "four", "frozen", "hung"])?;
     Sandbox::of(&host, &pods[4].id)?.freeze()?;
     // The real shim waits for this one's runsc.
@@ -87,7 +87,7 @@ fn a_node_that_goes_down_waits_for_no_guard() -> Result<()> {
 #[test]
 fn containerd_that_is_told_in_the_same_moment_is_waited_for() -> Result<()> {
     let host = Host::with([Handler::guarded("guarded")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pods = pods(&host, &["subject"])?;
     let mut told = all(&host);
     told.push(host.containerd()?);
@@ -104,7 +104,7 @@ fn containerd_that_is_told_in_the_same_moment_is_waited_for() -> Result<()> {
 #[test]
 fn events_that_nobody_will_hear_hold_up_no_node() -> Result<()> {
     let host = Host::guarded("1s")?;
-    let (ctr, id, before) = (host.ctr(), "subject".to_owned(), Holdings::of(&host));
+    let (ctr, id, before) = (host.ctr(), "subject".to_owned(), Resources::of(&host));
     ctr.start(&host.handler("guarded")?, &id, &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, &id)?;
     let guard = sandbox.guard.clone().context("no guard")?;
@@ -120,7 +120,7 @@ fn events_that_nobody_will_hear_hold_up_no_node() -> Result<()> {
     let shutdown = api::ShutdownRequest { id: id.clone(), ..Default::default() };
     client.call::<_, api::Empty>("Shutdown", &shutdown, SOON)?;
     eventually(SOON, "its folder has gone", || {
-        Holdings::of(&host).since(&before).guard_files.is_empty().then_some(())
+        Resources::of(&host).since(&before).guard_files.is_empty().then_some(())
     })?;
     ensure!(guard.is_alive(), "it does not keep its events");
     let since = Instant::now();
@@ -134,7 +134,7 @@ fn events_that_nobody_will_hear_hold_up_no_node() -> Result<()> {
 #[test]
 fn real_shims_that_alone_are_told_without_containerd_go_quietly() -> Result<()> {
     let host = Host::with([Handler::guarded("guarded")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pods = pods(&host, &["subject"])?;
     let real_shim = Sandbox::of(&host, &pods[0].id)?.real_shim;
     host.end_containerd(Signal::KILL)?;
@@ -150,7 +150,7 @@ fn real_shims_that_alone_are_told_without_containerd_go_quietly() -> Result<()> 
 #[test]
 fn shims_that_are_told_on_a_running_node_are_missed() -> Result<()> {
     let host = Host::with([Handler::guarded("guarded")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pods = pods(&host, &["subject"])?;
     let Sandbox { guard, real_shim, .. } = Sandbox::of(&host, &pods[0].id)?;
     let guard = guard.context("no guard")?;
@@ -171,7 +171,7 @@ fn shims_that_are_told_on_a_running_node_are_missed() -> Result<()> {
 #[test]
 fn a_containerd_that_hangs_is_not_gone() -> Result<()> {
     let host = Host::with([Handler::guarded("guarded")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pods = pods(&host, &["subject"])?;
     let guard = Sandbox::of(&host, &pods[0].id)?.guard.context("no guard")?;
     let containerd = host.containerd()?;

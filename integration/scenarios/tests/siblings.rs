@@ -6,7 +6,7 @@ use containerd_shim_protos::api;
 use harness::{
     Cri, Handler, Host, LATER, Pod, PodContainer, TaskClient, code, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     write_script,
 };
 use std::{
@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(2 + 3 + 9);
 /// A pod with a container that lives throughout, and one that is to be ended.
 struct Scene {
     host: Host,
-    before: Holdings,
+    before: Resources,
     cri: Cri,
     pod: Pod,
     stays: PodContainer,
@@ -40,7 +40,7 @@ impl Scene {
     fn new(name: &str, ends: &[&str], handler: impl Fn(Handler) -> Handler) -> Result<Self> {
         let base = Handler::quick("subject", "4s").guard("delete_deadline", "\"2s\"");
         let host = Host::with([handler(base)])?;
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         let runsc = switched_runsc(&host, "runsc-switched")?;
         host.add_handler(&host.handler("subject")?.runsc(runsc))?;
         let cri = host.cri()?;
@@ -253,7 +253,7 @@ fn a_member_that_never_started_is_deleted_alone() -> Result<()> {
     println!("Delete after {:?}: {answer:?}", began.elapsed());
     ensure!(answer.context("Delete")?.exit_status() == 137);
     ensure!(began.elapsed() <= Duration::from_secs(2) + RELEASE, "late: {:?}", began.elapsed());
-    let left: Vec<_> = Holdings::of(&scene.host).naming(late).runsc.into_iter().collect();
+    let left: Vec<_> = Resources::of(&scene.host).naming(late).runsc.into_iter().collect();
     ensure!(left.is_empty(), "left: {left:?}");
     scene.assert_sibling_outlives(Duration::from_secs(8).saturating_sub(began.elapsed()))?;
     scene.assert_sibling_lives()?;

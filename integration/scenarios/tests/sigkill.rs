@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, LATER, SOON,
     faults::renamed_field,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ impl Notes {
 /// Runs a pod of one and ends it: the commands for its two SIGKILLs.
 fn pod_of_one(host: &Host, handler: &str, notes: &Notes) -> Result<[usize; 2]> {
     let cri = host.cri()?;
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     let pod = cri.run_pod(handler, handler)?;
     cri.run_container(&pod, "only", &SLEEPS)?;
     notes.counted()?;

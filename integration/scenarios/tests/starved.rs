@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Cri, Handler, Host, Parts, Pod, PodContainer, SOON, Versions, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
     promise::{DEADLINE, ESCALATION, QUERY},
     run, traces,
@@ -27,7 +27,7 @@ const WATCHED: Duration = Duration::from_secs(10);
 struct Subject {
     host: Host,
     cri: Cri,
-    before: Holdings,
+    before: Resources,
     pod: Pod,
     member: PodContainer,
     sibling: PodContainer,
@@ -43,7 +43,7 @@ impl Subject {
         let kill_deadline = format!("\"{}s\"", kill_deadline.as_secs());
         let handler = handler.guard("kill_deadline", &kill_deadline).guard("hard_limit", "\"0s\"");
         let host = Host::builder().parts(parts).handler(handler).start()?;
-        let (cri, before) = (host.cri()?, Holdings::of(&host));
+        let (cri, before) = (host.cri()?, Resources::of(&host));
         let pod = cri.run_pod("guarded", "starved")?;
         let sibling = cri.run_container(&pod, "sibling", &["sleep", "100000"])?;
         let member = cri.run_container(&pod, "member", member)?;

@@ -6,7 +6,7 @@
 use anyhow::{Result, ensure};
 use harness::{
     Handler, Host, LATER, Parts, Pod, SOON, Versions, faults,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     usage::{BothWays, await_direct},
 };
 
@@ -26,7 +26,7 @@ fn comparisons() -> usize {
 fn holds_on(gvisor: &str) -> Result<()> {
     let parts = Parts::of(Versions::named(&Versions::newest()?.containerd, gvisor)?)?;
     let host = Host::builder().parts(parts).handler(Handler::guarded("guarded")).start()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     alone(&host)?;
     pod(&host, &host.cri()?.run_pod("guarded", "pod")?)?;
     ensure!(!host.log().contains(REFUTED), "{}", host.log());
@@ -103,7 +103,7 @@ fn with_systemd_cgroup() -> Result<()> {
     report("at work", BothWays::to(&host, ctr.namespace(), "alone")?.hold(comparisons())?);
     ctr.remove("alone")?;
     ensure!(!host.log().contains(REFUTED), "{}", host.log());
-    assert_nothing_left(&host, &Holdings::default(), SOON)
+    assert_nothing_left(&host, &Resources::default(), SOON)
 }
 
 /// The same of a pod's containers, where it is systemd that makes their cgroups.
@@ -113,5 +113,5 @@ fn a_pod_with_systemd_cgroup() -> Result<()> {
     let host = Host::with([Handler::guarded("guarded").runsc_flag("systemd-cgroup", "true")])?;
     pod(&host, &host.cri()?.run_pod_in_slice("guarded", "pod")?)?;
     ensure!(!host.log().contains(REFUTED), "{}", host.log());
-    assert_nothing_left(&host, &Holdings::default(), SOON)
+    assert_nothing_left(&host, &Resources::default(), SOON)
 }

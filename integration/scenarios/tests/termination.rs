@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Cri, Host, Pod, PodContainer, SOON, container_config, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     runtime_v1::{ContainerConfig, Mount},
 };
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn run(cri: &Cri, pod: &Pod, name: &str, file: &Path, command: &[&str]) -> Resul
 fn who_is_ended_by_the_guard_is_told_why_and_nobody_else() -> Result<()> {
     const SLEEP: &[&str] = &["sleep", "100000"];
     let host = Host::guarded("2s")?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let pod = cri.run_pod("guarded", POD)?;
     let files = ["first", "second", "itself", "wrote"].map(|name| (name, file(&host, &cri, name)));
     let mut all = Vec::new();

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Event, EventLog, Handler, Host, SOON, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     run,
 };
 use serde_json::Value;
@@ -144,7 +144,7 @@ fn is_told_alike(host: &Host, format: &str) -> Result<()> {
 fn by_the_same_names_in_log_report_metrics_and_event() -> Result<()> {
     let handler = |format: &str| Handler::quick(format, "2s").guard("log_format", &format!("{format:?}"));
     let host = Host::with(["logfmt", "json"].map(handler))?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     is_told_alike(&host, "logfmt")?;
     is_told_alike(&host, "json")?;
     let json = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line["sandbox"] == "json");

@@ -6,7 +6,7 @@ use containerd_shim_protos::api;
 use harness::{
     EventLog, Handler, Host, SOON, Shared, TaskClient, Transcript, alike, code, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_gone, assert_nothing_left},
+    leaks::{Resources, assert_gone, assert_nothing_left},
     run,
 };
 use std::{
@@ -376,7 +376,7 @@ fn a_pod_of_three_with_a_restart_answers_alike() -> Result<()> {
 fn twenty_pods_at_once_run_and_leave_nothing() -> Result<()> {
     for handler in [Handler::unguarded("twenty"), Handler::guarded("twenty")] {
         let host = Host::with([handler.clone()])?;
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         let began = std::time::Instant::now();
         thread::scope(|scope| {
             let pods: Vec<_> = (0..20)

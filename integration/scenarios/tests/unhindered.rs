@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Access, EventLog, Fuse, Handler, Host, LATER, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_gone, assert_nothing_left},
+    leaks::{Resources, assert_gone, assert_nothing_left},
     process::Process,
     promise::{DEADLINE, ESCALATION, MARGIN, QUERY, subject},
     run,
@@ -71,7 +71,7 @@ fn assert_operator_sees(host: &Host, args: &[&str]) -> Result<()> {
 }
 
 /// Once the server answers, all becomes normal by itself.
-fn clear_up(host: &Host, fuse: &Fuse, ids: &[&str], before: &Holdings) -> Result<()> {
+fn clear_up(host: &Host, fuse: &Fuse, ids: &[&str], before: &Resources) -> Result<()> {
     fuse.answer();
     for id in ids {
         eventually(LATER, "the task can be deleted", || {
@@ -88,7 +88,7 @@ fn clear_up(host: &Host, fuse: &Fuse, ids: &[&str], before: &Holdings) -> Result
 #[test]
 fn a_held_mmap_lock_holds_up_neither_a_neighbours_delete_nor_the_operator() -> Result<()> {
     let host = Host::with([subject()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let (ctr, handler) = (host.ctr(), host.handler("subject")?);
     ctr.start(&handler, "neighbour", &["sleep", "1000"])?;
     let neighbour = Sandbox::of(&host, "neighbour")?;
@@ -111,7 +111,7 @@ fn a_held_mmap_lock_holds_up_neither_a_neighbours_delete_nor_the_operator() -> R
 #[test]
 fn a_held_mmap_lock_does_not_hold_up_the_guard() -> Result<()> {
     let host = Host::with([subject()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let (fuse, held) = start_held(&host, "held")?;
     let kill = thread::spawn({
         let ctr = host.ctr();
@@ -129,7 +129,7 @@ fn a_held_mmap_lock_does_not_hold_up_the_guard() -> Result<()> {
 #[test]
 fn a_held_mmap_lock_does_not_hold_up_the_delete_of_a_dead_guard() -> Result<()> {
     let host = Host::with([subject()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let (fuse, held) = start_held(&host, "held")?;
     held.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
     await_strike(&held, DELETE)?;
@@ -140,7 +140,7 @@ fn a_held_mmap_lock_does_not_hold_up_the_delete_of_a_dead_guard() -> Result<()> 
 #[test]
 fn what_a_late_delete_leaves_goes_when_it_can() -> Result<()> {
     let host = Host::with([subject()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let (fuse, held) = start_held(&host, "held")?;
     let bundle = host.bundle(host.tag(), "held");
     held.guard.as_ref().context("no guard")?.signal(Signal::KILL)?;
@@ -180,7 +180,7 @@ fn own_cgroups() -> Result<Vec<PathBuf>> {
 #[test]
 fn a_create_that_ends_early_leaves_no_cgroup_in_systemds_form() -> Result<()> {
     let host = Host::with([subject()])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let name = format!("{}.slice:cri-containerd:subject", host.tag());
     let own = own_cgroups()?;
     let made = || -> Vec<PathBuf> {
@@ -213,7 +213,7 @@ fn a_create_that_ends_early_leaves_no_cgroup_in_systemds_form() -> Result<()> {
 fn without_a_thread_to_be_had_the_sandbox_ends_on_time() -> Result<()> {
     let host = Host::with([subject()])?;
     let ctr = host.ctr();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let events = EventLog::start(&ctr)?;
     ctr.start(&host.handler("subject")?, "subject", &["sleep", "1000"])?;
     let sandbox = Sandbox::of(&host, "subject")?;

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     AT_LAST, Handler, Host, Outcome, Root, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     patience, run,
 };
 use std::{
@@ -106,7 +106,7 @@ impl Node {
     /// A pod of that handler works; `meanwhile` it does, something else is tried; and its sentry stopped, it ends all the
     /// same, with a report and nothing left.
     fn a_pod_ends(&self, handler: &str, program: &str, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
-        let (cri, before) = (self.host.cri()?, Holdings::of(&self.host));
+        let (cri, before) = (self.host.cri()?, Resources::of(&self.host));
         let pod = cri.run_pod(handler, "pod")?;
         let container = cri.run_container(&pod, "main", &["sleep", "100000"])?;
         let answer = cri.exec(&container, &["echo", "well"], patience(AT_LAST))?;

@@ -6,7 +6,7 @@ use containerd_shim_protos::api;
 use harness::{
     Handler, Host, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ fn a_silent_sandbox_is_reported_once_and_lives() -> Result<()> {
     poll_until(&client, SOON, "it is heard", || says("the sandbox answers again") == 1)?;
     poll(&client)?;
     host.ctr().remove("subject")?;
-    assert_nothing_left(&host, &Holdings::default(), SOON)
+    assert_nothing_left(&host, &Resources::default(), SOON)
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_silent_sandbox_is_ended_where_that_is_configured() -> Result<()> {
     })?;
     host.ctr().delete_task("subject", SOON)?.ok()?;
     host.ctr().delete_container("subject")?;
-    assert_nothing_left(&host, &Holdings::default(), SOON)
+    assert_nothing_left(&host, &Resources::default(), SOON)
 }
 
 /// Both would look dead to somebody who only counted unanswered requests.
@@ -107,5 +107,5 @@ fn neither_a_paused_sandbox_nor_one_behind_a_stopped_shim_is_silent() -> Result<
         host.ctr().force_delete_task("subject", SOON).ok()?.success().then_some(())
     })?;
     host.ctr().delete_container("subject")?;
-    assert_nothing_left(&host, &Holdings::default(), SOON)
+    assert_nothing_left(&host, &Resources::default(), SOON)
 }

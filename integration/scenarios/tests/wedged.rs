@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, Neighbour, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     promise::{DEADLINE, ESCALATION, MARGIN, QUERY},
 };
 use std::{
@@ -79,7 +79,7 @@ fn unguarded_container(
     let _held = fault(&host, "subject").context("the fault itself")?;
     let limit = QUERY + DEADLINE + ESCALATION + MARGIN;
     let ended = force_delete(&host, limit)?;
-    let left = Holdings::of(&host).naming("subject").processes.len();
+    let left = Resources::of(&host).naming("subject").processes.len();
     println!("{name}: unguarded: ended {ended:?} within {limit:?}, {left} processes left");
     ensure!(ended.is_none(), "{name} does not wedge the unguarded shim: ended in {ended:?}");
     ensure!(sandbox.sentry.is_alive(), "{name}: the unguarded sentry is gone");
@@ -89,7 +89,7 @@ fn unguarded_container(
 fn guarded_container(name: &str, handler: fn(&Host) -> Result<Option<Handler>>, fault: Fault) -> Result<()> {
     let host = host(|handler| handler, true)?;
     let neighbour = Neighbour::start(&host)?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     if let Some(changed) = handler(&host)? {
         host.add_handler(&changed)?;
     }
@@ -167,7 +167,7 @@ fn wedged_pod(name: &str, fault: fn(&Host, &str) -> Result<()>, guarded: bool) -
     let host = host(|handler| handler, guarded)?;
     let cri = host.cri()?;
     let neighbour = Neighbour::start(&host)?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let subject = cri.run_pod("subject", "subject")?;
     cri.run_container(&subject, "c", &["sleep", "100000"])?;
     let sandbox = Sandbox::of(&host, &subject.id)?;
@@ -175,7 +175,7 @@ fn wedged_pod(name: &str, fault: fn(&Host, &str) -> Result<()>, guarded: bool) -
     let limit = QUERY + DEADLINE + ESCALATION + MARGIN;
     let ended = ask_until(limit, |left| Ok(cri.stop_pod(&subject, left).is_ok()))?;
     if !guarded {
-        let left = Holdings::of(&host).since(&before).processes.len();
+        let left = Resources::of(&host).since(&before).processes.len();
         println!("{name}: unguarded: ended {ended:?} within {limit:?}, {left} processes left");
         ensure!(ended.is_none(), "{name} does not wedge the unguarded shim: ended in {ended:?}");
         ensure!(sandbox.sentry.is_alive(), "{name}: the unguarded sentry is gone");
@@ -230,7 +230,7 @@ fn a_create_that_never_returns_wedges_the_unguarded_shim() {
     let host = host(|handler| handler, false).unwrap();
     let limit = QUERY + DEADLINE + ESCALATION + MARGIN;
     let outcome = bare_run(&host, limit).unwrap();
-    let left = Holdings::of(&host).naming("subject").processes.len();
+    let left = Resources::of(&host).naming("subject").processes.len();
     println!("bare ctr run: unguarded: no answer within {limit:?}, {left} processes left");
     assert!(outcome.timed_out(), "it does not wedge: {outcome:?}");
     assert!(left > 0);
@@ -240,7 +240,7 @@ fn a_create_that_never_returns_wedges_the_unguarded_shim() {
 fn a_create_that_never_returns_is_torn_down_on_time() {
     let host = host(|handler| handler, true).unwrap();
     let neighbour = Neighbour::start(&host).unwrap();
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let outcome = bare_run(&host, DEADLINE + ESCALATION + MARGIN).unwrap();
     println!("bare ctr run: guarded: {outcome:?}");
     assert!(!outcome.timed_out() && !outcome.success(), "{outcome:?}");

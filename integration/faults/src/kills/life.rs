@@ -3,7 +3,8 @@
 use super::script::{Kind, Moment, Stage};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Cri, Ctr, Host, Pod, Random, SOON, eventually, faults, faults::Sandbox, leaks::Holdings, process::Process,
+    Cri, Ctr, Host, Pod, Random, SOON, eventually, faults, faults::Sandbox, leaks::Resources,
+    process::Process,
 };
 use rustix::process::Signal;
 use std::{
@@ -246,7 +247,7 @@ fn nothing_left(host: &Host, namespace: &str, sandbox: &str, ids: &[String]) -> 
         left.clear();
         if there.is_empty() {
             for id in ids {
-                left += &Holdings::of_id(host, id).to_string();
+                left += &Resources::of_id(host, id).to_string();
             }
             if left.is_empty() {
                 return Ok(());

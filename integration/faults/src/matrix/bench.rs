@@ -2,7 +2,7 @@
 
 use super::{Cell, gate::Gate};
 use anyhow::Result;
-use harness::{Cri, Handler, Host, Neighbour, Parts, leaks::Holdings, process::Process};
+use harness::{Cri, Handler, Host, Neighbour, Parts, leaks::Resources, process::Process};
 use rustix::process::Signal;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ pub struct Bench {
     gate: Gate,
     guarded: bool,
     neighbour: Neighbour,
-    before: Holdings,
+    before: Resources,
 }
 
 impl Bench {
@@ -36,7 +36,7 @@ impl Bench {
             .start()?;
         let gate = Gate::new(&host)?;
         let neighbour = Neighbour::start(&host)?;
-        let before = Holdings::of(&host);
+        let before = Resources::of(&host);
         Ok(Self { cri: host.cri()?, host: Arc::new(host), gate, guarded, neighbour, before })
     }
 
@@ -83,8 +83,8 @@ impl Bench {
     }
 
     /// What is here and was not when it started.
-    pub(super) fn residue(&self) -> Holdings {
-        let mut left = Holdings::of(&self.host).since(&self.before);
+    pub(super) fn residue(&self) -> Resources {
+        let mut left = Resources::of(&self.host).since(&self.before);
         if !left.processes.is_empty() {
             let neighbours = self.neighbour.processes();
             let is_its = |p: &Process| neighbours.iter().any(|n| (n.pid, n.started) == (p.pid, p.started));
@@ -99,7 +99,7 @@ impl Bench {
     pub(super) fn sweep(&mut self) -> Result<()> {
         self.gate.clear()?;
         let looked_at =
-            |left: &Holdings| if self.guarded { left.is_empty() } else { left.processes.is_empty() };
+            |left: &Resources| if self.guarded { left.is_empty() } else { left.processes.is_empty() };
         harness::eventually(Duration::from_secs(10), "nothing is left of the cell", || {
             self.host.traces().thaw();
             let left = self.residue();
@@ -112,7 +112,7 @@ impl Bench {
         // It may itself have been lost.
         self.host.ctr().tasks(Duration::from_secs(10))?;
         if !self.guarded {
-            self.before = Holdings::of(&self.host);
+            self.before = Resources::of(&self.host);
         }
         self.neighbour.assert_alive()
     }

@@ -1,7 +1,7 @@
 //! What must be true when it is over.
 
 use super::{Bench, Cell, Fault, Part, victim::Victim};
-use harness::{EventLog, eventually, leaks::Holdings, traces::entries};
+use harness::{EventLog, eventually, leaks::Resources, traces::entries};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -130,7 +130,7 @@ pub(super) fn hashes(victim: &Victim<'_>) -> BTreeSet<String> {
 }
 
 /// What is left of the victim, once it has had time to go.
-pub(super) fn residue(bench: &Bench, hashes: &BTreeSet<String>) -> Holdings {
+pub(super) fn residue(bench: &Bench, hashes: &BTreeSet<String>) -> Resources {
     let began = Instant::now();
     loop {
         let mut left = bench.residue();

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Cri, Host, Parts, SOON, Versions, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use rustix::{
     mount::{MountFlags, UnmountFlags, mount, unmount},
@@ -52,7 +52,7 @@ fn three(cri: &Cri) -> Result<[Running; 3]> {
 #[test]
 fn a_typo_in_the_file_stops_new_pods_and_no_other() -> Result<()> {
     let host = Host::pair(quick("guarded"))?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let pods = three(&cri)?;
     let file = host.config_path(&host.handler("guarded")?);
     let sound = fs::read_to_string(&file)?;
@@ -119,7 +119,7 @@ fn guard_real_shim_and_runsc_are_replaced_under_running_pods() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let parts = own_parts(folder.path())?;
     let host = Host::builder().parts(parts.clone()).handler(quick("guarded")).start()?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let pods = three(&cri)?;
     for path in [&parts.guard, &parts.real_shim, &parts.runsc] {
         replace(path)?;
@@ -140,7 +140,7 @@ fn another_gvisor_is_put_in_place_under_running_pods() -> Result<()> {
     let old = Parts::of(Versions::named(&new.versions.containerd, "2025-05")?)?;
     let parts = copies(folder.path(), old)?;
     let host = Host::builder().parts(parts.clone()).handler(quick("guarded")).start()?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let [healthy, wedged, orphaned] = three(&cri)?;
     for (path, with) in [(&parts.real_shim, &new.real_shim), (&parts.runsc, &new.runsc)] {
         replace_with(path, with)?;
@@ -158,7 +158,7 @@ fn guard_and_real_shim_are_missing_for_a_while() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let parts = own_parts(folder.path())?;
     let host = Host::builder().parts(parts.clone()).handler(quick("guarded")).start()?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let (wedged, healthy) = (pod(&cri, "wedged")?, pod(&cri, "healthy")?);
     let away = |path: &Path| path.with_extension("away");
     for path in [&parts.guard, &parts.real_shim] {
@@ -178,7 +178,7 @@ fn guard_and_real_shim_are_missing_for_a_while() -> Result<()> {
 #[test]
 fn a_read_only_report_dir_costs_the_report_and_nothing_else() -> Result<()> {
     let host = Host::pair(quick("guarded"))?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let reports = host.path().join("reports");
     fs::create_dir(&reports)?;
     mount("tmpfs", &reports, "tmpfs", MountFlags::RDONLY, None)?;

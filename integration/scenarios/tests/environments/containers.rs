@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Cri, Host, Pod, PodContainer, SHORTLY, SOON, Transcript, container_config, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     runtime_v1::{
         ContainerConfig, LinuxContainerConfig, LinuxContainerSecurityContext, Mount, NamespaceMode,
         NamespaceOption,
@@ -111,7 +111,7 @@ fn an_ephemeral_container_joins_later() -> Result<()> {
 #[test]
 fn an_ephemeral_container_for_a_wedged_pod_is_refused_in_time() -> Result<()> {
     let host = Host::pair(quick("guarded"))?;
-    let (cri, before) = (host.cri()?, Holdings::of(&host));
+    let (cri, before) = (host.cri()?, Resources::of(&host));
     let pod = cri.run_pod("guarded", "wedged")?;
     let main = cri.run_container(&pod, "main", SLEEP)?;
     Sandbox::of(&host, &pod.id)?.stop_sentry()?;
@@ -131,19 +131,19 @@ fn an_ephemeral_container_for_a_wedged_pod_is_refused_in_time() -> Result<()> {
 struct LivingPod {
     host: Host,
     cri: Cri,
-    before: Holdings,
+    before: Resources,
     pod: Pod,
     stays: PodContainer,
-    settled: Holdings,
+    settled: Resources,
 }
 
 impl LivingPod {
     fn start(name: &str) -> Result<Self> {
         let host = Host::pair(quick("guarded"))?;
-        let (cri, before) = (host.cri()?, Holdings::of(&host));
+        let (cri, before) = (host.cri()?, Resources::of(&host));
         let pod = cri.run_pod("guarded", name)?;
         let stays = cri.run_container(&pod, "stays", SLEEP)?;
-        let settled = Holdings::of(&host);
+        let settled = Resources::of(&host);
         Ok(Self { host, cri, before, pod, stays, settled })
     }
 
@@ -246,7 +246,7 @@ fn an_image_is_a_volume_and_goes_with_the_pod() -> Result<()> {
             "the image",
             "ls /volume; cat /volume/etc/passwd; touch /volume/x",
         )?;
-        let mounted = Holdings::of(host).mounts;
+        let mounted = Resources::of(host).mounts;
         let is_volume = |path: &std::path::PathBuf| path.to_string_lossy().contains("image-volumes");
         ensure!(mounted.iter().any(is_volume), "{mounted:?}");
         Ok(Running::of(pod, [container]))
@@ -257,7 +257,7 @@ fn an_image_is_a_volume_and_goes_with_the_pod() -> Result<()> {
 #[test]
 fn a_checkpoint_is_refused_alike_and_the_task_runs_on() -> Result<()> {
     let host = Host::pair(quick("guarded"))?;
-    let (ctr, before) = (host.ctr(), Holdings::of(&host));
+    let (ctr, before) = (host.ctr(), Resources::of(&host));
     let told = |handler: &str| -> Result<Transcript> {
         let mut notes = Transcript::default();
         ctr.start(&host.handler(handler)?, "subject", SLEEP)?;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, Parts, SOON, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
 };
 use std::{
@@ -39,7 +39,7 @@ fn a_node_that_is_a_container() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let arguments = "--mount --pid --cgroup --ipc --uts --fork --kill-child --mount-proc";
     let host = host_within(folder.path(), arguments, quick("guarded"))?;
-    let (cri, before, mounts) = (host.cri()?, Holdings::of(&host), mounts_within(&host)?);
+    let (cri, before, mounts) = (host.cri()?, Resources::of(&host), mounts_within(&host)?);
     for wedged in [false, true] {
         let pod = cri.run_pod("guarded", "subject")?;
         let container = cri.run_container(&pod, "c", &["sleep", "1000"])?;
@@ -95,7 +95,7 @@ fn a_node_with_version_2_only() -> Result<()> {
         "--mount sh -c 'mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec \"$0\" \"$@\"'";
     let handler = quick("guarded").runsc_flag("ignore-cgroups", "true");
     let host = host_within(folder.path(), arguments, handler)?;
-    let (cri, before, mounts) = (host.cri()?, Holdings::of(&host), mounts_within(&host)?);
+    let (cri, before, mounts) = (host.cri()?, Resources::of(&host), mounts_within(&host)?);
     let pod = cri.run_pod("guarded", "subject")?;
     let group = Group::around(&host, &Sandbox::of(&host, &pod.id)?)?;
     group.freeze()?;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Host, NodeLink, Outcome, SOON, Transcript,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     run,
     runtime_v1::{IdMapping, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, UserNamespace},
 };
@@ -69,7 +69,7 @@ fn a_pinned_user_namespace_is_refused_alike() -> Result<()> {
     let unguarded = told("unguarded")?;
     println!("{unguarded}");
     ensure!(unguarded.to_string().contains("error setting namespace of type user"), "{unguarded}");
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     unguarded.assert_same(&told("guarded")?)?;
     assert_nothing_left(&host, &before, SOON)
 }
@@ -110,7 +110,7 @@ fn an_apparmor_profile_changes_nothing() -> Result<()> {
     let ctr = host.ctr();
     start(&host, "unguarded", &spec)?.ok()?;
     ctr.remove("subject")?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     start(&host, "guarded", &spec)?.ok()?;
     Sandbox::of(&host, "subject")?.stop_sentry()?;
     let began = Instant::now();
@@ -135,7 +135,7 @@ fn an_selinux_label_is_refused_alike() -> Result<()> {
     let unguarded = told("unguarded")?;
     println!("{unguarded}");
     ensure!(unguarded.to_string().contains("SELinux is not supported"), "{unguarded}");
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     unguarded.assert_same(&told("guarded")?)?;
     assert_nothing_left(&host, &before, SOON)
 }

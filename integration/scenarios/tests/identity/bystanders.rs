@@ -1,7 +1,7 @@
 //! Who must survive, whatever is forged.
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{Host, PodContainer, SOON, faults::Sandbox, leaks::Holdings, process::Process};
+use harness::{Host, PodContainer, SOON, faults::Sandbox, leaks::Resources, process::Process};
 use std::process::{Child, Command, Stdio};
 
 /// A process that has nothing to do with any sandbox.
@@ -45,7 +45,7 @@ pub(super) struct Bystanders {
     pub(super) pod: Sandbox,
     pub(super) pods_container: PodContainer,
     pub(super) unguarded: Sandbox,
-    pub(super) holdings: Holdings,
+    pub(super) resources: Resources,
 }
 
 impl Bystanders {
@@ -55,17 +55,17 @@ impl Bystanders {
         ctr.start(&host.handler("unguarded")?, "bare", &["sleep", "100000"])?;
         let pod = cri.run_pod("guarded", "neighbour")?;
         let pods_container = cri.run_container(&pod, "c", &["sleep", "100000"])?;
-        let mut holdings = Holdings::of(host);
+        let mut resources = Resources::of(host);
         // CRI asks for Stats every second: of runsc's commands only `wait` stays.
         let is_runsc = |process: &Process| process.args.first().is_some_and(|arg| arg.ends_with("runsc"));
-        holdings.processes.retain(|one| !is_runsc(one) || one.args.iter().any(|arg| arg == "wait"));
+        resources.processes.retain(|one| !is_runsc(one) || one.args.iter().any(|arg| arg == "wait"));
         Ok(Self {
             stranger: Stranger::new()?,
             guarded: Sandbox::of(host, "neighbour")?,
             pod: Sandbox::of(host, &pod.id)?,
             pods_container,
             unguarded: Sandbox::of(host, "bare")?,
-            holdings,
+            resources,
         })
     }
 
@@ -81,7 +81,7 @@ impl Bystanders {
         for process in self.processes() {
             process.assert_spared()?;
         }
-        let lost = self.holdings.since(&Holdings::of(host));
+        let lost = self.resources.since(&Resources::of(host));
         ensure!(lost.is_empty(), "others lost:\n{lost}");
         Ok(())
     }

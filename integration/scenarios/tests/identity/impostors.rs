@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Fuse, Guise, Handler, Host, Parts, SOON, Troupe, Versions, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     process::Process,
 };
 use rustix::process::Signal;
@@ -238,7 +238,7 @@ fn whoever_claims_to_be_a_sandbox_is_not_believed() -> Result<()> {
 #[test]
 fn a_dead_guards_delete_ends_nobody_in_namespaces_of_their_own() -> Result<()> {
     let host = Host::pair(Handler::quick("guarded", "1s"))?;
-    let (ctr, before) = (host.ctr(), Holdings::of(&host));
+    let (ctr, before) = (host.ctr(), Resources::of(&host));
     let mut troupe = Troupe::new(&host.path().join("troupe"), Path::new(env!("CARGO_BIN_EXE_impostor")))?;
     let root = host.runsc_root(host.tag()).display().to_string();
     let bundle = host.bundle(host.tag(), "subject").display().to_string();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use harness::{
     Handler, Host, LATER, SHORTLY, SOON, TaskClient, eventually,
     faults::{self, Sandbox},
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     run,
     usage::{await_direct, stats},
 };
@@ -63,7 +63,7 @@ fn goes_back(host: &Host, client: &TaskClient) -> Result<()> {
 
 fn end(host: &Host) -> Result<()> {
     host.ctr().remove("subject")?;
-    assert_nothing_left(host, &Holdings::default(), SOON)
+    assert_nothing_left(host, &Resources::default(), SOON)
 }
 
 /// The sentry's program calls a field otherwise, as a later gVisor might.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     Handler, Host, Parts, SOON, eventually,
     faults::Sandbox,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     run,
     talos::{self, Image},
 };
@@ -111,7 +111,7 @@ const BEYOND: Duration = Duration::from_secs(3);
 fn its_part_makes_containerd_run_pods_that_end() -> Result<()> {
     let host = node()?;
     let cri = host.cri()?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     let pod = cri.run_pod("runsc-guard", "pod")?;
     let container = cri.run_container(&pod, "c", &["sleep", "100000"])?;
     let said = cri.exec(&container, &["echo", "well"], SOON)?;
@@ -147,7 +147,7 @@ fn its_part_makes_containerd_run_pods_that_end() -> Result<()> {
 #[test]
 fn from_a_pod_the_operator_ends_what_is_stuck() -> Result<()> {
     let host = Host::with([Handler::unguarded("h")])?;
-    let before = Holdings::of(&host);
+    let before = Resources::of(&host);
     host.ctr().start(&host.handler("h")?, "stuck", &["sleep", "100000"])?;
     let stuck = Sandbox::of(&host, "stuck")?;
     stuck.stop_sentry()?;

@@ -4,7 +4,7 @@ use super::{BY_HAND, Node, filled};
 use anyhow::{Context as _, Result, anyhow};
 use harness::{
     AT_LAST, Docker, IMAGE, Page, eventually,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
 };
 use std::path::Path;
 
@@ -15,7 +15,7 @@ fn docker_runs_and_ends_a_container_with_an_entry_in_its_configuration_and_witho
     let entry = page.block("Docker", "{\n  \"runtimes\"")?;
     let docker = Docker::with(&node.host, serde_json::from_str(&entry)?)?;
     node.host.root()?.link(docker.client(), Path::new("usr/local/bin"))?;
-    let before = Holdings::of(&node.host);
+    let before = Resources::of(&node.host);
     for runtime in ["runsc-guard", "io.containerd.runsc-guard.v2"] {
         let command = page.command("Docker", &format!("docker run --runtime {runtime} "))?;
         runs_and_ends(&node, &docker, &filled(&command, "IMAGE", IMAGE)?).context(command)?;

@@ -4,7 +4,7 @@ use super::{BY_HAND, Node, filled, only_reports};
 use anyhow::{Result, anyhow, bail, ensure};
 use harness::{
     AT_LAST, IMAGE, Page, Service, eventually,
-    leaks::{Holdings, assert_nothing_left},
+    leaks::{Resources, assert_nothing_left},
     patience,
 };
 use std::{fs, path::Path};
@@ -20,7 +20,7 @@ fn the_readme_installs_it_by_hand_for_pods_and_for_one_container() -> Result<()>
     let handler = class.lines().find_map(|line| line.strip_prefix("handler: "));
     node.a_pod_ends(handler.ok_or_else(|| anyhow!("no handler: {class}"))?, BY_HAND, || Ok(()))?;
 
-    let before = Holdings::of(host);
+    let before = Resources::of(host);
     let command = page.command("Install", "ctr run ")?;
     let id = format!("{}-one", host.tag());
     let command = filled(&command, "IMAGE ID", &format!("{IMAGE} {id}"))?;
