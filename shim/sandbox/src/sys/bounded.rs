@@ -19,7 +19,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,7 +36,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const STARVED: Duration = Duration::from_secs(1);
 /// How long a thread waits for the next look before it ends.
 const IDLE: Duration = Duration::from_millis(500);
-/// How many may be left behind. Whoever would leave more behind is told nothing at all.
+/// How many processes may have threads waiting for them: one each, and one more for each who asked at the same moment.
+/// Whoever would leave more behind is told nothing at all.
 const LEFT_BEHIND: usize = 64;
 /// A look needs little stack.
 const STACK: usize = 64 * 1024;
@@ -128,7 +129,9 @@ type Look = Box<dyn FnOnce() + Send>;
 
 /// A thread that takes looks for the one that has it.
 struct Reader {
-    looks: Sender<Look>,
+    /// Nothing lies in between: what is sent has been taken, or comes back. A look that is lost with a thread that leaves
+    /// would count as one that hangs, and its process would never be asked again.
+    looks: SyncSender<Look>,
     thread: Arc<AtomicI32>,
 }
 
@@ -153,17 +156,17 @@ fn give(reader: &mut Option<Reader>, look: Look) -> io::Result<Arc<AtomicI32>> {
         },
         None => look,
     };
-    let (looks, given) = mpsc::channel::<Look>();
+    let (looks, given) = mpsc::sync_channel::<Look>(0);
     let thread = Arc::new(AtomicI32::new(0));
     let number = thread.clone();
     let work = move || {
         number.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
+        refused();
         while let Ok(look) = given.recv_timeout(IDLE) {
             look();
         }
     };
     thread::Builder::new().name("procfs".into()).stack_size(STACK).spawn(work)?;
-    let _ = looks.send(refused);
     *reader = Some(Reader { looks, thread: thread.clone() });
     Ok(thread)
 }

@@ -50,12 +50,25 @@ fn one_thread_looks_for_one_who_asks() {
 fn one_that_has_ended_for_want_of_work_is_replaced() {
     let mut reader = None;
     let (done, told) = mpsc::channel();
-    let look = |done: Sender<()>| -> Look { Box::new(move || done.send(()).unwrap()) };
+    let look = |done: mpsc::Sender<()>| -> Look { Box::new(move || done.send(()).unwrap()) };
     give(&mut reader, look(done.clone())).unwrap();
     told.recv().unwrap();
-    reader.as_mut().unwrap().looks = mpsc::channel().0;
+    reader.as_mut().unwrap().looks = mpsc::sync_channel(0).0;
     give(&mut reader, look(done)).unwrap();
     told.recv().unwrap();
+}
+
+#[test]
+fn a_look_that_is_given_to_one_who_leaves_is_taken_by_another() {
+    let (looks, given) = mpsc::sync_channel(0);
+    READER.set(Some(Reader { looks, thread: Arc::default() }));
+    // It has waited in vain, and goes.
+    let leaves = thread::spawn(move || {
+        thread::sleep(PATIENCE / 2);
+        drop(given);
+    });
+    assert_eq!(ask(NOBODY - 4, || 4).unwrap(), 4);
+    leaves.join().unwrap();
 }
 
 #[test]
