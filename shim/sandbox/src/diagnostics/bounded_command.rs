@@ -7,13 +7,12 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::processes::sigkill::sigkill_tree;
-use crate::sys::identity::Identity;
-use crate::sys::identity::Stat;
-use crate::sys::kernel::{PidFd, wait_readable};
+use crate::sys::identity::{Identity, Stat};
+use crate::sys::kernel::{wait_child, wait_readable};
 
 /// How long a killed command may need to die.
 const KILLED_WITHIN: Duration = Duration::from_millis(100);
@@ -41,7 +40,6 @@ pub(crate) fn ask(command: &mut Command, from: From, limit: usize, deadline: Ins
         From::Stderr => command.stderr(Stdio::piped()),
     };
     let mut child = command.spawn()?;
-    let fd = identity_of(&child);
     let pipe = match from {
         From::Stdout => child.stdout.take().map(OwnedFd::from),
         From::Stderr => child.stderr.take().map(OwnedFd::from),
@@ -50,29 +48,31 @@ pub(crate) fn ask(command: &mut Command, from: From, limit: usize, deadline: Ins
     if let Some(pipe) = pipe {
         heard.whole = read_until_end(pipe, limit, deadline, &mut heard.text);
     }
-    end(&mut child, fd, deadline);
+    // It may be reaped by now, and then it is over.
+    let _ = end(&mut child, deadline);
     Ok(heard)
 }
 
-/// Sees to it that the command ends, and reaps it unless the server has. One that SIGKILL does not end is left
-/// to the server.
-pub(crate) fn end(child: &mut Child, process: Option<(Identity, PidFd)>, deadline: Instant) {
-    if let Some((identity, fd)) = process
-        && !fd.wait(deadline)
-    {
-        sigkill_tree(identity);
-        if !fd.wait(Instant::now() + KILLED_WITHIN) {
-            return;
+/// How a child has ended, if it has by `deadline`; otherwise it is killed, with all that it started. An error if somebody
+/// else has reaped it. One that SIGKILL does not end is left to the server.
+pub(crate) fn end(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    let ended = wait_child(child, deadline)?;
+    if ended.is_none() {
+        match identity_of(child) {
+            Ok(identity) => sigkill_tree(identity),
+            // Rule 1: without proof of who that is, nobody is killed.
+            Err(error) => log::warn!("guard: pid {} is late and cannot be killed: {error}", child.id()),
         }
+        let _ = wait_child(child, Instant::now() + KILLED_WITHIN);
     }
-    let _ = child.wait();
+    Ok(ended)
 }
 
 /// Certain to be our child: one that has ended, was reaped and replaced by a stranger has another parent.
-pub(crate) fn identity_of(child: &Child) -> Option<(Identity, PidFd)> {
-    let stat = Stat::of(i32::try_from(child.id()).ok()?).ok()?;
-    let ours = u32::try_from(stat.parent) == Ok(std::process::id());
-    Some((stat.identity, stat.identity.open().ok().filter(|_| ours)?))
+fn identity_of(child: &Child) -> io::Result<Identity> {
+    let stat = Stat::of(child.id().cast_signed())?;
+    let is_ours = stat.parent == std::process::id().cast_signed();
+    is_ours.then_some(stat.identity).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Reads what is written; whether the other end was closed in time and within the limit.

@@ -8,6 +8,8 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -16,6 +18,9 @@ use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal, setpriority_process};
+
+/// How often a child is looked at that cannot be waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A process, dead or alive, that cannot be mistaken for another one.
 #[derive(Debug)]
@@ -88,6 +93,20 @@ pub fn wait_all<'a>(processes: impl IntoIterator<Item = &'a PidFd>, deadline: In
         }
     }
     waiting.is_empty()
+}
+
+/// Waits for the end of a child and reaps it; none if `deadline` comes first, an error if somebody else has reaped it.
+pub fn wait_child(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    // Where no descriptor can be had this is left out, and the child is looked at again and again.
+    if let Ok(process) = PidFd::of(child.id().cast_signed()) {
+        process.wait(deadline);
+    }
+    loop {
+        match child.try_wait()? {
+            None if Instant::now() < deadline => thread::sleep(LOOK_AGAIN),
+            ended => return Ok(ended),
+        }
+    }
 }
 
 /// Waits until `fd` can be read or its other end is closed; false if `deadline` comes first.
@@ -195,6 +214,8 @@ mod tests {
     use super::*;
     use std::process::Command;
 
+    use crate::testing::without_descriptors;
+
     #[test]
     fn a_zombie_is_dead_and_signalling_it_is_no_error() {
         let mut child = Command::new("true").spawn().unwrap();
@@ -217,6 +238,20 @@ mod tests {
         fd.send(Signal::SIGKILL).unwrap();
         assert!(wait_all([&fd], Instant::now() + Duration::from_secs(5)));
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_is_waited_for_with_and_without_a_descriptor() {
+        let sleeper = |time: &str| Command::new("sleep").arg(time).spawn().unwrap();
+        let within = |limit| Instant::now() + Duration::from_millis(limit);
+        for wait in [wait_child, |child: &mut _, until| without_descriptors(|| wait_child(child, until))] {
+            assert!(wait(&mut sleeper("0.2"), within(9000)).unwrap().unwrap().success());
+            let (mut child, begun) = (sleeper("60"), Instant::now());
+            assert!(wait(&mut child, within(100)).unwrap().is_none());
+            assert!((100..5000).contains(&begun.elapsed().as_millis()));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[test]

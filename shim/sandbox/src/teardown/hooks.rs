@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::diagnostics::bounded_command::{end, identity_of};
+use crate::diagnostics::bounded_command::end;
 use crate::processes::exempt::Exempt;
 use crate::processes::trusted::Ground;
 use crate::resources::hooks::{Hook, Hooks, State};
@@ -95,18 +95,14 @@ fn input(state: &State) -> io::Result<File> {
 
 /// Waits for the end of a hook, and kills one that takes longer than it may.
 fn finish(mut hook: Exempt, deadline: Instant, limit: Duration) -> Ran {
-    let process = identity_of(&hook.child);
-    let in_time = process.as_ref().is_none_or(|(_, fd)| fd.wait(deadline));
-    if !in_time {
-        end(&mut hook.child, process, deadline);
-        return Ran::Not(format!("it has not ended within {limit:?} and was killed"));
-    }
-    match hook.child.wait() {
-        Ok(status) if !status.success() => Ran::Badly(match status.signal() {
+    match end(&mut hook.child, deadline) {
+        Ok(None) => Ran::Not(format!("it has not ended within {limit:?}")),
+        Ok(Some(status)) if status.success() => Ran::Well,
+        Ok(Some(status)) => Ran::Badly(match status.signal() {
             Some(signal) => format!("it was ended by signal {signal}"),
             None => format!("it ended with status {}", status.code().unwrap_or_default()),
         }),
-        Ok(_) | Err(_) => Ran::Well,
+        Err(_) => Ran::Well,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
 use nix::unistd::gettid;
 
 use super::*;
@@ -18,6 +19,7 @@ use crate::sys::identity::Identity;
 use crate::sys::procfs::children_of;
 use crate::teardown::sequence::Nobody;
 use crate::teardown::verify::release_and_verify;
+use crate::testing::without_descriptors;
 
 /// A folder of root's alone, with a program of this text in it.
 fn program(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -73,6 +75,17 @@ fn what_does_not_end_is_killed_and_named_and_the_next_one_runs() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(fs::read_to_string(folder.path().join("count")).unwrap(), "x\n");
     assert!(running().is_empty());
+}
+
+#[test]
+fn the_limit_holds_where_no_descriptor_is_left() {
+    let mut command = Command::new("sleep");
+    let running = Exempt::spawn(command.arg("5").process_group(0)).unwrap();
+    let (hook, begun) = (Identity::of(running.child.id().cast_signed()).unwrap(), Instant::now());
+    let limit = Duration::from_millis(200);
+    let ran = without_descriptors(|| finish(running, begun + limit, limit));
+    assert!(matches!(ran, Ran::Not(_)) && begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    hook.open().unwrap().send(Signal::SIGKILL).unwrap();
 }
 
 #[test]
