@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use runsc_guard_sandbox::sys::kernel::PidFd;
+use runsc_guard_sandbox::sys::kernel::wait_child;
 
 use crate::threads::apart;
 
@@ -81,15 +81,13 @@ pub(crate) fn run(command: &mut Command, deadline: Instant) -> Result<Run, Strin
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
     let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
-    let ended = i32::try_from(child.id()).map_err(|error| error.to_string())?;
-    let ended = PidFd::of(ended).map_err(|error| format!("{program}: {error}"))?;
-    if !ended.wait(deadline) {
+    let ended = wait_child(&mut child, deadline).map_err(|error| format!("{program}: {error}"))?;
+    let Some(status) = ended else {
         // Not yet waited for: it is still our own child.
         let _ = child.kill();
         apart(move || drop(child.wait()));
         return Err(format!("{program} did not return in time and was killed"));
-    }
-    let status = child.wait().map_err(|error| format!("{program}: {error}"))?;
+    };
     let text = |later: Later<String>| later.by(Instant::now() + AFTER_EXIT).unwrap_or_default();
     Ok(Run { status, stdout: text(stdout), stderr: text(stderr) })
 }
@@ -113,12 +111,10 @@ pub(crate) fn let_run(command: &mut Command, deadline: Instant) -> Result<Let, S
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(told).process_group(0);
     let mut child = command.spawn().map_err(|error| failed(&error))?;
     let pid = child.id();
-    let ended = i32::try_from(pid).map_err(|error| failed(&error))?;
-    if !PidFd::of(ended).map_err(|error| failed(&error))?.wait(deadline) {
+    let Some(status) = wait_child(&mut child, deadline).map_err(|error| failed(&error))? else {
         apart(move || drop(child.wait()));
         return Ok(Let::GoesOn(pid));
-    }
-    let status = child.wait().map_err(|error| failed(&error))?;
+    };
     let mut said = Vec::new();
     // What can be read is what there is to tell.
     let _ = heard.rewind().and_then(|()| heard.take(MAX_OUTPUT).read_to_end(&mut said));
