@@ -27,8 +27,10 @@ const HOOK: Duration = Duration::from_secs(5);
 
 /// How one hook ended.
 enum Ran {
-    /// With success, or its end is nobody's to know any more: the guard's server reaps every child.
+    /// With success.
     Well,
+    /// To its end, and whether that was a success is nobody's to know any more: the guard's server reaps every child.
+    Somehow,
     /// With an error of its own, after which the others are run all the same.
     Badly(String),
     /// Not, or not to its end.
@@ -43,6 +45,7 @@ pub(crate) fn run_hooks(hooks: &Hooks, observer: &dyn Observer) -> Vec<Leftover>
         let line = format!("poststop hook {} of {container}", path.display());
         match ran {
             Ran::Well => observer.happened(&format!("{line} has run")),
+            Ran::Somehow => observer.happened(&format!("{line} has run; how it ended was not seen")),
             Ran::Badly(how) => {
                 log::warn!("{line}: {how}");
                 observer.happened(&format!("{line}: {how}"));
@@ -102,7 +105,7 @@ fn finish(mut hook: Exempt, deadline: Instant, limit: Duration) -> Ran {
             Some(signal) => format!("it was ended by signal {signal}"),
             None => format!("it ended with status {}", status.code().unwrap_or_default()),
         }),
-        Err(_) => Ran::Well,
+        Err(_) => Ran::Somehow,
     }
 }
 

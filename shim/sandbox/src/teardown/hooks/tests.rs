@@ -7,7 +7,8 @@ use std::thread;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
-use nix::unistd::gettid;
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, gettid};
 
 use super::*;
 use crate::Scope;
@@ -86,6 +87,14 @@ fn the_limit_holds_where_no_descriptor_is_left() {
     let ran = without_descriptors(|| finish(running, begun + limit, limit));
     assert!(matches!(ran, Ran::Not(_)) && begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     hook.open().unwrap().send(Signal::SIGKILL).unwrap();
+}
+
+/// The guard's server reaps every child.
+#[test]
+fn one_that_was_reaped_by_others_is_not_said_to_have_run_well() {
+    let running = Exempt::spawn(&mut Command::new("false")).unwrap();
+    waitpid(Pid::from_raw(running.child.id().cast_signed()), None).unwrap();
+    assert!(matches!(finish(running, Instant::now(), Duration::ZERO), Ran::Somehow));
 }
 
 #[test]
