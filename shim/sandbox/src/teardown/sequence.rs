@@ -157,8 +157,7 @@ impl Sequence {
         deadline: Instant,
         observer: &dyn Observer,
     ) -> (Vec<StuckProcess>, bool) {
-        let known = self.lock().known.as_ref().map(|known| known.resources.clone());
-        let (Some(scope), Some(mut resources)) = (scopes.last(), known) else { return (left, false) };
+        let (Some(scope), Some(mut resources)) = (scopes.last(), self.held()) else { return (left, false) };
         let taken = take_from_the_living(scope, &mut resources, self.policy, &left, deadline);
         taken.iter().for_each(|line| observer.happened(line));
         if let Some(known) = self.lock().known.as_mut() {
@@ -240,8 +239,8 @@ impl Sequence {
     /// These processes, and what is seen to be there beside them.
     fn with_what_it_holds(&self, scopes: &[Scope], stuck: Vec<StuckProcess>) -> Vec<Leftover> {
         let mut left: Vec<Leftover> = stuck.into_iter().map(Leftover::Process).collect();
-        if let (Some(scope), Some(known)) = (scopes.last(), &self.lock().known) {
-            leftover::add_new(&mut left, verify(scope, &known.resources));
+        if let (Some(scope), Some(resources)) = (scopes.last(), self.held()) {
+            leftover::add_new(&mut left, verify(scope, &resources));
         }
         left
     }
@@ -264,6 +263,11 @@ impl Sequence {
         undecided
     }
 
+    /// What it holds, for a look that takes its time: nothing is locked meanwhile.
+    fn held(&self) -> Option<Resources> {
+        self.lock().known.as_ref().map(|known| known.resources.clone())
+    }
+
     fn name(&self, left: &mut [StuckProcess]) {
         if let Some(known) = self.lock().known.as_ref() {
             known.connections.name(left);
@@ -277,4 +281,46 @@ impl Sequence {
 
 fn words(left: &[StuckProcess]) -> Vec<String> {
     left.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    use nix::unistd::gettid;
+
+    use super::*;
+    use crate::sys::identity::Stat;
+
+    /// A file system that hangs may hold up who looks what is left on it.
+    #[test]
+    fn nothing_is_locked_while_it_is_looked_what_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = std::fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+        let told = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        // Nobody serves it.
+        mount(Some("none"), folder.path(), Some("fuse"), MsFlags::empty(), Some(told.as_str())).unwrap();
+        let sequence = Sequence::new(UnblockPolicy::NONE);
+        let resources = Resources { files: vec![folder.path().join("state")], ..Resources::default() };
+        sequence.lock().known = Some(Known { resources, connections: Connections::default() });
+        let (looking, (tell, told)) = (sequence.clone(), mpsc::channel());
+        let looks = thread::spawn(move || {
+            tell.send(gettid().as_raw()).unwrap();
+            looking.with_what_it_holds(&[Scope::default()], Vec::new())
+        });
+        let thread = told.recv().unwrap();
+        while procfs::wait_channel(thread).is_none_or(|at| !at.contains("fuse")) {
+            assert!(!looks.is_finished() && Stat::of(thread).is_ok());
+            thread::yield_now();
+        }
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || tell.send(sequence.lock().known.is_some()));
+        let known = told.recv_timeout(Duration::from_secs(2));
+        umount2(folder.path(), MntFlags::MNT_FORCE | MntFlags::MNT_DETACH).unwrap();
+        looks.join().unwrap();
+        assert_eq!(known, Ok(true));
+    }
 }
