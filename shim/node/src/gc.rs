@@ -72,9 +72,9 @@ fn end_if_forsaken(params: &ServeParams) {
     }
 }
 
-/// Whether a guard serves the pod with this folder, whatever its files say, or may.
+/// Whether a guard serves the pod with this folder, whatever its files say, or may: it does where nobody can be seen.
 pub fn is_served(folder: &Path) -> bool {
-    let (pids, vantage) = (procfs::all().unwrap_or_default(), Vantage::new());
+    let (Ok(pids), vantage) = (procfs::all(), Vantage::new()) else { return true };
     let mut serving = pids.into_iter().filter(|pid| {
         let serves = || bounded::command_line(*pid).is_ok_and(|argv| serves(&argv, folder));
         vantage.may_be_root(*pid) && !works_in(*pid, folder) && serves()

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use super::*;
 use crate::config::Config;
 use crate::paths::Base;
-use runsc_guard_sandbox::testing::started;
+use runsc_guard_sandbox::testing::{started, without_descriptors};
 
 const ADDRESS: &str = "/c.sock";
 
@@ -82,6 +82,14 @@ fn only_the_dead_without_a_bundle_are_swept() {
     guard.wait().unwrap();
     sweep(&own);
     assert!(expected.is_left() && !held.is_left() && !served.is_left());
+}
+
+#[test]
+fn who_cannot_look_does_not_say_that_nobody_serves() {
+    let node = Node::new();
+    let place = node.left_by("unseen");
+    assert!(without_descriptors(|| is_served(&place.folder)));
+    assert!(!is_served(&place.folder));
 }
 
 #[test]
