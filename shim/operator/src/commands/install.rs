@@ -181,7 +181,7 @@ pub(crate) fn uninstall(root: &Path, args: &Uninstall) -> Result<ExitCode> {
 /// Nothing of this node needs the guard's program: neither what containerd, with its bundles below `state`, has not
 /// cleaned up after, nor a process that runs it.
 fn ensure_unneeded(state: &Path, guard: &Path) -> Result<()> {
-    let needed = needed(state, guard);
+    let needed = needed(state, guard).context("whether a guard runs cannot be seen")?;
     ensure!(
         needed.is_empty(),
         "guarded pods are there: containerd needs {} to clean up after\n  {}",

@@ -2,6 +2,7 @@
 //! the program that its `delete` runs; and whoever runs it, wherever its bundle is.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,12 +39,12 @@ struct Annotations {
 }
 
 /// All of this node that need `guard`, in words for its operator.
-pub(super) fn needed(state: &Path, guard: &Path) -> Vec<String> {
+pub(super) fn needed(state: &Path, guard: &Path) -> io::Result<Vec<String>> {
     let mut needed = living(state, guard);
     if needed.is_empty() {
-        wait_all(running(guard).iter().map(|one| &one.process), Instant::now() + ENDS);
+        wait_all(running(guard)?.iter().map(|one| &one.process), Instant::now() + ENDS);
     }
-    for Running { pid, sandbox, .. } in running(guard) {
+    for Running { pid, sandbox, .. } in running(guard)? {
         let of_it =
             |line: &&mut String| sandbox.as_ref().is_some_and(|id| line.split(' ').next() == Some(id));
         match (needed.iter_mut().find(of_it), &sandbox) {
@@ -52,7 +53,7 @@ pub(super) fn needed(state: &Path, guard: &Path) -> Vec<String> {
             (None, None) => needed.push(format!("process {pid}")),
         }
     }
-    needed
+    Ok(needed)
 }
 
 /// All that rely on `guard`: namespace, id, and the pod where it is one.

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use runsc_guard_sandbox::processes::proof::{Vantage, program};
@@ -24,10 +25,9 @@ pub(super) struct Running {
 
 /// All that run `guard`, or an older one that was in its place. A node within the node (kind, a cluster in namespaces) has
 /// processes of its own and a program of its own: they are none of this node's.
-pub(super) fn running(guard: &Path) -> Vec<Running> {
+pub(super) fn running(guard: &Path) -> io::Result<Vec<Running>> {
     let (place, vantage) = (Place::of(guard), Vantage::new());
-    let pids = procfs::all().unwrap_or_default();
-    pids.into_iter().filter_map(|pid| place.run_by(pid, &vantage)).collect()
+    Ok(procfs::all()?.into_iter().filter_map(|pid| place.run_by(pid, &vantage)).collect())
 }
 
 /// Where the program is.
@@ -90,6 +90,8 @@ fn sandbox(argv: &[OsString]) -> Option<String> {
 mod tests {
     use std::process::Command;
 
+    use runsc_guard_sandbox::testing::without_descriptors;
+
     use super::*;
 
     #[test]
@@ -117,6 +119,11 @@ mod tests {
             one.kill().unwrap();
             one.wait().unwrap();
         }
+    }
+
+    #[test]
+    fn who_cannot_look_does_not_say_that_none_runs() {
+        assert!(without_descriptors(|| running(Path::new("/bin/sleep")).is_err()));
     }
 
     #[test]
