@@ -19,7 +19,7 @@ use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::spec::{self, Membership};
 use runsc_guard_sandbox::sys::bounded;
 use runsc_guard_sandbox::sys::identity::Identity;
-use runsc_guard_sandbox::teardown::leftover::Leftover;
+use runsc_guard_sandbox::teardown::leftover::{Leftover, words};
 use runsc_guard_sandbox::teardown::sequence::{Nobody, Observer, Patience, Sequence};
 use runsc_guard_sandbox::teardown::unblock::UnblockPolicy;
 use runsc_guard_sandbox::teardown::verify::release_and_verify;
@@ -128,7 +128,7 @@ pub fn cleanup_by(
     let _ = fs::remove_file(&place.socket);
     let left = sequence.run(slice::from_ref(&scope), patience, observer);
     let is_gone = is_gone(&left);
-    let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    let mut left = words(&left);
     for member in &mut record.members {
         member.exit.get_or_insert_with(|| Exit::killed(member.pid));
         member.released |= is_gone;

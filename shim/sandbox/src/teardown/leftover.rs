@@ -63,6 +63,11 @@ impl fmt::Display for Leftover {
     }
 }
 
+/// Each in words.
+pub fn words(left: &[impl ToString]) -> Vec<String> {
+    left.iter().map(ToString::to_string).collect()
+}
+
 /// Adds what is not there yet; a process is the same one however it was seen.
 pub(crate) fn add_new(left: &mut Vec<Leftover>, more: Vec<Leftover>) {
     for leftover in more {

@@ -19,7 +19,7 @@ use crate::resources::held::Resources;
 use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
 use crate::teardown::kill::{Hunted, Struck, kill_all, kill_create, kill_sandbox};
-use crate::teardown::leftover::{self, Leftover};
+use crate::teardown::leftover::{self, Leftover, words};
 use crate::teardown::stuck::{StuckProcess, await_death};
 use crate::teardown::unblock::{UnblockPolicy, take_from_the_living};
 use crate::teardown::verify::{release_and_verify, verify};
@@ -203,7 +203,7 @@ impl Sequence {
         }
         observer.begins(Step::Release.as_str(), patience.over);
         let left = self.release(scopes, patience.over, observer);
-        observer.ends(Step::Release.as_str(), &left.iter().map(ToString::to_string).collect::<Vec<_>>());
+        observer.ends(Step::Release.as_str(), &words(&left));
         left
     }
 
@@ -277,10 +277,6 @@ impl Sequence {
     fn lock(&self) -> MutexGuard<'_, Carried> {
         self.carried.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn words(left: &[StuckProcess]) -> Vec<String> {
-    left.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]
