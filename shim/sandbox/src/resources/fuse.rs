@@ -26,7 +26,7 @@ use crate::resources::spec::pod_uid;
 use crate::sys::identity::{self, Identity};
 use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
-use crate::teardown::stuck::{StuckProcess, await_death};
+use crate::teardown::stuck::{StuckProcess, await_death, served};
 
 mod fusectl;
 
@@ -90,8 +90,8 @@ impl Connections {
     /// waits.
     pub fn name(&self, stuck: &mut [StuckProcess]) {
         let waits = |one: &&mut StuckProcess| {
-            let channel = one.wchan.as_deref().unwrap_or_default();
-            let is_open = one.mount.is_none() || is_fuse(channel);
+            let served = one.wchan.as_deref().and_then(served);
+            let is_open = one.mount.is_none() || served.is_some_and(|(kind, _)| kind == "fuse");
             one.state == 'D' && one.frozen.is_none() && is_open
         };
         let mut stuck = stuck.iter_mut().filter(waits).peekable();
@@ -184,10 +184,6 @@ fn waiters(stuck: &[StuckProcess]) -> BTreeMap<Identity, u64> {
     let threads = alive.flat_map(|process| identity::threads(process.pid));
     let stuck = threads.filter(|thread| thread.state == 'D').map(|thread| thread.identity);
     stuck.filter_map(|thread| Some((thread, procfs::switches(thread.pid)?))).collect()
-}
-
-fn is_fuse(wait_channel: &str) -> bool {
-    wait_channel.contains("fuse") || wait_channel == "request_wait_answer"
 }
 
 /// The number under which fusectl lists the file system of a mount: its device's minor, with a major of 0.

@@ -12,15 +12,16 @@ use crate::sys::identity::{self, Identity};
 use crate::sys::kernel::PidFd;
 use crate::sys::procfs;
 
-/// File systems by what their wait channels are called.
-const FILE_SYSTEMS: [(&str, &str); 7] = [
-    ("fuse", "fuse"),
-    ("request_wait_answer", "fuse"),
-    ("nfs", "nfs"),
-    ("rpc_", "nfs"),
-    ("cifs", "cifs"),
-    ("p9_", "9p"),
-    ("ceph", "ceph"),
+/// File systems that others serve: by a part of their wait channels, how the kinds of their mounts begin, and who serves
+/// them.
+const SERVED: [(&str, &str, &str); 7] = [
+    ("fuse", "fuse", "a FUSE server"),
+    ("request_wait_answer", "fuse", "a FUSE server"),
+    ("nfs", "nfs", "an NFS server"),
+    ("rpc_", "nfs", "an NFS server"),
+    ("cifs", "cifs", "an SMB server"),
+    ("p9_", "9p", "a 9P server"),
+    ("ceph", "ceph", "Ceph"),
 ];
 
 /// What outlived its SIGKILL.
@@ -71,9 +72,14 @@ pub fn await_death(stuck: &[StuckProcess]) -> Vec<(Identity, PidFd)> {
     stuck.iter().filter_map(|one| Some((one.identity, one.identity.open().ok()?))).collect()
 }
 
+/// The file system that a wait channel belongs to: how the kinds of its mounts begin, and who serves it.
+pub fn served(wchan: &str) -> Option<(&'static str, &'static str)> {
+    SERVED.iter().find(|(part, ..)| wchan.contains(part)).map(|(_, kind, server)| (*kind, *server))
+}
+
 /// The mount of the kind that a wait channel belongs to, if the process sees one.
 fn waited_for(pid: i32, wchan: &str) -> Option<String> {
-    let (_, kind) = FILE_SYSTEMS.iter().find(|(channel, _)| wchan.contains(channel))?;
+    let (kind, _) = served(wchan)?;
     let mounts = mounts::seen_by(&pid.to_string()).ok()?;
     let mount = mounts.into_iter().find(|mount| mount.kind.starts_with(kind))?;
     Some(mount.to_string())

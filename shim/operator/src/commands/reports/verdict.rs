@@ -4,19 +4,9 @@ use runsc_guard_core::io::CauseKind;
 use runsc_guard_node::report::Report;
 use runsc_guard_sandbox::diagnostics::processes::{Diagnostics, Thread, Witness};
 use runsc_guard_sandbox::processes::process::Role;
+use runsc_guard_sandbox::teardown::stuck;
 
 use crate::known::{self, Hang, Release};
-
-/// Wait channels of file systems that others serve.
-const SERVED: [(&str, &str); 7] = [
-    ("fuse", "a FUSE server"),
-    ("request_wait_answer", "a FUSE server"),
-    ("nfs", "an NFS server"),
-    ("rpc_", "an NFS server"),
-    ("cifs", "an SMB server"),
-    ("p9_", "a 9P server"),
-    ("ceph", "Ceph"),
-];
 
 /// Where a task of the guest's waits while it is stopped (pkg/sentry/kernel/task_run.go).
 const STOPPED: &str = "kernel.(*Task).doStop";
@@ -109,7 +99,7 @@ fn held_by_host(diagnostics: &Diagnostics) -> Option<String> {
 
 /// Whose file system one waits for in this place of the kernel.
 fn server(wchan: &str) -> Option<&'static str> {
-    SERVED.iter().find(|(part, _)| wchan.contains(part)).map(|(_, server)| *server)
+    stuck::served(wchan).map(|(_, server)| server)
 }
 
 /// A thread that waits for such a server and can still be killed: that it hangs shows only then.
