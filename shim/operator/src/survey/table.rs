@@ -187,8 +187,7 @@ impl Table {
     /// As a task with this role.
     pub(crate) fn task(&self, pid: i32, role: Role) -> Option<Task> {
         let stat = self.stats.get(&pid)?;
-        let started = Duration::from_millis(stat.identity.start_time.saturating_mul(1000 / procfs::TICKS));
-        let age = self.uptime.saturating_sub(started);
+        let age = stat.identity.age(self.uptime);
         Some(Task {
             identity: stat.identity,
             role,

@@ -18,8 +18,6 @@ const PROCESSES: usize = 32;
 const THREADS: usize = 16;
 /// Kernel stacks per process: in a frozen one every thread is in state D.
 const STACKS: usize = 4;
-/// Ticks of a start time per second: the same on every architecture that gVisor runs on (USER_HZ).
-const TICKS: u64 = 100;
 
 /// A sandbox at one moment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -69,7 +67,7 @@ pub fn diagnostics(found: &[Process], deadline: Instant) -> Diagnostics {
     let total = found.len();
     let mut found: Vec<&Process> = found.iter().collect();
     found.sort_by_key(|process| process.role == Role::Stub);
-    let uptime = uptime();
+    let uptime = procfs::uptime().unwrap_or_default();
     let in_time = |_: &&&Process| Instant::now() < deadline;
     let processes: Vec<Witness> = found
         .iter()
@@ -101,7 +99,7 @@ impl Witness {
             role: process.role.clone(),
             comm: process.comm.clone(),
             command: words.join(" "),
-            age_s: uptime.as_secs().saturating_sub(process.identity.start_time / TICKS),
+            age_s: process.identity.age(uptime).as_secs(),
             frozen: cgroups.iter().any(|folder| cgroup::is_frozen(folder)),
             cgroups,
             threads: threads
@@ -120,12 +118,6 @@ impl Thread {
         let stack = if with_stack && stat.state == 'D' { bounded::kernel_stack(tid) } else { None };
         Self { tid, state: stat.state, wchan: procfs::wait_channel(tid), stack }
     }
-}
-
-fn uptime() -> Duration {
-    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-    let seconds = text.split(['.', ' ']).next().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(seconds.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -15,10 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::resources::cgroup;
 use crate::sys::identity::{self, Identity, Stat};
-use crate::sys::procfs;
+use crate::sys::procfs::{self, ticks};
 
-/// A clock tick of /proc/PID/stat.
-const TICK: Duration = Duration::from_millis(10);
 /// The part of one processor above which a sentry is at work: one in fifteen, twice what one of gVisor 2025-05 uses when
 /// nobody wants anything of it.
 const AT_WORK: u32 = 15;
@@ -85,9 +83,9 @@ impl Pulse {
         if self.held {
             return false;
         }
-        let used = TICK * u32::try_from(self.ticks.saturating_sub(before.ticks)).unwrap_or(u32::MAX);
+        let used = ticks(self.ticks.saturating_sub(before.ticks));
         // What is counted in ticks may be one more than it was.
-        let at_work = used > TICK + self.at.saturating_duration_since(before.at) / AT_WORK;
+        let at_work = used > ticks(1) + self.at.saturating_duration_since(before.at) / AT_WORK;
         let kept = self.throttled > before.throttled || self.major_faults > before.major_faults;
         at_work || kept || self.queued || self.is_crowded_out(before)
     }

@@ -180,9 +180,7 @@ impl Named {
 
 /// When it was started, by the clock of now.
 fn started(identity: Identity) -> Option<SystemTime> {
-    let ticks = identity.start_time.saturating_mul(1000 / procfs::TICKS);
-    let age = procfs::uptime()?.saturating_sub(Duration::from_millis(ticks));
-    SystemTime::now().checked_sub(age)
+    SystemTime::now().checked_sub(identity.age(procfs::uptime()?))
 }
 
 /// The files that are the runsc of this name or path, as it is found on PATH, and its sentry's programs.

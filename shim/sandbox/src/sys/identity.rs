@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::sys::kernel::PidFd;
-use crate::sys::procfs::{dir, numbers, read_file};
+use crate::sys::procfs::{dir, numbers, read_file, ticks};
 
 /// A process for ever: a pid may be given to a stranger, the pair may not (within one boot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,6 +27,11 @@ impl Identity {
     /// The calling process.
     pub fn me() -> io::Result<Self> {
         Self::of(i32::try_from(std::process::id()).map_err(io::Error::other)?)
+    }
+
+    /// How long it has lived, so long after the boot.
+    pub fn age(&self, uptime: Duration) -> Duration {
+        uptime.saturating_sub(ticks(self.start_time))
     }
 
     /// Whether this very process still runs. A zombie does not; a process of which only the first thread has
@@ -120,7 +126,7 @@ mod tests {
     use super::*;
     use nix::sys::signal::Signal;
     use std::process::Command;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     #[test]
     fn a_zombie_is_not_alive_but_still_itself() {

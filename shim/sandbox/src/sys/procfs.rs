@@ -9,9 +9,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Ticks of a start time per second (USER_HZ).
-pub const TICKS: u64 = 100;
-
 /// What the kernel says of a process' standing, in `/proc/<pid>/status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
@@ -40,6 +37,12 @@ impl Status {
 /// Which namespace of a kind (`user`, `mnt`, ...) a process is in. Whoever may not trace it is not told.
 pub fn namespace(pid: i32, kind: &str) -> io::Result<PathBuf> {
     fs::read_link(dir(pid).join("ns").join(kind)).map_err(gone)
+}
+
+/// So many of the ticks in which the kernel tells a process' times: 100 per second on every architecture that gVisor runs on
+/// (USER_HZ).
+pub(crate) fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count.saturating_mul(10))
 }
 
 /// Since the machine was booted.
