@@ -65,11 +65,10 @@ pub fn configured(data: &[u8]) {
 /// as the kernel writes it is understood as the same.
 pub fn proc(data: &[u8]) {
     if let Some(stat) = Stat::parse(data) {
-        let Stat { identity, comm, state, parent, threads, flags } = &stat;
+        let Stat { identity, comm, state, parent, threads, flags, major_faults, ticks } = &stat;
         let (pid, start) = (identity.pid, identity.start_time);
-        let zeros = |count| "0 ".repeat(count);
-        let (before, after) = (zeros(4), zeros(10));
-        let line = format!("{pid} ({comm}) {state} {parent} {before}{flags} {after}{threads} 0 {start}\n");
+        let counts = format!("{flags} 0 0 {major_faults} 0 {ticks} 0 0 0 0 0 {threads}");
+        let line = format!("{pid} ({comm}) {state} {parent} 0 0 0 0 {counts} 0 {start}\n");
         assert_eq!(Stat::parse(line.as_bytes()), Some(stat.clone()), "{line}");
     }
     for line in data.split(|byte| *byte == b'\n') {

@@ -56,16 +56,14 @@ impl Pulse {
     pub fn of(sentry: Identity) -> Option<Self> {
         let pid = sentry.pid;
         let stat = Stat::of(pid).ok().filter(|stat| stat.identity == sentry && !stat.is_dead())?;
-        let line = procfs::read_file(&procfs::dir(pid).join("stat")).ok()?;
-        let (ticks, major_faults) = counts(&line)?;
         let frozen = || cgroup::freezable(pid).iter().any(|folder| cgroup::is_frozen(folder));
         let throttled = throttled(pid);
         let is_crowded = procfs::is_crowded();
         let threads = if throttled > 0 || is_crowded { threads(pid) } else { Vec::new() };
         Some(Self {
             at: Instant::now(),
-            ticks,
-            major_faults,
+            ticks: stat.ticks,
+            major_faults: stat.major_faults,
             throttled,
             held: procfs::is_stopped(stat.state) || frozen(),
             queued: throttled > 0 && threads.iter().any(|thread| thread.can_run),
@@ -108,15 +106,6 @@ fn threads(pid: i32) -> Vec<Thread> {
         Thread { id: stat.identity.pid, can_run: stat.state == 'R', rests }
     };
     identity::threads(pid).into_iter().map(thread).collect()
-}
-
-/// Processor time and major faults in a line of `/proc/<pid>/stat`.
-fn counts(line: &[u8]) -> Option<(u64, u64)> {
-    let after_comm = line.iter().rposition(|byte| *byte == b')')? + 1;
-    let text = std::str::from_utf8(&line[after_comm..]).ok()?;
-    let field = |at: usize| text.split_ascii_whitespace().nth(at)?.parse::<u64>().ok();
-    // majflt, utime and stime are the fields 12, 14 and 15; the state is the third.
-    Some((field(11)?.saturating_add(field(12)?), field(9)?))
 }
 
 /// A quota counts wherever it lies above the process; all those below share it.
@@ -176,14 +165,6 @@ mod tests {
         }));
         // That the machine is crowded is not enough.
         assert!(!explains(|after| after.crowded[0].rests += 1));
-    }
-
-    #[test]
-    fn the_counts_of_a_line() {
-        let line = b"42 (a) R 1 (b ) S 7 42 42 0 -1 4194368 15 0 33 0 100 20 0 0 20 0 3 0 9876 1 2 3\n";
-        assert_eq!(counts(line), Some((120, 33)));
-        assert_eq!(counts(b"42 (a) S 7"), None);
-        assert_eq!(counts(b""), None);
     }
 
     #[test]

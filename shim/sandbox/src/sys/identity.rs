@@ -69,6 +69,10 @@ pub struct Stat {
     pub threads: u32,
     /// The kernel's flags of the process (include/linux/sched.h).
     pub(crate) flags: u32,
+    /// Pages that it had to wait for a disk for.
+    pub(crate) major_faults: u64,
+    /// Processor time that it has used, in ticks: a process all its threads together.
+    pub(crate) ticks: u64,
 }
 
 /// Set when a thread begins to exit.
@@ -95,9 +99,12 @@ impl Stat {
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
         let flags = fields.nth(4)?.parse().ok()?;
-        let threads = fields.nth(10)?.parse().ok()?;
-        let start_time = fields.nth(1)?.parse().ok()?;
-        Some(Self { identity: Identity { pid, start_time }, comm, state, parent, threads, flags })
+        let major_faults = fields.nth(2)?.parse().ok()?;
+        let (user, system): (u64, u64) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+        let threads = fields.nth(4)?.parse().ok()?;
+        let identity = Identity { pid, start_time: fields.nth(1)?.parse().ok()? };
+        let ticks = user.saturating_add(system);
+        Some(Self { identity, comm, state, parent, threads, flags, major_faults, ticks })
     }
 
     /// A zombie, except one whose other threads still run: a Go program's first thread ends first, and the
@@ -162,10 +169,11 @@ mod tests {
 
     #[test]
     fn parentheses_and_spaces_in_a_name_do_not_shift_the_fields() {
-        let line = b"42 (a) R 1 (b ) S 7 42 42 0 -1 4194368 15 0 0 0 0 0 0 0 20 0 3 0 9876 1 2 3\n";
+        let line = b"42 (a) R 1 (b ) S 7 42 42 0 -1 4194368 15 0 33 0 100 20 0 0 20 0 3 0 9876 1 2 3\n";
         let stat = Stat::parse(line).unwrap();
         assert_eq!(stat.identity, Identity { pid: 42, start_time: 9876 });
         assert_eq!((stat.comm.as_str(), stat.state, stat.parent, stat.threads), ("a) R 1 (b ", 'S', 7, 3));
+        assert_eq!((stat.flags, stat.major_faults, stat.ticks), (4_194_368, 33, 120));
     }
 
     #[test]
