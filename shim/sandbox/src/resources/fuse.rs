@@ -10,9 +10,7 @@
 //! (A mount that was detached while somebody has a file open on it is in no namespace, and not seen.)
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -21,6 +19,7 @@ use runsc_guard_core::hung::{LOOK_AGAIN_AFTER, Server, Verdict};
 use crate::Scope;
 use crate::processes::find;
 use crate::processes::process::{Process, Role};
+use crate::resources::mount_namespace;
 use crate::resources::mounts::{self, Mount};
 use crate::resources::spec::pod_uid;
 use crate::sys::identity::{self, Identity};
@@ -60,11 +59,11 @@ pub struct Watched {
 impl Connections {
     /// The connections that these processes of the sandbox see in mount namespaces of their own.
     pub fn of(found: &[Process]) -> Self {
-        let host = namespace(Path::new("/proc/self")).ok();
+        let host = mount_namespace::id(std::process::id().cast_signed()).ok();
         let mut known = Self::default();
         for process in found.iter().filter(|process| process.role != Role::Stub) {
             let pid = process.identity.pid;
-            let own = namespace(&procfs::dir(pid)).ok();
+            let own = mount_namespace::id(pid).ok();
             if own.is_some() && own != host {
                 known.add(&mounts::seen_by(&pid.to_string()).unwrap_or_default());
             }
@@ -240,7 +239,7 @@ impl Table {
         for pid in procfs::all()? {
             // The first thread may have ended, and one that hangs have its namespace to itself.
             for thread in identity::threads(pid).into_iter().map(|thread| thread.identity.pid) {
-                let id = match namespace(&procfs::dir(thread)) {
+                let id = match mount_namespace::id(thread) {
                     // On its way out, and out of its namespaces already.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     // One that may not be looked at has more privileges than the guard. Its mounts may.
@@ -274,12 +273,6 @@ impl Table {
 
 fn is_denied(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
-}
-
-/// The identity of the mount namespace of `/proc/<pid>`.
-fn namespace(dir: &Path) -> io::Result<(u64, u64)> {
-    let meta = fs::metadata(dir.join("ns/mnt"))?;
-    Ok((meta.dev(), meta.ino()))
 }
 
 #[cfg(test)]

@@ -79,8 +79,8 @@ impl MountNamespace {
     }
 }
 
-/// The identity of a process's mount namespace.
-fn id(pid: i32) -> io::Result<(u64, u64)> {
+/// The identity of a process's mount namespace, or of a thread's.
+pub(crate) fn id(pid: i32) -> io::Result<(u64, u64)> {
     let meta = fs::metadata(procfs::dir(pid).join("ns/mnt"))?;
     Ok((meta.dev(), meta.ino()))
 }
