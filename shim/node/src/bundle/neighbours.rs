@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::config::Config;
 use runsc_guard_sandbox::resources::spec::MAX_SPEC;
-use runsc_guard_sandbox::resources::state_file::RunscState;
+use runsc_guard_sandbox::resources::state_file::{RunscState, parse_name};
 use runsc_guard_sandbox::sys::file;
 
 use super::{MemberRecord, Record};
@@ -70,13 +70,13 @@ pub fn sandbox_states(runsc_root: &Path, sandbox: &str) -> Vec<MemberRecord> {
     names.into_iter().map(read).collect()
 }
 
-/// Container and sandbox of every `<container>_sandbox:<sandbox>.state` (`runsc/container/state_file.go`).
+/// Container and sandbox of every state file.
 pub fn state_names(runsc_root: &Path) -> Vec<(String, String)> {
     let entries = fs::read_dir(runsc_root).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let (container, sandbox) = name.strip_suffix(".state")?.rsplit_once("_sandbox:")?;
+            let (container, sandbox, _) = parse_name(&name).filter(|(_, _, kind)| *kind == "state")?;
             Some((container.to_owned(), sandbox.to_owned()))
         })
         .collect()

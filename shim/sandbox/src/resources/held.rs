@@ -70,11 +70,8 @@ impl Resources {
         };
         for path in fs::read_dir(&scope.runsc_root).into_iter().flatten().flatten().map(|entry| entry.path())
         {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let Some((id, kind)) = name.and_then(|name| name.split_once(&format!("_sandbox:{sandbox}.")))
-            else {
-                continue;
-            };
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(state_file::parse_name);
+            let Some((id, _, kind)) = name.filter(|(_, of, _)| *of == sandbox) else { continue };
             if kind == "state"
                 && let Ok(state) = RunscState::read(&scope.runsc_root, id, sandbox)
             {

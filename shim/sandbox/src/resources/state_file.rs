@@ -271,6 +271,13 @@ pub fn file(
     Ok(runsc_root.join(name))
 }
 
+/// Container, sandbox and kind that [`file`]'s name says, of a name that runsc can have written.
+pub fn parse_name(name: &str) -> Option<(&str, &str, &str)> {
+    let (container, rest) = name.split_once("_sandbox:")?;
+    let (sandbox, kind) = rest.rsplit_once('.')?;
+    (is_id(container) && is_id(sandbox)).then_some((container, sandbox, kind))
+}
+
 /// The name of a sandbox's control socket.
 pub fn socket_name(sandbox: &str) -> Result<String, StateFileError> {
     Ok(format!("runsc-{}.sock", checked(sandbox)?))

@@ -124,3 +124,15 @@ fn ids_cannot_leave_the_folder() {
     );
     assert!(RunscState::read(Path::new("/nonexistent"), "c", "s").unwrap_err().is_absent());
 }
+
+#[test]
+fn a_files_name_tells_what_it_was_made_of() {
+    let path = file(Path::new("/r"), "a_b+c.d-1", "s.1", "lock").unwrap();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap();
+    assert_eq!(parse_name(name), Some(("a_b+c.d-1", "s.1", "lock")));
+    for other in
+        ["a_sandbox:b_sandbox:s.state", "_sandbox:s.state", "a_sandbox:.lock", "a_sandbox:s", "runsc-s.sock"]
+    {
+        assert_eq!(parse_name(other), None, "{other}");
+    }
+}

@@ -259,6 +259,8 @@ fn strays_of_the_sandbox_go_with_the_whole_and_only_then() {
     let left = Left::new();
     let stray = left.at("runsc").join("gone_sandbox:s1.lock");
     fs::write(&stray, "").unwrap();
+    let nobodys = left.at("runsc").join("gone_sandbox:s12_sandbox:s1.lock");
+    fs::write(&nobodys, "").unwrap();
     let member = left.scope.members[1].clone();
     let mut part = Resources::of(&left.scope, &[member]);
     assert_eq!(super::release(&left.scope, &mut part, Instant::now() + Duration::from_secs(2)), []);
@@ -267,6 +269,7 @@ fn strays_of_the_sandbox_go_with_the_whole_and_only_then() {
     assert_eq!(super::release(&left.scope, &mut whole, Instant::now() + Duration::from_secs(2)), []);
     assert!(!stray.exists());
     assert!(left.at("runsc").join("s12_sandbox:s12.lock").exists(), "a neighbour's file");
+    assert!(nobodys.exists(), "runsc has written no such name");
 }
 
 /// A Create that the real shim gave up may have come as far as a cgroup, and no member is left to name it.
