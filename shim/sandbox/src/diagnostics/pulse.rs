@@ -10,7 +10,7 @@
 //! processor each time for as long as it wanted, and it is not for the queue that nobody is answered.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::resources::cgroup;
@@ -57,7 +57,7 @@ impl Pulse {
         let pid = sentry.pid;
         let stat = Stat::of(pid).ok().filter(|stat| stat.identity == sentry && !stat.is_dead())?;
         let frozen = || cgroup::freezable(pid).iter().any(|folder| cgroup::is_frozen(folder));
-        let throttled = throttled(pid);
+        let throttled = throttled(&cgroup::limiting(pid));
         let is_crowded = procfs::is_crowded();
         let threads = if throttled > 0 || is_crowded { threads(pid) } else { Vec::new() };
         Some(Self {
@@ -109,8 +109,8 @@ fn threads(pid: i32) -> Vec<Thread> {
 }
 
 /// A quota counts wherever it lies above the process; all those below share it.
-fn throttled(pid: i32) -> u64 {
-    cgroup::limiting(pid).iter().flat_map(|folder| folder.ancestors()).map(nr_throttled).sum()
+fn throttled(limiting: &[PathBuf]) -> u64 {
+    limiting.iter().flat_map(|folder| folder.ancestors()).map(nr_throttled).sum()
 }
 
 fn nr_throttled(folder: &Path) -> u64 {
@@ -167,14 +167,41 @@ mod tests {
         assert!(!explains(|after| after.crowded[0].rests += 1));
     }
 
+    /// As cgroup v2 writes it: v1 counts under the same name.
     #[test]
     fn a_quota_counts_wherever_it_is_above() {
-        let group = Path::new("/sys/fs/cgroup/cpu").join(format!("guard-test-quota-{}", std::process::id()));
-        // Where there is no such hierarchy there is nothing to try.
-        let Ok(()) = fs::create_dir(&group) else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let pod = folder.path().join("pod");
+        fs::create_dir_all(pod.join("container")).unwrap();
+        let stat = |count| {
+            format!("usage_usec 7\nnice_usec 0\nnr_periods 9\nnr_throttled {count}\nthrottled_usec 8\n")
+        };
+        fs::write(folder.path().join("cpu.stat"), stat(20)).unwrap();
+        fs::write(pod.join("cpu.stat"), "usage_usec 7\nnice_usec 0\n").unwrap();
+        fs::write(pod.join("container/cpu.stat"), stat(3)).unwrap();
+        assert_eq!(throttled(&[pod.join("container")]), 23);
+        assert_eq!(throttled(&[pod]), 20);
+    }
+
+    /// A folder of our own with a quota of a hundredth of a processor.
+    fn with_quota() -> PathBuf {
+        let name = format!("guard-test-quota-{}", std::process::id());
+        let v1 = Path::new("/sys/fs/cgroup/cpu");
+        let (root, file, quota) = match cgroup::unified() {
+            _ if v1.exists() => (v1, "cpu.cfs_quota_us", "1000"),
+            v2 => (v2.expect("needs cgroups"), "cpu.max", "1000 100000"),
+        };
+        let group = root.join(name);
+        fs::create_dir(&group).expect("needs root, to make cgroups");
+        fs::write(group.join(file), quota).expect("needs the controller cpu");
+        group
+    }
+
+    #[test]
+    fn who_has_used_up_a_quota_above_is_kept_from_answering() {
+        let group = with_quota();
         let below = group.join("below");
         fs::create_dir(&below).unwrap();
-        fs::write(group.join("cpu.cfs_quota_us"), "1000").unwrap();
         let mut busy = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
         let identity = Identity::of(busy.id() as i32).unwrap();
         fs::write(below.join("cgroup.procs"), identity.pid.to_string()).unwrap();

@@ -182,3 +182,19 @@ fn paths_stay_strictly_below_their_hierarchy() {
     assert_eq!(v2(Path::new(ROOT), Path::new("a")), Some("/sys/fs/cgroup/a".into()));
     assert_eq!(v2(Path::new("/tmp"), Path::new("a")), None);
 }
+
+#[test]
+fn what_limits_processor_time_is_known_in_each_hierarchy() {
+    let roots = ["/sys/fs/cgroup/cpu", HYBRID, ROOT];
+    let usable = roots.iter().filter(|root| Path::new(root).join("cgroup.procs").exists());
+    let groups: Vec<Group> = usable.map(|root| Group::new(root, "limits")).collect();
+    assert!(!groups.is_empty(), "needs a cgroup hierarchy");
+    let child = sleeper();
+    groups.iter().for_each(|group| group.add(&child));
+    let mut limiting = limiting(child.id().cast_signed());
+    limiting.sort();
+    let mut folders: Vec<&PathBuf> = groups.iter().map(|group| &group.0).collect();
+    folders.sort();
+    assert!(limiting.iter().eq(folders), "{limiting:?}");
+    end(child);
+}
