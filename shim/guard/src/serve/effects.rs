@@ -28,6 +28,7 @@ use runsc_guard_sandbox::resources::held::Resources;
 use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::sys::procfs;
 use runsc_guard_sandbox::teardown::kill::kill_commands;
+use runsc_guard_sandbox::teardown::leftover::words;
 use runsc_guard_sandbox::teardown::sequence::{Observer, Sequence};
 use runsc_guard_sandbox::teardown::stuck::StuckProcess;
 use runsc_guard_sandbox::teardown::verify::release_and_verify;
@@ -172,10 +173,6 @@ impl Observer for ReportWriter {
     fn released(&self, released: Vec<Released>) {
         Self::released(self, released);
     }
-}
-
-fn words(left: &[StuckProcess]) -> Vec<String> {
-    left.iter().map(ToString::to_string).collect()
 }
 
 fn where_create_hangs(scope: &Scope, container: &str) -> String {

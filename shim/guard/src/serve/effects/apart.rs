@@ -9,7 +9,7 @@ use runsc_guard_core::io::{Input, Step, StepResult};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::sleep;
 
-use super::{Escalation, words};
+use super::Escalation;
 use crate::fd_limit;
 use crate::serve::encode;
 use crate::serve::message::Message;
@@ -18,6 +18,7 @@ use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel::PidFd;
 use runsc_guard_sandbox::teardown::kill::Blow;
+use runsc_guard_sandbox::teardown::leftover::words;
 use runsc_guard_sandbox::teardown::stuck::StuckProcess;
 use runsc_guard_sandbox::teardown::stuck::await_death;
 
