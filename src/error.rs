@@ -18,7 +18,7 @@ pub enum Code {
     FailedPrecondition,
 }
 
-/// Cause the guard itself refuses a request.
+/// Why the guard itself refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuardError {
     /// The real shim has not answered in time.

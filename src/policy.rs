@@ -1,4 +1,5 @@
-//! The table: which method may take how long. What follows when a time passes stands in `guard`.
+//! The table: which method may take how long. What follows when one passes:
+//! `escalation::deadlines`.
 //!
 //! Two deadlines run per request. The *answer* is due at the configured time, or a margin before the caller's
 //! own timeout where that is sooner. The *escalation* is due at the configured deadline, counted from the

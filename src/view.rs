@@ -88,7 +88,7 @@ pub struct RequestView {
     pub id: RequestId,
     /// The method.
     pub method: Method,
-    /// ProcessSpec which process.
+    /// The process.
     pub process: ProcessId,
     /// How long it has waited.
     pub waited: Duration,
@@ -101,7 +101,7 @@ pub struct RequestView {
 pub struct CallView {
     /// The method.
     pub method: Method,
-    /// ProcessSpec which process.
+    /// The process.
     pub process: ProcessId,
     /// How long it has been out.
     pub out: Duration,
@@ -114,7 +114,7 @@ pub struct CallView {
 pub struct DeadlineView {
     /// What is waited for.
     pub effect: Awaited,
-    /// ProcessSpec which process.
+    /// The process.
     pub process: ProcessId,
     /// How long the effect has been waited for.
     pub waited: Duration,

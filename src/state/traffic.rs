@@ -80,7 +80,7 @@ impl State {
         self.arm_answers();
     }
 
-    /// Cause nothing can be forwarded now, if that is so.
+    /// Why nothing can be forwarded now, if that is so.
     pub(crate) fn closed_to(&self, kind: Kind, process: &ProcessId) -> Option<GuardError> {
         let method = kind.method();
         let id = || process.to_string();

@@ -177,7 +177,7 @@ pub(super) fn happenings() -> impl Strategy<Value = Happens> {
 }
 
 /// What may happen to a pod of which `side` lives, and neither it nor the root is asked to end: anything but a sentry
-/// that is silent, and a real shim that is cannot_report or dies.
+/// that is silent, and a real shim that cannot report or dies.
 pub(super) fn around_a_sibling() -> impl Strategy<Value = Happens> {
     let spared =
         |process: &ProcessId| process.is_init() && ["root", "side"].contains(&process.container.as_str());

@@ -75,8 +75,8 @@ impl ServeParams {
 
 /// The living guard of this place, by its own word or else by `hint`, if root runs it and its command line does not say
 /// otherwise: a file may be old, damaged or forged. Where the kernel does not tell who runs it, or its command line in
-/// time (see [`procfs::bounded`]), pid and start time in a file of root's have to do: a guard that is taken for dead costs
-/// a healthy sandbox its life. An error where its own word is there and cannot be read.
+/// time (see `sys::bounded`), pid and start time in a file of root's have to do: a guard that is taken for dead costs a
+/// healthy sandbox its life. An error where its own word is there and cannot be read.
 pub fn guard_of(place: &Place, hint: Option<Identity>) -> io::Result<Option<Identity>> {
     let word = match file::read(&place.guard(), MAX_PARAMS) {
         Ok(word) => serde_json::from_slice(&word).ok(),

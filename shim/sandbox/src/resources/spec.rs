@@ -144,14 +144,14 @@ mod tests {
         }
     }
 
-    fn kinship_of(config: &str) -> Result<Membership, file::ReadError> {
+    fn membership_of(config: &str) -> Result<Membership, file::ReadError> {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("config.json"), config).unwrap();
         membership(dir.path())
     }
 
     #[test]
-    fn kinship_is_what_runsc_makes_of_it() {
+    fn membership_is_what_runsc_makes_of_it() {
         let member = Membership::MemberOf("pod1".into());
         for (annotations, expected) in [
             ("", Membership::Root),
@@ -171,11 +171,11 @@ mod tests {
             ),
         ] {
             let config = format!(r#"{{"ociVersion": "1.2.0", "annotations": {{{annotations}}}}}"#);
-            assert_eq!(kinship_of(&config).unwrap(), expected, "{annotations}");
+            assert_eq!(membership_of(&config).unwrap(), expected, "{annotations}");
         }
-        assert_eq!(kinship_of("{}").unwrap(), Membership::Root);
-        assert_eq!(kinship_of(r#"{"annotations": null}"#).unwrap(), Membership::Root);
-        assert!(kinship_of("").is_err());
+        assert_eq!(membership_of("{}").unwrap(), Membership::Root);
+        assert_eq!(membership_of(r#"{"annotations": null}"#).unwrap(), Membership::Root);
+        assert!(membership_of("").is_err());
         assert!(matches!(membership(Path::new("/nowhere")), Err(file::ReadError::Absent)));
     }
 }
