@@ -22,12 +22,6 @@ impl Exit {
     pub const fn killed(pid: u32, at_ns: u64) -> Self {
         Self { pid, status: KILLED, at_ns }
     }
-
-    /// The same exit as it must be told once the guard has killed the sandbox: the real shim's 128 means
-    /// "I lost it", and it lost it to our SIGKILL.
-    pub const fn told_after_kill(self) -> Self {
-        if self.status == REAL_SHIM_LOST_IT { Self { status: KILLED, ..self } } else { self }
-    }
 }
 
 /// Who has published an exit.

@@ -60,7 +60,7 @@ fn is_silenced(state: &State, id: &ProcessId) -> bool {
 }
 
 fn exit_event(state: &mut State, id: ProcessId, exit: Exit) {
-    let seen = if state.is_forced() { exit.told_after_kill() } else { exit };
+    let seen = state.told(exit);
     if let Some(deleted) = state.exits.take_unpublished(&id) {
         // Events come in order: this is the process that was deleted, though its name may be in use again.
         let told = if deleted.is_guess { seen } else { deleted.exit };
@@ -78,7 +78,7 @@ fn exit_event(state: &mut State, id: ProcessId, exit: Exit) {
     // A status that was told already (by Wait or Delete) stays.
     let told = process.exit().unwrap_or(seen);
     if may_live(state) {
-        return state.exits.withhold(id, exit);
+        return state.exits.withhold(id, seen);
     }
     let publisher = publish_received(state, &id, exit, told);
     is_published(state, &id, publisher);
@@ -109,7 +109,7 @@ pub(crate) fn tell_withheld(state: &mut State) {
         let Some(process) = state.tasks.get(&id).filter(|process| process.publisher().is_none()) else {
             continue;
         };
-        let told = process.exit().unwrap_or(exit.told_after_kill());
+        let told = process.exit().unwrap_or(exit);
         publish(state, &id, told);
         is_published(state, &id, Publisher::Guard);
         ended(state, &id, told);

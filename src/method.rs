@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::escalation::{locks, silence, verdict};
 use crate::inflight::Kind;
-use crate::io::{CallId, Method, Outcome, ProcessId, Request, RequestId};
+use crate::io::{CallId, Method, Outcome, ProcessId, Request, RequestId, ResponseInfo};
 use crate::state::State;
 use crate::task::Container;
 
@@ -49,9 +49,12 @@ pub(crate) fn request(state: &mut State, id: RequestId, request: Request, caller
 }
 
 /// The real shim responds to a call: the answer goes to whoever waits for it, and the record learns from it.
-pub(crate) fn response(state: &mut State, id: CallId, outcome: Outcome) {
+pub(crate) fn response(state: &mut State, id: CallId, mut outcome: Outcome) {
     // A call that was given up, or whose sandbox is gone, has nobody left.
     let Some(call) = state.inflight.take_call(id) else { return };
+    if let Outcome::Done(ResponseInfo::Exit(exit)) = &mut outcome {
+        *exit = state.told(*exit);
+    }
     verdict::real_shim_speaks(state, id, &call, &outcome);
     locks::call_is_over(state, &call);
     if state.tasks.get(&call.process).is_some_and(|process| process.is_younger_than(id)) {

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::exit::{Exit, KILLED, REAL_SHIM_LOST_IT};
 use crate::exits::memory::Memory;
 use crate::inflight::{Inflight, Kind};
 use crate::io::{Output, ProcessId};
@@ -162,9 +163,14 @@ impl State {
         }
     }
 
-    /// The guard has begun to kill: the real shim's 128 now means the guard's SIGKILL.
+    /// Whether the guard has begun to kill.
     pub(crate) const fn is_forced(&self) -> bool {
         self.forced
+    }
+
+    /// The real shim's word of an exit as it must be told: once the guard kills, 128 ("I lost it") means its SIGKILL.
+    pub(crate) const fn told(&self, exit: Exit) -> Exit {
+        if self.forced && exit.status == REAL_SHIM_LOST_IT { Exit { status: KILLED, ..exit } } else { exit }
     }
 
     pub(crate) const fn force(&mut self) {

@@ -93,7 +93,7 @@ pub(crate) fn response(state: &mut State, call: Call, outcome: &Outcome) {
     let gave_up = state.gave_up(&call, outcome) && !state.is_root(&call.process);
     let had_ended = cost::counts_as_ended(state, &call.process);
     let childless = state.tasks.execs_of(&call.process).is_empty();
-    let (open, forced) = (state.is_open(), state.is_forced());
+    let open = state.is_open();
     let Some(process) = state.tasks.get_mut(&call.process) else {
         if matches!(outcome, Outcome::Done(_)) {
             state.exits.forget_released(&call.process);
@@ -103,7 +103,7 @@ pub(crate) fn response(state: &mut State, call: Call, outcome: &Outcome) {
     process.set_delete_call(None);
     // Nor does an error about what runs say anything but that: it cannot be deleted, whenever the answer was read.
     let gave_up = gave_up && !process.is_running();
-    match meaning(process, outcome, forced, gave_up || !open, childless) {
+    match meaning(process, outcome, gave_up || !open, childless) {
         Meaning::Nothing => {}
         Meaning::Deleted(exit) => deleted(state, call, exit, outcome),
         Meaning::NeverWas => {
@@ -122,12 +122,9 @@ pub(crate) fn response(state: &mut State, call: Call, outcome: &Outcome) {
     }
 }
 
-fn meaning(process: &Process, outcome: &Outcome, forced: bool, cut_short: bool, childless: bool) -> Meaning {
+fn meaning(process: &Process, outcome: &Outcome, cut_short: bool, childless: bool) -> Meaning {
     let known = process.exit();
     match *outcome {
-        Outcome::Done(ResponseInfo::Exit(exit)) if forced => {
-            Meaning::Deleted(known.unwrap_or(exit.told_after_kill()))
-        }
         Outcome::Done(ResponseInfo::Exit(exit)) => Meaning::Deleted(known.unwrap_or(exit)),
         Outcome::Lost => Meaning::Nothing,
         Outcome::Failed { .. } if cut_short => Meaning::Nothing,

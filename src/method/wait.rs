@@ -49,8 +49,7 @@ pub(crate) fn response(state: &mut State, call: Call, outcome: &Outcome) {
         // Errors and nothing else are no answer: what the guard knows to live has an exit to come.
         Outcome::Failed { not_found: false } if fails_for_long(state, id, now, limit) => {}
         Outcome::Failed { .. } | Outcome::Done(_) => {
-            let waiting = state.inflight.requests_for(id, Kind::Wait);
-            state.relay(waiting, outcome);
+            state.relay(state.inflight.requests_for(id, Kind::Wait), outcome);
         }
     }
 }
@@ -63,11 +62,9 @@ fn exited(state: &mut State, id: &ProcessId, exit: Exit, outcome: &Outcome) {
     if exits::may_live(state) {
         return state.exits.withhold(id.clone(), exit);
     }
-    if state.is_forced() {
-        return exits::ended(state, id, exit.told_after_kill());
+    if !state.is_forced() {
+        // Byte for byte to those who wait now; the record answers those who come later.
+        state.relay(state.inflight.requests_for(id, Kind::Wait), outcome);
     }
-    // Byte for byte to those who wait now; the record answers those who come later.
-    let waiting = state.inflight.requests_for(id, Kind::Wait);
-    state.relay(waiting, outcome);
     exits::ended(state, id, exit);
 }
