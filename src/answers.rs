@@ -5,7 +5,7 @@ use alloc::string::ToString;
 use crate::error::GuardError;
 use crate::escalation::cost::Cost;
 use crate::escalation::deadlines::latest_end;
-use crate::inflight::Kind;
+use crate::inflight::{Kind, PendingRequest};
 use crate::io::{Answer, ProcessId};
 use crate::phase::Phase;
 use crate::policy::budgets;
@@ -48,9 +48,7 @@ pub(crate) fn pending(state: &State, kind: Kind, process: &ProcessId, since: Tim
     let is_kill = kind == Kind::Kill(SIGKILL);
     let alone = !is_kill && Cost::of(state, process, Effect::Deletion) == Cost::Itself;
     let latest = match (state.phase(), running.next()) {
-        (Phase::Unkillable(_, stuck), _) => {
-            return Answer::Error(GuardError::Unkillable { method, id, left: stuck.left().to_vec() });
-        }
+        (Phase::Unkillable(_, stuck), _) => return Answer::Error(stuck.error_for(method, &id)),
         (Phase::Ending(_), _) => Some(state.now() + budgets::TOTAL),
         (_, Some((effect, deadline))) => latest_end(state, process, effect, &deadline),
         // Its deadline was stopped by an answer that was no success: nothing is under way.
@@ -84,10 +82,9 @@ pub(crate) fn pids_of(state: &State, container: &str) -> Option<Answer> {
 
 /// Answers a Create that hung and was torn down.
 pub(crate) fn refuse_create(state: &mut State, process: &ProcessId, stuck: &str) {
-    for request in state.inflight.requests_for(process, Kind::Create) {
-        let since = state.inflight.request(request).map_or(state.now(), |request| request.since);
-        let (id, waited) = (process.to_string(), state.now() - since);
-        let error = GuardError::CreateStuck { id, waited, stuck: stuck.into() };
-        state.reply(request, Answer::Error(error));
-    }
+    let wanted = |request: &PendingRequest| request.kind == Kind::Create && request.process == *process;
+    state.reply_each(wanted, |state, request| {
+        let (id, waited) = (process.to_string(), state.now() - request.since);
+        Answer::Error(GuardError::CreateStuck { id, waited, stuck: stuck.into() })
+    });
 }

@@ -164,9 +164,7 @@ fn members_are_due(state: &mut State) {
 }
 
 fn answer_waiters(state: &mut State, id: &ProcessId, exit: Exit) {
-    for waiter in state.inflight.requests_for(id, Kind::Wait) {
-        state.reply(waiter, Answer::Waited(exit));
-    }
+    state.reply_all(state.inflight.requests_for(id, Kind::Wait), &Answer::Waited(exit));
 }
 
 /// A process is deleted, and with a container its execs: only the exit is remembered, and whether that
@@ -188,9 +186,7 @@ pub(crate) fn forget(state: &mut State, id: &ProcessId, exit: Exit) {
     if process.is_started() && process.publisher().is_none() {
         await_event(state, id, UnpublishedExit { exit, is_guess: false });
     }
-    for request in state.inflight.requests_for(id, Kind::End) {
-        state.reply(request, Answer::Deleted(exit));
-    }
+    state.reply_all(state.inflight.requests_for(id, Kind::End), &Answer::Deleted(exit));
     if process.must_end() {
         state.close_if_empty();
     }
@@ -210,9 +206,7 @@ fn forget_exec_of_deleted(state: &mut State, id: &ProcessId, container: Exit) {
     if exec.wait_call().is_some_and(|call| state.inflight.hand_over(call, &waiters)) {
         return;
     }
-    for waiter in waiters {
-        state.reply(waiter, Answer::Error(GuardError::NotFound(id.to_string())));
-    }
+    state.reply_all(waiters, &Answer::Error(GuardError::NotFound(id.to_string())));
 }
 
 /// The real shim will publish this exit, or the guard once too many wait for that.
@@ -250,10 +244,9 @@ pub(crate) fn remove(state: &mut State, id: &ProcessId) -> Option<Process> {
 /// Forgets a process whose Create or Exec came to nothing; who waited for it learns that.
 pub(crate) fn never_came_to_be(state: &mut State, process: &ProcessId) {
     let gone = remove(state, process);
+    let unknown = Answer::Error(GuardError::NotFound(process.to_string()));
     for kind in [Kind::Wait, Kind::End] {
-        for id in state.inflight.requests_for(process, kind) {
-            state.reply(id, Answer::Error(GuardError::NotFound(process.to_string())));
-        }
+        state.reply_all(state.inflight.requests_for(process, kind), &unknown);
     }
     if gone.is_some_and(|gone| gone.must_end()) {
         state.close_if_empty();
@@ -277,9 +270,7 @@ pub(crate) fn establish(state: &mut State, at_ns: u64) {
         ended(state, &id, exit);
     }
     publish_unpublished(state);
-    for request in state.inflight.requests_where(|request| request.kind == Kind::Kill(SIGKILL)) {
-        state.reply(request, Answer::Done);
-    }
+    state.reply_each(|request| request.kind == Kind::Kill(SIGKILL), |_, _| Answer::Done);
 }
 
 /// The root is deleted, and what else was deleted while nobody heard of it nobody asks for any more: containerd ends

@@ -8,7 +8,7 @@ use crate::io::{CallId, Method, ProcessId, RequestId};
 use crate::time::Time;
 
 /// A request that waits for its answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PendingRequest {
     pub(crate) kind: Kind,
     pub(crate) process: ProcessId,
@@ -102,7 +102,7 @@ impl Inflight {
         self.requests.iter().map(|(id, request)| (*id, request))
     }
 
-    /// The requests for which `wanted` holds, for walks that answer them.
+    /// The requests that are wanted, for walks that answer them.
     pub(crate) fn requests_where(&self, wanted: impl Fn(&PendingRequest) -> bool) -> Vec<RequestId> {
         self.requests().filter(|(_, request)| wanted(request)).map(|(id, _)| id).collect()
     }

@@ -1,11 +1,12 @@
 //! Where the sandbox stands: in service, being ended, ended, or on the way out.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::error::GuardError;
 use crate::hung::LOOK_AGAIN_AFTER;
-use crate::io::Step;
+use crate::io::{Method, Step};
 use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, HOME, KILL_AGAIN_AFTER_AT_MOST, budgets};
 use crate::time::Time;
 
@@ -117,6 +118,11 @@ impl Stuck {
 
     pub(crate) fn left(&self) -> &[String] {
         &self.left
+    }
+
+    /// What a request is told that would need it to be dead.
+    pub(crate) fn error_for(&self, method: Method, id: &impl ToString) -> GuardError {
+        GuardError::Unkillable { method, id: id.to_string(), left: self.left.clone() }
     }
 
     pub(crate) const fn due(&self) -> Option<Time> {

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use crate::answers;
 use crate::error::GuardError;
 use crate::exits;
-use crate::inflight::Kind;
-use crate::io::{Answer, Output, ProcessId, RequestId};
+use crate::inflight::{Kind, PendingRequest};
+use crate::io::{Answer, Output, ProcessId};
 use crate::phase::Phase;
 use crate::state::State;
 
@@ -22,12 +22,10 @@ pub(crate) fn all(state: &mut State) {
 
 /// Answers whatever still waits for one process: a Delete last, after which nothing is known of it.
 pub(crate) fn one(state: &mut State, process: &ProcessId) {
-    let of_it = state.inflight.requests().filter(|(_, request)| request.process == *process);
-    let mut of_it: Vec<(RequestId, Kind)> = of_it.map(|(id, request)| (id, request.kind)).collect();
-    of_it.sort_by_key(|(_, kind)| matches!(kind, Kind::Delete | Kind::End));
-    for (request, kind) in of_it {
-        let answer = answer(state, kind, process);
-        state.reply(request, answer);
+    let deletes = |request: &PendingRequest| matches!(request.kind, Kind::Delete | Kind::End);
+    for last in [false, true] {
+        let wanted = |request: &PendingRequest| request.process == *process && deletes(request) == last;
+        state.reply_each(wanted, |state, request| answer(state, request.kind, process));
     }
 }
 
@@ -77,9 +75,7 @@ pub(crate) fn everybody(state: &mut State) {
 
 /// Answers the Shutdowns.
 pub(crate) fn shutdowns(state: &mut State, answer: &Answer) {
-    for id in state.inflight.requests_where(|request| request.kind == Kind::Shutdown) {
-        state.reply(id, answer.clone());
-    }
+    state.reply_each(|request| request.kind == Kind::Shutdown, |_, _| answer.clone());
 }
 
 /// Nothing more is to be done.
@@ -94,16 +90,11 @@ pub(crate) fn finish(state: &mut State) {
 pub(crate) fn leave_with_node(state: &mut State) {
     state.leave_behind();
     if !matches!(state.phase(), Phase::Gone(_)) {
-        let waiting = state.inflight.requests();
-        let waiting: Vec<(RequestId, GuardError)> = waiting
-            .map(|(request, waiting)| {
-                let (method, id) = (waiting.kind.method(), waiting.process.to_string());
-                (request, GuardError::Ending { method, id, why: "goes down with its node" })
-            })
-            .collect();
-        for (request, error) in waiting {
-            state.reply(request, Answer::Error(error));
-        }
+        let answer = |_: &mut State, request: &PendingRequest| {
+            let (method, id) = (request.kind.method(), request.process.to_string());
+            Answer::Error(GuardError::Ending { method, id, why: "goes down with its node" })
+        };
+        state.reply_each(|_| true, answer);
     }
     finish(state);
 }

@@ -96,9 +96,7 @@ pub(crate) fn drop_all(state: &mut State, process: &ProcessId) {
     let Some(known) = state.tasks.get_mut(process) else { return };
     let calls = known.signals.drop_where(|_| true);
     for call in &calls {
-        for request in state.inflight.requests_of(*call) {
-            state.reply(request, Answer::Done);
-        }
+        state.reply_all(state.inflight.requests_of(*call), &Answer::Done);
     }
     for call in calls {
         state.cancel(call);

@@ -10,7 +10,7 @@ use crate::escalation::verdict::{
     Verdict, ask_if_due, greeting_due, question_due, real_shim_silent_at, verdict,
 };
 use crate::escalation::{release, silence, steps, teardown};
-use crate::inflight::Kind;
+use crate::inflight::{Kind, PendingRequest};
 use crate::io::{Answer, Cause, ProcessId, RequestId};
 use crate::signals;
 use crate::state::State;
@@ -115,10 +115,9 @@ fn has_no_exit(state: &mut State, id: &ProcessId) {
     if let Some(process) = state.tasks.get_mut(id) {
         process.deadlines.stop(Effect::Exit);
     }
+    let unknown = Answer::Error(GuardError::NotFound(id.to_string()));
     for kind in [Kind::Wait, Kind::Kill(SIGKILL)] {
-        for request in state.inflight.requests_for(id, kind) {
-            state.reply(request, Answer::Error(GuardError::NotFound(id.to_string())));
-        }
+        state.reply_all(state.inflight.requests_for(id, kind), &unknown);
     }
 }
 
@@ -131,11 +130,8 @@ fn spare(state: &mut State, id: &ProcessId, effect: Effect) {
         Effect::Deletion => Kind::Delete,
     };
     for kind in [kind, Kind::End] {
-        for request in state.inflight.requests_for(id, kind) {
-            let since = state.inflight.request(request).map_or(state.now(), |request| request.since);
-            let answer = answers::pending(state, kind, id, since);
-            state.reply(request, answer);
-        }
+        let wanted = |request: &PendingRequest| request.kind == kind && request.process == *id;
+        state.reply_each(wanted, |state, request| answers::pending(state, kind, id, request.since));
     }
 }
 

@@ -65,7 +65,5 @@ fn delete(state: &mut State, id: &ProcessId, at_ns: u64) {
         return exits::ended(state, id, exit);
     }
     exits::forget(state, id, exit);
-    for request in requests {
-        state.reply(request, Answer::Deleted(exit));
-    }
+    state.reply_all(requests, &Answer::Deleted(exit));
 }

@@ -3,13 +3,12 @@
 //! tries to free it, again and again: at once as long as it is not known whether what holds it up hangs, then at ever
 //! longer intervals.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::answers;
-use crate::error::GuardError;
-use crate::inflight::Kind;
-use crate::io::{Answer, Note, ProcessId, RequestId, Step};
+use crate::inflight::{Kind, PendingRequest};
+use crate::io::{Answer, Note, Step};
 use crate::phase::{Killing, Phase, Stuck};
 use crate::settle;
 use crate::state::State;
@@ -26,18 +25,19 @@ pub(crate) fn enter(state: &mut State, left: Vec<String>, killing: Killing) {
     if state.is_leaving_the_node() {
         return settle::leave_with_node(state);
     }
-    let stuck = free(state, left.clone(), killing);
-    state.enter(Phase::Unkillable(escalation, stuck));
-    let waiting = state.inflight.requests().filter(|(_, request)| request.kind != Kind::Wait);
-    let waiting: Vec<(RequestId, Kind, ProcessId)> =
-        waiting.map(|(id, request)| (id, request.kind, request.process.clone())).collect();
-    for (request, kind, process) in waiting {
-        let answer = answers::late(state, kind, &process, state.now());
-        let known = matches!(answer, Answer::State { .. } | Answer::Pids(_) | Answer::Done);
-        let error =
-            GuardError::Unkillable { method: kind.method(), id: process.to_string(), left: left.clone() };
-        state.reply(request, if known { answer } else { Answer::Error(error) });
-    }
+    let stuck = free(state, left, killing);
+    state.enter(Phase::Unkillable(escalation, stuck.clone()));
+    let answer =
+        |state: &mut State, PendingRequest { kind, process, .. }: &PendingRequest| match answers::late(
+            state,
+            *kind,
+            process,
+            state.now(),
+        ) {
+            known @ (Answer::State { .. } | Answer::Pids(_) | Answer::Done) => known,
+            _ => Answer::Error(stuck.error_for(kind.method(), process)),
+        };
+    state.reply_each(|request| request.kind != Kind::Wait, answer);
 }
 
 /// The first attempt to free what is left.

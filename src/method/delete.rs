@@ -1,9 +1,7 @@
 //! Delete: of what has ended it is done at its deadline, whatever the real shim answers; of what runs it is refused.
 
-use alloc::string::ToString;
 use core::time::Duration;
 
-use crate::error::GuardError;
 use crate::escalation::cost;
 use crate::exit::Exit;
 use crate::exits;
@@ -36,9 +34,7 @@ pub(crate) fn request(state: &mut State, id: RequestId, process: ProcessId, call
         Phase::Open => {}
         Phase::Ending(_) => return state.wait_for_answer(id, Kind::Delete, process, due),
         Phase::Unkillable(_, stuck) => {
-            let left = stuck.left().to_vec();
-            let error = GuardError::Unkillable { method: Method::Delete, id: process.to_string(), left };
-            return state.refuse(id, error);
+            return state.refuse(id, stuck.error_for(Method::Delete, &process));
         }
         Phase::Gone(_) | Phase::Closing(_) | Phase::Closed => {
             let answer = settle::delete_from_record(state, &process);
@@ -153,9 +149,7 @@ fn deleted(state: &mut State, call: Call, exit: Exit, outcome: &Outcome) {
     }
     exits::forget(state, &call.process, exit);
     if forced {
-        for request in call.requests {
-            state.reply(request, Answer::Deleted(exit));
-        }
+        state.reply_all(call.requests, &Answer::Deleted(exit));
     } else {
         state.relay(call.requests, outcome);
     }

@@ -91,9 +91,7 @@ fn request_to_ended_sandbox(
     caller: Option<Duration>,
 ) {
     if let Phase::Unkillable(_, stuck) = state.phase() {
-        let left = stuck.left().to_vec();
-        let error = GuardError::Unkillable { method: Method::Kill, id: process.to_string(), left };
-        return state.refuse(id, error);
+        return state.refuse(id, stuck.error_for(Method::Kill, &process));
     }
     if ended {
         return state.refuse(id, GuardError::Finished(process.to_string()));
@@ -161,7 +159,5 @@ fn other_signal_answered(state: &mut State, call: Call, signal: Signal, outcome:
     if KNOWN_TO_RUNSC.contains(&signal.number) {
         process.signals.resend_at(signal, now + PENDING_SIGNAL);
     }
-    for request in call.requests {
-        state.reply(request, Answer::Done);
-    }
+    state.reply_all(call.requests, &Answer::Done);
 }

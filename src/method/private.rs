@@ -29,8 +29,7 @@ pub(crate) fn join(state: &mut State, id: RequestId, container: String) {
 /// An operator has the sandbox ended: the escalation begins now. One that runs already is not begun again.
 pub(crate) fn reap(state: &mut State, id: RequestId) {
     if let Phase::Unkillable(_, stuck) = state.phase() {
-        let (method, id_of, left) = (Method::Reap, state.sandbox.clone(), stuck.left().to_vec());
-        return state.refuse(id, GuardError::Unkillable { method, id: id_of, left });
+        return state.refuse(id, stuck.error_for(Method::Reap, &state.sandbox));
     }
     state.answer_at_once(id, Answer::Done);
     if state.is_open() {
@@ -59,10 +58,7 @@ pub(crate) fn end(state: &mut State, id: RequestId, container: String, caller: O
             pursue_end(state, &process);
         }
         Phase::Ending(_) => state.wait_for_answer(id, Kind::End, process, Some(due)),
-        Phase::Unkillable(_, stuck) => {
-            let left = stuck.left().to_vec();
-            state.refuse(id, GuardError::Unkillable { method: Method::End, id: container, left });
-        }
+        Phase::Unkillable(_, stuck) => state.refuse(id, stuck.error_for(Method::End, &container)),
         Phase::Gone(_) | Phase::Closing(_) | Phase::Closed => {
             let answer = settle::delete_from_record(state, &process);
             state.answer_at_once(id, answer);

@@ -5,7 +5,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::error::GuardError;
 use crate::escalation::unkillable::{self, kill_lost};
 use crate::exits;
 use crate::inflight::Kind;
@@ -18,8 +17,7 @@ use crate::state::State;
 
 pub(crate) fn request(state: &mut State, id: RequestId, caller: Option<Duration>) {
     if let Some(stuck) = state.stuck() {
-        let error = impossible(state, stuck.left().to_vec());
-        return state.refuse(id, error);
+        return state.refuse(id, stuck.error_for(Method::Shutdown, &state.sandbox));
     }
     exits::forget_unclaimed(state);
     let needed = !state.tasks.is_empty() || state.vacancy.is_reserved();
@@ -32,10 +30,6 @@ pub(crate) fn request(state: &mut State, id: RequestId, caller: Option<Duration>
         state.wait_for_answer(id, Kind::Shutdown, ProcessId::init(""), due);
     }
     state.close_if_empty();
-}
-
-fn impossible(state: &State, left: Vec<String>) -> GuardError {
-    GuardError::Unkillable { method: Method::Shutdown, id: state.sandbox.clone(), left }
 }
 
 /// The real shim ends by itself in milliseconds after it has answered a Shutdown; after an error it does not.
@@ -167,11 +161,11 @@ pub(crate) fn step_done(state: &mut State, done: StepResult) {
 }
 
 fn get_stuck(state: &mut State, left: Vec<String>, killing: Killing) {
-    let stuck = unkillable::free(state, left.clone(), killing);
+    let stuck = unkillable::free(state, left, killing);
+    let error = stuck.error_for(Method::Shutdown, &state.sandbox);
     if let Phase::Closing(shutdown) = state.phase_mut() {
         shutdown.set_stuck(stuck);
     }
     state.arm_step();
-    let error = impossible(state, left);
     settle::shutdowns(state, &Answer::Error(error));
 }

@@ -65,6 +65,27 @@ impl State {
         }
     }
 
+    /// The same answer to each of these.
+    pub(crate) fn reply_all(&mut self, requests: Vec<RequestId>, answer: &Answer) {
+        for request in requests {
+            self.reply(request, answer.clone());
+        }
+    }
+
+    /// An answer of its own to each that waits and is wanted.
+    pub(crate) fn reply_each(
+        &mut self,
+        wanted: impl Fn(&PendingRequest) -> bool,
+        answer: impl Fn(&mut Self, &PendingRequest) -> Answer,
+    ) {
+        for id in self.inflight.requests_where(wanted) {
+            if let Some(request) = self.inflight.request(id).cloned() {
+                let answer = answer(self, &request);
+                self.reply(id, answer);
+            }
+        }
+    }
+
     /// A request waits no longer; false if that was so already.
     pub(crate) fn stop_waiting(&mut self, id: RequestId) -> bool {
         let Some(request) = self.inflight.stop_waiting(id) else { return false };
@@ -89,9 +110,7 @@ impl State {
             Phase::Ending(_) => {
                 Some(GuardError::Ending { method, id: id(), why: "is being ended by the guard" })
             }
-            Phase::Unkillable(_, stuck) => {
-                Some(GuardError::Unkillable { method, id: id(), left: stuck.left().to_vec() })
-            }
+            Phase::Unkillable(_, stuck) => Some(stuck.error_for(method, process)),
             Phase::Gone(_) => Some(GuardError::Ending { method, id: id(), why: "was ended by the guard" }),
             Phase::Closing(_) | Phase::Closed => Some(GuardError::Closing(id())),
         }
@@ -148,11 +167,8 @@ impl State {
     /// Passes on what has just come in. After a lost connection there is nothing to pass on: those who wait
     /// are answered when their time is up, or when the real shim's death has been dealt with.
     pub(crate) fn relay(&mut self, requests: Vec<RequestId>, outcome: &Outcome) {
-        if *outcome == Outcome::Lost {
-            return;
-        }
-        for request in requests {
-            self.reply(request, Answer::Relay);
+        if *outcome != Outcome::Lost {
+            self.reply_all(requests, &Answer::Relay);
         }
     }
 
