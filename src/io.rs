@@ -10,7 +10,7 @@ pub(crate) mod request;
 pub(crate) mod step;
 
 pub use answer::Answer;
-pub use keys::{CauseKind, EscalationPhase};
+pub use keys::{CauseKind, EscalationPhase, StepKind};
 pub use note::{Cause, Note};
 pub use real_shim::{CallId, ConnectionKind, Event, Outcome, OwnCall, Publication, ResponseInfo, Status};
 pub use request::{Method, ProcessId, ProcessSpec, Request, RequestId, Sentry};

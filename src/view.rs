@@ -7,19 +7,19 @@ use core::time::Duration;
 use crate::escalation::deadlines::latest_end;
 use crate::exit::Exit;
 use crate::inflight::{Call, Kind};
-use crate::io::{Method, ProcessId, RequestId, Status, Step};
+use crate::io::{Method, ProcessId, RequestId, Status, StepKind};
 use crate::phase::Phase;
 use crate::state::State;
 use crate::task::{self, Effect};
 use crate::time::Time;
 
 /// Where the sandbox stands: in service, in a step of the escalation, or past that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Normal service.
     Serving,
     /// A step of the escalation.
-    Step(Step),
+    Step(StepKind),
     /// It has left processes that the kernel does not kill.
     Unkillable,
     /// Ended by the guard; containerd has not collected every exit yet.
@@ -30,10 +30,10 @@ pub enum Progress {
 
 impl Progress {
     /// Its name.
-    pub const fn as_str(&self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Serving => "serving",
-            Self::Step(step) => step.as_str(),
+            Self::Step(kind) => kind.as_str(),
             Self::Unkillable => "unkillable",
             Self::Ended => "ended",
             Self::Closing => "closing",
@@ -186,7 +186,7 @@ fn progress(state: &State) -> (Progress, Option<Time>, &[String]) {
     match state.phase() {
         Phase::Open => (Progress::Serving, None, &[]),
         Phase::Ending(escalation) => {
-            (Progress::Step(escalation.step().clone()), Some(escalation.began()), &[])
+            (Progress::Step(escalation.step().kind()), Some(escalation.began()), &[])
         }
         Phase::Unkillable(escalation, stuck) => {
             (Progress::Unkillable, Some(escalation.began()), stuck.left())

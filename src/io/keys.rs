@@ -15,7 +15,7 @@ pub const CAUSE: &str = "cause";
 pub const SIGN: &str = "sign";
 /// How long had been waited before it.
 pub const WAITED_MS: &str = "waited_ms";
-/// A step, by its name.
+/// A step, a [`StepKind`].
 pub const STEP: &str = "step";
 /// How long a step may take.
 pub const BUDGET_MS: &str = "budget_ms";
@@ -88,6 +88,55 @@ impl CauseKind {
     }
 }
 
+/// A step, whichever container it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StepKind {
+    /// Looks, and touches nothing.
+    Diagnose,
+    /// Kills the sandbox.
+    KillSandbox,
+    /// Kills the rest, too.
+    KillAll,
+    /// Kills what one Create began.
+    KillCreate,
+    /// Releases one container.
+    ReleaseOne,
+    /// Releases all.
+    Release,
+    /// Frees what cannot be killed.
+    Unblock,
+    /// Looks for the watchdog; the last, since it belongs to no escalation.
+    Watch,
+}
+
+impl StepKind {
+    /// All of them, each at its place.
+    pub const ALL: [Self; 8] = [
+        Self::Diagnose,
+        Self::KillSandbox,
+        Self::KillAll,
+        Self::KillCreate,
+        Self::ReleaseOne,
+        Self::Release,
+        Self::Unblock,
+        Self::Watch,
+    ];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Diagnose => "diagnose",
+            Self::KillSandbox => "kill_sandbox",
+            Self::KillAll => "kill_all",
+            Self::KillCreate => "kill_create",
+            Self::ReleaseOne => "release_one",
+            Self::Release => "release",
+            Self::Unblock => "unblock",
+            Self::Watch => "look",
+        }
+    }
+}
+
 /// How far an escalation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EscalationPhase {
@@ -121,7 +170,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_cause_is_at_its_place_and_found_by_its_name() {
+    fn each_kind_is_at_its_place_and_a_cause_is_found_by_its_name() {
+        assert!(StepKind::ALL.into_iter().enumerate().all(|(at, kind)| kind as usize == at));
         for (at, kind) in CauseKind::ALL.into_iter().enumerate() {
             assert_eq!((kind as usize, CauseKind::named(kind.as_str())), (at, Some(kind)));
         }

@@ -2,9 +2,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
+use super::keys::StepKind;
 use crate::policy::budgets;
 
 /// A step that the guard has taken: of the escalation, or for one container.
@@ -41,24 +41,18 @@ impl Step {
         }
     }
 
-    /// Its name.
-    pub const fn as_str(&self) -> &'static str {
+    /// Of which kind it is.
+    pub const fn kind(&self) -> StepKind {
         match self {
-            Self::Diagnose => "diagnose",
-            Self::KillSandbox => "kill_sandbox",
-            Self::KillAll => "kill_all",
-            Self::KillCreate(_) => "kill_create",
-            Self::ReleaseOne(_) => "release_one",
-            Self::Release => "release",
-            Self::Unblock => "unblock",
-            Self::Watch => "look",
+            Self::Diagnose => StepKind::Diagnose,
+            Self::KillSandbox => StepKind::KillSandbox,
+            Self::KillAll => StepKind::KillAll,
+            Self::KillCreate(_) => StepKind::KillCreate,
+            Self::ReleaseOne(_) => StepKind::ReleaseOne,
+            Self::Release => StepKind::Release,
+            Self::Unblock => StepKind::Unblock,
+            Self::Watch => StepKind::Watch,
         }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -114,17 +108,17 @@ pub enum StepResult {
 }
 
 impl StepResult {
-    /// The step that has ended.
-    pub fn step(&self) -> Step {
+    /// Of which kind the step is that has ended.
+    pub const fn kind(&self) -> StepKind {
         match self {
-            Self::Diagnosed => Step::Diagnose,
-            Self::SandboxKilled { .. } => Step::KillSandbox,
-            Self::AllKilled { .. } => Step::KillAll,
-            Self::CreateKilled { container, .. } => Step::KillCreate(container.clone()),
-            Self::ReleasedOne { container, .. } => Step::ReleaseOne(container.clone()),
-            Self::Released { .. } => Step::Release,
-            Self::Unblocked { .. } => Step::Unblock,
-            Self::Watched => Step::Watch,
+            Self::Diagnosed => StepKind::Diagnose,
+            Self::SandboxKilled { .. } => StepKind::KillSandbox,
+            Self::AllKilled { .. } => StepKind::KillAll,
+            Self::CreateKilled { .. } => StepKind::KillCreate,
+            Self::ReleasedOne { .. } => StepKind::ReleaseOne,
+            Self::Released { .. } => StepKind::Release,
+            Self::Unblocked { .. } => StepKind::Unblock,
+            Self::Watched => StepKind::Watch,
         }
     }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::Exit;
-use crate::io::{CallId, Event, Input, Outcome, ProcessId, Recalled, Request, ResponseInfo, Status};
+use crate::io::{
+    CallId, Event, Input, Outcome, ProcessId, Recalled, Request, ResponseInfo, Status, StepKind,
+};
 use crate::task::SIGKILL;
 use crate::tests::kernel::{Hears, Lasts};
 use crate::tests::ledger::Sent;
@@ -50,7 +52,7 @@ pub(crate) struct Fake {
 pub(crate) struct Fakes {
     /// How it treats requests; any other works within a millisecond.
     pub(crate) script: BTreeMap<On, Does>,
-    pub(crate) steps: BTreeMap<&'static str, Lasts>,
+    pub(crate) steps: BTreeMap<StepKind, Lasts>,
     /// What did not come back.
     pub(crate) lost: BTreeSet<Lost>,
     /// What SIGKILL does not end; emptied by the test.

@@ -1,7 +1,7 @@
 //! Random sequences: whatever comes in, in whatever order and however late, the ledger's invariants hold (rules 2, 3
 //! and 7), and in the end nothing is left.
 
-use crate::io::{Input, ProcessId, Request, RequestId, Step};
+use crate::io::{Input, ProcessId, Request, RequestId, Step, StepKind};
 use crate::policy::{Policy, Watchdog};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::{Hears, Lasts, STEPS};
@@ -182,7 +182,7 @@ fn whatever_happens_the_ledger_balances() {
     let answered: BTreeSet<_> = METHODS
         .map(Lost::Request)
         .into_iter()
-        .chain(STEPS.map(|step| Lost::Step(step.as_str())))
+        .chain(StepKind::ALL.map(Lost::Step))
         .chain([Lost::Probe, Lost::Recall])
         .collect();
     assert_eq!(

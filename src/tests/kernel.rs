@@ -5,12 +5,12 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use crate::exit::REAL_SHIM_LOST_IT;
-use crate::io::{Input, ProbeResult, ProcessId, Step, StepResult};
+use crate::io::{Input, ProbeResult, ProcessId, Step, StepKind, StepResult};
 use crate::tests::fake::{Fakes, Soon, fail, ms};
 use crate::tests::on::Lost;
 
-/// Every step, by its name.
-pub(crate) const STEPS: [Step; 8] = [
+/// Every step.
+pub(crate) const STEPS: [Step; StepKind::ALL.len()] = [
     Step::Diagnose,
     Step::KillSandbox,
     Step::KillAll,
@@ -38,10 +38,9 @@ impl Fakes {
     }
 
     pub(crate) fn take(&mut self, step: &Step) -> Soon {
-        let name = step.as_str();
-        assert!(STEPS.iter().any(|one| one.as_str() == name), "{name} is not among what is lost");
-        let Lasts::For(takes) = self.steps.get(name).copied().unwrap_or(Lasts::For(ms(50))) else {
-            self.lost.insert(Lost::Step(name));
+        let kind = step.kind();
+        let Lasts::For(takes) = self.steps.get(&kind).copied().unwrap_or(Lasts::For(ms(50))) else {
+            self.lost.insert(Lost::Step(kind));
             return Vec::new();
         };
         let mut soon = Soon::new();

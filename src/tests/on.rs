@@ -1,6 +1,6 @@
 //! What the fake real shim can be told to treat in a way of its own: a method, or SIGKILL, which is a Kill like no other.
 
-use crate::io::{Method, Request};
+use crate::io::{Method, Request, StepKind};
 use crate::task;
 
 /// Requests of one kind.
@@ -50,7 +50,7 @@ pub(crate) const METHODS: [On; 17] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lost {
     Request(On),
-    Step(&'static str),
+    Step(StepKind),
     Probe,
     Recall,
 }

@@ -131,7 +131,7 @@ impl World {
     }
 
     pub(crate) fn step(&mut self, step: Step, lasts: Lasts) {
-        self.fakes.steps.insert(step.as_str(), lasts);
+        self.fakes.steps.insert(step.kind(), lasts);
     }
 
     pub(crate) fn ask(&mut self, request: Request) -> RequestId {

@@ -5,7 +5,7 @@
 //! writes it dies. Everything in it is bounded when it is put in. Version 1 had the diagnostics alone, as `evidence`; what a version
 //! does not have is empty.
 
-use runsc_guard_core::io::{CauseKind, EscalationPhase};
+use runsc_guard_core::io::{CauseKind, EscalationPhase, StepKind};
 use serde::{Deserialize, Serialize};
 
 use runsc_guard_sandbox::diagnostics::processes::Diagnostics;
@@ -171,7 +171,8 @@ impl Report {
     }
 
     /// A step begins. One that is taken again right after itself is the same one.
-    pub fn step_begins(&mut self, step: &str, began_ms: u64, budget_ms: u64) {
+    pub fn step_begins(&mut self, step: StepKind, began_ms: u64, budget_ms: u64) {
+        let step = step.as_str();
         let again = self.steps.last_mut().filter(|last| last.step == step);
         if let Some(step) = again {
             *step = Step { began_ms, budget_ms, took_ms: None, times: step.times + 1, ..step.clone() };
@@ -182,8 +183,9 @@ impl Report {
     }
 
     /// A step has come back, perhaps long after it was given up. Gives the step as it is now.
-    pub fn step_ends(&mut self, step: &str, now_ms: u64, left: &[String]) -> Option<&Step> {
-        let step = self.steps.iter_mut().rev().find(|one| one.step == step && one.took_ms.is_none())?;
+    pub fn step_ends(&mut self, step: StepKind, now_ms: u64, left: &[String]) -> Option<&Step> {
+        let open = |one: &&mut Step| one.step == step.as_str() && one.took_ms.is_none();
+        let step = self.steps.iter_mut().rev().find(open)?;
         step.took_ms = Some(now_ms.saturating_sub(step.began_ms));
         step.left = bounded(left);
         Some(step)
@@ -226,13 +228,13 @@ mod tests {
     #[test]
     fn a_step_that_repeats_is_one_and_a_late_one_still_ends() {
         let mut report = Report::begin("ns", "box", 1);
-        report.step_begins("diagnose", 10, 300);
-        report.step_begins("kill all", 310, 400);
-        assert!(report.step_ends("release", 320, &[]).is_none());
-        assert_eq!(report.step_ends("diagnose", 900, &[]).unwrap().took_ms, Some(890));
+        report.step_begins(StepKind::Diagnose, 10, 300);
+        report.step_begins(StepKind::KillAll, 310, 400);
+        assert!(report.step_ends(StepKind::Release, 320, &[]).is_none());
+        assert_eq!(report.step_ends(StepKind::Diagnose, 900, &[]).unwrap().took_ms, Some(890));
         for at in 0..1000 {
-            report.step_begins("unblock", 1000 + at, 2000);
-            report.step_ends("unblock", 1001 + at, &["pid 7".into()]);
+            report.step_begins(StepKind::Unblock, 1000 + at, 2000);
+            report.step_ends(StepKind::Unblock, 1001 + at, &["pid 7".into()]);
         }
         let free = report.steps.last().unwrap();
         assert_eq!((report.steps.len(), free.times, free.began_ms, free.took_ms), (3, 1000, 1999, Some(1)));

@@ -2,7 +2,7 @@
 //! the answer of a guard of any version. One that is older than the enums tells names alone, which are read here and
 //! nowhere else; a number of a newer one is taken for what nothing is decided on.
 
-use runsc_guard_core::io::{Method, Status, Step};
+use runsc_guard_core::io::{Method, Status, StepKind};
 use runsc_guard_core::view::{Awaited, Progress};
 use runsc_guard_proto::guard as wire;
 use runsc_guard_proto::protobuf::EnumOrUnknown;
@@ -13,11 +13,11 @@ const PRIVATE: [Method; 3] = [Method::Join, Method::End, Method::Reap];
 const PROGRESS: [Progress; 4] = [Progress::Serving, Progress::Unkillable, Progress::Ended, Progress::Closing];
 
 /// Writes where the sandbox stands.
-pub fn put_progress(response: &mut wire::StatusResponse, progress: &Progress) {
+pub fn put_progress(response: &mut wire::StatusResponse, progress: Progress) {
     progress.as_str().clone_into(&mut response.stage);
     response.progress = EnumOrUnknown::new(of_progress(progress));
     response.step = match progress {
-        Progress::Step(step) => EnumOrUnknown::new(of_step(step)),
+        Progress::Step(kind) => EnumOrUnknown::new(of_step(kind)),
         _ => EnumOrUnknown::default(),
     };
 }
@@ -27,7 +27,7 @@ pub fn put_progress(response: &mut wire::StatusResponse, progress: &Progress) {
 pub fn progress(response: &wire::StatusResponse) -> wire::Progress {
     match response.progress.enum_value() {
         Ok(wire::Progress::PROGRESS_UNSPECIFIED) => {
-            let named = PROGRESS.iter().find(|one| one.as_str() == response.stage);
+            let named = PROGRESS.into_iter().find(|one| one.as_str() == response.stage);
             named.map_or(wire::Progress::PROGRESS_ESCALATING, of_progress)
         }
         Ok(known) => known,
@@ -60,7 +60,7 @@ pub const fn of_awaited(awaited: Awaited) -> wire::Method {
     }
 }
 
-const fn of_progress(progress: &Progress) -> wire::Progress {
+const fn of_progress(progress: Progress) -> wire::Progress {
     match progress {
         Progress::Serving => wire::Progress::PROGRESS_SERVING,
         Progress::Step(_) => wire::Progress::PROGRESS_ESCALATING,
@@ -70,16 +70,16 @@ const fn of_progress(progress: &Progress) -> wire::Progress {
     }
 }
 
-const fn of_step(step: &Step) -> wire::Step {
-    match step {
-        Step::Diagnose => wire::Step::STEP_DIAGNOSE,
-        Step::KillSandbox => wire::Step::STEP_KILL_SANDBOX,
-        Step::KillAll => wire::Step::STEP_KILL_ALL,
-        Step::KillCreate(_) => wire::Step::STEP_KILL_CREATE,
-        Step::ReleaseOne(_) => wire::Step::STEP_RELEASE_ONE,
-        Step::Release => wire::Step::STEP_RELEASE,
-        Step::Unblock => wire::Step::STEP_UNBLOCK,
-        Step::Watch => wire::Step::STEP_WATCH,
+const fn of_step(kind: StepKind) -> wire::Step {
+    match kind {
+        StepKind::Diagnose => wire::Step::STEP_DIAGNOSE,
+        StepKind::KillSandbox => wire::Step::STEP_KILL_SANDBOX,
+        StepKind::KillAll => wire::Step::STEP_KILL_ALL,
+        StepKind::KillCreate => wire::Step::STEP_KILL_CREATE,
+        StepKind::ReleaseOne => wire::Step::STEP_RELEASE_ONE,
+        StepKind::Release => wire::Step::STEP_RELEASE,
+        StepKind::Unblock => wire::Step::STEP_UNBLOCK,
+        StepKind::Watch => wire::Step::STEP_WATCH,
     }
 }
 
@@ -126,20 +126,14 @@ mod tests {
     use super::*;
     use runsc_guard_proto::protobuf::{Enum as _, Message as _};
 
-    fn steps() -> [Step; 8] {
-        use Step::{Diagnose, KillAll, KillCreate, KillSandbox, Release, ReleaseOne, Unblock, Watch};
-        let one = || "c".to_owned();
-        [Diagnose, KillSandbox, KillAll, KillCreate(one()), ReleaseOne(one()), Release, Unblock, Watch]
-    }
-
-    fn response(progress: &Progress) -> wire::StatusResponse {
+    fn response(progress: Progress) -> wire::StatusResponse {
         let mut response = wire::StatusResponse::new();
         put_progress(&mut response, progress);
         response
     }
 
     /// As a guard from before the enums sends it, and one of this version.
-    fn of_both_ages(progress: &Progress) -> [wire::StatusResponse; 2] {
+    fn of_both_ages(progress: Progress) -> [wire::StatusResponse; 2] {
         let today = response(progress);
         let mut older = today.clone();
         (older.progress, older.step) = Default::default();
@@ -152,16 +146,16 @@ mod tests {
 
     #[test]
     fn where_a_sandbox_stands_is_read_from_guards_of_both_ages() {
-        for progress in PROGRESS.into_iter().chain(steps().map(Progress::Step)) {
-            for told in of_both_ages(&progress) {
-                assert_eq!(super::progress(&told), of_progress(&progress), "{told:?}");
+        for progress in PROGRESS.into_iter().chain(StepKind::ALL.map(Progress::Step)) {
+            for told in of_both_ages(progress) {
+                assert_eq!(super::progress(&told), of_progress(progress), "{told:?}");
             }
         }
     }
 
     #[test]
     fn a_newer_guard_that_says_something_new_does_not_serve() {
-        let mut newer = response(&Progress::Serving);
+        let mut newer = response(Progress::Serving);
         newer.progress = EnumOrUnknown::from_i32(99);
         assert_eq!(progress(&newer), wire::Progress::PROGRESS_ESCALATING);
         let waiting = wire::Waiting {
@@ -194,7 +188,7 @@ mod tests {
         assert!(methods.is_sorted(), "the task API's order");
         methods.insert(0, 0);
         assert_eq!(methods, wire::Method::VALUES.iter().map(wire::Method::value).collect::<Vec<_>>());
-        let mut steps: Vec<i32> = steps().iter().map(|one| of_step(one).value()).collect();
+        let mut steps: Vec<i32> = StepKind::ALL.iter().map(|one| of_step(*one).value()).collect();
         steps.insert(0, 0);
         assert_eq!(steps, wire::Step::VALUES.iter().map(wire::Step::value).collect::<Vec<_>>());
     }

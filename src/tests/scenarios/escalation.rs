@@ -300,16 +300,16 @@ fn the_death_of_the_real_shim_ends_the_sandbox_at_once() {
 
 #[test]
 fn the_death_of_the_real_shim_in_each_step_changes_nothing_but_the_way() {
-    for (after, name) in
+    for (after, step) in
         [(10, Step::Diagnose), (60, Step::KillSandbox), (120, Step::KillAll), (170, Step::Release)]
     {
         let mut world = wedged();
         world.run(ms(after));
-        assert_eq!(*world.steps().last().unwrap(), name);
+        assert_eq!(*world.steps().last().unwrap(), step);
         world.shim_dies();
         world.run(ms(2_000));
-        assert_eq!(world.published(&init("root")), [137], "{name}");
-        assert_eq!(world.steps().iter().filter(|step| **step == Step::KillAll).count(), 1, "{name}");
+        assert_eq!(world.published(&init("root")), [137], "{step:?}");
+        assert_eq!(world.steps().iter().filter(|one| **one == Step::KillAll).count(), 1, "{step:?}");
         assert!(world.guard.is_released());
     }
 }

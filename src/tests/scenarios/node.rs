@@ -105,7 +105,7 @@ fn steps_that_do_not_return_are_given_up() {
         world.node_goes_down();
         world.run(LEAVES_WITHIN);
         went_quietly(&world, since);
-        assert!(world.answer(asked).is_some(), "{step}");
+        assert!(world.answer(asked).is_some(), "{step:?}");
     }
 }
 

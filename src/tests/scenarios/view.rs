@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::error::Code;
-use crate::io::{Answer, Cause, Method, Request, Status, Step};
+use crate::io::{Answer, Cause, Method, Request, Status, Step, StepKind};
 use crate::policy::Policy;
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
@@ -58,7 +58,7 @@ fn reaping_begins_the_escalation_at_once_and_reports_the_exits() {
     let reap = world.ask(Request::Reap);
     assert_eq!(world.answer(reap), Some(Answer::Done));
     assert_eq!(world.wedge().unwrap().1, Cause::Reaped);
-    assert_eq!(world.guard.view(world.now).progress, Progress::Step(Step::Diagnose));
+    assert_eq!(world.guard.view(world.now).progress, Progress::Step(StepKind::Diagnose));
     world.run(ms(2_500));
     assert_eq!(world.steps(), [Step::Diagnose, Step::KillSandbox, Step::KillAll, Step::Release]);
     assert_eq!(world.exit_of(wait).status, 137);

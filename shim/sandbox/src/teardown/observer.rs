@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use runsc_guard_core::io::StepKind;
+
 use crate::resources::inventory::Released;
 
 /// Who is told how it goes.
@@ -12,10 +14,10 @@ pub trait Observer {
     }
 
     /// [`Sequence::run`](crate::teardown::sequence::Sequence::run) begins a step, which ought to be over by then.
-    fn begins(&self, _step: &str, _until: Instant) {}
+    fn begins(&self, _step: StepKind, _until: Instant) {}
 
     /// It is over, with this left.
-    fn ends(&self, _step: &str, _left: &[String]) {}
+    fn ends(&self, _step: StepKind, _left: &[String]) {}
 
     /// Something was done that a person should know of.
     fn happened(&self, _line: &str) {}

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::hung::LOOK_AGAIN_AFTER;
-use runsc_guard_core::io::Step;
+use runsc_guard_core::io::StepKind;
 use runsc_guard_core::policy::budgets;
 
 use crate::processes::find;
@@ -184,26 +184,26 @@ impl Sequence {
         observer: &dyn Observer,
     ) -> Vec<StuckProcess> {
         let kill = |deadline| self.kill_sandbox(scopes, deadline).left;
-        observer.begins(Step::KillSandbox.as_str(), patience.dead);
+        observer.begins(StepKind::KillSandbox, patience.dead);
         let left = kill(patience.dead);
-        observer.ends(Step::KillSandbox.as_str(), &words(&left));
+        observer.ends(StepKind::KillSandbox, &words(&left));
         self.unblock_until_dead(scopes, left, patience.over, &kill, observer)
     }
 
     /// All steps that end and release it, the real shims included. Where something cannot be killed it is freed again and
     /// again, as long as somebody waits; what it may still use is not released then.
     pub fn run(&self, scopes: &[Scope], patience: Patience, observer: &dyn Observer) -> Vec<Leftover> {
-        observer.begins(Step::KillAll.as_str(), patience.dead);
+        observer.begins(StepKind::KillAll, patience.dead);
         let left = self.kill_all(scopes, patience.dead, patience.overload, observer);
-        observer.ends(Step::KillAll.as_str(), &words(&left));
+        observer.ends(StepKind::KillAll, &words(&left));
         let kill = |deadline| self.kill_until(scopes, deadline);
         let stuck = self.unblock_until_dead(scopes, left, patience.over, &kill, observer);
         if !stuck.is_empty() {
             return self.with_what_it_holds(scopes, stuck);
         }
-        observer.begins(Step::Release.as_str(), patience.over);
+        observer.begins(StepKind::Release, patience.over);
         let left = self.release(scopes, patience.over, observer);
-        observer.ends(Step::Release.as_str(), &words(&left));
+        observer.ends(StepKind::Release, &words(&left));
         left
     }
 
@@ -219,7 +219,7 @@ impl Sequence {
         if stuck.is_empty() {
             return stuck;
         }
-        observer.begins(Step::Unblock.as_str(), over);
+        observer.begins(StepKind::Unblock, over);
         loop {
             let attempt = over.min(Instant::now() + budgets::UNBLOCK);
             let undecided;
@@ -230,7 +230,7 @@ impl Sequence {
             stuck = kill(Instant::now());
             if stuck.is_empty() || Instant::now() >= over {
                 self.name(&mut stuck);
-                observer.ends(Step::Unblock.as_str(), &words(&stuck));
+                observer.ends(StepKind::Unblock, &words(&stuck));
                 return stuck;
             }
         }

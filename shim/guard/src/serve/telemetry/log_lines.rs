@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::Level;
-use runsc_guard_core::io::keys;
+use runsc_guard_core::io::{StepKind, keys};
 
 use super::fact::Fact;
 use super::fields::{self, Field};
@@ -20,24 +20,24 @@ pub(super) struct LogLines {
     /// The report of the escalation whose lines are counted.
     report: Option<PathBuf>,
     limit: Option<RateLimit>,
-    /// The steps that have begun: name, when, and within which time.
-    begun: Vec<(&'static str, Instant, Duration)>,
+    /// The steps that have begun: which, when, and within which time.
+    begun: Vec<(StepKind, Instant, Duration)>,
 }
 
 impl LogLines {
-    fn begins(&mut self, step: &'static str, budget: Duration, report: &PathBuf) {
+    fn begins(&mut self, step: StepKind, budget: Duration, report: &PathBuf) {
         if self.report.as_ref() != Some(report) {
             let limit = Some(RateLimit::new(Instant::now()));
             *self = Self { report: Some(report.clone()), limit, begun: Vec::new() };
         }
-        self.begun.retain(|(name, ..)| *name != step);
+        self.begun.retain(|(one, ..)| *one != step);
         self.begun.push((step, Instant::now(), budget));
     }
 
-    fn ends(&mut self, step: &'static str, left: &[String]) {
-        let Some(at) = self.begun.iter().position(|(name, ..)| *name == step) else { return };
+    fn ends(&mut self, step: StepKind, left: &[String]) {
+        let Some(at) = self.begun.iter().position(|(one, ..)| *one == step) else { return };
         let (_, began, budget) = self.begun.swap_remove(at);
-        let took = began.elapsed();
+        let (step, took) = (step.as_str(), began.elapsed());
         let Some(omitted) = self.limit.as_mut().and_then(|limit| limit.allows(Instant::now())) else {
             return;
         };
@@ -62,9 +62,9 @@ impl Observer for LogLines {
     fn observe(&mut self, fact: &Fact<'_>, scene: &Scene<'_>) {
         match (fact, scene.report) {
             (Fact::StepBegins(step, budget), Some(report)) if scene.escalates => {
-                self.begins(step.as_str(), *budget, report);
+                self.begins(step.kind(), *budget, report);
             }
-            (Fact::StepEnds(done), _) => self.ends(done.step().as_str(), done.left()),
+            (Fact::StepEnds(done), _) => self.ends(done.kind(), done.left()),
             (Fact::Noted(note), report) => {
                 let (level, line) = words::line(note);
                 tell(level, &line, &fields::of(note, report));

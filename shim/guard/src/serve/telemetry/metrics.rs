@@ -11,7 +11,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{Cause, CauseKind, Method, Note, Step};
+use runsc_guard_core::io::{Cause, CauseKind, Method, Note, StepKind};
 use runsc_guard_proto::guard::{Count, MethodTally, MetricsResponse};
 use runsc_guard_proto::protobuf::Message as _;
 
@@ -26,9 +26,8 @@ const BOUNDS_MS: [u32; 8] = [1, 5, 25, 100, 500, 1000, 2500, 10_000];
 const BUCKETS: usize = BOUNDS_MS.len() + 1;
 /// In the order of [`Outcome`].
 const OUTCOMES: [&str; 5] = ["ok", "error", "guard", "refused", "abandoned"];
-/// The names of steps.
-const STEPS: [&str; 7] =
-    ["diagnose", "kill_sandbox", "kill_all", "kill_create", "release", "unblock", "release_one"];
+/// All but the look, which belongs to no escalation.
+const STEPS: usize = StepKind::Watch as usize;
 
 /// How long something took, by buckets.
 #[derive(Debug, Default)]
@@ -57,7 +56,7 @@ struct OfMethod {
 pub(super) struct Metrics {
     methods: [OfMethod; Method::TASK_API.len()],
     causes: [u32; CauseKind::ALL.len()],
-    steps: [u32; STEPS.len()],
+    steps: [u32; STEPS],
     gone: Latency,
     leftover: u32,
     stats_refuted: u32,
@@ -120,11 +119,11 @@ impl Metrics {
         up(&mut self.causes[cause as usize]);
     }
 
-    fn step(&mut self, step: &Step) {
+    fn step(&mut self, step: StepKind) {
         let counts =
-            self.escalates || matches!(step, Step::KillCreate(_) | Step::ReleaseOne(_) | Step::Unblock);
-        if let Some(place) = place(step).filter(|_| counts) {
-            up(&mut self.steps[place]);
+            self.escalates || matches!(step, StepKind::KillCreate | StepKind::ReleaseOne | StepKind::Unblock);
+        if let Some(count) = self.steps.get_mut(step as usize).filter(|_| counts) {
+            up(count);
         }
     }
 
@@ -144,7 +143,7 @@ impl Metrics {
             bounds_ms: BOUNDS_MS.to_vec(),
             methods: methods.filter_map(|(method, tally)| of_method(method.as_str(), tally)).collect(),
             signs: named(&CauseKind::ALL.map(CauseKind::as_str), &self.causes),
-            steps: named(&STEPS, &self.steps),
+            steps: named(&StepKind::ALL.map(StepKind::as_str), &self.steps),
             gone: self.gone.buckets.to_vec(),
             gone_us: self.gone.sum_us,
             leftover: self.leftover,
@@ -165,7 +164,7 @@ impl Observer for Metrics {
             Fact::Abandoned { of: Some((method, since)), .. } => {
                 self.request(*method, *since, Outcome::Abandoned);
             }
-            Fact::StepBegins(step, _) => self.step(step),
+            Fact::StepBegins(step, _) => self.step(step.kind()),
             Fact::StatsRefuted(_) => up(&mut self.stats_refuted),
             Fact::Noted(note) => self.note(note),
             Fact::Asked { .. }
@@ -201,11 +200,6 @@ fn named(names: &[&str], counts: &[u32]) -> Vec<Count> {
 /// Full is full: a counter that began anew would tell of a guard that did.
 fn up(count: &mut u32) {
     *count = count.saturating_add(1);
-}
-
-/// Its place among [`STEPS`]; none for a look, which belongs to no escalation.
-fn place(step: &Step) -> Option<usize> {
-    STEPS.iter().position(|name| *name == step.as_str())
 }
 
 #[cfg(test)]

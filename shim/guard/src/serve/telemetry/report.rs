@@ -90,12 +90,12 @@ impl Report {
             let why = Why { cause: why.kind(), sign: &why.to_string(), waited };
             self.writer.begins(why, false, view, scene.recent);
         }
-        self.writer.step_begins(step.as_str(), budget);
+        self.writer.step_begins(step.kind(), budget);
     }
 
     fn step_ends(&self, done: &StepResult) {
         let left = done.left();
-        self.writer.step_ends(done.step().as_str(), left);
+        self.writer.step_ends(done.kind(), left);
         match done {
             StepResult::Released { left } => self.writer.comes_home(left),
             StepResult::Watched => self.writer.only_looked(),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{EscalationPhase, Request, RequestId};
+use runsc_guard_core::io::{EscalationPhase, Request, RequestId, StepKind};
 use runsc_guard_core::view::View;
 
 use super::recent::{self, Recent};
@@ -99,12 +99,12 @@ impl ReportWriter {
     }
 
     /// A step begins.
-    pub(crate) fn step_begins(&self, step: &str, budget: Duration) {
+    pub(crate) fn step_begins(&self, step: StepKind, budget: Duration) {
         self.learn(|open| open.report.step_begins(step, now_ms(), recent::millis(budget)));
     }
 
     /// A step has ended with this left.
-    pub(crate) fn step_ends(&self, step: &str, left: &[String]) {
+    pub(crate) fn step_ends(&self, step: StepKind, left: &[String]) {
         self.learn(|open| {
             // One that the report has no place for is none of it.
             let _ = open.report.step_ends(step, now_ms(), left);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use runsc_guard_core::io::{self, CauseKind, EscalationPhase};
+use runsc_guard_core::io::{CauseKind, EscalationPhase, StepKind};
 use runsc_guard_node::report::{Folder, Moment, Report, Step, What};
 use runsc_guard_sandbox::diagnostics::processes::diagnostics;
 use runsc_guard_sandbox::diagnostics::stacks;
@@ -37,9 +37,9 @@ impl Account {
         EscalationPhase::Begins.as_str().clone_into(&mut report.phase);
         (report.sign, report.since_ms) = (format!("an operator asked for its end{signs}"), now_ms());
         let mut account = Self { folder: Folder::new(folder), report, written: Ok(()) };
-        account.step_begins(io::Step::Diagnose.as_str(), Instant::now() + EVIDENCE);
+        account.step_begins(StepKind::Diagnose, Instant::now() + EVIDENCE);
         look(found, &mut account.report);
-        account.step_ends(io::Step::Diagnose.as_str(), &[]);
+        account.step_ends(StepKind::Diagnose, &[]);
         account
     }
 
@@ -54,14 +54,14 @@ impl Account {
     }
 
     /// A step begins, which ought to be over by `until`.
-    pub(super) fn step_begins(&mut self, name: &str, until: Instant) {
+    pub(super) fn step_begins(&mut self, step: StepKind, until: Instant) {
         let budget = until.saturating_duration_since(Instant::now()).as_millis();
-        self.report.step_begins(name, now_ms(), u64::try_from(budget).unwrap_or(u64::MAX));
+        self.report.step_begins(step, now_ms(), u64::try_from(budget).unwrap_or(u64::MAX));
     }
 
     /// It is over, with this left.
-    pub(super) fn step_ends(&mut self, name: &str, left: &[String]) {
-        self.report.step_ends(name, now_ms(), left);
+    pub(super) fn step_ends(&mut self, step: StepKind, left: &[String]) {
+        self.report.step_ends(step, now_ms(), left);
         self.write();
     }
 
@@ -79,7 +79,7 @@ impl Account {
     /// It is over, but for what is `left`.
     pub(super) fn end(&mut self, left: &[String]) {
         // Of what lives on nothing is released.
-        let lives = |last: &Step| last.step != io::Step::Release.as_str() && !last.left.is_empty();
+        let lives = |last: &Step| last.step != StepKind::Release.as_str() && !last.left.is_empty();
         let phase = match self.report.steps.last().is_some_and(lives) {
             true => EscalationPhase::Unkillable,
             false => EscalationPhase::Ends,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use runsc_guard_core::io::Step;
+use runsc_guard_core::io::StepKind;
 use runsc_guard_core::policy::budgets;
 use runsc_guard_node::config::Config;
 use runsc_guard_node::lock::Lock;
@@ -105,8 +105,8 @@ fn work_in(
 
 /// What is told while it is ended.
 enum Said {
-    Begins(String, Instant),
-    Ends(String, Vec<String>),
+    Begins(StepKind, Instant),
+    Ends(StepKind, Vec<String>),
     Happened(String),
     Released(Vec<Released>),
 }
@@ -115,10 +115,10 @@ impl Said {
     /// To whoever looks at the terminal, and to the report.
     fn tell(self, account: &mut Account, progress: &Progress<'_>) {
         match self {
-            Self::Begins(step, until) => account.step_begins(&step, until),
+            Self::Begins(step, until) => account.step_begins(step, until),
             Self::Ends(step, left) => {
-                account.step_ends(&step, &left);
-                progress.line(&step.replace('_', " "), &left.join("; "));
+                account.step_ends(step, &left);
+                progress.line(&step.as_str().replace('_', " "), &left.join("; "));
             }
             Self::Happened(line) => {
                 account.happened(&line);
@@ -140,12 +140,12 @@ impl Witness {
 }
 
 impl Observer for Witness {
-    fn begins(&self, step: &str, until: Instant) {
-        self.say(Said::Begins(step.to_owned(), until));
+    fn begins(&self, step: StepKind, until: Instant) {
+        self.say(Said::Begins(step, until));
     }
 
-    fn ends(&self, step: &str, left: &[String]) {
-        self.say(Said::Ends(step.to_owned(), left.to_owned()));
+    fn ends(&self, step: StepKind, left: &[String]) {
+        self.say(Said::Ends(step, left.to_owned()));
     }
 
     fn happened(&self, line: &str) {
@@ -172,7 +172,7 @@ fn observe(sandbox: &Sandbox, report_dir: &Path, progress: &Progress<'_>) -> Acc
         Ok(()) => format!("{count} processes, {file}"),
         Err(error) => format!("{count} processes, no report in {}: {error}", report_dir.display()),
     };
-    progress.line(Step::Diagnose.as_str(), &what);
+    progress.line(StepKind::Diagnose.as_str(), &what);
     account
 }
 
@@ -234,9 +234,9 @@ fn by_real_shims(keepers: &Keepers, sequence: &Sequence, scopes: &[Scope], witne
         // Without a state file there is nothing to refuse: then the real shim deletes what it has, and that is all.
         witness.happened(&format!("runsc delete would refuse {}: it is released here", refused.join(", ")));
         let until = Instant::now() + RELEASE;
-        witness.begins(Step::Release.as_str(), until);
+        witness.begins(StepKind::Release, until);
         left = sequence.release(scopes, until, witness).iter().map(ToString::to_string).collect();
-        witness.ends(Step::Release.as_str(), &left);
+        witness.ends(StepKind::Release, &left);
     }
     End { left, note: keepers.who_collects() }
 }

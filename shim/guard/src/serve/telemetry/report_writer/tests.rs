@@ -45,7 +45,7 @@ fn before_an_escalation_nothing_is_kept_or_written() {
     let writer = writer(folder.path());
     writer.happened("something");
     writer.hears(b"=== BEGIN goroutine stack dump ===");
-    writer.step_ends("diagnose", &[]);
+    writer.step_ends(StepKind::Diagnose, &[]);
     writer.close(SOON);
     assert!(!writer.is_open() && writer.file().is_none() && read(folder.path()).is_empty());
 }
@@ -55,7 +55,7 @@ fn a_whole_escalation_is_one_report_and_is_forgotten_after() {
     let folder = tempfile::tempdir().unwrap();
     let writer = writer(folder.path());
     begun(&writer, true);
-    for step in ["diagnose", "kill all", "release"] {
+    for step in [StepKind::Diagnose, StepKind::KillAll, StepKind::Release] {
         writer.step_begins(step, Duration::from_millis(300));
         writer.step_ends(step, &[]);
     }
@@ -147,8 +147,8 @@ fn the_end_of_a_one_ends_its_report_unless_an_escalation_has_begun() {
 fn a_folder_that_takes_nothing_costs_nothing_else() {
     let writer = writer(Path::new("/proc/nowhere"));
     begun(&writer, true);
-    writer.step_begins("diagnose", Duration::from_millis(300));
-    writer.step_ends("diagnose", &[]);
+    writer.step_begins(StepKind::Diagnose, Duration::from_millis(300));
+    writer.step_ends(StepKind::Diagnose, &[]);
     let told = writer.lock().as_ref().map(|open| open.report.steps[0].took_ms.is_some());
     assert_eq!(told, Some(true));
     writer.ends(Duration::ZERO, &[]);

@@ -1,4 +1,5 @@
 use super::*;
+use runsc_guard_core::io::StepKind;
 use runsc_guard_sandbox::diagnostics::processes::Diagnostics;
 use runsc_guard_sandbox::processes::process::Role;
 use runsc_guard_sandbox::resources::inventory::Released;
@@ -28,7 +29,7 @@ fn json_is_as_the_schema_says() {
     let mut whole = report(2);
     whole.moment(Moment { at_ms: 1, what: What::Asked, text: "x".into(), due_ms: Some(2) });
     whole.moment(Moment { at_ms: 2, what: What::Happened, text: "x".into(), due_ms: None });
-    whole.step_begins("kill", 1, 2);
+    whole.step_begins(StepKind::KillAll, 1, 2);
     whole.released = vec![Released { kind: "mounts".into(), count: 1, names: vec!["m".into()] }];
     whole.goroutines.note = "cut".into();
     let stored = [report(1), whole].map(|report| Stored::of(report, Path::new("/r/1-k8s.io-abc.json")));
@@ -78,9 +79,9 @@ fn a_whole_report_has_time_in_columns_and_stacks_summed_up() {
     report.moment(moment(2000, What::Awaited, "SIGKILL of c", Some(BEGAN)));
     report.moment(moment(1500, What::Asked, "Wait of c", None));
     report.moment(moment(9000, What::Happened, "/tasks/start c", None));
-    report.step_begins("diagnose", BEGAN + 1, 300);
-    report.step_ends("diagnose", BEGAN + 43, &[]);
-    report.step_begins("kill_all", BEGAN + 50, 400);
+    report.step_begins(StepKind::Diagnose, BEGAN + 1, 300);
+    report.step_ends(StepKind::Diagnose, BEGAN + 43, &[]);
+    report.step_begins(StepKind::KillAll, BEGAN + 50, 400);
     report.released = vec![Released::new("files", (0..6).map(|one| format!("/f{one}")))];
     report.ended_ms = Some(BEGAN + 412);
     report.goroutines.text =
