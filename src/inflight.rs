@@ -41,6 +41,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// What containerd has asked for; none where the guard asks by itself.
+    pub(crate) fn asked(self) -> Option<Method> {
+        (self != Self::Greeting).then(|| self.method())
+    }
+
+    /// As what it travels.
     pub(crate) const fn method(self) -> Method {
         match self {
             Self::Create => Method::Create,

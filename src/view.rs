@@ -58,8 +58,8 @@ pub struct View {
     pub deadlines: Vec<DeadlineView>,
     /// Calls that the real shim has not answered.
     pub calls: Vec<CallView>,
-    /// The call to the real shim that is overdue for longest: its method and for how long it has been out.
-    pub overdue: Option<(Method, Duration)>,
+    /// The call to the real shim that is overdue for longest.
+    pub overdue: Option<CallView>,
     /// A query whose last asking the real shim has not answered in time: State, Stats or Pids.
     pub unanswered: Option<Method>,
 }
@@ -99,14 +99,21 @@ pub struct RequestView {
 /// A call to the real shim that has not come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallView {
-    /// The method.
-    pub method: Method,
+    /// The method; none where the guard asks by itself whether the real shim answers anything at all.
+    pub method: Option<Method>,
     /// The process.
     pub process: ProcessId,
     /// How long it has been out.
     pub out: Duration,
     /// When the real shim gives it up; none if it need not.
     pub given_up_in: Option<Duration>,
+}
+
+impl CallView {
+    /// What it asks for.
+    pub fn name(&self) -> &'static str {
+        self.method.map_or("greeting", Method::as_str)
+    }
 }
 
 /// A deadline that runs until an effect is there.
@@ -156,7 +163,6 @@ pub(crate) fn of(state: &State, now: Time) -> View {
     });
     let calls = || state.inflight.calls().map(|(_, call)| call);
     let overdue = calls().filter(|call| call.kind != Kind::Wait && now > call.sent + call.timeout);
-    let overdue = overdue.map(|call| (call.kind.method(), now - call.sent));
     View {
         progress,
         escalating: began.map(|began| now - began),
@@ -165,7 +171,7 @@ pub(crate) fn of(state: &State, now: Time) -> View {
         requests: requests.collect(),
         deadlines: running(state, now),
         calls: calls().map(|call| called(call, now)).collect(),
-        overdue: overdue.max_by_key(|(_, out)| *out),
+        overdue: overdue.map(|call| called(call, now)).max_by_key(|call| call.out),
         unanswered: unanswered(state, now),
     }
 }
@@ -229,7 +235,7 @@ fn running(state: &State, now: Time) -> Vec<DeadlineView> {
 fn called(call: &Call, now: Time) -> CallView {
     let Call { kind, process, sent, timeout, .. } = call;
     let given_up_in = (!timeout.is_zero()).then(|| *sent + *timeout - now);
-    CallView { method: kind.method(), process: process.clone(), out: now - *sent, given_up_in }
+    CallView { method: kind.asked(), process: process.clone(), out: now - *sent, given_up_in }
 }
 
 fn container(id: &str, container: &task::Container) -> ContainerView {

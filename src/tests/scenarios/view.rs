@@ -9,7 +9,7 @@ use crate::policy::Policy;
 use crate::tests::fake::{Does, ms};
 use crate::tests::on;
 use crate::tests::world::{World, create, delete, init, sigkill, state};
-use crate::view::{Awaited, Progress};
+use crate::view::{Awaited, CallView, Progress};
 
 #[test]
 fn looking_at_a_healthy_sandbox_shows_its_containers_and_changes_nothing() {
@@ -49,6 +49,17 @@ fn a_create_under_way_is_a_clock_of_its_own() {
     let seen = world.guard.view(world.now);
     let [clock] = &seen.deadlines[..] else { panic!("{:?}", seen.deadlines) };
     assert_eq!((clock.effect, clock.ends_in), (Awaited::Creation, Some(ms(80_000))));
+}
+
+#[test]
+fn the_guards_own_question_is_no_checkpoint_of_containerds() {
+    let mut world = World::siblings();
+    world.does(on::SIGKILL, Does::Never);
+    world.does(on::CHECKPOINT, Does::Never);
+    world.ask(sigkill("app"));
+    world.run(ms(5_000));
+    let calls = world.guard.view(world.now).calls;
+    assert_eq!(calls.iter().map(CallView::name).collect::<Vec<_>>(), ["Kill", "greeting"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::io::{Method, Note, ProcessId};
-use runsc_guard_core::view::{ContainerView, DeadlineView, RequestView, View};
+use runsc_guard_core::view::{CallView, ContainerView, DeadlineView, RequestView, View};
 use runsc_guard_proto::guard::{
     self as wire, ContainerStatus, EndResponse, Happening, StatusResponse, Waiting,
 };
@@ -79,8 +79,11 @@ pub(super) fn response(params: &ServeParams, seen: View, recent: &Recent) -> Res
     response.containers = seen.containers.into_iter().map(container).collect();
     response.requests = seen.requests.into_iter().map(request).collect();
     response.clocks = seen.deadlines.into_iter().map(deadline).collect();
-    response.overdue =
-        seen.overdue.map(|(method, out)| called(method, ProcessId::init(""), out, None)).into();
+    let overdue = |call: CallView| {
+        let asked = call.method.map_or_else(wire::Method::default, view::of_method);
+        waiting((call.name(), asked), ProcessId::init(""), call.out, None)
+    };
+    response.overdue = seen.overdue.map(overdue).into();
     response.unanswered = seen.unanswered.map_or("", Method::as_str).to_owned();
     response.answered_ms_ago = recent.answered.map(|at| millis(at.elapsed()));
     let happening = |(at, text): &(Instant, String)| {
@@ -106,16 +109,13 @@ fn container(container: ContainerView) -> ContainerStatus {
 }
 
 fn request(request: RequestView) -> Waiting {
-    called(request.method, request.process, request.waited, request.answered_in)
+    let asked = (request.method.as_str(), view::of_method(request.method));
+    waiting(asked, request.process, request.waited, request.answered_in)
 }
 
 fn deadline(deadline: DeadlineView) -> Waiting {
     let DeadlineView { effect, process, waited, ends_in } = deadline;
     waiting((effect.as_str(), view::of_awaited(effect)), process, waited, ends_in)
-}
-
-fn called(method: Method, process: ProcessId, waited: Duration, due: Option<Duration>) -> Waiting {
-    waiting((method.as_str(), view::of_method(method)), process, waited, due)
 }
 
 fn waiting(

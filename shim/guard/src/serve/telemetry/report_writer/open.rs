@@ -64,7 +64,7 @@ impl Open {
             open.report.moment(moment(now_ms, deadline.waited, What::Awaited, text, deadline.ends_in));
         }
         for call in view.calls {
-            let text = format!("{} of {}", call.method, call.process);
+            let text = format!("{} of {}", call.name(), call.process);
             open.report.moment(moment(now_ms, call.out, What::Forwarded, text, call.given_up_in));
         }
         for request in view.requests {
