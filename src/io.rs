@@ -12,7 +12,9 @@ pub(crate) mod step;
 pub use answer::Answer;
 pub use keys::{CauseKind, EscalationPhase, StepKind};
 pub use note::{Cause, Note};
-pub use real_shim::{CallId, ConnectionKind, Event, Outcome, OwnCall, Publication, ResponseInfo, Status};
+pub use real_shim::{
+    CallId, ConnectionKind, Event, Outcome, OwnCall, Publication, ResponseInfo, Status, Way,
+};
 pub use request::{Method, ProcessId, ProcessSpec, Request, RequestId, Sentry};
 pub use step::{ProbeResult, Step, StepResult};
 
@@ -79,8 +81,8 @@ pub enum Output {
         request: RequestId,
         /// For `timeout_nano`.
         timeout: Duration,
-        /// By which connection.
-        connection: ConnectionKind,
+        /// By which way.
+        way: Way,
     },
     /// Send a request of the guard's own.
     Call {

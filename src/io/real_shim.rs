@@ -18,7 +18,14 @@ pub enum ConnectionKind {
     Wait,
     /// One of its own, so that cancelling it reaches the real shim (signals).
     Own,
-    /// To the sentry, past the real shim; where that does not take it, [`Self::Own`].
+}
+
+/// By which way a request is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the real shim.
+    Shim(ConnectionKind),
+    /// To the sentry, past the real shim; where that does not take it, by [`ConnectionKind::Own`].
     Sentry,
 }
 

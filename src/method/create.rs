@@ -6,7 +6,9 @@ use core::time::Duration;
 use crate::escalation::locks;
 use crate::exits;
 use crate::inflight::{Call, Kind};
-use crate::io::{ConnectionKind, Method, Outcome, Output, ProcessId, ProcessSpec, RequestId, ResponseInfo};
+use crate::io::{
+    ConnectionKind, Method, Outcome, Output, ProcessId, ProcessSpec, RequestId, ResponseInfo, Way,
+};
 use crate::method::plain;
 use crate::policy::budgets;
 use crate::state::{State, WIRE_SLACK};
@@ -40,7 +42,7 @@ pub(crate) fn request(
     let timeout = caller.map_or(limit, |caller| caller.min(limit)) + WIRE_SLACK;
     state.wait_for_answer(id, Kind::Create, process.clone(), Some(due));
     // By a connection of its own, so that giving it up makes the real shim give it up.
-    state.forward(id, Kind::Create, process, timeout, ConnectionKind::Own);
+    state.forward(id, Kind::Create, process, timeout, Way::Shim(ConnectionKind::Own));
     state.output(Output::Save);
 }
 

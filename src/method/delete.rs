@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::exits;
 use crate::inflight::{Call, Kind};
 use crate::io::{
-    Answer, ConnectionKind, Method, Outcome, Output, OwnCall, ProcessId, RequestId, ResponseInfo,
+    Answer, ConnectionKind, Method, Outcome, Output, OwnCall, ProcessId, RequestId, ResponseInfo, Way,
 };
 use crate::method::plain;
 use crate::phase::Phase;
@@ -50,7 +50,13 @@ pub(crate) fn request(state: &mut State, id: RequestId, process: ProcessId, call
     if shared.is_some_and(|call| state.inflight.share(call, id)) || releasing {
         return;
     }
-    let call = state.forward(id, Kind::Delete, process.clone(), limit + WIRE_SLACK, ConnectionKind::Control);
+    let call = state.forward(
+        id,
+        Kind::Delete,
+        process.clone(),
+        limit + WIRE_SLACK,
+        Way::Shim(ConnectionKind::Control),
+    );
     if let Some(known) = state.tasks.get_mut(&process) {
         known.set_delete_call(Some(call));
     }

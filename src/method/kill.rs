@@ -8,7 +8,7 @@ use core::time::Duration;
 use crate::error::GuardError;
 use crate::escalation::cost::Cost;
 use crate::inflight::{Call, Kind};
-use crate::io::{Answer, CallId, ConnectionKind, Method, Outcome, ProcessId, RequestId};
+use crate::io::{Answer, CallId, ConnectionKind, Method, Outcome, ProcessId, RequestId, Way};
 use crate::method::plain;
 use crate::phase::Phase;
 use crate::policy::{PENDING_SIGNAL, budgets};
@@ -59,25 +59,25 @@ pub(crate) fn request(
     if signals::to_share(state, &process, number, all).is_some_and(|call| state.inflight.share(call, id)) {
         return;
     }
-    let connection = connection(state, &process, number, all);
+    let way = way(state, &process, number, all);
     let now = state.now();
     if let Some(known) = state.tasks.get_mut(&process) {
         known.may_change(now);
     }
-    let call = state.forward(id, kind, process.clone(), PENDING_SIGNAL, connection);
+    let call = state.forward(id, kind, process.clone(), PENDING_SIGNAL, way);
     signals::remember(state, &process, Signal { number, all, call });
 }
 
 /// All that `runsc kill` does for a running container is to tell the sentry. That spares two programs, but is no word of
 /// the real shim's, on which the verdict depends where there is a sibling to protect.
-fn connection(state: &State, process: &ProcessId, number: u32, all: bool) -> ConnectionKind {
+fn way(state: &State, process: &ProcessId, number: u32, all: bool) -> Way {
     // Of a paused container runsc refuses it, and the sentry would not.
     let runs = state.tasks.get(process).is_some_and(|known| known.is_running() && !known.is_paused());
     let is_plain = number == SIGKILL && !all && process.is_init();
     if is_plain && runs && Cost::of(state, process, Effect::Exit) == Cost::Nobody {
-        ConnectionKind::Sentry
+        Way::Sentry
     } else {
-        ConnectionKind::Own
+        Way::Shim(ConnectionKind::Own)
     }
 }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::error::GuardError;
 use crate::inflight::{Call, Kind};
-use crate::io::{ConnectionKind, Method, Outcome, ProcessId, RequestId, Status};
+use crate::io::{ConnectionKind, Method, Outcome, ProcessId, RequestId, Status, Way};
 use crate::state::{State, WIRE_SLACK};
 
 /// A request for which nothing else is known: it has the time of an exec, and Checkpoint its caller's.
@@ -50,7 +50,7 @@ pub(crate) fn forward(
     let due = state.answer_due(limit, caller);
     let timeout = caller.map_or(limit, |caller| caller.min(limit)) + WIRE_SLACK;
     state.wait_for_answer(id, kind, process.clone(), Some(due));
-    state.forward(id, kind, process, timeout, ConnectionKind::Control);
+    state.forward(id, kind, process, timeout, Way::Shim(ConnectionKind::Control));
 }
 
 /// The real shim has answered.

@@ -9,7 +9,7 @@ use crate::answers;
 use crate::escalation::silence;
 use crate::inflight::{Call, Kind};
 use crate::io::{
-    Answer, CallId, ConnectionKind, Outcome, ProcessId, RequestId, ResponseInfo, Sentry, Status,
+    Answer, CallId, ConnectionKind, Outcome, ProcessId, RequestId, ResponseInfo, Sentry, Status, Way,
 };
 use crate::method::plain;
 use crate::phase::Phase;
@@ -104,7 +104,8 @@ pub(crate) fn request(
     if call.is_some_and(|call| is_current && state.inflight.share(call, id)) {
         return;
     }
-    let call = state.forward(id, kind, process.clone(), limit + WIRE_SLACK, ConnectionKind::Control);
+    let call =
+        state.forward(id, kind, process.clone(), limit + WIRE_SLACK, Way::Shim(ConnectionKind::Control));
     if let Some(query) = query_mut(state, kind, &process) {
         query.is_sent(call, now);
     }

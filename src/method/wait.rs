@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::exit::Exit;
 use crate::exits;
 use crate::inflight::{Call, Kind};
-use crate::io::{Answer, ConnectionKind, Method, Outcome, ProcessId, RequestId, ResponseInfo};
+use crate::io::{Answer, ConnectionKind, Method, Outcome, ProcessId, RequestId, ResponseInfo, Way};
 use crate::method::plain;
 use crate::state::State;
 use crate::time::Time;
@@ -22,7 +22,8 @@ pub(crate) fn request(state: &mut State, id: RequestId, process: ProcessId, call
     let due = caller.map(|all| state.answer_due(all, caller));
     state.wait_for_answer(id, Kind::Wait, process.clone(), due);
     if unasked && state.is_open() {
-        let call = state.forward(id, Kind::Wait, process.clone(), Duration::ZERO, ConnectionKind::Wait);
+        let call =
+            state.forward(id, Kind::Wait, process.clone(), Duration::ZERO, Way::Shim(ConnectionKind::Wait));
         if let Some(known) = state.tasks.get_mut(&process) {
             known.set_wait_call(Some(call));
         }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::State;
 use crate::error::GuardError;
 use crate::inflight::{Call, Kind, PendingRequest};
-use crate::io::{Answer, CallId, ConnectionKind, Note, Outcome, Output, OwnCall, ProcessId, RequestId, Step};
+use crate::io::{Answer, CallId, Note, Outcome, Output, OwnCall, ProcessId, RequestId, Step, Way};
 use crate::phase::Phase;
 use crate::time::Time;
 use crate::timers::Timer;
@@ -144,10 +144,10 @@ impl State {
         kind: Kind,
         process: ProcessId,
         timeout: Duration,
-        connection: ConnectionKind,
+        way: Way,
     ) -> CallId {
         let call = self.new_call(kind, process, Vec::from([request]), timeout);
-        self.output(Output::Forward { call, request, timeout, connection });
+        self.output(Output::Forward { call, request, timeout, way });
         call
     }
 

@@ -7,8 +7,7 @@ use std::vec::Vec;
 
 use crate::exit::Exit;
 use crate::io::{
-    Answer, CallId, ConnectionKind, Event, Note, Output, OwnCall, ProcessId, Publication, Request, RequestId,
-    Step,
+    Answer, CallId, Event, Note, Output, OwnCall, ProcessId, Publication, Request, RequestId, Step, Way,
 };
 use crate::policy::{ANSWER_MARGIN, Policy, budgets};
 use crate::task::SIGKILL;
@@ -52,8 +51,8 @@ pub(crate) struct Ledger {
     pub(crate) abandoned: BTreeSet<RequestId>,
     pub(crate) answers: BTreeMap<RequestId, (Time, Answer)>,
     pub(crate) calls: BTreeMap<CallId, Sent>,
-    /// What was forwarded, and over which connection.
-    pub(crate) forwarded: BTreeMap<RequestId, ConnectionKind>,
+    /// What was forwarded, and by which way.
+    pub(crate) forwarded: BTreeMap<RequestId, Way>,
     pub(crate) in_flight: BTreeSet<CallId>,
     pub(crate) cancelled: BTreeSet<CallId>,
     /// What containerd got, with the event that the guard passed on or replaced.
@@ -100,9 +99,9 @@ impl Ledger {
                     assert!(took <= bound + self.lateness, "{asked:?} after {took:?}: {answer:?}");
                 }
             }
-            Output::Forward { call, request, timeout, connection } => {
+            Output::Forward { call, request, timeout, way } => {
                 let open = !self.answers.contains_key(request) && !self.abandoned.contains(request);
-                let before = self.forwarded.insert(*request, *connection);
+                let before = self.forwarded.insert(*request, *way);
                 assert!(before.is_none(), "{request:?} forwarded twice");
                 assert!(open, "forwarded a request that nobody waits for: {request:?}");
                 self.sent(*call, self.asked[request].request.clone(), *timeout, false);

@@ -1,7 +1,7 @@
 //! Kill: SIGKILL's deadline to the exit, other signals pending until delivered.
 
 use crate::error::{Code, GuardError};
-use crate::io::{Answer, Cause, ConnectionKind, ProcessId, Request, Step};
+use crate::io::{Answer, Cause, ConnectionKind, ProcessId, Request, Step, Way};
 use crate::policy::Policy;
 use crate::task::SIGKILL;
 use crate::tests::fake::{Does, at, ms};
@@ -361,7 +361,7 @@ fn a_sigkill_goes_past_the_real_shim_where_nobody_is_to_be_spared() {
         let id = world.ask(Request::Kill { process, signal, all });
         world.ledger.forwarded[&id]
     };
-    let (past, through) = (ConnectionKind::Sentry, ConnectionKind::Own);
+    let (past, through) = (Way::Sentry, Way::Shim(ConnectionKind::Own));
     assert_eq!(way(&mut World::alone(), init("root"), SIGKILL, false), past);
     assert_eq!(way(&mut World::pod(), init("app"), SIGKILL, false), past);
     assert_eq!(way(&mut World::siblings(), init("root"), SIGKILL, false), past);

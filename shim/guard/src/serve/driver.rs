@@ -5,7 +5,7 @@ use std::time::Instant;
 use nix::sys::wait::WaitStatus;
 use runsc_guard_core::io::{
     Answer, CallId, ConnectionKind, Event, Input, Method, Note, Outcome, Output, Request as TaskRequest,
-    RequestId,
+    RequestId, Way,
 };
 use runsc_guard_core::time::Time;
 use runsc_guard_proto::service;
@@ -200,16 +200,20 @@ impl Driver {
     fn perform(&mut self, output: Output, incoming: &Incoming) -> bool {
         match output {
             Output::Reply(id, answer) => self.reply(id, answer, incoming),
-            Output::Forward { call, request, timeout, connection } => {
+            Output::Forward { call, request, timeout, way } => {
                 let pending = self.pending.get_mut(&request);
                 if let Some((method, mut request)) =
                     pending.and_then(|pending| Some((pending.method, pending.request.take()?)))
                 {
                     request.service = service::TASK_V2.to_owned();
+                    let (past, connection) = match way {
+                        Way::Sentry => (true, ConnectionKind::Own),
+                        Way::Shim(connection) => (false, connection),
+                    };
                     let forward = Forward { call, request, timeout, connection };
-                    let forward = match (method, connection) {
-                        (Method::Stats, _) => self.stats.ask(forward, self.control()),
-                        (_, ConnectionKind::Sentry) => self.sigkills.ask(forward, self.control()),
+                    let forward = match method {
+                        Method::Stats => self.stats.ask(forward, self.control()),
+                        _ if past => self.sigkills.ask(forward, self.control()),
                         _ => Some(forward),
                     };
                     forward.into_iter().for_each(|forward| self.forward(method, forward));

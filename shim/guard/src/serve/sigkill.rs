@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::io::{CallId, ConnectionKind};
+use runsc_guard_core::io::CallId;
 use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
 use serde::de::IgnoredAny;
 use tokio::sync::mpsc::UnboundedSender;
@@ -32,8 +32,7 @@ impl Sigkills {
     }
 
     /// A call is to be made: gives it back where it is the real shim's.
-    pub(super) fn ask(&mut self, mut forward: Forward, control: Option<Control>) -> Option<Forward> {
-        forward.connection = ConnectionKind::Own;
+    pub(super) fn ask(&mut self, forward: Forward, control: Option<Control>) -> Option<Forward> {
         let (Some(control), Some(container)) = (control, decode::kill_of(&forward.request)) else {
             return Some(forward);
         };

