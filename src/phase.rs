@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::GuardError;
-use crate::hung::LOOK_AGAIN_AFTER;
 use crate::io::{Method, Step};
-use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, HOME, KILL_AGAIN_AFTER_AT_MOST, budgets};
+use crate::policy::{
+    FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, HOME, KILL_AGAIN_AFTER_AT_MOST, LOOK_AGAIN_AFTER, budgets,
+};
 use crate::time::Time;
 
 /// Where the sandbox stands. It never comes back to [`Phase::Open`].

@@ -31,6 +31,8 @@ pub const PACE: Duration = Duration::from_millis(2100);
 pub const VERDICT: Duration = Duration::from_millis(5500);
 /// How long after its own time a step or a question counts as one that will not come back.
 pub const HOME: Duration = Duration::from_secs(2);
+/// How soon it is looked again whether what holds it up hangs or is slow.
+pub const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How long the guard waits before it tries again to free what it cannot kill; each time twice as long ...
 pub const FREE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// ... up to this.

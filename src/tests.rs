@@ -25,7 +25,6 @@
 mod checks;
 mod fake;
 mod happenings;
-mod hung;
 mod inspect;
 mod invariants;
 mod kernel;

@@ -10,8 +10,9 @@ const SOURCES: [&str; 4] = ["src", "../node/src", "../sandbox/src", "../../src/e
 /// Where `doctor` finds what it finds.
 const FINDINGS: &str = "../operator/src/commands/doctor/judge";
 /// Only ever the end of another message, which is on the page.
-const APART: [&str; 4] = [
+const APART: [&str; 5] = [
     "../node/src/client.rs",
+    "../sandbox/src/diagnostics/usage/self_proof.rs",
     "../sandbox/src/sys/file.rs",
     "../sandbox/src/resources/state_file.rs",
     "src/info.rs",

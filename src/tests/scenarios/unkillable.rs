@@ -1,9 +1,8 @@
 //! What SIGKILL does not end: state D.
 
 use crate::error::Code;
-use crate::hung::LOOK_AGAIN_AFTER;
 use crate::io::{Answer, Request, Sentry, Status, Step};
-use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, Policy};
+use crate::policy::{FREE_AGAIN_AFTER, FREE_AGAIN_AFTER_AT_MOST, LOOK_AGAIN_AFTER, Policy};
 use crate::tests::fake::{Does, ms};
 use crate::tests::kernel::{Lasts, release_one};
 use crate::tests::on;

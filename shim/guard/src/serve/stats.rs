@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use runsc_guard_core::io::CallId;
-use runsc_guard_core::self_proof::{SelfProof, Way as Proved};
 use runsc_guard_sandbox::diagnostics::control::{Control, Unanswered};
+use runsc_guard_sandbox::diagnostics::usage::self_proof::{SelfProof, Way as Proved};
 use runsc_guard_sandbox::diagnostics::usage::{Reading, Told, processor};
 use tokio::sync::mpsc::UnboundedSender;
 use ttrpc::Response;

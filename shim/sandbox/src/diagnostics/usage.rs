@@ -1,8 +1,8 @@
 //! What a container uses, as its sentry says: what `runsc events --stats` prints, without that process.
 //!
 //! runsc asks the sentry for `containerManager.Event` (runsc/boot/events.go), and puts in place of its processor time a part
-//! of what the sandbox's cgroup has used (runsc/container/container.go, `populateStats`): [`processor`] reads that, the core
-//! divides it. Event takes `Loader.mu` and `TaskSet.mu`, like the question whether the sentry answers at all
+//! of what the sandbox's cgroup has used (runsc/container/container.go, `populateStats`): [`processor`] reads that,
+//! [`self_proof`] divides it. Event takes `Loader.mu` and `TaskSet.mu`, like the question whether the sentry answers at all
 //! ([`control`](super::control)); a paused sandbox answers it.
 //!
 //! Whatever is not known here is not taken for something else: a field that no gVisor has had so far makes the whole
@@ -12,11 +12,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 
-use runsc_guard_core::self_proof::ProcessorTime;
-
 use super::control::{Control, Question, Unanswered};
+use self_proof::ProcessorTime;
 
 pub mod processor;
+pub mod self_proof;
 
 /// Takes a string, the container's id.
 const EVENT: &str = "containerManager.Event";

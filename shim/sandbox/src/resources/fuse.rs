@@ -1,7 +1,7 @@
 //! Step 6: FUSE connections whose server does not answer. Who waits for one cannot be killed: for a request that the
 //! server has read, and every flush (fs/fuse/dev.c, `request_wait_answer`), for pages that are being written back
 //! (fsync, msync, munmap, exit), and for the locks of others who wait. Where in the kernel that is does not matter, and
-//! often cannot be known: whoever is in state D may wait for a server that hangs ([`runsc_guard_core::hung`]).
+//! often cannot be known: whoever is in state D may wait for a server that hangs (`hung`).
 //!
 //! Aborting a connection wakes them all, and ends the file system for everybody who has it mounted. So only one
 //! is aborted that this sandbox uses, and of which every mount, in all mount namespaces, is this pod's: seen by
@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use runsc_guard_core::hung::{LOOK_AGAIN_AFTER, Server, Verdict};
+use runsc_guard_core::policy::LOOK_AGAIN_AFTER;
 
 use crate::Scope;
 use crate::processes::find;
@@ -28,8 +28,10 @@ use crate::sys::procfs;
 use crate::teardown::stuck::{StuckProcess, await_death, served};
 
 mod fusectl;
+mod hung;
 
 use fusectl::Fusectl;
+use hung::{Server, Verdict};
 
 /// What is known of the connections that a sandbox uses, from before anything was killed (the mount namespace of a
 /// gofer goes with it, and the sentry that waits is in another one), and what has been seen of them since.

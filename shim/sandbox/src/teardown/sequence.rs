@@ -9,9 +9,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use runsc_guard_core::hung::LOOK_AGAIN_AFTER;
 use runsc_guard_core::io::StepKind;
-use runsc_guard_core::policy::budgets;
+use runsc_guard_core::policy::{LOOK_AGAIN_AFTER, budgets};
 
 use crate::processes::find;
 use crate::resources::fuse::Connections;

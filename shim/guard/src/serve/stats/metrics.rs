@@ -5,11 +5,11 @@
 //! order of the fields' numbers, in which Go writes them; the same table takes an answer of the shim's apart. What a table
 //! does not know, or would have written otherwise, is not taken for anything.
 
-use runsc_guard_core::self_proof::Field;
 use runsc_guard_proto::protobuf::well_known_types::any::Any;
 use runsc_guard_proto::protobuf::{Message as _, MessageField};
 use runsc_guard_proto::task::StatsResponse;
 use runsc_guard_sandbox::diagnostics::usage::Usage;
+use runsc_guard_sandbox::diagnostics::usage::self_proof::Field;
 
 /// One form of the message.
 #[derive(Debug)]

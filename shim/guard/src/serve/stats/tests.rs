@@ -2,10 +2,10 @@
 
 use super::*;
 use runsc_guard_core::io::ConnectionKind;
-use runsc_guard_core::self_proof::{HELD, STRIKES};
 use runsc_guard_proto::protobuf::{Message as _, MessageField, well_known_types::any::Any};
 use runsc_guard_proto::task;
 use runsc_guard_sandbox::diagnostics::usage::Usage;
+use runsc_guard_sandbox::diagnostics::usage::self_proof::{HELD, STRIKES};
 use runsc_guard_sandbox::sys::identity::Identity;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;

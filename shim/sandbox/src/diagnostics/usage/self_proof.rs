@@ -11,9 +11,7 @@
 //! shim is asked the same; if that answers, [`STRIKES`] times in a row, the fault is the direct way's, and the sandbox goes
 //! back as well. Where the real shim cannot tell either, it was the sentry's or the node's, and says nothing of the way.
 
-use alloc::collections::BTreeMap;
-use alloc::format;
-use alloc::string::{String, ToString};
+use std::collections::BTreeMap;
 
 /// So many comparisons have to hold.
 pub const HELD: u8 = 3;
@@ -137,7 +135,7 @@ impl SelfProof {
     /// What the sentry says is not what was expected: never again. Tells it, the first time.
     pub fn refute(&mut self, why: String) -> Option<String> {
         self.containers.clear();
-        (!core::mem::replace(&mut self.refuted, true)).then_some(why)
+        (!std::mem::replace(&mut self.refuted, true)).then_some(why)
     }
 }
 

@@ -15,20 +15,18 @@
 //! Time counts only as far as looks cover it: while nobody looked, the server may have stood still with the guard (a
 //! virtual machine that was paused; rule 7).
 
-use core::time::Duration;
+use std::time::Duration;
 
 /// How long nothing may move before a server hangs.
-pub const STILL: Duration = Duration::from_secs(10);
+pub(super) const STILL: Duration = Duration::from_secs(10);
 /// The same where new requests come, behind which answers may hide: the grace of a `kill -9` for the last data.
-pub const NO_ANSWER_SEEN: Duration = Duration::from_secs(30);
-/// How often it ought to be looked, ...
-pub const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// ... and what one pause between two looks counts at most.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const NO_ANSWER_SEEN: Duration = Duration::from_secs(30);
+/// What one pause between two looks counts at most.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What has been seen of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Server {
+pub(super) struct Server {
     waiting: u64,
     still: Duration,
     unanswered: Duration,
@@ -36,7 +34,7 @@ pub struct Server {
 
 /// What follows from that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Nobody waits for it.
     Idle,
     /// It may be slow: look again.
@@ -48,7 +46,7 @@ pub enum Verdict {
 impl Server {
     /// One look, so long after the one before: how many requests wait, and whether since then somebody who waited in
     /// state D was woken.
-    pub fn look(&mut self, passed: Duration, waiting: u64, woken: bool) -> Verdict {
+    pub(super) fn look(&mut self, passed: Duration, waiting: u64, woken: bool) -> Verdict {
         let passed = passed.min(LONGEST_PAUSE);
         let first = self.waiting == 0;
         let answered = first || woken || waiting < self.waiting;
@@ -62,3 +60,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Servers that hang, are slow, or are asked by others, in simulated time.
 
-use crate::hung::{LONGEST_PAUSE, LOOK_AGAIN_AFTER, NO_ANSWER_SEEN, STILL, Server, Verdict};
-use core::time::Duration;
+use super::*;
+use runsc_guard_core::policy::LOOK_AGAIN_AFTER;
 
 /// Looks as often as ought to be, for so long; when it was found to hang. `at` tells what is seen then.
 fn watch(long: Duration, at: impl Fn(Duration) -> (u64, bool)) -> Option<Duration> {
@@ -75,7 +75,7 @@ fn time_that_nobody_looked_does_not_count() {
 #[test]
 fn what_hangs_goes_on_hanging_until_it_answers() {
     let mut server = Server::default();
-    let verdicts: std::vec::Vec<_> = (0..100).map(|_| server.look(LONGEST_PAUSE, 5, false)).collect();
+    let verdicts: Vec<_> = (0..100).map(|_| server.look(LONGEST_PAUSE, 5, false)).collect();
     assert!(verdicts[10..].iter().all(|verdict| *verdict == Verdict::Hangs));
     assert_eq!(server.look(LONGEST_PAUSE, 4, false), Verdict::Undecided);
 }
