@@ -163,39 +163,3 @@ impl GuardError {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::string::ToString;
-    use alloc::vec;
-
-    #[test]
-    fn every_refusal_says_guard_and_has_its_code() {
-        let all = [
-            (
-                GuardError::Late { method: Method::Exec, id: "a".into(), waited: Duration::from_secs(30) },
-                Code::DeadlineExceeded,
-            ),
-            (GuardError::NotFound("a".into()), Code::NotFound),
-            (GuardError::Finished("a".into()), Code::NotFound),
-            (
-                GuardError::Ending { method: Method::Exec, id: "a".into(), why: "was ended" },
-                Code::FailedPrecondition,
-            ),
-            (
-                GuardError::Unkillable {
-                    method: Method::Kill,
-                    id: "a".into(),
-                    left: vec!["pid 7 state D".into()],
-                },
-                Code::FailedPrecondition,
-            ),
-            (GuardError::Closing("a".into()), Code::FailedPrecondition),
-        ];
-        for (error, code) in all {
-            assert!(error.to_string().starts_with("guard: "), "{error}");
-            assert_eq!(error.code(), code);
-        }
-    }
-}

@@ -86,7 +86,7 @@ pub mod budgets {
     /// Release, its second part: nothing is left, or the rest is named.
     pub const PROVE: Duration = Duration::from_millis(200);
     /// When the last process must be dead, counted from the first step.
-    pub const BEFORE_RELEASE: Duration = Duration::from_millis(300 + 700 + 400);
+    pub const BEFORE_RELEASE: Duration = DIAGNOSE.saturating_add(KILL_SANDBOX).saturating_add(KILL_ALL);
     /// What KillAll may take beyond that on a node so busy that dying takes long; who can wait, waits for it.
     pub const OVERLOAD: Duration = Duration::from_secs(6);
     /// Unblock: one attempt to free what cannot be killed; nobody waits for it.
@@ -94,7 +94,7 @@ pub mod budgets {
     /// One container that has ended, released by itself.
     pub const RELEASE_ONE: Duration = Duration::from_millis(1000);
     /// The steps from Diagnose to Release.
-    pub const TOTAL: Duration = Duration::from_millis(300 + 700 + 400 + 400 + 200);
+    pub const TOTAL: Duration = BEFORE_RELEASE.saturating_add(RELEASE).saturating_add(PROVE);
 }
 
 /// The time the `delete` binary has when no guard lives.
@@ -170,31 +170,6 @@ impl Default for Policy {
 mod tests {
     use super::*;
 
-    /// As the documentation has them.
-    #[test]
-    fn the_defaults_are_these() {
-        let ms = Duration::from_millis;
-        let Policy {
-            create_deadline,
-            start_deadline,
-            exec_deadline,
-            query_deadline,
-            stats_deadline,
-            signal_deadline,
-            kill_deadline,
-            hard_limit,
-            delete_deadline,
-            shutdown_deadline,
-            watchdog,
-            watchdog_after,
-        } = Policy::default();
-        assert_eq!((create_deadline, start_deadline, exec_deadline), (ms(90_000), ms(110_000), ms(30_000)));
-        assert_eq!((query_deadline, stats_deadline, signal_deadline), (ms(1_000), ms(1_500), ms(2_000)));
-        assert_eq!((kill_deadline, hard_limit), (ms(10_000), Some(ms(300_000))));
-        assert_eq!((delete_deadline, shutdown_deadline), (ms(2_500), ms(2_000)));
-        assert_eq!((watchdog, watchdog_after), (Watchdog::Report, ms(60_000)));
-    }
-
     /// CRI has ten seconds for State, Stats, Connect, Kill, State, Delete, Shutdown and the `delete`
     /// binary. After an exit the guard answers all but the last three at once.
     #[test]
@@ -212,11 +187,7 @@ mod tests {
 
     #[test]
     fn the_escalation_takes_two_seconds_at_most() {
-        let sum =
-            budgets::DIAGNOSE + budgets::KILL_SANDBOX + budgets::KILL_ALL + budgets::RELEASE + budgets::PROVE;
-        assert_eq!(sum, budgets::TOTAL);
-        assert_eq!(sum, budgets::BEFORE_RELEASE + budgets::RELEASE + budgets::PROVE);
-        assert!(sum <= Duration::from_secs(2));
+        assert!(budgets::TOTAL <= Duration::from_secs(2));
     }
 
     #[test]

@@ -217,16 +217,26 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_grpc_code_and_says_guard() {
-        let cases = [
-            (GuardError::NotFound("a".into()), ttrpc::Code::NOT_FOUND),
-            (GuardError::Finished("a".into()), ttrpc::Code::NOT_FOUND),
-            (GuardError::Closing("a".into()), ttrpc::Code::FAILED_PRECONDITION),
-            (
-                GuardError::Late { method: Method::Exec, id: "a".into(), waited: Duration::from_secs(1) },
-                ttrpc::Code::DEADLINE_EXCEEDED,
-            ),
+        let (method, waited, ends_in) = (Method::Exec, Duration::from_secs(1), Duration::from_secs(2));
+        let id = || "a".to_owned();
+        let late = [
+            GuardError::Late { method, id: id(), waited },
+            GuardError::Pending { method, id: id(), waited, ends_in },
+            GuardError::PendingForever { method, id: id(), waited },
+            GuardError::ExecPending { method, id: id(), waited },
+            GuardError::Releasing { id: id(), waited, ends_in },
+            GuardError::CreateStuck { id: id(), waited, stuck: "a mount".to_owned() },
         ];
-        for (refusal, code) in cases {
+        let unknown = [GuardError::NotFound(id()), GuardError::Finished(id())];
+        let impossible = [
+            GuardError::Ending { method, id: id(), why: "was ended" },
+            GuardError::Unkillable { method, id: id(), left: vec!["pid 7 state D".to_owned()] },
+            GuardError::Closing(id()),
+        ];
+        let late = late.map(|refusal| (refusal, ttrpc::Code::DEADLINE_EXCEEDED));
+        let unknown = unknown.map(|refusal| (refusal, ttrpc::Code::NOT_FOUND));
+        let impossible = impossible.map(|refusal| (refusal, ttrpc::Code::FAILED_PRECONDITION));
+        for (refusal, code) in late.into_iter().chain(unknown).chain(impossible) {
             let response = response(Answer::Error(refusal));
             assert_eq!(response.status().code(), code);
             assert!(response.status().message().starts_with("guard: "));
