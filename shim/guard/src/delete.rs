@@ -35,7 +35,7 @@ use worker::{Rest, Worker};
 pub use apart::{answer, apart, told_deadline};
 pub use reply::Answer;
 
-/// Ends what a dead guard has left, by a deadline: [`apart`], or [`finish`] itself.
+/// Ends what a dead guard has left, by a deadline: [`apart()`], or [`finish`] itself.
 pub type Finish = fn(&Base, &Target, Instant) -> Answer;
 
 /// Answers in time, whatever the rest of this file does: a file system that hangs must not hold the answer.

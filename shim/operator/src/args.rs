@@ -196,7 +196,7 @@ pub(crate) struct Doctor {
     /// not end; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "fix")]
     pub(crate) logs: Vec<PathBuf>,
-    /// Print what to add to containerd's configuration and to the [guard] table; writes no file
+    /// Print what to add to containerd's configuration and to the `[guard]` table; writes no file
     #[arg(long, conflicts_with = "output")]
     pub(crate) fix: bool,
     /// How to print

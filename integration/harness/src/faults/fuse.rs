@@ -6,7 +6,8 @@ use anyhow::Result;
 use std::{process::Command, time::Duration};
 
 /// The FUSE server stops answering, and somebody waits for it who cannot be killed. Released
-/// by [`Fuse::answer`] or [`Fuse::end`]. A container of the sandbox has to look into it, see [`READS_VOLUME`].
+/// by [`Fuse::answer`] or [`Fuse::end`]. A container of the sandbox has to look into it, see
+/// [`READS_VOLUME`](super::READS_VOLUME).
 pub fn hang_fuse(fuse: &Fuse) -> Result<()> {
     fuse.hang();
     await_held(fuse)

@@ -71,7 +71,7 @@ pub(crate) struct Install {
     /// The handler's name, which a RuntimeClass names
     #[arg(long, value_name = "NAME", default_value = "runsc-guard", value_parser = handler)]
     pub(crate) handler: String,
-    /// The handler's ConfigPath, with gVisor's flags and the table [guard]; by default that of gVisor's own
+    /// The handler's ConfigPath, with gVisor's flags and the table `[guard]`; by default that of gVisor's own
     /// handler, else runsc.toml beside containerd's configuration. It is written only if there is none
     #[arg(long, value_name = "FILE", value_parser = absolute)]
     pub(crate) runsc_config: Option<PathBuf>,
