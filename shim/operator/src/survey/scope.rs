@@ -85,7 +85,7 @@ pub(crate) fn socket_of(container: &Container) -> Option<PathBuf> {
 }
 
 /// Whether somebody may listen at a socket: all but that it is refused or not there proves nothing.
-pub(super) fn may_listen(path: &Path) -> bool {
+pub(crate) fn may_listen(path: &Path) -> bool {
     !matches!(try_connect(path), Err(Errno::ECONNREFUSED | Errno::ENOENT))
 }
 

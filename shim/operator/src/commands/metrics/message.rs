@@ -3,14 +3,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use runsc_guard_proto::guard::MetricsResponse;
 use tokio::sync::oneshot;
 
 use super::samples::Samples;
+use crate::survey::scope::may_listen;
 
 /// What the thread that looks is told.
 pub(super) enum Message {
@@ -22,6 +22,16 @@ pub(super) enum Message {
 
 /// Who waits for a look.
 pub(super) type Scrape = oneshot::Sender<Result<Samples, String>>;
+
+/// The file of a socket that this process has bound, which goes with this.
+pub(super) struct Bound(pub(super) PathBuf);
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// Removes a socket that nobody serves any more, and nothing else.
 pub(super) fn clear_away(path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
@@ -30,9 +40,8 @@ pub(super) fn clear_away(path: &Path) -> Result<()> {
         Ok(meta) if !meta.file_type().is_socket() => {
             bail!("{} is there and is no socket; name another path", path.display())
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
-            bail!("{} is served by another process", path.display())
-        }
+        // Of whatever kind the socket is: only one that nobody has refuses.
+        Ok(_) if may_listen(path) => bail!("{} is served by another process", path.display()),
         Ok(_) => fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display())),
     }
 }

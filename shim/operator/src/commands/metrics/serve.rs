@@ -2,8 +2,8 @@
 //!
 //! A scrape surveys anew. One thread does the looking, one look at a time: scrapes that come meanwhile share what
 //! it brings, and a look that hangs (even /proc can) is waited for by nobody longer than two seconds, nor begun
-//! a second time. The same thread hears the farewells of guards, so nothing is locked. Connections are few and short: whoever is slow to ask, or to read, is let go, so a crowd of them
-//! costs what [`CONNECTIONS`] cost.
+//! a second time. The same thread hears the farewells of guards, so nothing is locked. Connections are few and short:
+//! whoever is slow to ask, or to read, is let go, so a crowd of them costs what [`CONNECTIONS`] cost.
 
 use std::convert::Infallible;
 use std::fs;
@@ -30,7 +30,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::gather::Gatherer;
-use super::message::{Message, clear_away};
+use super::message::{Bound, Message, clear_away};
 use super::samples::Samples;
 use super::{expose, farewells};
 use crate::args::{Address, Exposition};
@@ -59,15 +59,12 @@ pub(super) fn serve(address: &Address, gatherer: Gatherer) -> Result<()> {
     let served = runtime.block_on(accept(address, gatherer, &Base::default().farewells()));
     // Scrapes under way are let go: whoever ends a server has stopped reading from it.
     runtime.shutdown_background();
-    if let Address::Unix(path) = address {
-        let _ = fs::remove_file(path);
-    }
     served
 }
 
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix { listener: UnixListener, _file: Bound },
 }
 
 impl Listener {
@@ -82,9 +79,10 @@ impl Listener {
             Address::Unix(path) => {
                 clear_away(path)?;
                 let listener = UnixListener::bind(path).with_context(failed)?;
+                let _file = Bound(path.clone());
                 fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
                 screen::say(&format!("listening on {}", path.display()));
-                Ok(Self::Unix(listener))
+                Ok(Self::Unix { listener, _file })
             }
         }
     }
@@ -92,7 +90,7 @@ impl Listener {
     async fn accept(&self) -> io::Result<Box<dyn Stream>> {
         match self {
             Self::Tcp(listener) => Ok(Box::new(listener.accept().await?.0)),
-            Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Unix { listener, .. } => Ok(Box::new(listener.accept().await?.0)),
         }
     }
 }

@@ -97,15 +97,42 @@ async fn a_look_that_hangs_costs_a_scrape_two_seconds_and_the_next_ones_nothing(
 
 #[test]
 fn only_a_socket_that_nobody_serves_is_cleared_away() {
+    use nix::sys::socket::{Backlog, listen};
+    use std::os::unix::net::{UnixDatagram, UnixListener};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.sock");
     clear_away(&path).unwrap();
-    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    assert!(clear_away(&path).unwrap_err().to_string().contains("another process"));
+    let is_anothers = || clear_away(&path).unwrap_err().to_string().contains("another process");
+    let listener = UnixListener::bind(&path).unwrap();
+    assert!(is_anothers());
+    // It accepts nobody, and has room for no more: the next one would wait in connect(2).
+    listen(&listener, Backlog::new(0).unwrap()).unwrap();
+    let begun = Instant::now();
+    assert!(is_anothers() && begun.elapsed() < REQUEST);
     drop(listener);
     clear_away(&path).unwrap();
     assert!(!path.exists());
+    let other_kind = UnixDatagram::bind(&path).unwrap();
+    assert!(is_anothers() && path.exists());
+    drop(other_kind);
+    clear_away(&path).unwrap();
     fs::write(&path, "mine").unwrap();
     assert!(clear_away(&path).unwrap_err().to_string().contains("no socket"));
     assert!(path.exists());
+}
+
+#[test]
+fn who_cannot_serve_leaves_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.sock");
+    let try_to_serve = || {
+        let scope = Scope { namespace: Some("runsc-guard-test".into()), runsc_root: Vec::new() };
+        let args = Metrics { listen: None, output: Exposition::Openmetrics, report_dir: None };
+        serve(&Address::Unix(path.clone()), Gatherer::new(&scope, &args))
+    };
+    let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(try_to_serve().is_err() && path.exists(), "another server's socket");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "mine").unwrap();
+    assert!(try_to_serve().is_err() && path.exists(), "somebody's file");
 }
