@@ -25,7 +25,7 @@ const DEFAULT: &str = "/var/log/runsc-guard";
 /// How often is looked for new ones.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The reports told of, and whether each was over then.
+/// The reports looked at, and whether each was over then.
 pub(crate) type Known = BTreeMap<PathBuf, bool>;
 
 /// Prints them.
@@ -68,6 +68,8 @@ fn tell(reports: &[Stored], args: &Reports) -> Result<bool> {
 
 /// The reports in scope that were not there before, or are over only now, the oldest first.
 fn unseen(scope: &Scope, args: &Reports, known: &mut Known) -> Result<Vec<Stored>, Blind> {
+    // Old reports make room for new ones.
+    known.retain(|report, _| report.exists());
     let folders = folders(args)?.into_iter().map(|folder| sight::entries(&folder));
     let files = folders.collect::<Result<Vec<_>, Blind>>()?.into_iter().flatten();
     let named = |path: &PathBuf| path.file_name().is_some_and(|name| is_report(&name.to_string_lossy()));
@@ -78,8 +80,11 @@ fn unseen(scope: &Scope, args: &Reports, known: &mut Known) -> Result<Vec<Stored
         args.id.as_ref().is_none_or(|id| sandbox.starts_with(id.as_str()))
             && scope.namespace.as_ref().is_none_or(|name| namespace == name)
     };
-    let mut news: Vec<Stored> = open.into_iter().flatten().filter(meant).collect();
-    news.retain(|stored| known.insert(stored.file.clone(), stored.is_over()) != Some(stored.is_over()));
+    let mut news: Vec<Stored> = open.into_iter().flatten().collect();
+    // One that is not meant is known as well: it is not read a second time.
+    news.retain(|stored| {
+        known.insert(stored.file.clone(), stored.is_over()) != Some(stored.is_over()) && meant(stored)
+    });
     news.sort_by_key(|stored| stored.report.taken_at_ns);
     Ok(news)
 }
@@ -159,5 +164,22 @@ mod tests {
         assert_eq!(news().len(), 1);
         let of = |name, id| unseen(&scope(name), &args(base.path(), id), &mut Known::new()).unwrap().len();
         assert_eq!((of(Some("k8s.io"), None), of(None, Some("bb")), of(None, Some("x"))), (2, 1, 0));
+    }
+
+    #[test]
+    fn what_is_not_meant_is_read_once_and_what_is_gone_is_forgotten() {
+        let base = tempfile::tempdir().unwrap();
+        let mut others = Report::begin("other", "bbb1", 1_000_000_000);
+        others.ended_ms = Some(7);
+        let file = Folder::new(base.path()).write(&others).unwrap();
+        let scope = Scope { namespace: Some("k8s.io".into()), runsc_root: Vec::new() };
+        let mut known = Known::new();
+        let mut look = || {
+            assert!(unseen(&scope, &args(base.path(), None), &mut known).unwrap().is_empty());
+            known.clone()
+        };
+        assert_eq!(look(), Known::from([(file.clone(), true)]));
+        std::fs::remove_file(file).unwrap();
+        assert!(look().is_empty());
     }
 }

@@ -82,8 +82,6 @@ impl Gatherer {
     }
 
     fn count_reports(&mut self) -> Result<()> {
-        // Old reports make room for new ones.
-        self.known.retain(|report, _| report.exists());
         for namespace in reports::new(&self.scope, self.report_dir.as_deref(), &mut self.known)? {
             self.reports.add(Metric::Reports, &[&namespace], 1);
         }
