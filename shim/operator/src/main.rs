@@ -75,7 +75,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Check(check) => check::run(&scope, &check),
         Command::Drill(drill) => drill::run(&scope, &drill),
         Command::Metrics(metrics) => metrics::run(&scope, &metrics),
-        Command::Tell(tell) => tell::run(&scope, &tell, api),
+        Command::Tell(tell) => tell::run(scope, tell, api),
         Command::Install(install) => install::install(&root, &install),
         Command::Uninstall(uninstall) => install::uninstall(&root, &uninstall),
         Command::Completions { shell } => generate::completions(shell),

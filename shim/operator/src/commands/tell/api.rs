@@ -55,6 +55,15 @@ pub(super) enum Failure {
     Broken(#[from] anyhow::Error),
 }
 
+impl Failure {
+    /// Whether the same call would be refused again: not by a server that is busy, nor for what others do meanwhile.
+    pub(super) fn is_final(&self) -> bool {
+        const FOR_NOW: [StatusCode; 3] =
+            [StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS];
+        matches!(self, Self::Refused(status, _) if status.is_client_error() && !FOR_NOW.contains(status))
+    }
+}
+
 /// The API of the cluster that this pod is in.
 pub(crate) struct Api {
     host: String,
@@ -73,7 +82,14 @@ impl Api {
         Ok(Self { host: env("KUBERNETES_SERVICE_HOST")?, port, folder })
     }
 
-    pub(super) async fn create_event(&self, namespace: &str, event: &Value) -> Result<(), Failure> {
+    /// One that listens on this port of this machine.
+    #[cfg(test)]
+    pub(super) fn at(port: u16, folder: OwnedFd) -> Self {
+        Self { host: "127.0.0.1".to_owned(), port, folder }
+    }
+
+    pub(super) async fn create_event(&self, event: &Value) -> Result<(), Failure> {
+        let namespace = event["metadata"]["namespace"].as_str().unwrap_or_default();
         let path = format!("/api/v1/namespaces/{namespace}/events");
         self.call(Method::POST, &path, JSON, Some(event)).await.map(drop)
     }
@@ -105,11 +121,10 @@ impl Api {
         kind: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let name = format!("{method} {path}");
         let answer = timeout(CALL, self.exchange(method, path, kind, body)).await;
         let (status, text) = answer
             .unwrap_or_else(|_| Err(anyhow!("no answer within {} s", CALL.as_secs())))
-            .with_context(|| format!("{name} at {}:{}", self.host, self.port))?;
+            .with_context(|| format!("the API at {}:{}", self.host, self.port))?;
         let value: Value = serde_json::from_slice(&text).unwrap_or_default();
         match status {
             status if status.is_success() => Ok(value),
