@@ -113,6 +113,11 @@ pub(crate) fn width(text: &str) -> usize {
     anstream::adapter::strip_str(text).map(|part| part.chars().count()).sum()
 }
 
+/// As much of an id as `crictl` shows, and as is unique in practice.
+pub(crate) fn short_id(id: &str) -> &str {
+    id.char_indices().nth(13).map_or(id, |(end, _)| &id[..end])
+}
+
 /// As much of it as fits, and that there is more.
 pub(crate) fn cut(text: &str, columns: usize) -> String {
     match text.chars().count() {
@@ -141,6 +146,13 @@ mod tests {
         assert_eq!(picture("a\nb\n", size), "a\x1b[K\r\nb\x1b[K\r\n");
         let picture = picture("a\nb\nc\nd\n", size);
         assert_eq!(picture, "a\x1b[K\r\nb\x1b[K\r\nand 2 more lines\x1b[K\r\n");
+    }
+
+    #[test]
+    fn a_short_id_is_the_beginning_of_any_id() {
+        assert_eq!(short_id("0123456789abcdef"), "0123456789abc");
+        assert_eq!((short_id(""), short_id("0123456789abc")), ("", "0123456789abc"));
+        assert_eq!(short_id(&"\u{e4}".repeat(20)), "\u{e4}".repeat(13));
     }
 
     #[test]

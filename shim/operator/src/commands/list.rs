@@ -14,8 +14,6 @@ use crate::screen::{self, Size};
 use crate::survey::model::{Guard, Sandbox, Sign};
 use crate::survey::survey;
 
-/// As many letters of an id as `crictl` shows.
-const SHORT_ID: usize = 13;
 /// How often is looked whether the terminal has another size.
 const RESIZED: Duration = Duration::from_millis(100);
 /// What a narrow terminal does without, the first of them first.
@@ -125,7 +123,7 @@ fn fit(names: &mut Vec<&str>, rows: &mut [Vec<String>], columns: usize) {
 
 fn row(sandbox: &Sandbox, wide: bool) -> Vec<String> {
     let found = &sandbox.found;
-    let id = if wide { &found.id } else { short(&found.id) };
+    let id = if wide { &found.id } else { screen::short_id(&found.id) };
     let mut row = vec![
         found.namespace.clone(),
         id.to_owned(),
@@ -161,10 +159,6 @@ fn row(sandbox: &Sandbox, wide: bool) -> Vec<String> {
 fn answered(guard: &Guard) -> String {
     let ago = guard.word().and_then(|word| word.answered_ms_ago);
     ago.map_or("-".to_owned(), |ms| format!("{} ago", span(Duration::from_millis(ms))))
-}
-
-fn short(id: &str) -> &str {
-    id.get(..SHORT_ID).unwrap_or(id)
 }
 
 #[cfg(test)]

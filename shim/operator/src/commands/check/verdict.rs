@@ -4,11 +4,9 @@
 //! soon as somebody wants its end, and until then it is its pod's problem and not the node's.
 
 use crate::paint::plain;
+use crate::screen::short_id;
 use crate::survey::judge::is_keeper_held;
 use crate::survey::model::{Guard, Sandbox, State};
-
-/// As many letters of an id as `ls` shows.
-const SHORT: usize = 13;
 
 /// Whether the guard stands before the node's pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +134,7 @@ fn describe(sandbox: &Sandbox) -> String {
     let (found, pod) = (&sandbox.found, sandbox.pod_name());
     let name = if pod == "-" { found.namespace.clone() } else { pod };
     let sign = sandbox.signs.first().map(|sign| format!(" ({})", sign.what)).unwrap_or_default();
-    format!("{name} {}{sign}", found.id.get(..SHORT).unwrap_or(&found.id))
+    format!("{name} {}{sign}", short_id(&found.id))
 }
 
 #[cfg(test)]

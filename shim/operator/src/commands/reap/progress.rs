@@ -27,8 +27,7 @@ pub(super) enum Progress<'a> {
 impl<'a> Progress<'a> {
     /// Of a sandbox, from now on.
     pub(super) fn of(sandbox: &Sandbox) -> Self {
-        let id = &sandbox.found.id;
-        Self::Printed(id.get(..13).unwrap_or(id).to_owned(), Instant::now())
+        Self::Printed(screen::short_id(&sandbox.found.id).to_owned(), Instant::now())
     }
 
     /// To whom it is told.

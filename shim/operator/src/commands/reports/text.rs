@@ -10,12 +10,12 @@ use runsc_guard_sandbox::diagnostics::stacks::Dump;
 use super::goroutines::groups;
 use super::stored::Stored;
 use crate::paint::{failure, faint, heading, plain, span, success};
+use crate::screen::short_id;
 
 /// Groups of goroutines shown; all of them are in the file, and in `-o json`.
 const GROUPS: usize = 8;
-/// The length of an id that CRI gives, and of what is shown of one.
+/// The length of an id that CRI gives.
 const ID: usize = 64;
-const SHORT: usize = 12;
 /// Names shown of what was released.
 const NAMES: usize = 4;
 
@@ -101,13 +101,13 @@ fn timeline(text: &mut String, report: &Report) {
     section(text, "Timeline", &rows);
 }
 
-/// An id of CRI's fills a line by itself: as much of each as is unique in practice.
+/// An id of CRI's fills a line by itself.
 fn short(text: &str) -> String {
     let mut kept = String::new();
     for word in text.split_inclusive(|one: char| !one.is_ascii_hexdigit()) {
         let digits = word.trim_end_matches(|one: char| !one.is_ascii_hexdigit());
         match digits.len() {
-            ID => kept.extend([&digits[..SHORT], &word[ID..]]),
+            ID => kept.extend([short_id(digits), &word[ID..]]),
             _ => kept.push_str(word),
         }
     }

@@ -6,6 +6,7 @@ use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
 use crate::commands::reports::Stored;
+use crate::screen::short_id;
 
 /// Who tells.
 const COMPONENT: &str = "runsc-guard";
@@ -85,8 +86,7 @@ fn message(stored: &Stored, reason: &Reason, place: &str) -> String {
     let took = took.map(|ms| format!(" after {}.{} s", ms / 1000, ms % 1000 / 100)).unwrap_or_default();
     let because = if report.sign.is_empty() { String::new() } else { format!(": {}", report.sign) };
     let seen = if stored.verdict == report.sign { String::new() } else { format!(". {}", stored.verdict) };
-    let rest =
-        format!(" ({place}; `runsc-guard reports {}`)", &report.sandbox[..report.sandbox.len().min(12)]);
+    let rest = format!(" ({place}; `runsc-guard reports {}`)", short_id(&report.sandbox));
     let mut text = format!("{what}{took}{because}{seen}");
     let room = LONGEST - rest.len().min(LONGEST);
     if text.len() > room {
@@ -189,11 +189,14 @@ mod tests {
     fn no_message_and_no_name_is_too_long_for_the_api() {
         let mut report = report();
         (report.sign, report.ended_ms) = ("\u{e4}".repeat(2000), Some(1_700_000_000_340));
+        report.sandbox = format!("a{}", "\u{e4}".repeat(40));
         if let Some(pod) = &mut report.pod {
             pod.name = "a".repeat(199) + "." + &"b".repeat(53);
         }
         for event in told(&report) {
-            assert!(event["message"].as_str().unwrap().len() <= LONGEST);
+            let message = event["message"].as_str().unwrap();
+            let shown = format!("reports a{}`)", "\u{e4}".repeat(12));
+            assert!(message.len() <= LONGEST && message.ends_with(&shown), "{message}");
             assert!(event["metadata"]["name"].as_str().unwrap().len() <= 253);
             assert!(!event["metadata"]["name"].as_str().unwrap().contains(".."));
         }

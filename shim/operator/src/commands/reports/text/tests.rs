@@ -110,7 +110,7 @@ fn a_whole_report_has_time_in_columns_and_stacks_summed_up() {
 fn ids_are_short_and_nothing_else_is() {
     let id = "c0ffee".repeat(11)[..ID].to_owned();
     let text = format!("Kill of {id}/exec, {id}: /sys/{id} abcdef {id}0");
-    let expected = format!("Kill of c0ffeec0ffee/exec, c0ffeec0ffee: /sys/c0ffeec0ffee abcdef {id}0");
+    let expected = format!("Kill of c0ffeec0ffeec/exec, c0ffeec0ffeec: /sys/c0ffeec0ffeec abcdef {id}0");
     assert_eq!(short(&text), expected);
 }
 
