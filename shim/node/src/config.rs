@@ -24,7 +24,7 @@ pub use annotations::{PREFIX as ANNOTATIONS, apply as apply_annotations};
 pub use bounds::{Accepted, Bounds};
 pub use error::{ConfigError, shorten};
 pub use keys::{KEYS, Key};
-pub use values::{Config, LogFormat, StatsWay};
+pub use values::{Config, LogFormat, REPORT_DIR, StatsWay};
 
 use error::{Source, line_of};
 

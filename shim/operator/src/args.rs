@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use runsc_guard_node::config::REPORT_DIR;
 
 mod address;
 mod examples;
@@ -160,7 +161,7 @@ pub(crate) struct Reap {
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Folder for the reports of sandboxes that have no guard
-    #[arg(long, value_name = "FOLDER", default_value = "/var/log/runsc-guard")]
+    #[arg(long, value_name = "FOLDER", default_value = REPORT_DIR)]
     pub(crate) report_dir: PathBuf,
 }
 

@@ -7,6 +7,9 @@ use runsc_guard_core::policy::{Policy, Watchdog};
 use runsc_guard_sandbox::teardown::unblock::UnblockPolicy;
 use serde::{Deserialize, Serialize};
 
+/// Where reports of escalations go unless configured otherwise.
+pub const REPORT_DIR: &str = "/var/log/runsc-guard";
+
 /// All that the operator can set. A guard of another version may have written it: what it did not know has its
 /// default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +67,7 @@ impl Default for Config {
         Self {
             policy: Policy::default(),
             shim: "containerd-shim-runsc-v1".into(),
-            report_dir: "/var/log/runsc-guard".into(),
+            report_dir: REPORT_DIR.into(),
             release_network: true,
             abort_fuse: true,
             stats: StatsWay::Direct,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use runsc_guard_node::config::REPORT_DIR;
 use runsc_guard_node::report::{Report, is_report};
 
 use crate::args::{Form, Reports, Scope};
@@ -20,8 +21,6 @@ mod verdict;
 
 pub(crate) use stored::Stored;
 
-/// Where reports go unless configured otherwise.
-const DEFAULT: &str = "/var/log/runsc-guard";
 /// How often is looked for new ones.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -115,7 +114,7 @@ fn folders(args: &Reports) -> Result<BTreeSet<PathBuf>, Blind> {
         return Ok(BTreeSet::from([folder.clone()]));
     }
     let told = guards::known()?.into_iter().map(|guard| guard.params.config.report_dir);
-    Ok(told.chain([DEFAULT.into()]).collect())
+    Ok(told.chain([REPORT_DIR.into()]).collect())
 }
 
 fn named(args: &Reports) -> Result<String, Blind> {

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use runsc_guard_node::config::REPORT_DIR;
 use runsc_guard_node::params::ServeParams;
 use runsc_guard_node::paths::Place;
 use runsc_guard_sandbox::diagnostics::stacks;
@@ -20,8 +21,6 @@ use crate::survey::scope::{holdings, namespace_of, processes};
 
 /// How long gVisor may take to tell its version.
 const VERSION: Duration = Duration::from_millis(300);
-/// Where reports go unless configured otherwise.
-const REPORTS: &str = "/var/log/runsc-guard";
 /// Reports named, the newest first.
 const NEWEST: usize = 5;
 
@@ -180,7 +179,7 @@ fn link(line: &str) -> Option<(String, u64, u64)> {
 
 fn reports(found: &Found) -> Vec<PathBuf> {
     let told = |place: &Place| ServeParams::of(place).map(|params| params.config.report_dir);
-    let folder = found.place.as_ref().and_then(told).unwrap_or_else(|| REPORTS.into());
+    let folder = found.place.as_ref().and_then(told).unwrap_or_else(|| REPORT_DIR.into());
     let end = format!("-{}-{}.json", found.namespace, found.id);
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let about = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&end));
