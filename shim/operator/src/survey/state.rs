@@ -1,10 +1,9 @@
 //! The states of a sandbox.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// How a sandbox is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     /// Its Create is under way.
     Starting,
@@ -57,5 +56,11 @@ impl State {
             Self::Unknown => "unknown",
             Self::Unproven => "unproven",
         }
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.word())
     }
 }
