@@ -11,3 +11,6 @@ pub(crate) mod handler;
 pub(crate) mod live;
 pub(crate) mod process;
 pub(crate) mod search;
+
+/// The folder of bundles below a containerd's `state`, and so a part of the path of every bundle.
+pub(crate) const BUNDLES: &str = "io.containerd.runtime.v2.task";

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::containerd::BUNDLES;
+
 /// What a shim leaves in a bundle: its socket's address (all containerds), its bootstrap answer (2.x), its pid,
 /// the guard's record.
 const SHIMS: [&str; 4] = ["address", "bootstrap.json", "shim.pid", runsc_guard_node::bundle::RECORD];
-/// Part of the path of every bundle of containerd's.
-const BUNDLES: &str = "io.containerd.runtime.v2.task";
 
 /// Whether a shim started what has this bundle.
 pub(crate) fn is_managed(bundle: &Path) -> bool {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use runsc_guard_sandbox::resources::mount_namespace::MountNamespace;
 use runsc_guard_sandbox::sys::identity::Identity;
 
+use crate::containerd::BUNDLES;
 use crate::survey::model::Found;
 use crate::survey::scope::{holdings, namespace_of, processes, sockets};
 
-/// Part of the path of every bundle, and the folder beside it in which CRI keeps what it has for a pod.
-const BUNDLES: &str = "io.containerd.runtime.v2.task";
+/// Beside the folder of bundles: what CRI keeps for a pod.
 const CRI: &str = "io.containerd.grpc.v1.cri/sandboxes";
 
 /// The list.

@@ -6,37 +6,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use runsc_guard_sandbox::resources::spec;
 use runsc_guard_sandbox::sys::file;
 use runsc_guard_sandbox::sys::kernel::wait_all;
-use serde::Deserialize;
 
 use super::running::{Running, running};
+use crate::containerd::BUNDLES;
 
-/// containerd's folder of bundles, below its `state`.
-pub(super) const BUNDLES: &str = "io.containerd.runtime.v2.task";
 /// In a bundle: the shim's program.
 const PROGRAM: &str = "shim-binary-path";
-/// Far more than either file has.
+/// Far more than it has.
 const MAX_PATH: u64 = 8 << 10;
-const MAX_SPEC: u64 = 64 << 20;
 
 /// A guard whose last pod has just been removed ends in a moment.
 const ENDS: Duration = Duration::from_secs(3);
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Spec {
-    annotations: Annotations,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Annotations {
-    #[serde(rename = "io.kubernetes.cri.sandbox-namespace")]
-    namespace: String,
-    #[serde(rename = "io.kubernetes.cri.sandbox-name")]
-    name: String,
-}
 
 /// All of this node that need `guard`, in words for its operator.
 pub(super) fn needed(state: &Path, guard: &Path) -> io::Result<Vec<String>> {
@@ -81,10 +64,10 @@ fn name(bundle: &Path) -> String {
         path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
     };
     let id = format!("{}/{}", part(bundle.parent()), part(Some(bundle)));
-    let spec = file::read(&bundle.join("config.json"), MAX_SPEC).ok();
-    let spec: Spec = spec.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    let Annotations { namespace, name } = spec.annotations;
-    if name.is_empty() { id } else { format!("{id} (pod {namespace}/{name})") }
+    match spec::pod(bundle) {
+        Some(pod) => format!("{id} (pod {}/{})", pod.namespace, pod.name),
+        None => id,
+    }
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

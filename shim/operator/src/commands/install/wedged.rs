@@ -8,10 +8,10 @@ use anyhow::{Result, bail, ensure};
 use runsc_guard_node::config;
 
 use super::hand::Hand;
-use super::living::BUNDLES;
 use super::site::Site;
 use crate::args::Scope;
 use crate::commands::reap;
+use crate::containerd::BUNDLES;
 use crate::survey::model::{Guard, Sandbox, State};
 use crate::survey::survey;
 
