@@ -1,6 +1,8 @@
 //! What `--help` says below the options.
 
 pub(super) const EXAMPLES: &str = "\
+Exit status: 2 for wrong usage; else as the help of each command says.
+
 Examples:
   runsc-guard ls                        every gVisor sandbox on this node
   runsc-guard ls -o wide --watch        the same with signs and process ids, refreshed every 2 s
@@ -25,6 +27,8 @@ States:
   unknown     whether its guard or shim lives cannot be told from here; nothing is done to it
   unproven    a process claims to be a sandbox, but no shim and no file of runsc confirms it
 
+Exit status: 0 the node was looked at, whatever the states; 1 it cannot be; 2 wrong usage.
+
 Examples:
   runsc-guard ls                        a table
   runsc-guard ls -n k8s.io -o wide      only pods, with all signs and process ids
@@ -32,6 +36,9 @@ Examples:
   runsc-guard ls --watch=5              refreshed every 5 s";
 
 pub(super) const SHOW_EXAMPLES: &str = "\
+Exit status: 0 it is shown; 1 there is no such sandbox, more than one, or the node cannot be looked
+at; 2 wrong usage.
+
 Examples:
   runsc-guard show 3f2a                 by a unique prefix of its id or of the id of one of its containers
   runsc-guard show 3f2a -o json         for a bug report or a script";
@@ -53,6 +60,9 @@ Examples:
   runsc-guard reap --orphaned -n k8s.io end sandboxes without shim or guard, in this namespace only";
 
 pub(super) const REPORTS_EXAMPLES: &str = "\
+Exit status: 0 the reports are shown, if there are any; 1 there is none of this ID, or a folder
+cannot be read; 2 wrong usage.
+
 Examples:
   runsc-guard reports                   one line per report, the newest last
   runsc-guard reports 3f2a              the reports of one sandbox, in full
@@ -115,6 +125,9 @@ Without --listen, counters cover only guards that are running, each since its ow
 GET /metrics returns OpenMetrics to a client that accepts it, as Prometheus does, and the older
 Prometheus text format to others; GET /healthz returns 200 while the server runs. A dashboard and
 alert rules are in hack/monitoring.
+
+Exit status: 0 they were printed, or served until SIGTERM or SIGINT; 1 the node cannot be looked at,
+or nothing can listen at ADDRESS; 2 wrong usage.
 
 Examples:
   runsc-guard metrics                   print once, in OpenMetrics

@@ -16,6 +16,9 @@ do not change. Before anything is written, `containerd config dump` must show th
 the only difference. Running install again changes only what differs; it may be killed at any
 moment and run again. Running pods are not touched and keep the guard that they were started with.
 
+Exit status: 0 it is installed, or would be (--dry-run), also where containerd must still be
+restarted; 1 it was refused or failed, and the message says why; 2 wrong usage.
+
 Examples:
   runsc-guard install --dry-run         what would be done
   runsc-guard install --restart         install, and restart containerd if it does not know the handler yet
@@ -27,6 +30,9 @@ Removes what `install` has added, and nothing else: containerd's configuration b
 byte what it was. Refused while guarded pods or processes of the guard are there, because containerd
 needs the guard's program to clean up after them. The programs are removed only when containerd no
 longer knows the handler; what a package or a system extension has brought stays.
+
+Exit status: 0 it is removed, or would be (--dry-run), or nothing needs it (--check); 1 it was refused
+or failed, or the programs had to stay, and the message says why; 2 wrong usage.
 
 Examples:
   runsc-guard uninstall --check         fails as long as a guarded pod needs the program

@@ -10,6 +10,9 @@ pub(super) const TELL_EXAMPLES: &str = "\
 Runs in a pod, with the pod's own account: what is told needs the rights that the chart gives with each value (events:
 create; nodes, nodes/status: get and patch). What was told is not told again after a restart.
 
+Exit status: 0 SIGTERM came, or all was taken back (--leaving); 1 it is in no pod with an account, or
+not all could be taken back; 2 wrong usage.
+
 Examples:
   runsc-guard --root=/host tell --node=$(NODE) --events
   runsc-guard --root=/host tell --node=$(NODE) --condition --taint=runsc-guard/stuck:NoSchedule --ready";

@@ -15,6 +15,7 @@ mod example;
 mod keys;
 mod manual;
 mod markdown;
+mod page;
 mod words;
 
 /// The program's name, which completions run to learn what is possible: ids, too.
@@ -52,7 +53,9 @@ fn registration(shell: Shell) -> Result<String> {
 pub(crate) fn man(folder: &Path) -> Result<ExitCode> {
     let failed = || format!("cannot write manual pages into {}", folder.display());
     std::fs::create_dir_all(folder).with_context(failed)?;
-    clap_mangen::generate_to(Args::command(), folder).with_context(failed)?;
+    let mut command = Args::command().disable_help_subcommand(true);
+    command.build();
+    page::write(&command, folder).with_context(failed)?;
     std::fs::write(folder.join("runsc-guard.toml.5"), manual::page(&keys::all()?)).with_context(failed)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -83,21 +86,24 @@ mod tests {
     fn there_is_a_page_for_each_command_and_for_the_configuration() {
         let folder = tempfile::tempdir().unwrap();
         man(folder.path()).unwrap();
-        for page in [
-            "runsc-guard.1",
-            "runsc-guard-ls.1",
-            "runsc-guard-show.1",
-            "runsc-guard-reap.1",
-            "runsc-guard-reports.1",
-            "runsc-guard-doctor.1",
-            "runsc-guard-metrics.1",
-            "runsc-guard-install.1",
-            "runsc-guard-uninstall.1",
-            "runsc-guard.toml.5",
-        ] {
-            let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
-            assert!(text.contains(".SH NAME"), "{page}");
+        let read = |page: &str| std::fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(read("runsc-guard.toml.5").contains(".SH NAME"));
+        let command = Args::command();
+        let commands = command.get_subcommands().filter(|one| !one.is_hide_set());
+        let pages = commands.map(|one| format!("runsc-guard-{}.1", one.get_name()));
+        for page in pages.chain(["runsc-guard.1".to_owned()]) {
+            let text = read(&page);
+            for section in ["NAME", "DESCRIPTION", "\"EXIT STATUS\"", "EXAMPLES"] {
+                assert!(text.contains(&format!("\n.SH {section}\n")), "{section} is not in {page}:\n{text}");
+            }
+            assert!(!text.contains("EXTRA") && !text.contains("Exit status"), "{page}:\n{text}");
         }
+        let reap = read("runsc-guard-reap.1");
+        let described = reap.split(".SH").find(|section| section.starts_with(" DESCRIPTION")).unwrap();
+        assert!(
+            described.contains("End sandboxes by force.") && described.contains("through pidfds"),
+            "{reap}"
+        );
     }
 
     #[test]
