@@ -13,8 +13,9 @@ pub fn help() -> String {
 It stands between containerd and gVisor's shim, containerd-shim-runsc-v1 (the real shim). It passes every request
 on and, when a Kill, Delete, Create or Shutdown has no effect by its deadline, ends the gVisor sandbox itself.
 
-containerd runs this program to start and to clean up containers of every runtime handler whose runtime_type is
-io.containerd.runsc-guard.v2; one process of it stays for each pod. There is no reason to run it by hand.
+containerd starts this program when a container of a runtime handler with runtime_type
+io.containerd.runsc-guard.v2 begins and ends; one process of it stays for each pod. There is no reason to run it
+by hand.
 
 For people:
   runsc-guard --help              the operator's command: lists, explains and ends the sandboxes of this node

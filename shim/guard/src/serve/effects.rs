@@ -138,12 +138,12 @@ impl Escalation {
         let Some(member) = scope.members.iter().find(|member| member.id == container) else {
             return "nothing of it was found".to_owned();
         };
-        let mut holdings = Resources::of(scope, std::slice::from_ref(member));
+        let mut resources = Resources::of(scope, std::slice::from_ref(member));
         let stuck = where_create_hangs(scope, container);
         let mut left = words(&self.sequence.kill_create(scope, member, deadline));
         if left.is_empty() {
-            let leftover = release_and_verify(scope, &mut holdings, deadline, &self.report);
-            left = leftover.iter().map(ToString::to_string).collect();
+            let leftover = release_and_verify(scope, &mut resources, deadline, &self.report);
+            left = words(&leftover);
         }
         self.report.is_stuck(&left);
         if left.is_empty() { stuck } else { format!("{stuck}; left behind: {}", left.join("; ")) }
@@ -154,10 +154,9 @@ impl Escalation {
         let Some(member) = scope.members.iter().find(|member| member.id == container) else {
             return Vec::new();
         };
-        let mut holdings = Resources::of(scope, std::slice::from_ref(member));
+        let mut resources = Resources::of(scope, std::slice::from_ref(member));
         kill_commands(scope, member, deadline.min(Instant::now() + LOOK));
-        let left = release_and_verify(scope, &mut holdings, deadline, &self.report);
-        left.iter().map(ToString::to_string).collect()
+        words(&release_and_verify(scope, &mut resources, deadline, &self.report))
     }
 }
 
