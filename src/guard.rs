@@ -64,9 +64,9 @@ impl Guard {
             Input::Terminate => node::terminate(state),
             Input::Probed(heard) => probed(state, heard),
             Input::Step(done) => step_done(state, done),
-            Input::RemnantsDied => {
-                steps::remnants_died(state);
-                shutdown::remnants_died(state);
+            Input::StuckDied => {
+                steps::stuck_died(state);
+                shutdown::stuck_died(state);
             }
             Input::Deserted => {
                 state.recall.deserted(state.now());

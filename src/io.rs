@@ -47,7 +47,7 @@ pub enum Input {
     /// A step of the escalation ended.
     Step(StepResult),
     /// The processes that could not be killed have died.
-    RemnantsDied,
+    StuckDied,
     /// The last connection to the guard has ended.
     Deserted,
     /// What a look for containerd's memory found.

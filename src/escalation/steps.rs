@@ -158,7 +158,7 @@ pub(crate) fn kill_at_once(state: &mut State) {
 }
 
 /// What could not be killed has died: the escalation goes on where it stopped.
-pub(crate) fn remnants_died(state: &mut State) {
+pub(crate) fn stuck_died(state: &mut State) {
     if matches!(state.phase(), Phase::Unkillable(..)) {
         go_to(state, Step::KillAll);
     }

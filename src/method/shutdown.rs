@@ -113,7 +113,7 @@ pub(crate) fn real_shim_exited(state: &mut State) {
 }
 
 /// What kept the guard from closing is dead.
-pub(crate) fn remnants_died(state: &mut State) {
+pub(crate) fn stuck_died(state: &mut State) {
     if is_at(state, ShutdownStep::Killing) {
         go_to(state, ShutdownStep::Killing);
     }

@@ -28,7 +28,7 @@ pub(super) enum Happens {
     Unkillable(bool),
     FreeWorks(bool),
     Reports(bool),
-    Mute(bool),
+    CannotReport(bool),
     Destroys(bool),
     WatchdogKills(bool),
     ShimDies,
@@ -150,7 +150,7 @@ pub(super) fn happenings() -> impl Strategy<Value = Happens> {
         prop_oneof![any::<bool>().prop_map(Happens::Unkillable), any::<bool>().prop_map(Happens::FreeWorks)];
     let speech = prop_oneof![
         any::<bool>().prop_map(Happens::Reports),
-        any::<bool>().prop_map(Happens::Mute),
+        any::<bool>().prop_map(Happens::CannotReport),
         any::<bool>().prop_map(Happens::WatchdogKills)
     ];
     let recalls =

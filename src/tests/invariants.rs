@@ -58,10 +58,10 @@ fn happen(world: &mut World, what: Happens) {
             }
         }
         Happens::Unkillable(yes) if yes => world.fakes.unkillable = ["pid 7, state D".into()].into(),
-        Happens::Unkillable(_) => world.remnants_die(),
+        Happens::Unkillable(_) => world.stuck_die(),
         Happens::FreeWorks(yes) => world.fakes.free_works = yes,
         Happens::Reports(yes) => world.fakes.reports = yes,
-        Happens::Mute(yes) => world.fakes.cannot_report = yes,
+        Happens::CannotReport(yes) => world.fakes.cannot_report = yes,
         Happens::Destroys(yes) => world.fakes.destroys = yes,
         Happens::WatchdogKills(yes) => {
             world.guard.set_watchdog(if yes { Watchdog::Kill } else { Watchdog::Report });
@@ -101,7 +101,7 @@ fn lost_from_the_start(step: usize) -> Vec<Happens> {
 /// Ends whatever is left, as containerd would, and checks that nothing is.
 fn wind_up(world: &mut World) {
     world.run(ms(600_000));
-    world.remnants_die();
+    world.stuck_die();
     world.run(ms(10_000));
     let quiet = world.ledger.open.iter().all(|id| matches!(world.ledger.asked[id].request, Request::Wait(_)));
     assert!(quiet, "{:?}", world.guard);

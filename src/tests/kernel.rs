@@ -74,7 +74,7 @@ impl Fakes {
             Step::Unblock => {
                 if self.free_works && !self.unkillable.is_empty() {
                     self.unkillable.clear();
-                    soon.push((takes + ms(5), Input::RemnantsDied));
+                    soon.push((takes + ms(5), Input::StuckDied));
                 }
                 StepResult::Unblocked { left: self.unkillable.clone(), undecided: self.undecided }
             }

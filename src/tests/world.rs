@@ -186,9 +186,9 @@ impl World {
         self.handle(Input::Terminate);
     }
 
-    pub(crate) fn remnants_die(&mut self) {
+    pub(crate) fn stuck_die(&mut self) {
         self.fakes.unkillable.clear();
-        self.handle(Input::RemnantsDied);
+        self.handle(Input::StuckDied);
     }
 
     /// Hands one input to the guard and carries out what it wants.

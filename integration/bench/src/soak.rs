@@ -1,4 +1,4 @@
-//! Stopped sandboxes that are asked for ever, guarded and unguarded side by side: State and Stats in turn, some by a caller
+//! Stopped sandboxes that are asked forever, guarded and unguarded side by side: State and Stats in turn, some by a caller
 //! with containerd's own timeout, some by one without any, and some by nobody, to tell what time does by itself. What must
 //! stay flat is the memory of both shims.
 
@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Who asks, and with which timeout: as containerd does, for ever (0 on the wire), nobody.
+/// Who asks, and with which timeout: as containerd does, forever (0 on the wire), nobody.
 const CALLERS: [(&str, Option<Duration>); 3] =
     [("2 s", Some(Duration::from_secs(2))), ("no timeout", Some(Duration::ZERO)), ("not asked", None)];
 /// Requests a second on each side: CRI asks one or two.
@@ -176,7 +176,7 @@ fn ask(
         ctr.remove(&id).with_context(|| format!("{id} after the soak"))?;
         return Ok(curves);
     }
-    // The unguarded one would stay for ever, and so would its shim, which has not answered yet.
+    // The unguarded one would stay forever, and so would its shim, which has not answered yet.
     sandbox.sentry.signal(Signal::KILL)?;
     sandbox.real_shim.signal(Signal::KILL)?;
     // containerd may have found out by itself that the task is gone.

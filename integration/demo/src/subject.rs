@@ -5,7 +5,7 @@ use anyhow::Result;
 use harness::{Cri, Ctr, Pod, PodContainer, eventually, faults::Sandbox, process::Process};
 use std::time::{Duration, Instant};
 
-/// How long both sides get. The unguarded one would take for ever.
+/// How long both sides get. The unguarded one would take forever.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// One StopPodSandbox: what `crictl` gives it unless told otherwise. A kubelet asks again and again, too.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);

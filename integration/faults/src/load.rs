@@ -1,4 +1,4 @@
-//! Load: many pods, and one that is asked for ever. What must stay flat is measured from outside.
+//! Load: many pods, and one that is asked forever. What must stay flat is measured from outside.
 
 use anyhow::{Result, anyhow, bail};
 use containerd_shim_protos::shim::shim as task;
@@ -111,7 +111,7 @@ pub fn crowd(host: &Host, pods: usize) -> Result<Crowd> {
     Ok(Crowd { took, guard })
 }
 
-/// One look at what is asked for ever.
+/// One look at what is asked forever.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     /// When, since the polling began.

@@ -76,7 +76,7 @@ impl Ctr {
         args
     }
 
-    /// The same without the annotation: with neither that nor a terminal, gVisor's Create hangs for ever.
+    /// The same without the annotation: with neither that nor a terminal, gVisor's Create hangs forever.
     pub fn bare_run_args(
         &self,
         handler: &Handler,

@@ -1,4 +1,4 @@
-//! A real kubelet with static pods. Unguarded, a pod whose sentry has stopped stays for ever: "Failed to stop
+//! A real kubelet with static pods. Unguarded, a pod whose sentry has stopped stays forever: "Failed to stop
 //! sandbox", KillPodSandboxError, again and again. Guarded, it is gone by its deadline, whatever the kubelet does
 //! meanwhile, and one that is still wanted comes back by itself.
 

@@ -221,7 +221,7 @@ fn what_guards_count_is_served_and_outlives_them() -> Result<()> {
     let stopped = with_a_stopped_guard(&server, &healthy, &ended)?;
     expect_wedge(&stopped)?;
 
-    // All that is asked of a guard after the last scrape comes with its farewell.
+    // All that is asked of a guard after the last scrape comes with its final_metrics.
     host.ctr().remove("healthy")?;
     assert_gone(&host, "healthy", SOON)?;
     let last = eventually(SOON, "both guards are gone", || {

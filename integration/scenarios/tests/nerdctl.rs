@@ -1,6 +1,6 @@
 //! What nerdctl asks of a shim, asked by containerd's own client: output that goes to a program or a file by URI (`run -d`),
 //! a terminal (`run -it`), a restart policy, for which containerd makes the same id again at once. What gVisor's shim cannot
-//! do it cannot do under the guard either, and as soon; where nerdctl would wait for ever, it does not.
+//! do it cannot do under the guard either, and as soon; where nerdctl would wait forever, it does not.
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{

@@ -51,11 +51,11 @@ fn is_struck(process: &Process) -> bool {
 
 fn await_strike(sandbox: &Sandbox, limit: Duration) -> Result<Duration> {
     let begun = Instant::now();
-    let struck =
+    let signalled =
         eventually(limit + MARGIN, "the sentry is sent SIGKILL", || is_struck(&sandbox.sentry).then_some(()));
     let took = begun.elapsed();
-    println!("SIGKILL after {took:?} of {limit:?}: {struck:?}");
-    struck?;
+    println!("SIGKILL after {took:?} of {limit:?}: {signalled:?}");
+    signalled?;
     ensure!(took <= limit, "SIGKILL was sent after {took:?}");
     Ok(took)
 }

@@ -65,7 +65,7 @@ const LAST_EVENTS: Duration = Duration::from_millis(200);
 /// How long the last words of a report may take to the disk.
 const LAST_REPORT: Duration = Duration::from_millis(200);
 /// How long events that containerd has not taken are kept when nothing else is left: a restart takes seconds.
-const FAREWELL: Duration = Duration::from_secs(60);
+const KEEPS_EVENTS: Duration = Duration::from_secs(60);
 /// How long the guard waits for the pod's lock at its end.
 const LEAVING: Duration = Duration::from_millis(20);
 
@@ -130,7 +130,7 @@ fn deliver_rest(
         let publisher = Publisher::start(address);
         events.into_iter().for_each(|event| publisher.publish(event));
         tokio::select! {
-            () = publisher.flush(FAREWELL) => {}
+            () = publisher.flush(KEEPS_EVENTS) => {}
             () = node::end(terminations, containerd, told) => {}
         }
         Ok(())

@@ -39,7 +39,7 @@ const JOIN: Duration = Duration::from_secs(1);
 /// How long a closing guard may take to be gone.
 const CLOSING: Duration = Duration::from_secs(3);
 /// How long the end of a dead guard's sandbox may take.
-const BURIAL: Duration = Duration::from_secs(3);
+const CLEANUP: Duration = Duration::from_secs(3);
 /// `FAILED_PRECONDITION`: the guard is closing (proto/guard.proto).
 const FAILED_PRECONDITION: i32 = 9;
 
@@ -241,7 +241,7 @@ impl Newcomer<'_> {
             let _ = recovery::cleanup(
                 &mut left,
                 self.place,
-                recovery::patience(Instant::now() + BURIAL),
+                recovery::patience(Instant::now() + CLEANUP),
                 &Nobody,
             );
         }

@@ -18,7 +18,7 @@ use runsc_guard_sandbox::sys::procfs;
 use runsc_guard_sandbox::teardown::sequence::Nobody;
 
 /// How long the end of one forsaken sandbox may take.
-const BURIAL: Duration = Duration::from_secs(2);
+const CLEANUP: Duration = Duration::from_secs(2);
 
 /// Ends and removes what belongs to dead guards whose containers have no bundle any more, beside `own`.
 pub fn sweep(own: &Place) {
@@ -64,7 +64,7 @@ fn end_if_forsaken(params: &ServeParams) {
     if has_bundle || record.guard.is_some() || is_served(&place.folder) || !place.folder.exists() {
         return;
     }
-    let left = recovery::cleanup(&mut record, place, recovery::patience(Instant::now() + BURIAL), &Nobody);
+    let left = recovery::cleanup(&mut record, place, recovery::patience(Instant::now() + CLEANUP), &Nobody);
     let found = "of a guard that died before containerd had connected";
     match left.as_slice() {
         [] => log::warn!("sandbox {sandbox}: the things {found} were removed"),

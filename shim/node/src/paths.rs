@@ -20,7 +20,7 @@ use runsc_guard_sandbox::processes::process::guard_name;
 use runsc_guard_sandbox::teardown::release;
 
 /// Where the last words of guards are heard, if somebody listens: beside their folders.
-const FAREWELLS: &str = "metrics.sock";
+const FINAL_METRICS: &str = "metrics.sock";
 /// The longest path that `sun_path` takes with its NUL; Go refuses one byte earlier, and the real shim is Go.
 const SUN_PATH: usize = 106;
 /// containerd's `identifiers.Validate`.
@@ -43,8 +43,8 @@ impl Default for Base {
 
 impl Base {
     /// Where guards send what they have counted when they end.
-    pub fn farewells(&self) -> PathBuf {
-        self.runtime.join(FAREWELLS)
+    pub fn final_metrics(&self) -> PathBuf {
+        self.runtime.join(FINAL_METRICS)
     }
 }
 
@@ -159,8 +159,8 @@ impl Place {
     }
 
     /// Where the guard sends what it has counted when it ends.
-    pub fn farewells(&self) -> PathBuf {
-        self.folder.with_file_name(FAREWELLS)
+    pub fn final_metrics(&self) -> PathBuf {
+        self.folder.with_file_name(FINAL_METRICS)
     }
 
     /// Creates the folders, closed to everybody else.

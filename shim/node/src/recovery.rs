@@ -101,7 +101,7 @@ pub fn cleanup(
 }
 
 /// The steps, as the guard was told to take them. What they have seen serves the next attempt: which servers there are shows
-/// before the first blow only, and that one hangs only to who looks for longer than an attempt takes.
+/// before the first SIGKILL only, and that one hangs only to who looks for longer than an attempt takes.
 pub fn sequence(place: &Place) -> Sequence {
     Sequence::new(ServeParams::of(place).map_or(UnblockPolicy::NONE, |told| (&told.config).into()))
 }
@@ -167,7 +167,7 @@ pub fn bury_rest(
     cleanup_by(sequence, record, place, patience(deadline), &Nobody).is_empty() && released
 }
 
-/// Who waits for a burial until `deadline`: it kills for half of that, and on a busy node until there is just time to
+/// Who waits for a clean-up until `deadline`: it kills for half of that, and on a busy node until there is just time to
 /// release.
 pub fn patience(deadline: Instant) -> Patience {
     let left = deadline.saturating_duration_since(Instant::now());

@@ -125,7 +125,7 @@ fn is_withheld(says: impl FnOnce(&mut World), status: u32) {
     world.run(ms(60_000));
     assert!(world.published(&init("root")).is_empty());
     assert_eq!(world.answer(wait), None);
-    world.remnants_die();
+    world.stuck_die();
     world.run(ms(2_000));
     assert_eq!(world.published(&init("root")), [status]);
     assert_eq!(world.exit_of(wait).status, status);

@@ -52,7 +52,7 @@ fn what_comes_back_late_is_taken_at_its_word() {
     let id = world.ask(delete("root"));
     let GuardError::Unkillable { left, .. } = world.error(id) else { panic!() };
     assert_eq!(left, ["pid 7 state D"]);
-    world.remnants_die();
+    world.stuck_die();
     world.run(ms(2_000));
     assert_eq!(world.published(&init("root")), [137]);
 }

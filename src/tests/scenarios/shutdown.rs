@@ -168,7 +168,7 @@ fn shutdown_after_a_forced_end_is_immediate() {
 }
 
 #[test]
-fn a_remnant_at_the_end_refuses_shutdown_until_it_dies() {
+fn a_stuck_process_at_the_end_refuses_shutdown_until_it_dies() {
     let mut world = emptied();
     world.fakes.unkillable = ["pid 9, state D".into()].into();
     let first = world.ask(Request::Shutdown);
@@ -178,7 +178,7 @@ fn a_remnant_at_the_end_refuses_shutdown_until_it_dies() {
     assert_eq!(world.code(second), Code::FailedPrecondition);
     world.run(ms(3_600_000));
     assert!(!world.ledger.quit);
-    world.remnants_die();
+    world.stuck_die();
     world.run(ms(2_000));
     assert!(world.ledger.quit);
 }

@@ -209,7 +209,7 @@ fn a_sentry_that_falls_silent_after_it_was_slow_is_asked_again_in_time() {
     assert!(took > times::KILL && took <= times::KILL + ms(3_000), "{took:?}");
 }
 
-/// In a paused sandbox a SIGKILL waits for ever: what answers there is of no use to who is being killed.
+/// In a paused sandbox a SIGKILL waits forever: what answers there is of no use to who is being killed.
 #[test]
 fn a_paused_sandbox_is_no_excuse_for_a_member() {
     let mut world = World::siblings();

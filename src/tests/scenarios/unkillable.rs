@@ -43,7 +43,7 @@ fn what_cannot_be_killed_is_not_claimed_to_be_dead() {
     }
     assert!(world.published(&init("root")).is_empty());
     world.run(ms(86_400_000));
-    world.remnants_die();
+    world.stuck_die();
     world.run(ms(2_000));
     assert_eq!(world.exit_of(wait).status, 137);
     assert_eq!(world.published(&init("root")), [137]);
@@ -61,7 +61,7 @@ fn after_an_end_nobody_is_awaited_once_the_unkillable_is_dead() {
     assert_eq!(world.code(end), Code::FailedPrecondition);
     world.run(ms(60_000));
     assert!(!world.ledger.quit);
-    world.remnants_die();
+    world.stuck_die();
     world.run(ms(2_000));
     assert_eq!(world.published(&init("root")), [137]);
     assert!(world.ledger.quit);
@@ -78,7 +78,7 @@ fn the_guard_tries_to_free_it_at_once_and_then_ever_more_rarely() {
     assert!(pauses.is_sorted(), "{pauses:?}");
     let last = *pauses.last().unwrap();
     assert!(last >= FREE_AGAIN_AFTER_AT_MOST && last <= FREE_AGAIN_AFTER_AT_MOST + ms(100), "{last:?}");
-    world.remnants_die();
+    world.stuck_die();
     world.run(ms(2_000));
     let over = self::attempts(&world).len();
     world.run(ms(3_600_000));
@@ -125,7 +125,7 @@ fn an_attempt_that_hangs_is_the_last() {
     world.ask(sigkill("root"));
     world.run(ms(3_600_000));
     assert_eq!(attempts(&world).len(), 1);
-    world.remnants_die();
+    world.stuck_die();
     world.run(ms(2_000));
     assert_eq!(world.published(&init("root")), [137]);
 }
@@ -141,7 +141,7 @@ fn refusals_name_what_the_last_attempt_saw() {
 }
 
 #[test]
-fn a_remnant_on_the_way_out_is_freed_too() {
+fn a_stuck_process_on_the_way_out_is_freed_too() {
     let mut world = World::alone();
     world.relayed(sigkill("root"));
     world.relayed(delete("root"));

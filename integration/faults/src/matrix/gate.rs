@@ -31,7 +31,7 @@ pub(crate) struct Gate {
     script: PathBuf,
 }
 
-/// The gate is shut for a command: it is held, for ever unless the gate is opened.
+/// The gate is shut for a command: it is held, forever unless the gate is opened.
 #[derive(Debug)]
 pub(crate) struct Shut {
     fifo: PathBuf,

@@ -1,5 +1,5 @@
 //! What /proc tells from a process' own memory, `cmdline` and `environ`, can only be read under its mmap_lock, which one
-//! in state D may hold for ever: that of somebody else's scenario as well. So a thread of its own reads it, and is left
+//! in state D may hold forever: that of somebody else's scenario as well. So a thread of its own reads it, and is left
 //! behind where it does not come back.
 
 use std::{

@@ -67,7 +67,7 @@ pub(super) async fn serve<T: Service>(listener: UnixListener, service: impl Fn()
                 short = false;
                 tokio::spawn(connection::serve(socket, service()));
             }
-            // Tried again at once it would fail at once, for ever and at the expense of everything else.
+            // Tried again at once it would fail at once, forever and at the expense of everything else.
             Err(error) => {
                 if !std::mem::replace(&mut short, true) {
                     let limit = fd_limit::limit();

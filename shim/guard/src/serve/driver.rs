@@ -132,7 +132,7 @@ impl Driver {
                 true
             }
             Message::AwaitDeath(stuck) => {
-                effects::await_remnants(stuck, self.reports.clone());
+                effects::await_stuck(stuck, self.reports.clone());
                 true
             }
         }
@@ -233,7 +233,7 @@ impl Driver {
             Output::Probe(timeout) => effects::probe_sentry(self.control(), timeout, self.reports.clone()),
             Output::Step(step, budget) => {
                 self.tell(&Fact::StepBegins(&step, budget));
-                self.in_hand.strike(&step);
+                self.in_hand.send_sigkill(&step);
                 self.escalation.step(step, budget, self.keeper.scope());
             }
             Output::Recall => self.recall(),

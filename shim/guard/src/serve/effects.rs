@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 mod apart;
 
-pub(crate) use apart::await_remnants;
+pub(crate) use apart::await_stuck;
 
 use super::last_words::LastWords;
 use super::message::Message;
@@ -82,7 +82,7 @@ impl Escalation {
             }
             Step::KillSandbox => {
                 let hunted = self.sequence.kill_sandbox(scopes, deadline);
-                StepResult::SandboxKilled { left: words(&hunted.left), cannot_report: hunted.is_mute() }
+                StepResult::SandboxKilled { left: words(&hunted.left), cannot_report: hunted.cannot_report() }
             }
             Step::KillAll => {
                 *unkillable = self.sequence.kill_all(scopes, deadline, budgets::OVERLOAD, &self.report);

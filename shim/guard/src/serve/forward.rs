@@ -23,7 +23,7 @@ impl Forward {
 
 /// What follows from what the sentry has said to a call.
 pub(super) enum Next {
-    /// Nothing, for now or for ever.
+    /// Nothing, for now or forever.
     Nothing,
     /// The call is answered.
     Answer(Response),

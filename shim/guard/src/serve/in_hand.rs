@@ -47,8 +47,8 @@ impl InHand {
         }
     }
 
-    /// The first blows, by what is held already: they need neither thread nor descriptor, nor any look.
-    pub(super) fn strike(&self, step: &Step) {
+    /// The first SIGKILLs, by what is held already: they need neither thread nor descriptor, nor any look.
+    pub(super) fn send_sigkill(&self, step: &Step) {
         let doomed = match step {
             Step::KillSandbox => [None, self.sentry_fd.as_ref()],
             Step::KillAll => [self.real_shim_fd.as_ref(), self.sentry_fd.as_ref()],

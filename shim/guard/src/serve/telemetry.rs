@@ -83,7 +83,7 @@ impl Telemetry {
 
     /// What was counted, for whoever listens when the guard ends.
     pub(crate) fn send_final_metrics(&self, params: &ServeParams, backlog: publish::Backlog) {
-        let to = params.place.farewells();
+        let to = params.place.final_metrics();
         if let Err(error) = self.metrics.send(&params.namespace, backlog, &to) {
             ::log::debug!("nobody hears what was counted: {}: {error}", to.display());
         }

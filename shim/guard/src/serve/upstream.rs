@@ -34,7 +34,7 @@ const TELLS: Duration = Duration::from_secs(1);
 /// One connection with the calls that wait on it.
 struct Connection {
     shim: ShimId,
-    lane: ConnectionKind,
+    kind: ConnectionKind,
     requests: UnboundedSender<(u32, Request)>,
     calls: BTreeMap<u32, Sent>,
     next_stream: u32,
@@ -65,7 +65,7 @@ struct Parked {
     call: CallId,
     method: Method,
     request: Request,
-    lane: ConnectionKind,
+    kind: ConnectionKind,
     until: Instant,
 }
 
@@ -100,13 +100,13 @@ impl Upstream {
 
     /// Sends a request; its answer comes back as [`Message::Received`], [`Message::Answered`] or
     /// [`Message::Disconnected`].
-    pub(crate) fn send(&mut self, call: CallId, method: Method, request: Request, lane: ConnectionKind) {
+    pub(crate) fn send(&mut self, call: CallId, method: Method, request: Request, kind: ConnectionKind) {
         match self.pool.route(method, &request.payload) {
-            Route::To(shim) => self.transmit(shim, Why::Call(call), method, request, lane),
+            Route::To(shim) => self.transmit(shim, Why::Call(call), method, request, kind),
             Route::New(shim) => match real_shim::spawn(&self.params, shim) {
                 Ok(identity) => {
                     self.shims.insert(shim, identity);
-                    self.transmit(shim, Why::Call(call), method, request, lane);
+                    self.transmit(shim, Why::Call(call), method, request, kind);
                 }
                 Err(error) => {
                     self.pool.lost(shim);
@@ -116,12 +116,12 @@ impl Upstream {
             Route::All(shims) => {
                 for (number, shim) in shims.into_iter().enumerate() {
                     let why = if number == 0 { Why::Call(call) } else { Why::Dismissal };
-                    self.transmit(shim, why, method, request.clone(), lane);
+                    self.transmit(shim, why, method, request.clone(), kind);
                 }
             }
             Route::Later => {
                 let patience = decode::caller_timeout(request.timeout_nano).unwrap_or(TELLS);
-                self.parked.push(Parked { call, method, request, lane, until: Instant::now() + patience });
+                self.parked.push(Parked { call, method, request, kind, until: Instant::now() + patience });
             }
             // In the words of one that looks ids up (pkg/shim/v1/runsc/service.go, getContainer).
             Route::Unknown => {
@@ -136,14 +136,14 @@ impl Upstream {
         let _ = self.reports.send(Message::Answered(Answered { call, method, response }));
     }
 
-    fn transmit(&mut self, shim: ShimId, why: Why, method: Method, request: Request, lane: ConnectionKind) {
-        let same = |connection: &Connection| connection.shim == shim && connection.lane == lane;
+    fn transmit(&mut self, shim: ShimId, why: Why, method: Method, request: Request, kind: ConnectionKind) {
+        let same = |connection: &Connection| connection.shim == shim && connection.kind == kind;
         let shared = self
             .connections
             .iter()
-            .find(|(_, connection)| lane != ConnectionKind::Own && same(connection))
+            .find(|(_, connection)| kind != ConnectionKind::Own && same(connection))
             .map(|(id, _)| *id);
-        let id = shared.unwrap_or_else(|| self.open(shim, lane));
+        let id = shared.unwrap_or_else(|| self.open(shim, kind));
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let stream = connection.next_stream;
         connection.next_stream = stream.wrapping_add(2);
@@ -153,13 +153,13 @@ impl Upstream {
         let _ = connection.requests.send((stream, request));
     }
 
-    fn open(&mut self, shim: ShimId, lane: ConnectionKind) -> ConnectionId {
+    fn open(&mut self, shim: ShimId, kind: ConnectionKind) -> ConnectionId {
         let id = ConnectionId(self.next);
         self.next += 1;
         let (requests, outgoing) = unbounded_channel();
         let socket = shim.socket(&self.params.place);
         let task = tokio::spawn(connection::run(id, socket, outgoing, self.reports.clone()));
-        let connection = Connection { shim, lane, requests, calls: BTreeMap::new(), next_stream: 1, task };
+        let connection = Connection { shim, kind, requests, calls: BTreeMap::new(), next_stream: 1, task };
         self.connections.insert(id, connection);
         id
     }
@@ -169,7 +169,7 @@ impl Upstream {
         let connection = self.connections.get_mut(&id)?;
         let sent = connection.calls.remove(&stream)?;
         let shim = connection.shim;
-        if connection.lane == ConnectionKind::Own {
+        if connection.kind == ConnectionKind::Own {
             self.close(id);
         }
         match sent.why {
@@ -205,9 +205,9 @@ impl Upstream {
 
     fn unpark(&mut self) {
         let now = Instant::now();
-        for Parked { call, method, request, lane, until } in std::mem::take(&mut self.parked) {
+        for Parked { call, method, request, kind, until } in std::mem::take(&mut self.parked) {
             if now < until {
-                self.send(call, method, request, lane);
+                self.send(call, method, request, kind);
             } else {
                 let text = "the real shim took too long to say what it holds".to_owned();
                 self.refuse(call, method, Code::DEADLINE_EXCEEDED, text);
@@ -245,10 +245,10 @@ impl Upstream {
         self.parked.retain(|parked| parked.call != call);
         let holder = self.connections.iter_mut().find_map(|(id, connection)| {
             let stream = *connection.calls.iter().find(|(_, sent)| sent.why == Why::Call(call))?.0;
-            Some((*id, connection.lane, connection.calls.remove(&stream)?))
+            Some((*id, connection.kind, connection.calls.remove(&stream)?))
         });
-        let Some((id, lane, sent)) = holder else { return };
-        if lane == ConnectionKind::Own {
+        let Some((id, kind, sent)) = holder else { return };
+        if kind == ConnectionKind::Own {
             self.close(id);
         }
         self.unanswered(&sent);

@@ -5,14 +5,14 @@
 //! a sandbox's id, so a node that runs for years has the series that it had on its first day.
 //!
 //! Guards end with their sandboxes. `--listen` keeps the last word of every guard that it has heard and carries it
-//! on when that guard is gone ([`ledger`]), so its counters never go down while it runs. A guard sends that word
-//! when it ends ([`farewells`]): otherwise all that it did since the last scrape were lost, and that is where
+//! on when that guard is gone ([`counters`]), so its counters never go down while it runs. A guard sends that word
+//! when it ends ([`final_metrics`]): otherwise all that it did since the last scrape were lost, and that is where
 //! escalations are. Printed once, counters cover the living guards only, which suits a look by hand. Why not count in
 //! a file that all guards share: a pod's guard would have to write it while it works, and could be killed amid that.
 //!
 //! ```text
-//! survey, guards, reports --> gather --> ledger --> expose --> print | serve
-//!                     farewells ------------^
+//! survey, guards, reports --> gather --> counters --> expose --> print | serve
+//!                     final_metrics ------------^
 //! ```
 
 use std::process::ExitCode;
@@ -23,11 +23,11 @@ use crate::args::{Metrics, Scope};
 use crate::screen;
 use crate::survey::{sight, survey};
 
+mod counters;
 mod describe;
 mod expose;
-mod farewells;
+mod final_metrics;
 mod gather;
-mod ledger;
 mod message;
 mod samples;
 mod serve;

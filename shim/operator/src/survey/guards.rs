@@ -151,7 +151,7 @@ fn word(told: StatusResponse) -> Word {
     Word {
         progress: view::progress(&told),
         stage: told.stage,
-        climbing_ms: told.climbing_ms,
+        escalating_ms: told.escalating_ms,
         sign,
         left: told.left,
         clocks: told.clocks.into_iter().map(waiting).collect(),

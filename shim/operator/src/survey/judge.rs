@@ -83,7 +83,7 @@ fn by_word(word: &Word) -> Option<(State, Vec<Sign>)> {
         }
         Progress::PROGRESS_CLOSING => Some((State::Unkillable, left().collect())),
         Progress::PROGRESS_ESCALATING => {
-            let step = sign(&format!("step: {}", word.stage), word.climbing_ms);
+            let step = sign(&format!("step: {}", word.stage), word.escalating_ms);
             Some((State::Ending, why.chain([step]).collect()))
         }
     }

@@ -72,7 +72,7 @@ pub(crate) struct Word {
     /// The same in words; the name of the step while it is being ended.
     pub(crate) stage: String,
     /// Since the escalation began.
-    pub(crate) climbing_ms: Option<u64>,
+    pub(crate) escalating_ms: Option<u64>,
     /// By what it was found wedged.
     pub(crate) sign: Option<Sign>,
     /// What could not be killed, or is left.

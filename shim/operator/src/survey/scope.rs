@@ -64,7 +64,7 @@ fn shim_itself(identity: Identity) -> Option<Process> {
 }
 
 /// What it holds; of its one or first scope, which all have the same members.
-pub(crate) fn holdings(found: &Found) -> Resources {
+pub(crate) fn resources(found: &Found) -> Resources {
     let scope = scopes(found).swap_remove(0);
     Resources::of(&scope, &scope.members)
 }

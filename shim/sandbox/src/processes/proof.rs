@@ -13,7 +13,7 @@
 //!   below ours, in a user namespace that only root can have made. That is how runsc starts sentry and gofer, and is
 //!   for those whose shim is dead and whom no file names.
 //!
-//! Nothing here takes the lock of a process's memory, which one in state D may hold for ever, and no file of a
+//! Nothing here takes the lock of a process's memory, which one in state D may hold forever, and no file of a
 //! stranger's is looked into. A process in another pid namespace is another node's (kind, Docker in Docker), whatever
 //! root and id it names.
 

@@ -171,7 +171,7 @@ fn whose(scope: &Scope, stuck: &[StuckProcess], hung: Vec<u32>) -> io::Result<(V
 }
 
 /// Whether with these mounts a look at this path would wait for a FUSE server that others wait for already: a thread
-/// that did would keep the guard itself alive for ever.
+/// that did would keep the guard itself alive forever.
 pub(crate) fn hangs(path: &Path, mounts: &[Mount]) -> bool {
     let holds = mounts.iter().filter(|mount| path.starts_with(&mount.point));
     let on = holds.max_by_key(|mount| mount.point.components().count()).and_then(connection);

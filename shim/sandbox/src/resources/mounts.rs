@@ -1,6 +1,6 @@
 //! Mounts: what /proc says of them, and getting rid of a bundle's.
 //!
-//! umount(2) can hang for ever (a dead FUSE or NFS server), so each call runs in a thread of its own that is
+//! umount(2) can hang forever (a dead FUSE or NFS server), so each call runs in a thread of its own that is
 //! given up at the deadline. A lazy unmount always returns, but only hides the mount: who still holds it keeps
 //! the file system busy, so it is remembered by its id until nobody does.
 

@@ -2,7 +2,7 @@
 //!
 //! The kernel reads a process's command line, environment and mappings under that process's own mmap_lock, and opens
 //! these and its stack under the lock of its execve (fs/proc/base.c, fs/proc/task_mmu.c). A process in state D may
-//! hold either for ever; a page of a file on a volume that hangs is enough. A path through its working folder may ask
+//! hold either forever; a page of a file on a volume that hangs is enough. A path through its working folder may ask
 //! that folder's file system again (`d_weak_revalidate`: NFS, 9p), and an fdinfo takes a lock of the file's own (of an
 //! epoll that polls on FUSE, say). What takes none of these: stat, status, comm, children, cgroup, wchan, mountinfo,
 //! ns/*, and reading the links exe, cwd, root and fd/*.
@@ -81,7 +81,7 @@ pub fn kernel_stack(pid: i32) -> Option<String> {
 pub fn mounts_held(pid: i32) -> io::Result<BTreeSet<u64>> {
     ask(pid, move || {
         let infos = fs::read_dir(dir(pid).join("fdinfo")).into_iter().flatten().flatten();
-        // Only the links themselves are opened, never the file behind them: that could hang for ever.
+        // Only the links themselves are opened, never the file behind them: that could hang forever.
         let links = ["cwd", "root"].into_iter().filter_map(|link| {
             let file = file::name(&dir(pid).join(link), OFlag::empty()).ok()?;
             mount_id(Path::new(&format!("/proc/self/fdinfo/{}", file.as_raw_fd())))

@@ -34,7 +34,7 @@ pub enum ReadError {
 
 /// Reads a regular file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
-    // O_NONBLOCK: a FIFO without a writer would otherwise hold `open` for ever.
+    // O_NONBLOCK: a FIFO without a writer would otherwise hold `open` forever.
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = match opened {
         Ok(file) => file,

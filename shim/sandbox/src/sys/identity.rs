@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::kernel::PidFd;
 use crate::sys::procfs::{dir, numbers, read_file, ticks};
 
-/// A process for ever: a pid may be given to a stranger, the pair may not (within one boot).
+/// A process forever: a pid may be given to a stranger, the pair may not (within one boot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// The process id, in the guard's own pid namespace.

@@ -1,6 +1,6 @@
 //! System calls that `std` does not offer, as few as are needed, by `rustix`.
 //!
-//! A pidfd names one process for ever: a signal sent through it reaches that process or nobody, and it
+//! A pidfd names one process forever: a signal sent through it reaches that process or nobody, and it
 //! becomes readable when the *whole* process has exited, reaped or not. A bare pid offers neither, so nothing
 //! here takes one to send a signal to.
 

@@ -26,12 +26,12 @@ const WAITED_FOR: usize = 128;
 
 /// Whom SIGKILL was sent to and who may not be dead. A dying process loses its command line and its program, by which it
 /// was proved, before its life: so each hunt for a sandbox goes on from the one before.
-pub type Struck = BTreeMap<Identity, Process>;
+pub type Signalled = BTreeMap<Identity, Process>;
 
 /// What a hunt ends with.
 #[derive(Default)]
 pub struct Hunted {
-    /// Those that live on, whoever struck them.
+    /// Those that live on, whoever signalled them.
     pub left: Vec<StuckProcess>,
     /// All that was found when it was looked last.
     seen: Vec<Process>,
@@ -45,7 +45,7 @@ impl Hunted {
     }
 
     /// Whether the real shim cannot tell how the containers ended: it is stopped, or the `runsc wait` is that tells it.
-    pub fn is_mute(&self) -> bool {
+    pub fn cannot_report(&self) -> bool {
         let tells = |role: &Role| match role {
             Role::RealShim => true,
             Role::Runsc(subcommand) => subcommand == "wait",
@@ -58,11 +58,11 @@ impl Hunted {
 /// Step 2: ends the sandbox and every `runsc` command there is now, but neither the real shim nor its
 /// `runsc wait`, whose end tells the real shim how each container ended. Commands that the real shim starts
 /// afterwards, to clean up, are left to it.
-pub fn kill_sandbox(scope: &Scope, struck: &mut Struck, deadline: Instant) -> Hunted {
-    let blow = Blow::at_sandbox(scope);
-    blow.land(struck, deadline);
-    let mut present: BTreeSet<Identity> = blow.found.iter().map(|process| process.identity).collect();
-    hunt(scope, struck, deadline, |found| {
+pub fn kill_sandbox(scope: &Scope, signalled: &mut Signalled, deadline: Instant) -> Hunted {
+    let first = FirstKill::at_sandbox(scope);
+    first.send(signalled, deadline);
+    let mut present: BTreeSet<Identity> = first.found.iter().map(|process| process.identity).collect();
+    hunt(scope, signalled, deadline, |found| {
         if present.is_empty() {
             present = found.iter().map(|process| process.identity).collect();
         }
@@ -77,22 +77,22 @@ pub fn kill_sandbox(scope: &Scope, struck: &mut Struck, deadline: Instant) -> Hu
 }
 
 /// Step 3: ends the real shim, before it can start anything else, and all that belongs to the sandbox.
-pub fn kill_all(scope: &Scope, struck: &mut Struck, deadline: Instant) -> Hunted {
-    Blow::at_all(scope).land(struck, deadline);
-    hunt(scope, struck, deadline, |found| found.to_vec())
+pub fn kill_all(scope: &Scope, signalled: &mut Signalled, deadline: Instant) -> Hunted {
+    FirstKill::at_all(scope).send(signalled, deadline);
+    hunt(scope, signalled, deadline, |found| found.to_vec())
 }
 
-/// A first blow: it needs no thread, and no look that could hang stands before it.
-pub struct Blow {
+/// The first SIGKILL: it needs no thread, and no look that could hang stands before it.
+pub struct FirstKill {
     /// All that was there.
     found: Vec<Process>,
     /// Those that it was meant for.
-    struck: Struck,
+    signalled: Signalled,
     /// Some of them, to wait for.
     fds: Vec<PidFd>,
 }
 
-impl Blow {
+impl FirstKill {
     /// Step 2's: sentry, gofers and stubs.
     pub fn at_sandbox(scope: &Scope) -> Self {
         Self::at(scope, |process| matches!(process.role, Role::Sentry | Role::Stub))
@@ -106,28 +106,28 @@ impl Blow {
     fn at(scope: &Scope, dies: impl Fn(&Process) -> bool) -> Self {
         let found = at_once(scope);
         let doomed = found.iter().filter(|process| dies(process));
-        let struck: Struck = doomed.map(|one| (one.identity, one.clone())).collect();
-        let fds = strike_these(&struck);
+        let signalled: Signalled = doomed.map(|one| (one.identity, one.clone())).collect();
+        let fds = signal_these(&signalled);
         cgroup::thaw(&pids(&found), &own_cgroups(scope));
-        Self { found, struck, fds }
+        Self { found, signalled, fds }
     }
 
     /// Who of those that it was meant for lives.
     pub fn left(&self) -> Vec<StuckProcess> {
-        living(&self.struck)
+        living(&self.signalled)
     }
 
-    fn land(&self, struck: &mut Struck, deadline: Instant) {
-        struck.extend(self.struck.clone());
+    fn send(&self, signalled: &mut Signalled, deadline: Instant) {
+        signalled.extend(self.signalled.clone());
         wait_all(&self.fds, deadline.min(Instant::now() + ROUND));
     }
 }
 
 /// Ends what one container's Create began, and only that: its `runsc create`, its gofer, whatever names its
 /// bundle (the sentry if it is the root container), and what descends from these.
-pub fn kill_create(scope: &Scope, member: &Member, struck: &mut Struck, deadline: Instant) -> Hunted {
+pub fn kill_create(scope: &Scope, member: &Member, signalled: &mut Signalled, deadline: Instant) -> Hunted {
     let is_root = scope.sandbox_id() == Some(&member.id);
-    hunt(scope, struck, deadline, |found| {
+    hunt(scope, signalled, deadline, |found| {
         let began = |process: &&Process| {
             let named = process.container().is_some_and(|id| id == member.id.as_str());
             let bundle = process.bundle() == Some(&member.bundle);
@@ -162,45 +162,45 @@ pub fn kill_commands(scope: &Scope, member: &Member, deadline: Instant) {
         matches!(process.role, Role::Runsc(_)) && named
     };
     let found = find(scope);
-    let struck: Vec<PidFd> =
+    let signalled: Vec<PidFd> =
         found.iter().filter(about).filter_map(|process| sigkill(process.identity)).collect();
-    wait_all(&struck, deadline);
+    wait_all(&signalled, deadline);
 }
 
-/// Kills what `choose` picks from the sandbox's processes, and who was struck before, round by round, until all of them
+/// Kills what `choose` picks from the sandbox's processes, and who was signalled before, round by round, until all of them
 /// are dead.
 fn hunt(
     scope: &Scope,
-    struck: &mut Struck,
+    signalled: &mut Signalled,
     deadline: Instant,
     mut choose: impl FnMut(&[Process]) -> Vec<Process>,
 ) -> Hunted {
     let own = own_cgroups(scope);
     loop {
         let found = find(scope);
-        struck.extend(choose(&found).into_iter().map(|process| (process.identity, process)));
-        struck.retain(|identity, _| identity.is_alive());
-        if struck.is_empty() {
+        signalled.extend(choose(&found).into_iter().map(|process| (process.identity, process)));
+        signalled.retain(|identity, _| identity.is_alive());
+        if signalled.is_empty() {
             return Hunted { left: Vec::new(), seen: found };
         }
-        let fds = strike_these(struck);
-        cgroup::kill(&struck.keys().map(|identity| identity.pid).collect(), &own);
+        let fds = signal_these(signalled);
+        cgroup::kill(&signalled.keys().map(|identity| identity.pid).collect(), &own);
         cgroup::thaw(&pids(&found), &own);
         wait_all(&fds, deadline.min(Instant::now() + ROUND));
         if Instant::now() >= deadline {
-            return Hunted { left: living(struck), seen: found };
+            return Hunted { left: living(signalled), seen: found };
         }
     }
 }
 
-fn living(struck: &Struck) -> Vec<StuckProcess> {
-    struck.values().filter(|process| process.identity.is_alive()).map(StuckProcess::of).collect()
+fn living(signalled: &Signalled) -> Vec<StuckProcess> {
+    signalled.values().filter(|process| process.identity.is_alive()).map(StuckProcess::of).collect()
 }
 
-/// Strikes them all; gives as many descriptors as may be kept.
-fn strike_these(struck: &Struck) -> Vec<PidFd> {
+/// Sends SIGKILL to all of them; gives as many descriptors as may be kept.
+fn signal_these(signalled: &Signalled) -> Vec<PidFd> {
     let mut fds: Vec<PidFd> = Vec::new();
-    for fd in real_shim_first(struck).filter_map(sigkill) {
+    for fd in real_shim_first(signalled).filter_map(sigkill) {
         if fds.len() < WAITED_FOR {
             fds.push(fd);
         }
@@ -208,13 +208,14 @@ fn strike_these(struck: &Struck) -> Vec<PidFd> {
     fds
 }
 
-fn real_shim_first(struck: &Struck) -> impl Iterator<Item = Identity> {
+fn real_shim_first(signalled: &Signalled) -> impl Iterator<Item = Identity> {
     let rank = |role: &Role| match role {
         Role::RealShim => 0,
         Role::Sentry => 1,
         _ => 2,
     };
-    let mut order: Vec<(u8, Identity)> = struck.values().map(|one| (rank(&one.role), one.identity)).collect();
+    let mut order: Vec<(u8, Identity)> =
+        signalled.values().map(|one| (rank(&one.role), one.identity)).collect();
     order.sort_unstable();
     order.into_iter().map(|(_, identity)| identity)
 }

@@ -17,7 +17,7 @@ use crate::resources::fuse::Connections;
 use crate::resources::held::Resources;
 use crate::sys::kernel::wait_all;
 use crate::sys::procfs;
-use crate::teardown::kill::{Hunted, Struck, kill_all, kill_create, kill_sandbox};
+use crate::teardown::kill::{Hunted, Signalled, kill_all, kill_create, kill_sandbox};
 use crate::teardown::leftover::{self, Leftover, words};
 use crate::teardown::stuck::{StuckProcess, await_death};
 use crate::teardown::unblock::{UnblockPolicy, take_from_the_living};
@@ -42,10 +42,10 @@ struct Known {
 #[derive(Default)]
 struct Carried {
     known: Option<Known>,
-    struck: Struck,
+    signalled: Signalled,
 }
 
-/// The steps, with what they have learned and whom they have struck.
+/// The steps, with what they have learned and whom they have signalled.
 #[derive(Clone)]
 pub struct Sequence {
     carried: Arc<Mutex<Carried>>,
@@ -72,37 +72,37 @@ impl Sequence {
     /// Step 2: the sandbox, not the real shim.
     pub fn kill_sandbox(&self, scopes: &[Scope], deadline: Instant) -> Hunted {
         self.learn(scopes);
-        self.hunt(scopes, |scope, struck| kill_sandbox(scope, struck, deadline))
+        self.hunt(scopes, |scope, signalled| kill_sandbox(scope, signalled, deadline))
     }
 
     /// What one container's Create began, until a deadline; gives what lives on of that, and of nothing that another
     /// container's Create has left.
     pub fn kill_create(&self, scope: &Scope, member: &Member, deadline: Instant) -> Vec<StuckProcess> {
-        let mut struck = Struck::new();
-        let left = kill_create(scope, member, &mut struck, deadline).left;
-        self.carry(struck);
+        let mut signalled = Signalled::new();
+        let left = kill_create(scope, member, &mut signalled, deadline).left;
+        self.carry(signalled);
         left
     }
 
     /// The real shim and all that belongs to the sandbox, until a deadline and no longer; gives what lives on.
     pub fn kill_until(&self, scopes: &[Scope], deadline: Instant) -> Vec<StuckProcess> {
-        self.hunt(scopes, |scope, struck| kill_all(scope, struck, deadline)).left
+        self.hunt(scopes, |scope, signalled| kill_all(scope, signalled, deadline)).left
     }
 
     /// Nothing is locked meanwhile: another step may hunt beside.
-    fn hunt(&self, scopes: &[Scope], kill: impl Fn(&Scope, &mut Struck) -> Hunted) -> Hunted {
-        let mut struck = self.lock().struck.clone();
-        let hunts = scopes.iter().map(|scope| kill(scope, &mut struck));
+    fn hunt(&self, scopes: &[Scope], kill: impl Fn(&Scope, &mut Signalled) -> Hunted) -> Hunted {
+        let mut signalled = self.lock().signalled.clone();
+        let hunts = scopes.iter().map(|scope| kill(scope, &mut signalled));
         let hunted = hunts.reduce(Hunted::and).unwrap_or_default();
-        self.carry(struck);
+        self.carry(signalled);
         hunted
     }
 
     /// To the next step, and with it only who may still be dying: Creates may hang for days, one after the other.
-    fn carry(&self, mut struck: Struck) {
+    fn carry(&self, mut signalled: Signalled) {
         let mut carried = self.lock();
-        carried.struck.append(&mut struck);
-        carried.struck.retain(|identity, _| identity.is_alive());
+        carried.signalled.append(&mut signalled);
+        carried.signalled.retain(|identity, _| identity.is_alive());
     }
 
     /// Step 3: all of it, with patience for a node that is so busy that dying takes long: what runs, or changes from one

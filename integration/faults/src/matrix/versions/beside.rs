@@ -61,7 +61,7 @@ pub(super) fn run(plan: &Plan<'_>, wanted: &[Beside], tell: impl Fn(&Line)) -> R
     plan.interrupt.register(bench.host())?;
     let lines = wanted.iter().map(|beside| one(&mut bench, *beside, &tell)).collect::<Result<Vec<_>>>();
     let untouched = bench.assert_neighbour_untouched();
-    // Whatever has failed: who interrupts a run would know this host for ever.
+    // Whatever has failed: who interrupts a run would know this host forever.
     let ended = bench.host().end();
     plan.interrupt.forget(bench.host());
     ended.and(untouched).and(lines)

@@ -1,5 +1,5 @@
 //! Each step in a thread of its own, and what is done where none can be made (a node out of pids, a full pids cgroup):
-//! the blows of steps 2 and 3 fall all the same, again and again, and the thread is asked for again meanwhile.
+//! steps 2 and 3 send their SIGKILL all the same, again and again, and the thread is asked for again meanwhile.
 
 use std::io;
 use std::thread;
@@ -17,12 +17,12 @@ use crate::serve::watch::watch_death;
 use runsc_guard_sandbox::Scope;
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::kernel::PidFd;
-use runsc_guard_sandbox::teardown::kill::Blow;
+use runsc_guard_sandbox::teardown::kill::FirstKill;
 use runsc_guard_sandbox::teardown::leftover::words;
 use runsc_guard_sandbox::teardown::stuck::StuckProcess;
 use runsc_guard_sandbox::teardown::stuck::await_death;
 
-/// How soon a thread is asked for again, and who was struck looked at.
+/// How soon a thread is asked for again, and who was signalled looked at.
 const AGAIN: Duration = Duration::from_millis(50);
 /// The same when the step's own time is over; and how often one is looked at that the runtime cannot watch.
 const SELDOM: Duration = Duration::from_secs(1);
@@ -48,14 +48,14 @@ impl Escalation {
         thread::Builder::new().name("step".into()).spawn(work).map(drop)
     }
 
-    /// Strikes, where this step does, and asks again for a thread, for as long as there is none: how long it is waited
+    /// Sends SIGKILL, where this step does, and asks again for a thread, for as long as there is none: how long it is waited
     /// for is the state machine's to say. Only that all are dead can be told without one.
     async fn without_thread(self, step: Step, deadline: Instant, scope: Scope) {
         let mut pause = AGAIN;
         loop {
-            let blow = match step {
-                Step::KillSandbox => Some(Blow::at_sandbox(&scope)),
-                Step::KillAll => Some(Blow::at_all(&scope)),
+            let first = match step {
+                Step::KillSandbox => Some(FirstKill::at_sandbox(&scope)),
+                Step::KillAll => Some(FirstKill::at_all(&scope)),
                 // Whom one Create began only command lines tell, and those may hang. Its limit is the state machine's:
                 // then the root's sandbox is ended by the steps above, and a member has a SIGKILL's clock.
                 _ => None,
@@ -67,8 +67,8 @@ impl Escalation {
             if Instant::now() < deadline {
                 continue;
             }
-            if let (Step::KillAll, Some(blow)) = (&step, blow) {
-                return self.all_killed(&blow.left());
+            if let (Step::KillAll, Some(first)) = (&step, first) {
+                return self.all_killed(&first.left());
             }
             pause = SELDOM;
         }
@@ -91,12 +91,12 @@ impl Escalation {
 }
 
 /// Reports when all of these are dead, whenever that is.
-pub(crate) fn await_remnants(stuck: Vec<(Identity, PidFd)>, reports: UnboundedSender<Message>) {
+pub(crate) fn await_stuck(stuck: Vec<(Identity, PidFd)>, reports: UnboundedSender<Message>) {
     tokio::spawn(async move {
         for (identity, process) in stuck {
             await_one(identity, process).await;
         }
-        let _ = reports.send(Message::Input(Input::RemnantsDied));
+        let _ = reports.send(Message::Input(Input::StuckDied));
     });
 }
 

@@ -5,7 +5,7 @@ use runsc_guard_core::io::ConnectionKind;
 use runsc_guard_proto::protobuf::{Message as _, MessageField, well_known_types::any::Any};
 use runsc_guard_proto::task;
 use runsc_guard_sandbox::diagnostics::usage::Usage;
-use runsc_guard_sandbox::diagnostics::usage::self_proof::{HELD, STRIKES};
+use runsc_guard_sandbox::diagnostics::usage::self_proof::{FAILURES, HELD};
 use runsc_guard_sandbox::sys::identity::Identity;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
@@ -173,20 +173,20 @@ async fn silence_is_for_good_where_the_shim_answers_three_times_in_a_row() {
     world.sentry.says("");
     let began = Instant::now();
     // Where the real shim cannot tell either, it is not the way.
-    for _ in 0..STRIKES + 1 {
+    for _ in 0..FAILURES + 1 {
         assert_eq!(world.call("c", late.clone()).await.0, "both");
     }
-    assert!(began.elapsed() >= PATIENCE * u32::from(STRIKES + 1));
+    assert!(began.elapsed() >= PATIENCE * u32::from(FAILURES + 1));
     assert_eq!(world.stats.refuted(), None);
-    for _ in 0..STRIKES - 1 {
+    for _ in 0..FAILURES - 1 {
         world.call("c", shim_says(300)).await;
     }
     world.sentry.says(used("c", 300, 1));
     assert_eq!(world.call("c", late).await.0, "sentry");
     world.sentry.says("");
-    for strike in 1..=STRIKES {
+    for failure in 1..=FAILURES {
         assert_eq!(world.stats.refuted(), None);
-        assert_eq!(world.call("c", shim_says(300)).await.0, "both", "{strike}");
+        assert_eq!(world.call("c", shim_says(300)).await.0, "both", "{failure}");
     }
     assert!(world.stats.refuted().unwrap().ends_with("no answer in time"));
     assert_eq!(world.call("c", shim_says(300)).await.0, "shim");

@@ -70,7 +70,7 @@ pub(super) fn response(params: &ServeParams, seen: View, recent: &Recent) -> Res
     response.namespace.clone_from(&params.namespace);
     response.sandbox.clone_from(&params.sandbox);
     view::put_progress(&mut response, seen.progress);
-    response.climbing_ms = seen.escalating.map(millis);
+    response.escalating_ms = seen.escalating.map(millis);
     if let Some((at, sign)) = &recent.sign {
         response.sign.clone_from(sign);
         response.sign_ms_ago = millis(at.elapsed());

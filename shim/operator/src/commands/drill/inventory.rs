@@ -8,7 +8,7 @@ use runsc_guard_sandbox::sys::identity::Identity;
 
 use crate::containerd::BUNDLES;
 use crate::survey::model::Found;
-use crate::survey::scope::{holdings, namespace_of, processes, sockets};
+use crate::survey::scope::{namespace_of, processes, resources, sockets};
 
 /// Beside the folder of bundles: what CRI keeps for a pod.
 const CRI: &str = "io.containerd.grpc.v1.cri/sandboxes";
@@ -27,11 +27,11 @@ impl Inventory {
     pub(super) fn of(found: &Found) -> Self {
         let guard = found.guard.task().map(|guard| (guard.identity, "guard".to_owned()));
         let below = processes(found).into_iter().map(|one| (one.identity, one.role.to_string()));
-        let holdings = holdings(found);
+        let resources = resources(found);
         let bundles = found.containers.iter().map(|one| one.bundle.clone());
         let folders: Vec<PathBuf> = bundles.chain(cris(found)).filter(|path| path.is_absolute()).collect();
         let place = found.place.iter().flat_map(|place| [place.folder.clone(), place.socket.clone()]);
-        let paths = holdings.cgroups().iter().chain(holdings.files()).chain(&folders).cloned();
+        let paths = resources.cgroups().iter().chain(resources.files()).chain(&folders).cloned();
         Self {
             processes: below.chain(guard).collect(),
             paths: paths.chain(place).chain(sockets(found)).filter(|path| is_there(path)).collect(),

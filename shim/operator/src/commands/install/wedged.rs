@@ -55,7 +55,7 @@ fn unguarded(state: &Path) -> Result<Vec<Sandbox>> {
     Ok(seen)
 }
 
-/// One that nothing can end does not keep containerd from being restarted for ever: nobody can do anything about it.
+/// One that nothing can end does not keep containerd from being restarted forever: nobody can do anything about it.
 fn is_in_the_way(one: &Sandbox, bundles: &Path) -> bool {
     one.state == State::Wedged
         && one.found.guard == Guard::None

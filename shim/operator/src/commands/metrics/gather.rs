@@ -11,8 +11,8 @@ use runsc_guard_proto::guard::{Empty, MetricsResponse};
 use runsc_guard_sandbox::sys::identity::Identity;
 use runsc_guard_sandbox::sys::procfs;
 
+use super::counters::Counters;
 use super::describe::Metric;
-use super::ledger::Ledger;
 use super::samples::Samples;
 use crate::args::{Metrics, Scope};
 use crate::commands::reports;
@@ -24,7 +24,7 @@ use crate::survey::model::{Found, Sandbox, State};
 pub(super) struct Gatherer {
     scope: Scope,
     report_dir: Option<PathBuf>,
-    ledger: Ledger,
+    counters: Counters,
     /// Reports that were read and still lie there.
     known: reports::Known,
     /// Reports that were ever seen.
@@ -37,7 +37,7 @@ impl Gatherer {
         Self {
             scope: scope.clone(),
             report_dir: args.report_dir.clone(),
-            ledger: Ledger::default(),
+            counters: Counters::default(),
             known: reports::Known::new(),
             reports: Samples::default(),
         }
@@ -58,22 +58,22 @@ impl Gatherer {
             of_guard(&mut samples, &known.params.namespace, guard, word.as_ref());
             heard.extend(word.and_then(Result::ok).map(|word| (guard, word)));
         }
-        self.ledger.update(&living, heard);
+        self.counters.update(&living, heard);
         sandboxes.iter().for_each(|sandbox| of_sandbox(&mut samples, sandbox));
         self.count_reports()?;
-        samples.merge(&self.ledger.totals());
+        samples.merge(&self.counters.totals());
         samples.merge(&self.reports);
         Ok(samples)
     }
 
     /// A guard's last word.
-    pub(super) fn farewell(&mut self, word: &MetricsResponse) {
+    pub(super) fn final_metrics(&mut self, word: &MetricsResponse) {
         if self.is_in_scope(&word.namespace)
-            && self.ledger.farewell(word)
+            && self.counters.final_metrics(word)
             && let Ok(known) = guards::known()
         {
             let living = known.into_iter().filter_map(|known| known.process).collect();
-            self.ledger.update(&living, BTreeMap::new());
+            self.counters.update(&living, BTreeMap::new());
         }
     }
 

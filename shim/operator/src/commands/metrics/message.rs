@@ -17,7 +17,7 @@ pub(super) enum Message {
     /// A scrape waits for the look.
     Scrape(Scrape),
     /// A guard ends.
-    Farewell(MetricsResponse),
+    FinalMetrics(MetricsResponse),
 }
 
 /// Who waits for a look.

@@ -2,7 +2,7 @@
 //!
 //! A scrape surveys anew. One thread does the looking, one look at a time: scrapes that come meanwhile share what
 //! it brings, and a look that hangs (even /proc can) is waited for by nobody longer than two seconds, nor begun
-//! a second time. The same thread hears the farewells of guards, so nothing is locked. Connections are few and short:
+//! a second time. The same thread hears the final_metrics of guards, so nothing is locked. Connections are few and short:
 //! whoever is slow to ask, or to read, is let go, so a crowd of them costs what [`CONNECTIONS`] cost.
 
 use std::convert::Infallible;
@@ -32,14 +32,14 @@ use tokio::time::timeout;
 use super::gather::Gatherer;
 use super::message::{Bound, Message, clear_away};
 use super::samples::Samples;
-use super::{expose, farewells};
+use super::{expose, final_metrics};
 use crate::args::{Address, Exposition};
 use crate::screen;
 use crate::survey::look;
 
 /// Connections served at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 16;
-/// Scrapes and farewells that wait for the thread that looks. More scrapes are refused; more farewells wait in the
+/// Scrapes and final_metrics that wait for the thread that looks. More scrapes are refused; more final_metrics wait in the
 /// kernel's queue.
 const WAITING: usize = CONNECTIONS + 64;
 /// A connection's time in all, from its first byte to its last.
@@ -56,7 +56,7 @@ type Answer = Response<Full<Bytes>>;
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn serve(address: &Address, gatherer: Gatherer) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(accept(address, gatherer, &Base::default().farewells()));
+    let served = runtime.block_on(accept(address, gatherer, &Base::default().final_metrics()));
     // Scrapes under way are let go: whoever ends a server has stopped reading from it.
     runtime.shutdown_background();
     served
@@ -98,13 +98,13 @@ impl Listener {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn accept(address: &Address, gatherer: Gatherer, farewells: &Path) -> Result<()> {
+async fn accept(address: &Address, gatherer: Gatherer, final_metrics: &Path) -> Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener = Listener::bind(address).await?;
     let (scrapes, waiting) = mpsc::channel(WAITING);
     let look = move || look_for(gatherer, waiting);
     thread::Builder::new().spawn(look).context("cannot make the thread that looks at the node")?;
-    let _heard = farewells::listen(farewells, scrapes.clone());
+    let _heard = final_metrics::listen(final_metrics, scrapes.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let arrival = async {
@@ -201,8 +201,8 @@ fn answer(status: StatusCode, content_type: &'static str, text: String) -> Answe
 fn look_for(mut gatherer: Gatherer, mut waiting: mpsc::Receiver<Message>) {
     while let Some(message) = waiting.blocking_recv() {
         let first = match message {
-            Message::Farewell(word) => {
-                gatherer.farewell(&word);
+            Message::FinalMetrics(word) => {
+                gatherer.final_metrics(&word);
                 continue;
             }
             Message::Scrape(scrape) => scrape,
@@ -211,7 +211,7 @@ fn look_for(mut gatherer: Gatherer, mut waiting: mpsc::Receiver<Message>) {
         let mut scrapes = vec![first];
         while let Ok(message) = waiting.try_recv() {
             match message {
-                Message::Farewell(word) => gatherer.farewell(&word),
+                Message::FinalMetrics(word) => gatherer.final_metrics(&word),
                 Message::Scrape(scrape) => scrapes.push(scrape),
             }
         }

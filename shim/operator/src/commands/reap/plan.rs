@@ -8,7 +8,7 @@ use runsc_guard_sandbox::sys::identity::Identity;
 
 use crate::paint::{self, heading, plain};
 use crate::survey::model::{Guard, Sandbox, Sign, State, Task};
-use crate::survey::scope::{holdings, namespace_of, processes, sockets};
+use crate::survey::scope::{namespace_of, processes, resources, sockets};
 
 /// By whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,16 +45,16 @@ impl Plan {
     /// Looks at what there is to end and release.
     pub(crate) fn of(sandbox: Sandbox) -> Self {
         let found = &sandbox.found;
-        let (processes, holdings) = (processes(found), holdings(found));
+        let (processes, resources) = (processes(found), resources(found));
         let home = namespace_of(found).unwrap_or_default();
         let mounts = found.containers.iter().flat_map(|one| home.mounts_below(&one.bundle.join("rootfs")));
 
         let there = |path: &&PathBuf| path.symlink_metadata().is_ok();
-        let cgroups: BTreeSet<_> = holdings.cgroups().iter().filter(|path| path.exists()).collect();
+        let cgroups: BTreeSet<_> = resources.cgroups().iter().filter(|path| path.exists()).collect();
         let sockets = sockets(found);
-        let files = holdings.files().iter().chain(&sockets).filter(there);
+        let files = resources.files().iter().chain(&sockets).filter(there);
         // Not looked for: their volume may hang, and who looks would with it.
-        let filestores: BTreeSet<_> = holdings.filestores().iter().collect();
+        let filestores: BTreeSet<_> = resources.filestores().iter().collect();
         let filestores = filestores.into_iter().map(|path| format!("{} (if there)", path.display()));
         Self {
             how: how(&sandbox, &processes),

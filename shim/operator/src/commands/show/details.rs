@@ -17,7 +17,7 @@ use runsc_guard_sandbox::sys::procfs;
 use serde::Serialize;
 
 use crate::survey::model::Found;
-use crate::survey::scope::{holdings, namespace_of, processes};
+use crate::survey::scope::{namespace_of, processes, resources};
 
 /// How long gVisor may take to tell its version.
 const VERSION: Duration = Duration::from_millis(300);
@@ -87,7 +87,7 @@ impl Details {
     /// Looks.
     pub(crate) fn of(found: &Found) -> Self {
         let sentry = found.sentry.as_ref().map(|task| task.identity.pid);
-        let holdings = holdings(found);
+        let resources = resources(found);
         let argv = sentry.and_then(|pid| bounded::command_line(pid).ok()).unwrap_or_default();
         let words = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
         let mut cgroups: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
@@ -98,10 +98,10 @@ impl Details {
         Self {
             processes: processes(found).iter().map(|process| Line::of(process, found)).collect(),
             cgroups,
-            own_cgroups: holdings.cgroups().to_vec(),
+            own_cgroups: resources.cgroups().to_vec(),
             mounts: mounts_of(found),
-            files: holdings.files().iter().filter(|path| path.symlink_metadata().is_ok()).cloned().collect(),
-            network: Network::of(sentry, holdings.network_namespace()),
+            files: resources.files().iter().filter(|path| path.symlink_metadata().is_ok()).cloned().collect(),
+            network: Network::of(sentry, resources.network_namespace()),
             version: found.version.clone().or_else(|| version(found.runsc.as_deref()?)),
             flags: words.take_while(|word| word.starts_with('-')).collect(),
             reports: reports(found),

@@ -8,7 +8,7 @@
 //! [`COMPARED`] in all must suffice.
 //!
 //! Afterwards the sentry is believed as long as it answers in the known shape. Where it is late, silent or refuses, the real
-//! shim is asked the same; if that answers, [`STRIKES`] times in a row, the fault is the direct way's, and the sandbox goes
+//! shim is asked the same; if that answers, [`FAILURES`] times in a row, the fault is the direct way's, and the sandbox goes
 //! back as well. Where the real shim cannot tell either, it was the sentry's or the node's, and says nothing of the way.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub const HELD: u8 = 3;
 /// Among so many at most.
 pub const COMPARED: u8 = 20;
 /// So often in a row the real shim may know what the sentry has not said.
-pub const STRIKES: u8 = 3;
+pub const FAILURES: u8 = 3;
 
 /// By which way a container's use is learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Field {
 #[derive(Debug)]
 pub struct SelfProof {
     containers: BTreeMap<String, Seen>,
-    strikes: u8,
+    failures: u8,
     refuted: bool,
 }
 
@@ -70,7 +70,7 @@ struct Seen {
 impl SelfProof {
     /// Of a sandbox that nothing is known of; `is_wanted` is false where the operator wants the real shim's answers.
     pub fn new(is_wanted: bool) -> Self {
-        Self { containers: BTreeMap::new(), strikes: 0, refuted: !is_wanted }
+        Self { containers: BTreeMap::new(), failures: 0, refuted: !is_wanted }
     }
 
     /// By which way to go for a container.
@@ -120,16 +120,18 @@ impl SelfProof {
 
     /// The sentry has answered.
     pub fn answered(&mut self) {
-        self.strikes = 0;
+        self.failures = 0;
     }
 
     /// The real shim has told what the sentry had not. Tells what is wrong, once that is so.
     pub fn missed(&mut self, why: &str) -> Option<String> {
-        self.strikes = self.strikes.saturating_add(1);
-        if self.strikes < STRIKES {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures < FAILURES {
             return None;
         }
-        self.refute(format!("the shim has answered {STRIKES} times in a row where the sentry has not: {why}"))
+        self.refute(format!(
+            "the shim has answered {FAILURES} times in a row where the sentry has not: {why}"
+        ))
     }
 
     /// What the sentry says is not what was expected: never again. Tells it, the first time.

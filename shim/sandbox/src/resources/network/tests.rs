@@ -41,7 +41,7 @@ impl Island {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn as_remnant(&self) -> StuckProcess {
+    fn as_stuck(&self) -> StuckProcess {
         StuckProcess {
             identity: Identity::of(self.pid()).unwrap(),
             role: Role::Sentry,
@@ -64,14 +64,14 @@ impl Drop for Island {
 #[test]
 fn pod_links_go_and_others_are_set_down() {
     let island = Island::new();
-    let done = release(&Scope::default(), &island.path(), &[island.as_remnant()]).unwrap();
+    let done = release(&Scope::default(), &island.path(), &[island.as_stuck()]).unwrap();
     let links = island.links();
     assert!(!links.contains("one") && !links.contains("two"), "{links}");
     assert!(links.contains("three: <BROADCAST,MULTICAST>"), "{links}");
     assert!(links.contains("lo: <LOOPBACK,UP"), "{links}");
     assert!(done.iter().any(|word| word.starts_with("removed veth")), "{done:?}");
     assert!(done.contains(&"set down three".to_owned()), "{done:?}");
-    assert!(release(&Scope::default(), &island.path(), &[island.as_remnant()]).unwrap().is_empty());
+    assert!(release(&Scope::default(), &island.path(), &[island.as_stuck()]).unwrap().is_empty());
 }
 
 #[test]

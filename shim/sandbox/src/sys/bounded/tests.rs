@@ -1,6 +1,6 @@
 use super::*;
 
-/// The files of a process that the kernel may read under a lock which that process holds for ever.
+/// The files of a process that the kernel may read under a lock which that process holds forever.
 const HANG: [&str; 12] = [
     "cmdline",
     "environ",

@@ -111,20 +111,22 @@ fn step_two_spares_the_real_shim_its_wait_and_strangers() {
     for index in [2, 3, 4] {
         cast.stop(index);
     }
-    assert_eq!(kill_sandbox(&scope("step2"), &mut Struck::new(), soon()).left, []);
+    assert_eq!(kill_sandbox(&scope("step2"), &mut Signalled::new(), soon()).left, []);
     assert_eq!(cast.alive(), [true, true, false, false, false, false, false, true, true]);
-    assert_eq!(kill_sandbox(&scope("step2"), &mut Struck::new(), soon()).left, []);
+    assert_eq!(kill_sandbox(&scope("step2"), &mut Signalled::new(), soon()).left, []);
 }
 
 #[test]
 fn a_stopped_real_shim_is_mute_and_so_is_one_whose_wait_is_stopped() {
-    let cast = sandbox("mute");
+    let cast = sandbox("silent");
     cast.stop(2);
-    assert!(!kill_sandbox(&scope("mute"), &mut Struck::new(), soon()).is_mute());
+    assert!(!kill_sandbox(&scope("silent"), &mut Signalled::new(), soon()).cannot_report());
     for teller in [0, 1] {
-        let cast = sandbox(&format!("mute{teller}"));
+        let cast = sandbox(&format!("silent{teller}"));
         cast.stop(teller);
-        assert!(kill_sandbox(&scope(&format!("mute{teller}")), &mut Struck::new(), soon()).is_mute());
+        assert!(
+            kill_sandbox(&scope(&format!("silent{teller}")), &mut Signalled::new(), soon()).cannot_report()
+        );
     }
 }
 
@@ -132,16 +134,16 @@ fn a_stopped_real_shim_is_mute_and_so_is_one_whose_wait_is_stopped() {
 fn step_three_leaves_only_strangers() {
     let cast = sandbox("step3");
     cast.stop(0);
-    assert_eq!(kill_all(&scope("step3"), &mut Struck::new(), soon()).left, []);
+    assert_eq!(kill_all(&scope("step3"), &mut Signalled::new(), soon()).left, []);
     assert_eq!(cast.alive(), [false, false, false, false, false, false, false, true, true]);
 }
 
 #[test]
 fn a_create_that_is_ended_takes_nothing_else_along() {
     let (cast, scope) = (sandbox("create"), scope("create"));
-    assert_eq!(kill_create(&scope, &scope.members[1], &mut Struck::new(), soon()).left, []);
+    assert_eq!(kill_create(&scope, &scope.members[1], &mut Signalled::new(), soon()).left, []);
     assert_eq!(cast.alive(), [true, true, true, true, true, false, false, true, true]);
-    assert_eq!(kill_create(&scope, &scope.members[0], &mut Struck::new(), soon()).left, []);
+    assert_eq!(kill_create(&scope, &scope.members[0], &mut Signalled::new(), soon()).left, []);
     assert_eq!(cast.alive(), [true, true, false, false, true, false, false, true, true]);
 }
 
@@ -156,7 +158,7 @@ fn what_descends_from_the_guard_dies_and_the_guard_does_not() {
         std::thread::yield_now();
     }
     let found = find(&scope);
-    assert_eq!(kill_all(&scope, &mut Struck::new(), soon()).left, []);
+    assert_eq!(kill_all(&scope, &mut Signalled::new(), soon()).left, []);
     assert!(identity.is_alive() && found.iter().all(|process| !process.identity.is_alive()));
     guard.kill().unwrap();
     guard.wait().unwrap();
@@ -190,7 +192,7 @@ fn pids_in_runscs_files_are_not_believed() {
         let text = format!(r#"{{"id":"s1","goferPid":{gofer},"sandbox":{{"id":"s1","pid":{pid}}}}}"#);
         std::fs::write(folder.path().join("s1_sandbox:s1.state"), text).unwrap();
         let scope = Scope { runsc_root: folder.path().to_owned(), ..scope("forged") };
-        assert_eq!(kill_all(&scope, &mut Struck::new(), soon()).left, []);
+        assert_eq!(kill_all(&scope, &mut Signalled::new(), soon()).left, []);
     }
     assert!(stranger.alive()[0]);
 }

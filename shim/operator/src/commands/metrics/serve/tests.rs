@@ -11,8 +11,8 @@ async fn server(folder: &Path) -> std::path::PathBuf {
     let args = Metrics { listen: None, output: Exposition::Openmetrics, report_dir: Some(folder.to_owned()) };
     let gatherer = Gatherer::new(&scope, &args);
     let address = Address::Unix(path.clone());
-    let farewells = folder.join("farewells.sock");
-    tokio::spawn(async move { accept(&address, gatherer, &farewells).await });
+    let final_metrics = folder.join("final_metrics.sock");
+    tokio::spawn(async move { accept(&address, gatherer, &final_metrics).await });
     while UnixStream::connect(&path).await.is_err() {
         tokio::task::yield_now().await;
     }

@@ -43,7 +43,7 @@ fn a_frozen_sandbox_is_thawed_and_dies() {
     let pids = [cast.0[2].1.pid, cast.0[3].1.pid];
     let freezer = Freezer::holding("frozen", &pids);
     let start = Instant::now();
-    assert_eq!(kill_sandbox(&scope("frozen"), &mut Struck::new(), soon()).left, []);
+    assert_eq!(kill_sandbox(&scope("frozen"), &mut Signalled::new(), soon()).left, []);
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(cast.alive()[2..4], [false, false]);
     drop((cast, freezer));
@@ -68,7 +68,7 @@ fn what_is_frozen_does_nothing_more_before_it_dies() {
         let pids: Vec<i32> = find(&scope).iter().map(|process| process.identity.pid).collect();
         let freezer = Freezer::holding(&format!("busy{round}"), &pids);
         let before = written();
-        assert_eq!(kill_all(&scope, &mut Struck::new(), soon()).left, []);
+        assert_eq!(kill_all(&scope, &mut Signalled::new(), soon()).left, []);
         assert_eq!(written(), before, "round {round}");
         guard.kill().unwrap();
         guard.wait().unwrap();
@@ -82,8 +82,8 @@ fn what_cannot_die_is_named_and_can_be_waited_for() {
     // A stranger in the same frozen cgroup forbids to thaw it: the stand-in here for state D.
     let freezer = Freezer::holding("stuck", &[cast.0[2].1.pid, stranger.0[0].1.pid]);
     let start = Instant::now();
-    let mut struck = Struck::new();
-    let stuck = kill_sandbox(&scope("stuck"), &mut struck, start + Duration::from_millis(250)).left;
+    let mut signalled = Signalled::new();
+    let stuck = kill_sandbox(&scope("stuck"), &mut signalled, start + Duration::from_millis(250)).left;
     assert!(start.elapsed() >= Duration::from_millis(250) && start.elapsed() < Duration::from_secs(1));
     assert_eq!(stuck.len(), 1);
     let (one, sentry) = (&stuck[0], cast.0[2].1);
@@ -95,11 +95,11 @@ fn what_cannot_die_is_named_and_can_be_waited_for() {
     let waiting = await_death(&stuck);
     assert!(waiting.len() == 1 && !waiting[0].1.is_dead());
     // As one is that is dying: no look finds it by what proved it.
-    let found_no_more = kill_all(&scope("elsewhere"), &mut struck, Instant::now());
+    let found_no_more = kill_all(&scope("elsewhere"), &mut signalled, Instant::now());
     assert_eq!(identities(&found_no_more.left), [sentry]);
     freezer.thaw();
-    assert_eq!(kill_all(&scope("elsewhere"), &mut struck, soon()).left, []);
-    assert!(waiting[0].1.is_dead() && struck.is_empty());
+    assert_eq!(kill_all(&scope("elsewhere"), &mut signalled, soon()).left, []);
+    assert!(waiting[0].1.is_dead() && signalled.is_empty());
     assert!(stranger.alive()[0]);
     assert!(await_death(&stuck).is_empty() || await_death(&stuck)[0].1.is_dead());
     drop((cast, stranger, freezer));

@@ -2,7 +2,7 @@
 //!
 //! A guard ends with its sandbox, and its counters with it: sums over the living would go down, which no counter
 //! may. So the last word of each guard is kept, and becomes part of one sum when that guard is gone. A guard that
-//! ends says its last word unasked ([`Ledger::farewell`]), which may come in while it is still listed, or just after
+//! ends says its last word unasked ([`Counters::final_metrics`]), which may come in while it is still listed, or just after
 //! it was found missing: hence a guard counts as gone only when it is missing for the second time.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ const REMEMBERED: usize = 1024;
 
 /// Bounded by the guards that live, [`REMEMBERED`], and the namespaces that there were.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct Counters {
     guards: BTreeMap<Identity, Guard>,
     ended: Samples,
     /// How many there were when they were last compared with the living.
@@ -34,7 +34,7 @@ struct Guard {
     missing: bool,
 }
 
-impl Ledger {
+impl Counters {
     /// Takes over what was heard.
     pub(super) fn update(&mut self, living: &BTreeSet<Identity>, heard: BTreeMap<Identity, MetricsResponse>) {
         for (guard, word) in heard {
@@ -52,8 +52,8 @@ impl Ledger {
         self.settled = self.guards.len();
     }
 
-    /// A guard ends. True when so many have that [`Ledger::update`] is due.
-    pub(super) fn farewell(&mut self, word: &MetricsResponse) -> bool {
+    /// A guard ends. True when so many have that [`Counters::update`] is due.
+    pub(super) fn final_metrics(&mut self, word: &MetricsResponse) -> bool {
         let guard = Identity { pid: word.pid, start_time: word.start_time };
         self.hear(guard, word, true);
         self.guards.len() > self.settled + REMEMBERED
@@ -112,69 +112,69 @@ mod tests {
         MetricsResponse { namespace: "ns".into(), methods: vec![state], ..MetricsResponse::default() }
     }
 
-    fn states(ledger: &Ledger) -> Option<u64> {
-        ledger.totals().number(Metric::Requests, &["ns", "State", "ok"])
+    fn states(counters: &Counters) -> Option<u64> {
+        counters.totals().number(Metric::Requests, &["ns", "State", "ok"])
     }
 
     #[test]
     fn a_guard_that_ends_or_falls_silent_keeps_what_it_had_counted() {
-        let mut ledger = Ledger::default();
+        let mut counters = Counters::default();
         let (one, other) = (guard(1), guard(2));
         let both = BTreeSet::from([one, other]);
-        ledger.update(&both, BTreeMap::from([(one, word(3)), (other, word(10))]));
-        assert_eq!(states(&ledger), Some(13));
-        ledger.update(&both, BTreeMap::from([(one, word(4))]));
-        assert_eq!(states(&ledger), Some(14), "the other one lives and says nothing");
-        ledger.update(&BTreeSet::from([one]), BTreeMap::from([(one, word(5))]));
-        assert_eq!(states(&ledger), Some(15));
+        counters.update(&both, BTreeMap::from([(one, word(3)), (other, word(10))]));
+        assert_eq!(states(&counters), Some(13));
+        counters.update(&both, BTreeMap::from([(one, word(4))]));
+        assert_eq!(states(&counters), Some(14), "the other one lives and says nothing");
+        counters.update(&BTreeSet::from([one]), BTreeMap::from([(one, word(5))]));
+        assert_eq!(states(&counters), Some(15));
         for left in [1, 0] {
-            ledger.update(&BTreeSet::new(), BTreeMap::new());
-            assert_eq!((states(&ledger), ledger.guards.len()), (Some(15), left));
+            counters.update(&BTreeSet::new(), BTreeMap::new());
+            assert_eq!((states(&counters), counters.guards.len()), (Some(15), left));
         }
         // The same pid again is another guard.
         let again = Identity { pid: 1, start_time: 2 };
-        ledger.update(&BTreeSet::from([again]), BTreeMap::from([(again, word(1))]));
-        assert_eq!(states(&ledger), Some(16));
+        counters.update(&BTreeSet::from([again]), BTreeMap::from([(again, word(1))]));
+        assert_eq!(states(&counters), Some(16));
     }
 
     #[test]
     fn the_last_word_counts_once_whenever_it_comes() {
         let one = guard(1);
         let (lives, gone) = (BTreeSet::from([one]), BTreeSet::new());
-        let farewell = MetricsResponse { pid: 1, start_time: 1, ..word(9) };
+        let final_metrics = MetricsResponse { pid: 1, start_time: 1, ..word(9) };
         let heard = || BTreeMap::from([(one, word(3))]);
         for when in 0..4 {
-            let mut ledger = Ledger::default();
+            let mut counters = Counters::default();
             for (step, living) in [&lives, &lives, &gone, &gone, &gone].into_iter().enumerate() {
                 if step == when {
-                    ledger.farewell(&farewell);
+                    counters.final_metrics(&final_metrics);
                 }
                 // What was asked before the end may be answered after the last word.
-                ledger.update(living, if step < 2 { heard() } else { BTreeMap::new() });
+                counters.update(living, if step < 2 { heard() } else { BTreeMap::new() });
             }
-            assert_eq!((states(&ledger), ledger.guards.len()), (Some(9), 0), "before look {when}");
+            assert_eq!((states(&counters), counters.guards.len()), (Some(9), 0), "before look {when}");
         }
     }
 
     #[test]
     fn a_flood_of_ends_that_nobody_scrapes_asks_for_a_look() {
-        let mut ledger = Ledger::default();
-        let farewell = |pid| MetricsResponse { pid, start_time: 1, ..word(1) };
-        assert!((0..1024).all(|pid| !ledger.farewell(&farewell(pid))));
-        assert!(ledger.farewell(&farewell(1024)));
-        ledger.update(&BTreeSet::new(), BTreeMap::new());
-        ledger.update(&BTreeSet::new(), BTreeMap::new());
-        assert_eq!((states(&ledger), ledger.guards.len()), (Some(1025), 0));
+        let mut counters = Counters::default();
+        let final_metrics = |pid| MetricsResponse { pid, start_time: 1, ..word(1) };
+        assert!((0..1024).all(|pid| !counters.final_metrics(&final_metrics(pid))));
+        assert!(counters.final_metrics(&final_metrics(1024)));
+        counters.update(&BTreeSet::new(), BTreeMap::new());
+        counters.update(&BTreeSet::new(), BTreeMap::new());
+        assert_eq!((states(&counters), counters.guards.len()), (Some(1025), 0));
     }
 
     #[test]
     fn what_is_kept_of_the_ended_does_not_grow_with_their_number() {
-        let mut ledger = Ledger::default();
+        let mut counters = Counters::default();
         for pid in 1..1000 {
-            ledger.update(&BTreeSet::from([guard(pid)]), BTreeMap::from([(guard(pid), word(1))]));
+            counters.update(&BTreeSet::from([guard(pid)]), BTreeMap::from([(guard(pid), word(1))]));
         }
-        assert_eq!(ledger.guards.len(), 2);
-        let series: usize = Metric::ALL.into_iter().map(|metric| ledger.ended.of(metric).count()).sum();
-        assert_eq!((states(&ledger), series), (Some(999), 6));
+        assert_eq!(counters.guards.len(), 2);
+        let series: usize = Metric::ALL.into_iter().map(|metric| counters.ended.of(metric).count()).sum();
+        assert_eq!((states(&counters), series), (Some(999), 6));
     }
 }

@@ -49,7 +49,7 @@ async fn hear(socket: UnixDatagram, to: Sender<Message>) {
     while let Ok(length) = socket.recv(&mut datagram).await {
         // What cannot be read is of a version to come.
         let Ok(word) = MetricsResponse::parse_from_bytes(&datagram[..length]) else { continue };
-        if to.send(Message::Farewell(word)).await.is_err() {
+        if to.send(Message::FinalMetrics(word)).await.is_err() {
             return;
         }
     }
@@ -71,7 +71,7 @@ mod tests {
         let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
         sender.send_to(b"\xff nothing", &path).unwrap();
         sender.send_to(&word.write_to_bytes().unwrap(), &path).unwrap();
-        assert!(matches!(heard.recv().await, Some(Message::Farewell(read)) if read == word));
+        assert!(matches!(heard.recv().await, Some(Message::FinalMetrics(read)) if read == word));
         // The task that listens holds the socket; its file is gone, and a new one is free to be made.
         drop(listening);
         assert!(!path.exists());
