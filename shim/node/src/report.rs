@@ -14,7 +14,6 @@ use runsc_guard_sandbox::resources::inventory::Released;
 use runsc_guard_sandbox::resources::spec::Pod;
 
 mod folder;
-mod old;
 
 pub use folder::{Folder, KEPT, WEIGHT, is_report};
 
@@ -66,7 +65,7 @@ pub struct Report {
     #[serde(default)]
     pub moments_omitted: usize,
     /// The steps of the escalation.
-    #[serde(default, alias = "rungs")]
+    #[serde(default)]
     pub steps: Vec<Step>,
     /// What was released.
     #[serde(default)]
@@ -84,7 +83,7 @@ pub struct Report {
     #[serde(default)]
     pub ended_ms: Option<u64>,
     /// What /proc told before anything was touched.
-    #[serde(default, alias = "evidence")]
+    #[serde(default)]
     pub diagnostics: Diagnostics,
     /// The real shim's goroutines.
     #[serde(default)]
@@ -128,7 +127,6 @@ pub struct Moment {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Step {
     /// Its name.
-    #[serde(alias = "rung")]
     pub step: String,
     /// When it began, the last time.
     pub began_ms: u64,
@@ -149,15 +147,14 @@ impl Report {
         Self { version: VERSION, namespace, sandbox, taken_at_ns, ..Self::default() }
     }
 
-    /// Why it is, also where it was written before there was a `cause`.
+    /// Why it is.
     pub fn kind(&self) -> Option<CauseKind> {
-        CauseKind::named(&self.cause).or_else(|| old::kind(&self.sign))
+        CauseKind::named(&self.cause)
     }
 
-    /// Whether processes of it cannot be killed, also where it was written before there was a `phase`.
+    /// Whether processes of it cannot be killed.
     pub fn is_unkillable(&self) -> bool {
         self.phase == EscalationPhase::Unkillable.as_str()
-            || self.phase.is_empty() && old::is_unkillable(&self.left)
     }
 
     /// Adds to the timeline, in the order of time.
@@ -263,11 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn version_one_reads_as_a_report_with_evidence_alone() {
-        let text = r#"{"version":1,"namespace":"ns","sandbox":"box","taken_at_ns":7,
-            "evidence":{"processes":[],"omitted":3}}"#;
+    fn what_another_version_leaves_out_has_its_default() {
+        let text = r#"{"version":2,"namespace":"ns","sandbox":"box","taken_at_ns":7,"later":{"x":1}}"#;
         let report: Report = serde_json::from_str(text).unwrap();
-        assert_eq!((report.version, report.diagnostics.omitted), (1, 3));
         assert!(report.timeline.is_empty() && report.steps.is_empty() && report.stacks.text.is_empty());
     }
 }

@@ -1,16 +1,10 @@
 //! A guard's view of its sandbox as it travels: the core's enums as those of `guard.proto`, and what a reader makes of
-//! the answer of a guard of any version. One that is older than the enums tells names alone, which are read here and
-//! nowhere else; a number of a newer one is taken for what nothing is decided on.
+//! the answer of a guard of any version: a number of a newer one is taken for what nothing is decided on.
 
 use runsc_guard_core::io::{Method, Status, StepKind};
 use runsc_guard_core::view::{Awaited, Progress};
 use runsc_guard_proto::guard as wire;
 use runsc_guard_proto::protobuf::EnumOrUnknown;
-
-/// The private methods, which [`Method::TASK_API`] does not have.
-const PRIVATE: [Method; 3] = [Method::Join, Method::End, Method::Reap];
-/// What has a name besides the steps.
-const PROGRESS: [Progress; 4] = [Progress::Serving, Progress::Unkillable, Progress::Ended, Progress::Closing];
 
 /// Writes where the sandbox stands.
 pub fn put_progress(response: &mut wire::StatusResponse, progress: Progress) {
@@ -26,29 +20,14 @@ pub fn put_progress(response: &mut wire::StatusResponse, progress: Progress) {
 /// for being in a step, which is called by the name that comes with it.
 pub fn progress(response: &wire::StatusResponse) -> wire::Progress {
     match response.progress.enum_value() {
-        Ok(wire::Progress::PROGRESS_UNSPECIFIED) => {
-            let named = PROGRESS.into_iter().find(|one| one.as_str() == response.stage);
-            named.map_or(wire::Progress::PROGRESS_ESCALATING, of_progress)
-        }
+        Ok(wire::Progress::PROGRESS_UNSPECIFIED) | Err(_) => wire::Progress::PROGRESS_ESCALATING,
         Ok(known) => known,
-        Err(_) => wire::Progress::PROGRESS_ESCALATING,
     }
 }
 
 /// Reads what is waited for.
 pub fn asked(waiting: &wire::Waiting) -> wire::Method {
-    match waiting.asked.enum_value() {
-        Ok(wire::Method::METHOD_UNSPECIFIED) if waiting.method == Awaited::Exit.as_str() => {
-            wire::Method::METHOD_KILL
-        }
-        Ok(wire::Method::METHOD_UNSPECIFIED) => {
-            let named =
-                Method::TASK_API.into_iter().chain(PRIVATE).find(|one| one.as_str() == waiting.method);
-            named.map_or_else(wire::Method::default, of_method)
-        }
-        Ok(known) => known,
-        Err(_) => wire::Method::METHOD_UNSPECIFIED,
-    }
+    waiting.asked.enum_value().unwrap_or_default()
 }
 
 /// A deadline's method.
@@ -132,24 +111,14 @@ mod tests {
         response
     }
 
-    /// As a guard from before the enums sends it, and one of this version.
-    fn of_both_ages(progress: Progress) -> [wire::StatusResponse; 2] {
-        let today = response(progress);
-        let mut older = today.clone();
-        (older.progress, older.step) = Default::default();
-        assert_eq!(older.stage, progress.as_str());
-        [older, today].map(|one| {
-            let bytes = one.write_to_bytes().unwrap();
-            wire::StatusResponse::parse_from_bytes(&bytes).unwrap()
-        })
-    }
-
     #[test]
-    fn where_a_sandbox_stands_is_read_from_guards_of_both_ages() {
-        for progress in PROGRESS.into_iter().chain(StepKind::ALL.map(Progress::Step)) {
-            for told in of_both_ages(progress) {
-                assert_eq!(super::progress(&told), of_progress(progress), "{told:?}");
-            }
+    fn where_a_sandbox_stands_is_read_as_it_was_written() {
+        let others = [Progress::Serving, Progress::Unkillable, Progress::Ended, Progress::Closing];
+        for progress in others.into_iter().chain(StepKind::ALL.map(Progress::Step)) {
+            let bytes = response(progress).write_to_bytes().unwrap();
+            let told = wire::StatusResponse::parse_from_bytes(&bytes).unwrap();
+            assert_eq!(super::progress(&told), of_progress(progress), "{told:?}");
+            assert_eq!(told.stage, progress.as_str());
         }
     }
 
@@ -167,24 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_waited_for_is_read_from_guards_of_both_ages() {
-        let waiting = |method: &str, asked: wire::Method| wire::Waiting {
-            method: method.into(),
-            asked: EnumOrUnknown::new(asked),
-            ..wire::Waiting::default()
-        };
-        let methods = Method::TASK_API.into_iter().chain(PRIVATE).map(|one| (one.as_str(), of_method(one)));
-        let awaited = [Awaited::Exit, Awaited::Deletion, Awaited::Creation];
-        for (name, method) in methods.chain(awaited.map(|one| (one.as_str(), of_awaited(one)))) {
-            assert_eq!(asked(&waiting(name, method)), method);
-            assert_eq!(asked(&waiting(name, wire::Method::METHOD_UNSPECIFIED)), method, "{name}");
-        }
-    }
-
-    #[test]
     fn every_number_has_its_meaning() {
+        let private = [Method::Join, Method::End, Method::Reap];
         let mut methods: Vec<i32> =
-            Method::TASK_API.into_iter().chain(PRIVATE).map(|one| of_method(one).value()).collect();
+            Method::TASK_API.into_iter().chain(private).map(|one| of_method(one).value()).collect();
         assert!(methods.is_sorted(), "the task API's order");
         methods.insert(0, 0);
         assert_eq!(methods, wire::Method::VALUES.iter().map(wire::Method::value).collect::<Vec<_>>());

@@ -53,6 +53,6 @@ impl Stored {
 
     /// Whether nothing will be added to it.
     pub(crate) fn is_over(&self) -> bool {
-        self.report.version == 1 || self.report.ended_ms.is_some()
+        self.report.ended_ms.is_some()
     }
 }

@@ -28,15 +28,14 @@ pub(crate) fn line(stored: &Stored) -> String {
 }
 
 fn outcome(report: &Report) -> String {
-    match (report.version, report.ended_ms, report.left.len()) {
-        (1, ..) => String::new(),
+    match (report.ended_ms, report.left.len()) {
         _ if report.only_looked => faint("; only looked at"),
-        (_, Some(ended), 0) => {
+        (Some(ended), 0) => {
             let took = Duration::from_millis(ended.saturating_sub(report.taken_at_ns / 1_000_000));
             success(&format!("; gone in {}", span(took)))
         }
-        (_, _, 0) => faint("; its end is not written down (yet)"),
-        (_, _, left) => failure(&format!("; {left} left")),
+        (_, 0) => faint("; its end is not written down (yet)"),
+        (_, left) => failure(&format!("; {left} left")),
     }
 }
 

@@ -137,6 +137,7 @@ fn stuck(witness: &Witness) -> Option<(&Witness, &Thread)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runsc_guard_core::io::EscalationPhase;
 
     fn witness(pid: i32, role: Role, state: char, wchan: &str) -> Witness {
         let thread = Thread { tid: pid, state, wchan: Some(wchan.into()), stack: None };
@@ -155,6 +156,7 @@ mod tests {
     fn report(processes: Vec<Witness>) -> Report {
         let mut report = Report::begin("ns", "box", 1);
         report.sign = "SIGKILL to c was acknowledged and did not end it".into();
+        report.cause = CauseKind::KillWithoutExit.as_str().into();
         report.diagnostics = Diagnostics { processes, omitted: 0 };
         report
     }
@@ -190,11 +192,9 @@ mod tests {
         stopped.diagnostics.processes[0].threads[0].state = 'T';
         assert!(verdict(&stopped).contains("was stopped"));
         let mut other = inside(STUCK_STUB, "release-20260714.0");
-        for sign in
-            ["an operator asked for its end", "SIGKILL to c was not even acknowledged and did not end it"]
-        {
-            other.sign = sign.into();
-            assert!(!verdict(&other).contains("gvisor#"), "{sign}");
+        for cause in [CauseKind::Reaped, CauseKind::KillUnacknowledged] {
+            other.cause = cause.as_str().into();
+            assert!(!verdict(&other).contains("gvisor#"), "{cause:?}");
         }
         other.stacks.text += "\nboot.(*containerManager).Signal(0x1)";
         assert!(verdict(&other).contains("gvisor#"));
@@ -209,6 +209,7 @@ mod tests {
     #[test]
     fn what_cannot_die_is_the_verdict_while_it_lives() {
         let mut report = inside("", "");
+        report.phase = EscalationPhase::Unkillable.as_str().into();
         report.is_left(&["process: sentry 7, state D in request_wait_answer".into()]);
         assert!(verdict(&report).starts_with("the kernel does not let it die: process: sentry 7, state D"));
     }
