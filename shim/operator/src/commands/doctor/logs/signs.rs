@@ -81,6 +81,12 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
     }
 }
 
+/// Whether a line tells that an end failed, by words that have no other line's form around them.
+pub(super) fn is_failure(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("error response from daemon: ") || FAILED.iter().any(|words| has(&text, words))
+}
+
 /// How often an event was seen.
 pub(super) fn times_seen(text: &str) -> u64 {
     let seen = text.split("(x").nth(1).and_then(|rest| rest.split_once(" over"));

@@ -2,6 +2,7 @@
 
 use crate::commands::doctor::logs::decode::{begins, decode};
 use crate::commands::doctor::logs::record::Form;
+use crate::commands::doctor::logs::signs::is_failure;
 
 /// A terminal that is narrower breaks nothing that is known again, and none is wider.
 const WIDTHS: std::ops::RangeInclusive<usize> = 40..=1000;
@@ -57,12 +58,24 @@ impl Wrapped {
             self.pieces.iter().map(String::as_str).chain([line]).all(|one| width(one) == width(first));
         let text = self.pieces.concat();
         let is_open = is_open(&text);
+        if is_broken(first, &text, bare) {
+            return true;
+        }
         if !(is_open || is_full || is_field(bare)) || !(is_known(first) || begins(first)) {
             return false;
         }
         let is_value = text.ends_with(['=', ':']) || text.ends_with("=\"");
         is_open && is_value || !begins(bare) && (is_open || !is_known(line))
     }
+}
+
+/// Whether `bare` goes on with a failure that has no head, as events and docker tell it and blogs break it.
+fn is_broken(first: &str, text: &str, bare: &str) -> bool {
+    let goes_on = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || "\":".contains(one);
+    let is_next = is_field(bare) || ["error ", "failed "].iter().any(|words| bare.starts_with(words));
+    let is_rest = text.trim_end().ends_with([':', '=']) || bare.starts_with(goes_on) && !is_next;
+    let has_head = |line: &str| is_known(line) || begins(line);
+    is_rest && first.contains("rror") && is_failure(first) && !has_head(first) && !has_head(bare)
 }
 
 fn width(line: &str) -> usize {
@@ -146,6 +159,31 @@ mod tests {
             assert_eq!(read(&[cut, next]), [cut, next]);
         }
         assert_eq!(read(&["", "\u{3000} é=", "\u{3000}\u{3000}x"]).len(), 3);
+    }
+
+    /// Blogs break what events and docker tell, which has no head.
+    #[test]
+    fn a_broken_message_without_a_head_is_whole_again() {
+        for lines in [
+            &[
+                "error killing pod: failed to \"KillPodSandbox\" for \"1\" with KillPodSandboxError:",
+                "\"rpc error: code = Unknown desc = failed to destroy network for sandbox \"79\":",
+                "plugin type=\"portmap\" failed (delete): failed to find plugin\"",
+            ][..],
+            &[
+                "Error response from daemon: cannot stop container: web: Cannot kill container ",
+                "b2de7943744c: unknown error after kill: runc did not terminate",
+                "sucessfully: signaling init process caused \"permission denied\"",
+                ": unknown",
+            ],
+        ] {
+            let twice: Vec<&str> = lines.iter().chain(lines).copied().collect();
+            let whole = read(&twice);
+            assert_eq!(whole.len(), 2, "{whole:#?}");
+        }
+        let apart =
+            ["Error response from daemon: Cannot kill container 1: denied", "Nothing of this", "at all"];
+        assert_eq!(read(&apart), apart);
     }
 
     #[test]
