@@ -44,6 +44,9 @@ pub(crate) enum Cause {
     Stats,
     /// The connection to a shim ended under a request.
     ShimGone,
+    /// The runtime has answered, and with an error that is none of the others.
+    #[serde(rename = "engine")]
+    Answered,
     /// A CNI plugin.
     Cni,
     /// A volume.
@@ -69,8 +72,13 @@ impl Cause {
 
     /// Other troubles, which take back what kubelet says of the same sandbox.
     pub(super) fn is_other(self) -> bool {
-        use Cause::{Cgroup, Cni, Engine, Image, Resources, Runc, Volume};
-        matches!(self, Cni | Volume | Image | Cgroup | Runc | Resources | Engine)
+        use Cause::{Answered, Cgroup, Cni, Engine, Image, Resources, Runc, Volume};
+        matches!(self, Answered | Cni | Volume | Image | Cgroup | Runc | Resources | Engine)
+    }
+
+    /// Whether it is no reason for a request to take too long: a cgroup is busy while its sandbox hangs.
+    pub(super) fn is_no_delay(self) -> bool {
+        matches!(self, Self::Answered | Self::Cgroup)
     }
 
     /// A silent or unkillable sandbox, which `reap --wedged` finds: one illness, whoever tells of it.
@@ -105,6 +113,7 @@ impl Cause {
             Self::Silent => "silent, says the guard",
             Self::Stats => "Stats was not answered",
             Self::ShimGone => "the shim was gone",
+            Self::Answered => "the runtime tells an error",
             Self::Cni => "a CNI plugin failed",
             Self::Volume => "a volume failed",
             Self::Image => "an image failed",
@@ -141,6 +150,7 @@ impl Cause {
             Self::Silent => "the guard's watchdog has found it silent; nobody has asked for its end",
             Self::Stats => "the shim does not give its metrics; nobody has asked for an end",
             Self::ShimGone => "a shim was gone under a request",
+            Self::Answered => "the runtime answers, and with an error of its own: the sandbox is not silent",
             Self::Cni => "it is a CNI plugin that fails, not the sandbox",
             Self::Volume => "it is a volume that fails, not the sandbox",
             Self::Image => "it is an image that fails, not the sandbox",
@@ -200,6 +210,7 @@ impl Cause {
             ),
             Self::Stats => format!("runsc-guard show {name}"),
             Self::ShimGone => "journalctl -k -g oom: was a shim killed? runsc-guard ls shows orphans".into(),
+            Self::Answered => format!("look at the error in the line; runsc-guard show {name} if it is listed still"),
             Self::Cni => "look at the CNI plugin: its own log, its daemon, /etc/cni/net.d".into(),
             Self::Volume => "look at the volume: its CSI driver's log, findmnt, the storage itself".into(),
             Self::Image => "look at the image, its registry and the disk of the node".into(),

@@ -28,6 +28,8 @@ pub(super) struct Fact {
     pub(super) words: Option<Box<str>>,
     /// For how many tries it stands.
     pub(super) weight: u64,
+    /// It tells that a request was not answered in time.
+    pub(super) is_deadline: bool,
     /// It needs no second one.
     pub(super) is_enough: bool,
     /// Which text it is in, and where in it.
@@ -159,6 +161,7 @@ mod tests {
             times: [Some((clock, second * 1000)), None],
             words: None,
             weight: 1,
+            is_deadline: false,
             is_enough: false,
             source: 0,
             line: second.unsigned_abs(),

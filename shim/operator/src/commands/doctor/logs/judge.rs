@@ -122,9 +122,14 @@ fn cause(open: &[&Fact], subject: &Subject<'_>) -> (Cause, u64) {
     let is_other = |fact: &&Fact| fact.cause().is_some_and(Cause::is_other);
     let others: Vec<&Fact> = subject.facts.iter().copied().filter(is_other).collect();
     let is_runcs = others.iter().any(|other| other.cause() == Some(Cause::Runc));
+    let is_delay = |fact: &&Fact| fact.cause().is_some_and(|cause| !cause.is_no_delay());
+    let has_delay = others.iter().any(is_delay);
     let moments = Moments::of(others.iter().copied());
+    let delays = Moments::of(others.iter().copied().filter(is_delay));
     let is_excused = |fact: &&Fact| {
-        fact.failure() == Some(Cause::Unsaid) && !others.is_empty() && (is_runcs || moments.has(fact))
+        let (any, moments) =
+            if fact.is_deadline { (has_delay, &delays) } else { (!others.is_empty(), &moments) };
+        fact.failure() == Some(Cause::Unsaid) && any && (is_runcs || moments.has(fact))
     };
     let (excused, own): (Vec<&Fact>, Vec<&Fact>) =
         open.iter().copied().filter(|fact| !is_other(fact)).partition(is_excused);
@@ -144,6 +149,7 @@ fn cause(open: &[&Fact], subject: &Subject<'_>) -> (Cause, u64) {
     // Of the same number, the one that tells more: they come in that order, stuck ones first.
     let best = causes.into_iter().map(|cause| (cause, count(cause))).max_by_key(|(_, tries)| *tries);
     match (other, best) {
+        (Some(Cause::Answered), Some(best)) if best.0 != Cause::Unsaid => best,
         (Some(other), None | Some((_, 1))) => (other, tries(open.iter().copied())),
         (_, Some(best)) => best,
         (None, None) => {

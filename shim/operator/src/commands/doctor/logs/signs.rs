@@ -11,8 +11,8 @@ mod words;
 
 pub(super) use words::Whole;
 use words::{
-    ALONE, BEGINS, CAUSES, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, PROCESSES, REASONS, TRIED, Words,
-    has,
+    ALONE, ANSWERS, BEGINS, CAUSES, DEADLINE, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, LOST, PROCESSES,
+    REASONS, SILENCE, TRIED, Words, has,
 };
 
 /// Who writes the guard's lines.
@@ -66,8 +66,12 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
         return Some(Sign::Failed(Cause::Create));
     }
     if is_in(&FAILED) {
-        let reason = || cause.or_else(|| cause_in(&REASONS)).unwrap_or(Cause::Unsaid);
-        return if has(text, GONE) { None } else { Some(Sign::Failed(reason())) };
+        if is_gone(text, cause) {
+            return Some(Sign::Note(Cause::Answered));
+        }
+        let answered = || is_answered(text).then_some(Cause::Answered);
+        let reason = cause.or_else(answered).or_else(|| cause_in(&REASONS));
+        return Some(Sign::Failed(reason.unwrap_or(Cause::Unsaid)));
     }
     // kubelet tells of each of its tries: so many are no end that was merely asked for.
     if is_in(&TRIED) || has(text, &["killing", "stopping container"]) && times_seen(text) >= MANY {
@@ -81,10 +85,39 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
     }
 }
 
+/// Whether a line tells of a request that was not answered in time.
+pub(super) fn is_deadline(text: &str) -> bool {
+    has(&text.to_ascii_lowercase(), &[DEADLINE])
+}
+
 /// Whether a line tells that an end failed, by words that have no other line's form around them.
 pub(super) fn is_failure(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.contains("error response from daemon: ") || FAILED.iter().any(|words| has(&text, words))
+}
+
+/// What was to end is gone, in the words of GONE or in those at the end of an error.
+fn is_gone(text: &str, cause: Option<Cause>) -> bool {
+    // What is missing then may be a program, too.
+    let is_last = |words: &&str| {
+        let Some((before, rest)) = text.rsplit_once(*words) else { return false };
+        let rest = rest.trim_start_matches(": unknown").trim_start();
+        (rest.is_empty() || rest.starts_with('"')) && !before.ends_with("file ")
+    };
+    has(text, GONE) || cause.is_none_or(|cause| cause == Cause::Runc) && LOST.iter().any(is_last)
+}
+
+/// Whether an error is told and whole, and is none of time or silence: somebody has answered.
+fn is_answered(text: &str) -> bool {
+    let error = ANSWERS.iter().find_map(|words| text.split_once(words)).map(|(_, error)| error);
+    let is_field = |rest: &str| rest.split(' ').next().is_some_and(|word| word.contains('='));
+    let is_quoted = ["err=\"", "error=\"", "error: \""].iter().any(|words| text.contains(words));
+    let is_whole = |error: &str| match is_quoted {
+        true => error.ends_with(['"', '\'', ']']) || error.split("\" ").skip(1).any(is_field),
+        false => text.matches('"').count().is_multiple_of(2),
+    };
+    let is_told = !text.contains("rpc error") || text.contains("desc = ");
+    is_told && error.is_some_and(is_whole) && !has(text, SILENCE)
 }
 
 /// How often an event was seen.

@@ -8,7 +8,7 @@ use super::cause::Cause;
 use super::fact::Fact;
 use super::names::{Name, names};
 use super::record::{Form, Record, Speaker};
-use super::signs::{Sign, another_runtime, is_enough, sign, times_seen};
+use super::signs::{Sign, another_runtime, is_deadline, is_enough, sign, times_seen};
 use super::subjects::{Place, Subjects};
 use super::time::{Clock, Stamp};
 use crate::known::{self, Hang};
@@ -165,6 +165,7 @@ impl Tally {
             times: [Fact::time(record.time.as_ref()), Fact::time(record.sent.as_ref())],
             words: record.when().map(|stamp| stamp.words.chars().take(40).collect::<String>().into()),
             weight: times_seen(&record.text),
+            is_deadline: is_deadline(&record.text),
             is_enough,
             source: u32::try_from(self.sources.len()).unwrap_or(u32::MAX),
             line: self.lines,

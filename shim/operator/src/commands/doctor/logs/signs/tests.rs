@@ -7,9 +7,13 @@ fn told(text: &str) -> String {
 #[test]
 fn lines_of_all_programs_are_known() {
     for (text, expected) in [
-        (r#""Failed to kill pod sandbox" err="rpc error" pod="a/b""#, "Failed(Unsaid)"),
-        (r#""killContainer for pod failed" err="x" containerName="app""#, "Failed(Unsaid)"),
-        (r#""Kill container failed" err="rpc error: code = NotFound desc = not found""#, ""),
+        (r#""Failed to kill pod sandbox" pod="a/b""#, "Failed(Unsaid)"),
+        (r#""killContainer for pod failed" err="x" containerName="app""#, "Failed(Answered)"),
+        (
+            r#""killContainer for pod failed" err="rpc error: code = Unknown desc = failed to ki"#,
+            "Failed(Unsaid)",
+        ),
+        (r#""Kill container failed" err="rpc error: code = NotFound desc = not found""#, "Note(Answered)"),
         (
             r#"StopContainer for "f2" failed error="an error occurs during waiting for container "f2" to be killed: wait"#,
             "Failed(NotKilled)",
@@ -52,7 +56,10 @@ fn lines_of_all_programs_are_known() {
             r#"StopPodSandbox "1" from runtime service failed: rpc error: code = Unknown desc = NetworkPlugin cni failed to teardown pod"#,
             "Failed(Cni)",
         ),
-        (r#"Failed killing the pod "a": failed to "KillContainer" with "no such container: \"1\"""#, ""),
+        (
+            r#"Failed killing the pod "a": failed to "KillContainer" with "no such container: \"1\"""#,
+            "Note(Answered)",
+        ),
         (r#"FAILED TO STOP SANDBOX "1": CONTEXT DEADLINE EXCEEDED"#, "Failed(Unsaid)"),
         ("cannot exec in a stopped container", ""),
         ("tuned.service: Processes still around after SIGKILL. Ignoring.", ""),

@@ -18,6 +18,9 @@ pub(super) fn has(text: &str, words: Words) -> bool {
     words.iter().all(|word| word.split('|').any(|one| text.contains(one)))
 }
 
+/// A request was not answered in time.
+pub(super) const DEADLINE: &str = "deadlineexceeded|deadline exceeded|code = 4 ";
+
 /// The failures of an end.
 pub(super) const FAILED: [Words; 22] = [
     &["failed to kill pod|failed to kill container|failed to kill task|failed killing|error killing pod"],
@@ -49,6 +52,17 @@ pub(super) const FAILED: [Words; 22] = [
 /// What a healthy pod has once.
 pub(super) const TRIED: [Words; 2] =
     [&["skipping the sending of signal", "because a prior stop"], &["kill container \"|failedkillpod"]];
+
+/// Where an error begins that somebody has answered with.
+pub(super) const ANSWERS: [&str; 5] =
+    ["desc = ", "err=\"", "error=\"", "error: \"", "error response from daemon: "];
+
+/// An error of time, of silence, or of what lives still: nothing that was answered.
+pub(super) const SILENCE: Words = &[
+    "deadlineexceeded|deadline exceeded|code = 4 |context canceled|timed out|timeout|to be killed|failed to exit|did \
+     not receive an exit event|ttrpc: closed|ttrpc: server closed|code = unavailable|deleted process|still running|must \
+     be stopped|removing state|already in progress|runsc did not terminate",
+];
 
 /// Ends of containers and pods, in their own case: they take a failure back, and "in a stopped container" is none.
 pub(super) const ENDED: [(Words, Whole); 4] = [
@@ -129,6 +143,9 @@ pub(super) const REASONS: [(Words, Cause); 5] = [
 pub(super) const GONE: Words =
     &["code = notfound|no such container|no such process|process already finished|already \
                                   stopped|is not running|nri failed to"];
+
+/// The same, where an error ends so.
+pub(super) const LOST: [&str; 2] = ["does not exist", "not found"];
 
 /// What tells of no end that somebody has asked for.
 pub(super) const ALONE: [(Words, Cause); 13] = [

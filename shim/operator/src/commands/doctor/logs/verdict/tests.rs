@@ -123,8 +123,9 @@ fn a_pod_of_another_runtime_is_its_for_all_lines() {
 fn what_was_deleted_by_force_has_not_ended() {
     let kubelet =
         |second: usize, what: &str| format!("E1125 22:07:{second:02}.111222     812 k.go:1] {what}");
-    let stop =
-        |second: usize| kubelet(second, r#""Error syncing pod" err="KillPodSandboxError: x" pod="shop/web""#);
+    let stop = |second: usize| {
+        kubelet(second, r#""Error syncing pod" err="KillPodSandboxError: DeadlineExceeded" pod="shop/web""#)
+    };
     let gone = |what: &str| kubelet(59, &format!(r#""SyncLoop {what}" source="api" pods=["shop/web"]"#));
     let lines = [stop(1), stop(41), gone("DELETE"), gone("REMOVE")];
     assert_eq!(level(&lines), Level::Fail);
@@ -250,4 +251,83 @@ fn lines_that_a_pager_has_cut_are_no_good_news() {
     );
     let whole = r#"time="2024-04-16T14:18:10.1+08:00" level=info msg="a <b>" c="d>""#.to_owned();
     assert_eq!(level(&[whole]), Level::Ok);
+}
+
+/// The same at 22:01, 22:03 and 22:05, as kubelet and its users try again.
+fn thrice(line: &str) -> Vec<String> {
+    [1, 3, 5].iter().map(|minute| line.replace("22:00:", &format!("22:{minute:02}:"))).collect()
+}
+
+fn stopped(answer: &str) -> String {
+    let id = id(1);
+    format!(
+        r#"E1125 22:00:11.124178    3828 remote_runtime.go:205] "StopPodSandbox from runtime service failed" err="rpc error: {answer}" podSandboxID="{id}""#
+    )
+}
+
+#[test]
+fn an_end_that_is_answered_with_an_error_is_not_silent() {
+    for answer in [
+        "code = Unknown desc = failed to unmount SHM: no such file or directory",
+        "code = Unknown desc = failed to kill container \"x\": permission denied",
+        "code = Unknown desc = failed to kill container: unknown error after kill: dbus: connection closed",
+        "code = Unknown desc = failed to stop container: fork/exec /opt/runsc: no such file or directory",
+        "code = ResourceExhausted desc = grpc: trying to send message larger than max",
+        "code = Unknown desc = Cannot connect to the Docker daemon. Is the docker daemon running?",
+    ] {
+        let mut lines = thrice(&stopped(answer));
+        // kubelet's next line tells no error: the one before it does.
+        lines.extend(thrice(&format!(
+            r#"E1125 22:00:11.124278    3828 m.go:1] "Failed to stop sandbox" podSandboxID={{"Type":"containerd","ID":"{}"}}"#,
+            id(1)
+        )));
+        let report = told(&lines);
+        assert_eq!(
+            (report.verdict.level, report.subjects[0].state),
+            (Level::Warn, "other cause"),
+            "{answer}"
+        );
+    }
+    for silence in [
+        "code = Unknown desc = failed to stop container: context canceled",
+        "code = 4 desc = context deadline exceeded",
+        "code = Unknown desc = failed to kill container \"x\": cannot kill a deleted process: unknown",
+        "code = Unknown desc = failed to stop container: timed out",
+    ] {
+        assert_eq!(level(&thrice(&stopped(silence))), Level::Fail, "{silence}");
+    }
+    assert_eq!(
+        level(&thrice(&format!(
+            "Error response from daemon: Cannot kill container {}: denied 22:00:",
+            id(1)
+        ))),
+        Level::Warn
+    );
+}
+
+#[test]
+fn what_is_gone_in_whichever_words_is_not_stuck() {
+    for answer in [
+        "code = Unknown desc = an error occurred when try to find sandbox: does not exist",
+        "code = Unknown desc = no running task found: task x not found: not found",
+        "code = NotFound desc = x",
+    ] {
+        assert_eq!(level(&thrice(&stopped(answer))), Level::Ok, "{answer}");
+    }
+    let shim =
+        "code = Unknown desc = failed to stop sandbox: runtime binary not installed: file does not exist";
+    assert_eq!(level(&thrice(&stopped(shim))), Level::Warn);
+    let plugin = "code = Unknown desc = failed to destroy network for sandbox: plugin not found";
+    assert_eq!(told(&thrice(&stopped(plugin))).subjects[0].cause, Cause::Cni);
+}
+
+#[test]
+fn a_busy_cgroup_excuses_no_deadline() {
+    let busy = r#"E1125 22:00:09.124178    3828 c.go:1] "Failed to delete cgroup paths" err="unable to destroy cgroup: device or resource busy" pod="shop/web""#;
+    let unsaid =
+        kubelet(0, 11, r#""Error syncing pod" err="failed to \"KillPodSandbox\": DeadlineExceeded""#);
+    let both = [thrice(busy), thrice(&unsaid)].concat();
+    assert_eq!(level(&both), Level::Fail);
+    let answered = stopped("code = Unknown desc = unable to destroy cgroup: device or resource busy");
+    assert_eq!(told(&thrice(&answered)).subjects[0].cause, Cause::Cgroup);
 }
