@@ -42,8 +42,11 @@ fn peel(text: &str, envelope: Envelope, depth: usize, found: &mut Vec<Record>) {
     learn(&text[..at], &mut envelope);
     match held {
         Payload::Klog(time, start) => {
+            let is_debug = text[at..].starts_with('D');
             let text = unquoted(&text[at + start..], text[..at].ends_with('"'));
-            found.push(message(text, Form::Klog, Some(time), Speaker::Kubelet, envelope));
+            // Of those who write klog only gVisor has debug lines.
+            let by_form = if is_debug { Speaker::Gvisor } else { Speaker::Kubelet };
+            found.push(message(text, Form::Klog, Some(time), by_form, envelope));
         }
         Payload::Logrus => {
             let is_csv = text[..at].ends_with('"') && text[at..].contains("msg=\"\"");

@@ -19,9 +19,12 @@ const MOST_FACTS: usize = 100_000;
 /// dockerd's words, by which it is known where no envelope names it: its text is logrus' as well.
 const DOCKERS: [&str; 3] = ["failed to exit within", "did not receive an exit event", "Handler for "];
 
+/// How any program of Go's ends, at the beginning of a line.
+const DIES: [&str; 6] = ["panic: ", "panic(", "fatal error: ", "[signal SIG", "SIGSEGV: ", "SIGBUS: "];
 /// A stack of gVisor's names it so near to the words with which its program has ended.
 const STACK: u64 = 100;
-const GVISORS: &str = "gvisor.dev/gvisor/";
+/// The sandbox's own part of it: others use gVisor's network stack as a library.
+const GVISORS: [&str; 2] = ["/gvisor/pkg/sentry/", "/gvisor/runsc/"];
 
 /// Lines about one failed stop are no further apart: milliseconds.
 const MOMENT: i64 = 100;
@@ -45,8 +48,8 @@ pub(super) struct Tally {
     /// Which names a runtime was told of.
     runtimes: HashMap<Place, Runtimes>,
     sources: Vec<Source>,
-    /// The crash of some program, and in which line.
-    crash: Option<(&'static Hang, u64)>,
+    /// The crash of some program, as which it is known, and in which line.
+    crash: Option<(Option<&'static Hang>, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,12 +119,17 @@ impl Tally {
 
     /// Any program of Go's ends with the same words: the stack below them tells whose they were.
     fn crash(&mut self, record: &Record) -> Option<Sign> {
-        if let Some(hang) = known::crash_in(&record.text) {
-            self.crash = Some((hang, self.lines));
+        let (text, hang) = (record.text.trim_start(), known::crash_in(&record.text));
+        self.crash.take_if(|(_, line)| self.lines - *line > STACK);
+        if hang.is_some() || DIES.iter().any(|words| text.starts_with(words)) {
+            self.crash = Some((hang.or(self.crash.and_then(|(hang, _)| hang)), self.lines));
         }
-        let is_gvisors = record.speaker == Some(Speaker::Gvisor) || record.text.contains(GVISORS);
-        let (hang, line) = self.crash.take_if(|_| is_gvisors)?;
-        (self.lines - line <= STACK).then_some(Sign::Hang(hang, Cause::Crash))
+        let is_gvisors = |(hang, _): &mut (Option<_>, u64)| {
+            hang.is_some() && record.speaker == Some(Speaker::Gvisor)
+                || GVISORS.iter().any(|words| text.contains(words))
+        };
+        let (hang, _) = self.crash.take_if(is_gvisors)?;
+        Some(hang.map_or(Sign::Failed(Cause::Crash), |hang| Sign::Hang(hang, Cause::Crash)))
     }
 
     fn runtime(&mut self, text: &str, place: Option<Place>) {

@@ -114,7 +114,9 @@ fn finding(state: State, cause: Cause, all: &[&Judged<'_>], tally: &Tally) -> Fi
         }
         State::Stuck => {
             let what = format!("this node has the problem: {}: {who}", cause.what());
-            Finding::fail(ABOUT, what, format!("{}{}", cause.remedy(handle), doubt(tally)))
+            // Nobody else says so.
+            let doubt = if cause == Cause::Known { "" } else { doubt(tally) };
+            Finding::fail(ABOUT, what, format!("{}{doubt}", cause.remedy(handle)))
         }
         State::Once if cause == Cause::Unsaid => {
             let what = match all.iter().all(|one| one.names.is_empty()) {

@@ -7,7 +7,7 @@ pub(super) fn klog(text: &str) -> Option<(usize, Stamp, usize)> {
     let bytes = text.as_bytes();
     let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     for at in 0..bytes.len().saturating_sub(22) {
-        let is_header = matches!(bytes[at], b'I' | b'W' | b'E' | b'F')
+        let is_header = matches!(bytes[at], b'I' | b'W' | b'E' | b'F' | b'D')
             && is_digit(at + 1)
             && is_digit(at + 4)
             && bytes[at + 5] == b' '

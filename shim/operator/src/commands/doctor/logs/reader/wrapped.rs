@@ -93,7 +93,7 @@ fn is_open(text: &str) -> bool {
 
 /// klog's header, and nothing behind it: `E0203 04:05:06.111222     812 file.go:1]`.
 fn is_header(text: &str) -> bool {
-    let is_start = text.starts_with(['I', 'W', 'E', 'F'])
+    let is_start = text.starts_with(['I', 'W', 'E', 'F', 'D'])
         && text.get(1..6).is_some_and(|day| day.trim_end().bytes().all(|byte| byte.is_ascii_digit()));
     is_start && text.split_once("] ").is_none_or(|(_, rest)| rest.is_empty())
 }

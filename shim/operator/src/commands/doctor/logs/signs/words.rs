@@ -148,7 +148,7 @@ pub(super) const GONE: Words =
 pub(super) const LOST: [&str; 2] = ["does not exist", "not found"];
 
 /// What tells of no end that somebody has asked for.
-pub(super) const ALONE: [(Words, Cause); 13] = [
+pub(super) const ALONE: [(Words, Cause); 14] = [
     (&["shutdown manager", "killing time out"], Cause::Shutdown),
     (&["pleg is not healthy", "last seen active"], Cause::Pleg),
     (
@@ -163,6 +163,7 @@ pub(super) const ALONE: [(Words, Cause); 13] = [
     (&["containerd.service", "start operation timed out"], Cause::Start),
     (&["sentry detected", "stuck task"], Cause::Known),
     (&["watchdog goroutine is stuck"], Cause::Known),
+    (&["task tid: ", ", entered runsys state"], Cause::Known),
     (&["failed to load shim|unable to load shim"], Cause::LoadShim),
     (&["cleaning leaked shim process|shim might be leaked|failed to delete shim"], Cause::Leaked),
     (&["failed to shutdown shim task|failed to delete dead shim"], Cause::Leaked),
