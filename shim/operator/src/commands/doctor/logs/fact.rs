@@ -112,7 +112,7 @@ pub(super) fn tries<'a>(facts: impl Iterator<Item = &'a Fact>) -> u64 {
     let mut most = 0;
     for fact in facts {
         most = most.max(fact.weight);
-        let is_tried = matches!(fact.sign, Sign::Tried(_));
+        let is_tried = matches!(fact.sign, Sign::Tried(_) | Sign::Asked);
         let of_one = fact.id.filter(|_| is_tried);
         match fact.when() {
             Some((clock, millis)) => clocks.entry((fact.speaker, clock, of_one)).or_default().push(millis),

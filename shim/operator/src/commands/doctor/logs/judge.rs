@@ -62,7 +62,8 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
     let ends: Vec<&Fact> = subject.facts.iter().copied().rev().filter(|fact| is_end(fact)).collect();
     let open: Vec<&Fact> =
         failures.iter().copied().filter(|fact| !is_over(fact, &ends, &subject.descending)).collect();
-    let (cause, count) = cause(&open, &subject);
+    let in_vain = asked_in_vain(&subject, &ends);
+    let (cause, count) = if in_vain > 0 { (Cause::Unsaid, in_vain) } else { cause(&open, &subject) };
     let by_guard = subject.facts.iter().any(|fact| matches!(fact.sign, Sign::GuardEnds));
     let waits = subject.facts.iter().any(|fact| matches!(fact.sign, Sign::GuardWaits));
     let only_tried = open.iter().all(|fact| matches!(fact.sign, Sign::Tried(_)));
@@ -78,6 +79,9 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
         (State::Guarded, all)
     } else if cause.is_other() {
         (if open.is_empty() { State::Well } else { State::Excused }, count)
+    } else if in_vain > 0 {
+        let stuck = if in_vain >= AGAIN && is_named { State::Stuck } else { State::Once };
+        (if waits { State::GuardWaits } else { stuck }, in_vain)
     } else if failures.is_empty() {
         let notes = tries(subject.facts.iter().copied().filter(|fact| fact.cause().is_some()));
         let without = if notes >= AGAIN { State::Once } else { State::Well };
@@ -111,6 +115,16 @@ fn is_over(failure: &Fact, ends: &[&Fact], descending: &[bool]) -> bool {
         };
         is_its && failure.is_before(end, is_descending.unwrap_or(false))
     })
+}
+
+/// How often an end was asked for and did not come, where no line tells how that went. The last time may be going on.
+fn asked_in_vain(subject: &Subject<'_>, ends: &[&Fact]) -> u64 {
+    let tells = |fact: &&Fact| fact.cause().is_some_and(|cause| cause != Cause::Cgroup);
+    if subject.names.is_empty() || subject.facts.iter().any(tells) {
+        return 0;
+    }
+    let asked = subject.facts.iter().copied().filter(|fact| matches!(fact.sign, Sign::Asked));
+    tries(asked.filter(|fact| !is_over(fact, ends, &subject.descending))).saturating_sub(1)
 }
 
 /// The cause that the failures have in common, and how often it was tried. kubelet, whose lines often tell none, is

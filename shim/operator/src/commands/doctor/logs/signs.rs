@@ -11,8 +11,8 @@ mod words;
 
 pub(super) use words::Whole;
 use words::{
-    ALONE, ANSWERS, BEGINS, CAUSES, DEADLINE, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, LOST, PROCESSES,
-    REASONS, SILENCE, TRIED, Words, has,
+    ALONE, ANSWERS, ASKED, BEGINS, CAUSES, DEADLINE, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, LOST,
+    PROCESSES, REASONS, SILENCE, TRIED, Words, has,
 };
 
 /// Who writes the guard's lines.
@@ -30,6 +30,8 @@ pub(super) enum Sign {
     Failed(Cause),
     /// An end was tried: that is the problem only if it is tried again and again.
     Tried(Cause),
+    /// An end was asked for, and what came of it is not told here.
+    Asked,
     /// Another trouble, or a hint.
     Note(Cause),
     /// It is over: the whole pod, or the one container that the line names.
@@ -76,6 +78,9 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
     // kubelet tells of each of its tries: so many are no end that was merely asked for.
     if is_in(&TRIED) || has(text, &["killing", "stopping container"]) && times_seen(text) >= MANY {
         return Some(Sign::Tried(cause.unwrap_or(Cause::Unsaid)));
+    }
+    if has(text, ASKED) {
+        return Some(Sign::Asked);
     }
     match cause? {
         Cause::Reserved => Some(Sign::Failed(Cause::Reserved)),

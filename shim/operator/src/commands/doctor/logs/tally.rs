@@ -223,7 +223,7 @@ fn of_one_moment(all: &mut Vec<Subject<'_>>) {
     let is_kubelets = |one: &Subject<'_>, has: fn(&Name) -> bool| {
         !one.names.is_empty()
             && one.names.iter().all(|name| has(name))
-            && one.facts.iter().all(|fact| fact.speaker == Some(Speaker::Kubelet))
+            && one.facts.iter().all(is_kubelets_or_asked)
     };
     let of = |all: &[Subject<'_>], has: fn(&Name) -> bool| -> Vec<(usize, Vec<(Clock, i64)>)> {
         let fitting = all.iter().enumerate().filter(|(_, one)| is_kubelets(one, has));
@@ -262,10 +262,15 @@ fn of_one_moment(all: &mut Vec<Subject<'_>>) {
     });
 }
 
+/// What an engine was merely asked tells nothing of its own.
+fn is_kubelets_or_asked(fact: &&Fact) -> bool {
+    fact.speaker == Some(Speaker::Kubelet) || matches!(fact.sign, Sign::Asked)
+}
+
 /// kubelet often names a pod, and an engine its sandbox, and no line has both: where each tells of one alone, it is
 /// the same.
 fn of_one_pod(all: &mut Vec<Subject<'_>>) {
-    let by_kubelet = |fact: &&Fact| fact.speaker == Some(Speaker::Kubelet);
+    let by_kubelet = is_kubelets_or_asked;
     let is_pods = |one: &Subject<'_>| {
         one.facts.iter().all(by_kubelet)
             && one.names.iter().all(|name| matches!(name, Name::Uid(_) | Name::Pod(_)))

@@ -53,6 +53,10 @@ pub(super) const FAILED: [Words; 22] = [
 pub(super) const TRIED: [Words; 2] =
     [&["skipping the sending of signal", "because a prior stop"], &["kill container \"|failedkillpod"]];
 
+/// An end is asked for: containerd's words, and CRI-O's.
+pub(super) const ASKED: Words =
+    &["stoppodsandbox for \"|stopcontainer for \"|stopping container: |stopping pod sandbox: "];
+
 /// Where an error begins that somebody has answered with.
 pub(super) const ANSWERS: [&str; 5] =
     ["desc = ", "err=\"", "error=\"", "error: \"", "error response from daemon: "];

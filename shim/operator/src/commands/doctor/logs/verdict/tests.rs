@@ -333,6 +333,29 @@ fn a_busy_cgroup_excuses_no_deadline() {
 }
 
 #[test]
+fn a_stop_that_is_asked_again_and_again_is_not_answered() {
+    let asked = |minute: usize| {
+        let id = id(1);
+        format!(r#"time="2026-11-25T22:{minute:02}:00Z" level=info msg="StopPodSandbox for \"{id}\"""#)
+    };
+    let crio = |minute: usize| {
+        let id = id(2);
+        format!(
+            r#"time="2026-11-25 22:{minute:02}:00Z" level=info msg="Stopping container: {id} (timeout: 30s)""#
+        )
+    };
+    let ended = |minute: usize| asked(minute).replace(r#"\"""#, r#"\" returns successfully""#);
+    assert_eq!(level(&[asked(1)]), Level::Ok);
+    assert_eq!(level(&[asked(1), asked(5)]), Level::Warn);
+    assert_eq!(level(&[asked(1), asked(5), asked(9)]), Level::Fail);
+    assert_eq!(level(&[crio(1), crio(5), crio(9)]), Level::Fail);
+    assert_eq!(level(&[asked(1), ended(2), asked(5), ended(6), asked(9), ended(10)]), Level::Ok);
+    let answer =
+        stopped("code = Unknown desc = failed to remove sandbox files: busy").replace("22:00", "22:02");
+    assert_eq!(level(&[asked(1), answer, asked(5), asked(9)]), Level::Warn, "it was answered");
+}
+
+#[test]
 fn a_crash_is_known_by_how_any_program_of_go_ends() {
     let frame = "gvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc00099ea20)";
     for (head, frame) in [
