@@ -44,9 +44,12 @@ fn regex(pattern: &str) -> Regex {
 }
 
 static ID: LazyLock<Regex> = LazyLock::new(|| regex("[0-9a-f]{64,}"));
-/// `Container 7873876b3310 failed`, `StopPodSandbox for "0c835ddfd2570" failed`.
-static SHORT: LazyLock<Regex> =
-    LazyLock::new(|| regex(r#"(?i:container|sandbox|task)(?: for)?:? "?([0-9a-f]{12,13})(?:[" ,:]|$)"#));
+/// `Container 7873876b3310 failed`, `StopPodSandbox for "0c835ddfd2570" failed`, `podSandboxID="0c835ddfd2570"`.
+static SHORT: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r#"(?i:container|sandbox|task)(?:(?: for)?:? |_?(?i:id)"?[=:] ?)"?([0-9a-f]{12,13})(?:[" ,:]|$)"#)
+});
+/// Where the ids of layers and volumes stand.
+const FOLDERS: [&str; 5] = ["/kubernetes.io/csi/", "/overlay2/", "/overlay/", "/snapshots/", "/aufs/"];
 /// The words before a uid that say that it is a pod's: volumes and requests have uids as well.
 static UID: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
@@ -118,12 +121,14 @@ fn uids(text: &str) -> Option<String> {
     }
 }
 
-/// Digests of images and the names of sockets look like ids.
+/// Digests of images, the names of sockets and folders of layers and volumes look like ids.
 fn ids(text: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for found in ID.find_iter(text).filter(|found| found.len() == 64) {
         let before = &text[..found.start()];
-        let is_other = ["sha256:", "sha256-", "/s/", "digest="].iter().any(|other| before.ends_with(other));
+        let path = before.rsplit([' ', '"', '=', ':']).next().unwrap_or_default();
+        let is_other = ["sha256:", "sha256-", "/s/", "digest="].iter().any(|other| before.ends_with(other))
+            || FOLDERS.iter().any(|folder| path.contains(folder));
         if !is_other && all.iter().all(|one| one != found.as_str()) {
             all.push(found.as_str().to_owned());
         }
@@ -189,6 +194,7 @@ mod tests {
             (r#"pods=["shop/web"]"#.to_owned(), vec!["shop/web"]),
             ("Container 7873876b3310 failed to exit".to_owned(), vec!["7873876b3310"]),
             (r#"StopPodSandbox for "0c835ddfd2570" failed"#.to_owned(), vec!["0c835ddfd2570"]),
+            (r#"failed" podSandboxID="0c835ddfd2570""#.to_owned(), vec!["0c835ddfd2570"]),
             (r#"cannot remove container "web": could"#.to_owned(), vec!["web"]),
             ("INFO: task runsc-sandbox:4711 blocked for more".to_owned(), vec!["4711 (runsc-sandbox)"]),
             ("Waiting for process: 4711 (runsc-sandbox)".to_owned(), vec!["4711 (runsc-sandbox)"]),
@@ -204,6 +210,8 @@ mod tests {
             format!("image@sha256:{ID}"),
             format!("dial unix /run/containerd/s/{ID}: connect"),
             format!("volume pvc-{UID} is not attached"),
+            format!("/var/lib/kubelet/plugins/kubernetes.io/csi/x/{ID}/globalmount"),
+            format!("container /var/lib/docker/overlay2/{ID}/merged: busy"),
             format!("{ID}{ID}"),
             "container feedface-web failed".to_owned(),
             r#"pods=["shop/web","shop/db"]"#.to_owned(),

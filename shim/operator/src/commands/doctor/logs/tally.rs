@@ -25,6 +25,8 @@ const DIES: [&str; 6] = ["panic: ", "panic(", "fatal error: ", "[signal SIG", "S
 const STACK: u64 = 100;
 /// The sandbox's own part of it: others use gVisor's network stack as a library.
 const GVISORS: [&str; 2] = ["/gvisor/pkg/sentry/", "/gvisor/runsc/"];
+/// Shims of Kata's and of Windows' pods, in their own lines.
+const OTHERS: [&str; 3] = ["source=virtcontainers", "containerd-kata-shim", "hcsshim"];
 
 /// Lines about one failed stop are no further apart: milliseconds.
 const MOMENT: i64 = 100;
@@ -301,9 +303,18 @@ impl Subject<'_> {
     }
 }
 
-/// `runtime=io.containerd.kata.v2`, for paths and plugins are called alike; or a program in runsc's place has failed.
+/// `runtime=io.containerd.kata.v2`, for paths and plugins are called alike; `containerd-shim-kata-v2` and what only such
+/// a shim writes; or a program in runsc's place has failed.
 fn is_of_another_runtime(text: &str) -> bool {
-    let mut told = text.split("runtime=").skip(1).map(|told| told.trim_start_matches('"'));
+    let after = |words| text.split(words).skip(1).map(|told: &str| told.trim_start_matches('"'));
+    let is_shim = |name: &str| {
+        let end = name.find(|one: char| !one.is_ascii_alphanumeric() && one != '-').unwrap_or(name.len());
+        let kind = name[..end].rsplit_once("-v").map(|(kind, _)| kind);
+        kind.is_some_and(|kind| !kind.starts_with("runsc"))
+    };
     another_runtime(text).is_some()
-        || told.any(|told| told.strip_prefix("io.containerd.").is_some_and(|name| !name.starts_with("runsc")))
+        || after("runtime=")
+            .any(|told| told.strip_prefix("io.containerd.").is_some_and(|name| !name.starts_with("runsc")))
+        || OTHERS.iter().any(|words| text.contains(words))
+        || after("containerd-shim-").any(is_shim)
 }

@@ -387,6 +387,25 @@ fn a_crash_is_known_by_how_any_program_of_go_ends() {
 }
 
 #[test]
+fn a_pod_is_another_runtimes_by_its_shim() {
+    for (line, expected) in [
+        ("source=virtcontainers name=containerd-shim-v2 sandbox=ID", Level::Warn),
+        (r#"cmd="/usr/local/bin/containerd-shim-kata-v2 -id ID delete""#, Level::Warn),
+        (r#"cmd="/usr/local/bin/containerd-shim-runsc-v1 -id ID delete""#, Level::Fail),
+    ] {
+        let line = format!("time=\"2026-11-25T21:00:00Z\" level=info msg=x {line}").replace("ID", &id(1));
+        assert_eq!(
+            level(
+                &[line.clone(), stop(1, 1), stop(1, 5)]
+                    .map(|one| one.replace("runtime=io.containerd.runsc.v1", ""))
+            ),
+            expected,
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn gvisors_own_debug_log_is_not_kubelets() {
     let lines = [
         "D0920 16:39:23.508673  1781957 pgalloc.go:1127] x",
