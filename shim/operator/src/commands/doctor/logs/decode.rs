@@ -123,7 +123,7 @@ fn plain(text: &str, mut envelope: Envelope) -> Record {
     let prefix = prefix(text);
     learn(prefix, &mut envelope);
     let rest = unquoted(&text[prefix.len()..], false).into_owned();
-    let is_terminals = LEVELS.iter().any(|level| rest.starts_with(level));
+    let is_terminals = LEVELS.iter().any(|level| rest.trim_start_matches('`').starts_with(level));
     if envelope.time.is_none() {
         let near = &rest[..rest.floor_char_boundary(NEAR)];
         envelope.time = Stamp::find(near);
@@ -182,6 +182,8 @@ fn prefix(text: &str) -> &str {
     // `kubelet[812]: `, and the kernel's name or time.
     let ends = ["]: ", " kernel: ", ": kern: "];
     let end = ends.iter().filter_map(|end| head.find(end).map(|at| at + end.len())).min();
+    // As syslogd writes it to a terminal: ` kernel:[55716.328117] watchdog: ...`.
+    let end = end.or_else(|| head.starts_with(" kernel:[").then_some(" kernel:".len()));
     match end {
         Some(end) => &text[..end],
         None => match Stamp::parse(head) {

@@ -74,16 +74,23 @@ pub(super) fn judge<'a>(subject: Subject<'a>) -> Judged<'a> {
     };
     let is_enough = open.iter().any(|fact| fact.is_enough && fact.failure() == Some(cause))
         && !may_be_of_any("(containerd-shim)");
-    let is_named = (!subject.names.is_empty() || cause.is_of_the_node()) && !may_be_of_any("(exe)");
+    // Of one lockup the kernel tells every half a minute.
+    let is_told_again = cause == Cause::Lockup && may_be_of_any("(containerd-shim)");
+    let is_named =
+        (!subject.names.is_empty() || cause.is_of_the_node()) && !may_be_of_any("(exe)") && !is_told_again;
+    let notes = tries(subject.facts.iter().copied().filter(|fact| fact.cause().is_some()));
     let (state, tries) = if by_guard && count < AGAIN && !is_enough {
         (State::Guarded, all)
     } else if cause.is_other() {
-        (if open.is_empty() { State::Well } else { State::Excused }, count)
+        let is_down = cause == Cause::Engine && notes >= AGAIN;
+        (
+            if open.is_empty() && !is_down { State::Well } else { State::Excused },
+            if count == 0 { notes } else { count },
+        )
     } else if in_vain > 0 {
         let stuck = if in_vain >= AGAIN && is_named { State::Stuck } else { State::Once };
         (if waits { State::GuardWaits } else { stuck }, in_vain)
     } else if failures.is_empty() {
-        let notes = tries(subject.facts.iter().copied().filter(|fact| fact.cause().is_some()));
         let without = if notes >= AGAIN { State::Once } else { State::Well };
         (if waits { State::GuardWaits } else { without }, notes)
     } else if open.is_empty() {

@@ -12,7 +12,7 @@ mod words;
 pub(super) use words::Whole;
 use words::{
     ALONE, ANSWERS, ASKED, BEGINS, CAUSES, DEADLINE, ENDED, FAILED, GONE, GUARD_ENDS, GUARD_WAITS, LOST,
-    PROCESSES, REASONS, SILENCE, TRIED, Words, has,
+    PROCESSES, REASONS, SILENCE, STATUS, TRIED, Words, has,
 };
 
 /// Who writes the guard's lines.
@@ -68,6 +68,10 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
         return Some(Sign::Failed(Cause::Create));
     }
     if is_in(&FAILED) {
+        // What is typed to search for it is no failure.
+        if text.contains("| grep ") {
+            return None;
+        }
         if is_gone(text, cause) {
             return Some(Sign::Note(Cause::Answered));
         }
@@ -81,6 +85,9 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
     }
     if has(text, ASKED) {
         return Some(Sign::Asked);
+    }
+    if cause.is_none() && has(text, STATUS) {
+        return Some(Sign::Note(Cause::Pleg));
     }
     match cause? {
         Cause::Reserved => Some(Sign::Failed(Cause::Reserved)),
@@ -212,6 +219,11 @@ fn alone(text: &str) -> Option<Sign> {
     if let Some((before, _)) = text.split_once("still around after") {
         return is_of_pods(before).then_some(Sign::Failed(Cause::Unkillable));
     }
+    if let Some((_, lasts)) = text.split_once("terminating (lasts ") {
+        // Beyond its grace, as kubectl describes a pod: in minutes only after two of them.
+        let is_long = lasts.split(')').next().is_some_and(|lasts| lasts.contains(['m', 'h', 'd']));
+        return is_long.then_some(Sign::Failed(Cause::Unsaid));
+    }
     let (_, cause) = ALONE.iter().find(|(words, _)| has(text, words))?;
     let is_hint = matches!(cause, Cause::Stats | Cause::ShimGone);
     Some(if is_hint { Sign::Note(*cause) } else { Sign::Failed(*cause) })
@@ -219,10 +231,8 @@ fn alone(text: &str) -> Option<Sign> {
 
 /// A Create or Start that did not return in time. (One that found its name taken tells that, which is more.)
 fn is_create(text: &str) -> bool {
-    has(
-        text,
-        &["runpodsandbox|createpodsandbox|startcontainer|createcontainer", "deadlineexceeded", "failed"],
-    ) && !has(text, &["reserved for|crashloopbackoff"])
+    has(text, &["runpodsandbox|createpodsandbox|startcontainer|createcontainer", DEADLINE, "failed"])
+        && !has(text, &["reserved for|crashloopbackoff|failed (add)"])
 }
 
 /// crun, youki or whichever other program `did not terminate successfully` in runsc's place.

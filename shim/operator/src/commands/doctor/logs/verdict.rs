@@ -50,6 +50,10 @@ pub(crate) struct Unread {
 pub(super) fn report(tally: &Tally, unread: &[Unread]) -> Report {
     let mut judged: Vec<Judged<'_>> = tally.subjects().into_iter().map(judge).collect();
     judged.retain(|one| one.state != State::Well);
+    // A line that names nobody is of those that are named, more likely than not.
+    let is_named = judged.iter().any(|one| !one.names.is_empty() && one.state <= State::Excused);
+    let is_hint = |one: &Judged<'_>| one.names.is_empty() && one.cause.is_stuck() && one.tries < 2;
+    judged.retain(|one| !(is_named && is_hint(one)));
     judged.sort_by_key(|one| (one.state, std::cmp::Reverse(one.tries)));
     leaks(&mut judged);
     let mut findings: Vec<Finding> = unread.iter().map(unreadable).collect();

@@ -14,6 +14,8 @@ fn lines_of_all_programs_are_known() {
             "Failed(Unsaid)",
         ),
         (r#""Kill container failed" err="rpc error: code = NotFound desc = not found""#, "Note(Answered)"),
+        (r#"n:~> journalctl | grep "Container termination failed with gracePeriod""#, ""),
+        (r#"msg="Stopping container 1 with stop signal timed out. Killing""#, "Failed(NotKilled)"),
         (r#"StopPodSandbox for "1""#, "Asked"),
         (
             r#"StopContainer for "f2" failed error="an error occurs during waiting for container "f2" to be killed: wait"#,

@@ -44,7 +44,7 @@ pub(super) const FAILED: [Words; 22] = [
     &["failed to exit within", "of kill"],
     &["did not receive an exit event"],
     &["stopcontainer with signal", "timed out"],
-    &["timed out", "killing...", "stopping container"],
+    &["timed out", "killing", "stopping container"],
     &["removal of container", "already in progress"],
     &["error when waiting for pod", "to terminate", "timeout"],
 ];
@@ -56,6 +56,9 @@ pub(super) const TRIED: [Words; 2] =
 /// An end is asked for: containerd's words, and CRI-O's.
 pub(super) const ASKED: Words =
     &["stoppodsandbox for \"|stopcontainer for \"|stopping container: |stopping pod sandbox: "];
+
+/// kubelet has no answer when it asks how it is with a pod.
+pub(super) const STATUS: Words = &["podsandboxstatus|containerstatus|error syncing pod", DEADLINE];
 
 /// Where an error begins that somebody has answered with.
 pub(super) const ANSWERS: [&str; 5] =
@@ -106,7 +109,7 @@ pub(super) const CAUSES: [(Words, Cause); 28] = [
     (&["failed to reserve", "name"], Cause::Reserved),
     (&["dial unix", "containerd.sock|crio.sock|docker.sock|cri-dockerd.sock|dockershim.sock"], Cause::Engine),
     (&["error reading from server: eof|error reading server preface"], Cause::Engine),
-    (&["server is not initialized yet|transport is closing"], Cause::Engine),
+    (&["server is not initialized yet|transport is closing|docker daemon running"], Cause::Engine),
     (&["runc create failed|unable to signal init|exec: \"runc\"|/usr/bin/runc"], Cause::Runc),
     (&["oci runtime", "runc"], Cause::Runc),
     (&["unable to destroy cgroup|failed to delete cgroup"], Cause::Cgroup),
@@ -132,8 +135,8 @@ pub(super) const BEGINS: Words = &[
 pub(super) const REASONS: [(Words, Cause); 5] = [
     (&["ttrpc: closed|ttrpc: server closed"], Cause::DeadShim),
     (&["code = unavailable", "failed to"], Cause::DeadShim),
-    (&["to be killed|failed to exit within|did not receive an exit event|killing..."], Cause::NotKilled),
-    (&["stopcontainer with signal", "timed out"], Cause::NotKilled),
+    (&["to be killed|failed to exit within|did not receive an exit event"], Cause::NotKilled),
+    (&["stopcontainer with signal|killing", "timed out"], Cause::NotKilled),
     (
         &[
             "failed to get task|failed to load task|get state for|converting task to protobuf|failed to stop sandbox \
@@ -156,14 +159,10 @@ pub(super) const ALONE: [(Words, Cause); 14] = [
     (&["shutdown manager", "killing time out"], Cause::Shutdown),
     (&["pleg is not healthy", "last seen active"], Cause::Pleg),
     (
-        &[
-            "listcontainer|listpodsandbox|listimage|listmetric",
-            "from runtime service failed",
-            "deadlineexceeded",
-        ],
+        &["listcontainer|listpodsandbox|listimage|listmetric", "from runtime service failed", DEADLINE],
         Cause::Pleg,
     ),
-    (&["unable to retrieve pods", "deadlineexceeded"], Cause::Pleg),
+    (&["unable to retrieve pods", DEADLINE], Cause::Pleg),
     (&["containerd.service", "start operation timed out"], Cause::Start),
     (&["sentry detected", "stuck task"], Cause::Known),
     (&["watchdog goroutine is stuck"], Cause::Known),

@@ -183,6 +183,10 @@ fn a_process_that_may_be_runcs_needs_the_name_of_gvisor() {
         assert_eq!(level(&[blocked(name, 120), gvisor]), Level::Fail, "{name}");
     }
     assert_eq!(level(&[blocked("exe", 120), blocked("exe", 240)]), Level::Warn);
+    let locked = |second: usize| {
+        format!("[ {second}.313308] watchdog: BUG: soft lockup - CPU#0 stuck for 27s! [containerd-shim:1984]")
+    };
+    assert_eq!(level(&[locked(120), locked(240)]), Level::Warn, "one lockup, told again");
     assert_eq!(level(&[blocked("gvisor_sentry", 120)]), Level::Fail);
 }
 
@@ -403,6 +407,22 @@ fn a_pod_is_another_runtimes_by_its_shim() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn a_deadline_in_whichever_words_is_one() {
+    let create = r#"E1125 22:00:10.104956    3828 r.go:116] RunPodSandbox from runtime service failed: rpc error: code = Unknown desc = operation timeout: context deadline exceeded"#;
+    assert_eq!(told(&[create.to_owned()]).subjects[0].cause, Cause::Create);
+    let status = r#"E1125 22:00:51.439135    3299 k.go:843] PodSandboxStatus of sandbox "x" error: rpc error: code = 4 desc = context deadline exceeded"#;
+    assert_eq!((level(&[status.to_owned()]), level(&thrice(status))), (Level::Ok, Level::Warn));
+}
+
+#[test]
+fn kubectl_tells_how_long_a_pod_is_terminating() {
+    let status =
+        |lasts: &str| level(&[format!("Status:                    Terminating (lasts {lasts})"), stop(1, 1)]);
+    let only = |lasts: &str| told(&[format!("Status:    Terminating (lasts {lasts})")]).subjects.len();
+    assert_eq!((only("10m"), only("15s"), status("15s")), (1, 0, Level::Warn));
 }
 
 #[test]
