@@ -45,7 +45,6 @@ pub(crate) enum Cause {
     /// The connection to a shim ended under a request.
     ShimGone,
     /// The runtime has answered, and with an error that is none of the others.
-    #[serde(rename = "engine")]
     Answered,
     /// A CNI plugin.
     Cni,

@@ -55,7 +55,7 @@ fn folder(path: &Path, depth: usize, files: &mut Vec<PathBuf>, errors: &mut Vec<
     for entry in entries {
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && depth < DEEPEST => folder(&entry.path(), depth + 1, files, errors),
-            // A link leads to what is named elsewhere; a FIFO or socket would wait for ever.
+            // A link leads to what is named elsewhere; a FIFO or socket would wait forever.
             Ok(kind) if kind.is_file() => files.push(entry.path()),
             _ => {}
         }
