@@ -1,4 +1,4 @@
-//! What the guard tells. Whatever happens is one [`Fact`](fact::Fact), told by the driver in one place, and each [`Observer`](observer::Observer) makes
+//! What the guard tells. Whatever happens is one [`Fact`], told by the driver in one place, and each [`Observer`](observer::Observer) makes
 //! of it what is its own: a line of containerd's log, a count, a line of the report, an event of containerd's.
 
 use runsc_guard_core::view::View;

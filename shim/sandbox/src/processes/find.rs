@@ -6,7 +6,7 @@
 //! [`proof`](crate::processes::proof) says which others are proved by what; what descends from a proved process is proved as
 //! well, and what another guard lives above is that guard's, whatever files say.
 //!
-//! A command line may never be told ([`bounded`](crate::sys::bounded)), so that killing does not begin with one:
+//! A command line may never be told ([`bounded`]), so that killing does not begin with one:
 //! [`at_once`] gives whom descent and record prove.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -271,7 +271,7 @@ pub fn file(
     Ok(runsc_root.join(name))
 }
 
-/// Container, sandbox and kind that [`file`]'s name says, of a name that runsc can have written.
+/// Container, sandbox and kind that [`file()`]'s name says, of a name that runsc can have written.
 pub fn parse_name(name: &str) -> Option<(&str, &str, &str)> {
     let (container, rest) = name.split_once("_sandbox:")?;
     let (sandbox, kind) = rest.rsplit_once('.')?;
