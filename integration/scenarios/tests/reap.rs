@@ -28,9 +28,14 @@ fn start(host: &Host) -> Result<Sandbox> {
     Sandbox::of(host, ID)
 }
 
+/// `runsc-guard`.
+fn operator(host: &Host) -> Command {
+    Command::new(host.parts().guard.with_file_name("runsc-guard"))
+}
+
 /// `runsc-guard reap`, of one of this host's own.
 fn reap(host: &Host, namespace: &str, id: &str) -> Result<Outcome> {
-    let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
+    let mut command = operator(host);
     command.args(["--namespace", namespace, "reap", id, "--yes", "--report-dir"]);
     let outcome = run(command.arg(host.path().join("reports")), b"", 2 * SOON)?;
     println!("{}{}", outcome.stdout, outcome.stderr);
@@ -66,7 +71,7 @@ fn a_reap_that_nobody_reads_goes_on_to_its_end() -> Result<()> {
         let before = Resources::of(&host);
         let sandbox = start(&host)?;
         sandbox.stop_sentry()?;
-        let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
+        let mut command = operator(&host);
         command.args(["--namespace", host.tag(), "reap", ID, "nobody", "--yes", "--report-dir"]);
         let mut reap = started(command.arg(host.path().join("reports")), &output)?;
         let status = eventually(2 * SOON, "the reap ends", || reap.try_wait().ok()?)?;
@@ -99,7 +104,7 @@ fn no_command_takes_it_amiss_that_nobody_reads() -> Result<()> {
         "no-such-command",
     ] {
         for output in unwritable()? {
-            let mut command = Command::new(host.parts().guard.with_file_name("runsc-guard"));
+            let mut command = operator(&host);
             command.args(["--namespace", host.tag()]).args(args.split(' '));
             let mut child = started(&mut command, &output)?;
             let status = eventually(2 * SOON, args, || child.try_wait().ok()?)?;

@@ -28,16 +28,15 @@ pub(crate) fn run(scope: &Scope, args: &Ls) -> Result<ExitCode> {
     let mut drawn = None;
     loop {
         let seen = survey(scope)?;
-        let warnings: Vec<String> =
-            seen.unseen().iter().map(|unseen| paint::caution(&unseen.to_string())).collect();
+        let caution = crate::commands::caution(&seen);
         let render = |columns| render(&seen.sandboxes, args.output, columns);
         match args.watch.filter(|_| screen::is_drawn_on()) {
             Some(pause) => draw(pause, &mut drawn, |columns| {
-                Ok(render(columns)? + &screen::fitted(&warnings.join("\n")))
+                Ok(render(columns)? + &screen::fitted(caution.as_deref().unwrap_or_default()))
             })?,
             None => {
                 let is_read = screen::write(&render(screen::size().map(|size| size.columns))?)?;
-                warnings.iter().for_each(|warning| screen::complain(warning));
+                caution.iter().for_each(|caution| screen::complain(caution));
                 match args.watch.filter(|_| is_read) {
                     Some(pause) => sleep(pause),
                     None => return Ok(ExitCode::SUCCESS),

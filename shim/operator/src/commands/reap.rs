@@ -40,7 +40,7 @@ pub(crate) fn run(scope: &Scope, args: &Reap) -> Result<ExitCode> {
         "reap must be run as root: it inspects and ends processes of other users"
     );
     let seen = survey(scope)?;
-    seen.unseen().iter().for_each(|unseen| screen::complain(&paint::caution(&unseen.to_string())));
+    crate::commands::caution(&seen).iter().for_each(|caution| screen::complain(caution));
     let Chosen { mut meant, refused } = choose::choose(&seen.sandboxes, args);
     for why in &refused {
         screen::complain(&paint::failure(why));

@@ -8,7 +8,6 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::args::{Form, Scope, Show};
-use crate::paint;
 use crate::screen;
 use crate::survey::model::Sandbox;
 use crate::survey::pick::pick;
@@ -33,7 +32,7 @@ struct Shown<'a> {
 /// Prints all about one sandbox.
 pub(crate) fn run(scope: &Scope, args: &Show) -> Result<ExitCode> {
     let seen = survey(scope)?;
-    seen.unseen().iter().for_each(|unseen| screen::complain(&paint::caution(&unseen.to_string())));
+    crate::commands::caution(&seen).iter().for_each(|caution| screen::complain(caution));
     let sandbox = pick(&seen.sandboxes, &args.id)?;
     let (done, result) = mpsc::channel();
     let found = sandbox.found.clone();
